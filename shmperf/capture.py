@@ -1,0 +1,212 @@
+"""
+Parameters, errors and metadata of a call as bytes, in the worker, at bounded cost.
+
+In normal mode a summary is all that is kept, so no more of a value is looked at than the summary
+can show: a 50 MB string costs what a short one does. What is looked at goes to msgpack as it is;
+secrets are masked later, by the collector, before anything leaves the user's shared memory.
+
+Values that msgpack does not know appear as their ``repr``. That is foreign code: it may raise,
+which is counted, and the call goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from .record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS, Status
+
+__all__ = [
+    "PLAIN_TYPES",
+    "SHORT",
+    "Picture",
+    "error_class",
+    "error_text",
+    "failed_body",
+    "picture",
+    "picture_all",
+    "status_for",
+]
+
+PLAIN_TYPES = frozenset({int, float, bool, type(None)})
+SHORT = 48
+
+_REPR_CHARACTERS = 2_000
+_ERROR_CHARACTERS = 10_000
+_DEPTH = 6
+_DEPTH_ALL = 40
+_UNBOUNDED = 1 << 62
+_INT_BITS = 63
+_SHOWN_INT_BITS = 1024
+
+_encode = msgspec.msgpack.Encoder().encode
+_msgpack = msgspec.msgpack.encode
+_decode = msgspec.msgpack.decode
+
+
+class Picture(NamedTuple):
+    """Encoded parameters, the record flags that describe them, and how many reprs failed."""
+
+    body: bytes
+    flags: int
+    failures: int = 0
+
+
+class _Walk:
+    """One bounded copy of a value, of what can be encoded, in the order in which it is shown."""
+
+    __slots__ = ("budget", "depth", "failures", "pruned", "repr_characters")
+
+    def __init__(self, budget: int, depth: int, repr_characters: int) -> None:
+        self.budget = budget
+        self.depth = depth
+        self.repr_characters = repr_characters
+        self.failures = 0
+        self.pruned = False
+
+    def copy(self, value: Any, depth: int = 0) -> Any:
+        """A copy of *value* in plain types; what lies beyond the budget is left out."""
+        kind = type(value)
+        if kind is bool or value is None or kind is float:
+            self.budget -= 6
+            return value
+        if isinstance(value, str):
+            return self._text(value)
+        if kind is int:
+            return self._number(value)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return self._text(repr(bytes(value[: max(1, min(self.budget, self.repr_characters))])))
+        if depth >= self.depth:
+            self.pruned = True
+            return "…"
+        if isinstance(value, dict):
+            return self._mapping(dict.items(value), depth)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return self._sequence(value, depth)
+        return self.shown(value)
+
+    def shown(self, value: Any) -> str:
+        """The bounded ``repr`` of an object that msgpack does not know."""
+        return self._text(self._repr(value))
+
+    def _text(self, value: str) -> str:
+        room = max(1, self.budget)
+        if len(value) > room:
+            self.pruned = True
+        text = str.__getitem__(value, slice(0, room))
+        self.budget -= len(text) + 2
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return text.encode("utf-8", "backslashreplace").decode()
+        return text
+
+    def _number(self, value: int) -> int | str:
+        bits = value.bit_length()
+        self.budget -= 1 + bits // 4
+        if bits <= _INT_BITS:
+            return value
+        return str(value) if bits <= _SHOWN_INT_BITS else f"<int of {bits} bits>"
+
+    def _mapping(self, members: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, member in members:
+            if self.budget <= 0:
+                self.pruned = True
+                break
+            name = self._text(key if isinstance(key, str) else self._repr(key))
+            found[name] = self.copy(member, depth + 1)
+            self.budget -= 2
+        return found
+
+    def _sequence(self, members: Iterable[Any], depth: int) -> list[Any]:
+        found = []
+        for member in members:
+            if self.budget <= 0:
+                self.pruned = True
+                break
+            found.append(self.copy(member, depth + 1))
+            self.budget -= 2
+        return found
+
+    def _repr(self, value: Any) -> str:
+        try:
+            text = repr(value)
+        except Exception:  # noqa: BLE001  foreign code: whatever it raises is its own affair
+            self.failures += 1
+            return f"<{type(value).__name__}: repr failed>"
+        if len(text) > self.repr_characters:
+            self.pruned = True
+        return text[: self.repr_characters]
+
+
+def picture(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:
+    """The summary's share of a call's parameters; never more than a few slots."""
+    walk = _Walk(SUMMARY_CHARACTERS + 8, _DEPTH, SUMMARY_CHARACTERS)
+    return _encoded(args, kwargs, walk)
+
+
+def picture_all(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:
+    """All of a call's parameters, whatever their size."""
+    walk = _Walk(_UNBOUNDED, _DEPTH_ALL, _REPR_CHARACTERS)
+    flags = NAMED if args and kwargs else 0
+    try:
+        body = _msgpack([args, kwargs] if flags else (kwargs or args), enc_hook=walk.shown)
+        _decode(
+            body
+        )  # what encodes must also decode: msgspec takes keys that it does not give back
+    except (TypeError, ValueError, OverflowError, RecursionError, RuntimeError):
+        found = _encoded(args, kwargs, walk)
+        return found._replace(flags=found.flags & ~PRUNED)
+    return Picture(body, flags, walk.failures)
+
+
+def _encoded(args: tuple[Any, ...], kwargs: Mapping[str, Any], walk: _Walk) -> Picture:
+    flags = 0
+    if not kwargs:
+        value: Any = walk.copy(args)
+    elif not args:
+        value = walk.copy(kwargs)
+    else:
+        flags = NAMED
+        value = [walk.copy(args), walk.copy(kwargs)]
+    body = _encode(value)
+    return Picture(body, flags | (PRUNED if walk.pruned else 0), walk.failures)
+
+
+def status_for(error: BaseException | None) -> Status:
+    """The outcome of a call that ended with *error*."""
+    if error is None:
+        return Status.OK
+    if isinstance(error, TimeoutError):
+        return Status.TIMEOUT
+    # asyncio costs 35 ms to import: whoever raises its errors has imported it.
+    for module in ("asyncio.exceptions", "concurrent.futures._base"):
+        cancelled = getattr(sys.modules.get(module), "CancelledError", None)
+        if cancelled is not None and isinstance(error, cancelled):
+            return Status.CANCELLED
+    return Status.ERROR
+
+
+def error_class(error: BaseException) -> str:
+    """The class of *error* as people name it."""
+    return type(error).__qualname__[:SUMMARY_CHARACTERS]
+
+
+def error_text(error: BaseException | str) -> str:
+    """The whole text of *error*, bounded; its ``str`` is foreign code."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  foreign code
+        text = "<str failed>"
+    return text[:_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+
+
+def failed_body(body: bytes, error: str) -> bytes:
+    """The body of a failed call: its parameters and the class of its error."""
+    params = msgspec.Raw(body) if body else None
+    failed = _encode((params, error.encode("utf-8", "backslashreplace").decode()))
+    return failed if len(failed) <= BODY_BYTES * 64 else _encode((None, "…"))

@@ -1,0 +1,665 @@
+"""
+The duty cycle of the one process that drains a session.
+
+    find workers → drain → settle trees → limits → journal → release → flush → answer → sample
+
+`Collector.step` does that once and returns how many records it handled; the loop around it only
+decides how long to wait. Slots are released after the frame that holds their meaning is in the
+journal, so whoever kills this process loses nothing. All writing happens in one thread, the
+`Disk`; when that is stuck or fails, draining and counting go on in memory, slots are released all
+the same, and the next successful write is a whole snapshot.
+
+A failing worker, tool or request never stops the cycle: what it raised is counted and shown.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from operator import sub
+from typing import Any
+
+import msgspec
+
+from .control import (
+    Cleanup,
+    Flush,
+    InFlight,
+    Mode,
+    Pending,
+    Ping,
+    Server,
+    Stats,
+    Status as StatusRequest,
+    Stop,
+    Tree,
+)
+from .disk import Disk
+from .drain import WorkerDrain, long_body
+from .errors import FormatError, SegmentGone, ShmperfError
+from .inflight import OpenCall
+from .ledger import Clock, Frame, Ledger, WorkerState
+from .limits import Newest, newest_of_batch
+from .options import Options
+from .record import BLOCK, Call, Slot, Status, decode, masker
+from .sampling import Sampler
+from .segment import read_blob, remove_memory
+from .session import Presence, Session
+from .totals import Totals
+
+__all__ = ["Collector", "Waits"]
+
+_STATUS_BITS = 0x07 << 8
+_FAILED = (Status.ERROR, Status.TIMEOUT)
+_GENERATIONS = ((1 << 26) - 1) << 6
+_LONGEST_NS = 1 << 62
+_MOST_BLOB_BYTES = 1 << 30
+
+
+class Waits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the cycle waits for what, in seconds."""
+
+    busy_s: float = 0.001
+    commit_s: float = 0.05
+    find_s: float = 0.02
+    liveness_s: float = 0.25
+    flush_s: float = 0.25
+    config_s: float = 1.0
+    linger_s: float = 0.5
+
+
+class Kept:
+    """What one tool's records leave behind since the last frame, within its limit."""
+
+    __slots__ = ("newest",)
+
+    def __init__(self, limit: int) -> None:
+        self.newest: Newest[tuple[int, int, Slot, WorkerDrain]] = Newest(limit)
+
+
+class Collector:
+    """One session's collector; every method belongs to the one thread that runs the cycle."""
+
+    def __init__(
+        self,
+        session: Session,
+        server: Server,
+        disk: Disk,
+        *,
+        waits: Waits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.session = session
+        self.options: Options = session.options
+        self.server = server
+        self.disk = disk
+        self.waits = waits or Waits()
+        self.ledger = Ledger(self.options)
+        self.workers: dict[str, WorkerDrain] = {}
+        self.presences: dict[str, Presence] = {}
+        self.records = 0
+        self.stopping = False
+        self._clock = clock
+        self._mask = masker(self.options.capture.secret_keys)
+        self._sampler = Sampler(self.options.collector.sample_interval_seconds)
+        self._frame = Frame()
+        self._kept: dict[str, Kept] = {}
+        self._blobs: list[str] = []
+        self._unsettled: dict[int, str] = {}
+        self._faults: dict[str, int] = {}
+        self._told: dict[str, str] = {}
+        self._waiting: list[tuple[Pending, Callable[[], Any]]] = []
+        self._due: dict[str, float] = {}
+        self._started_s = clock()
+        self._quiet_since_s: float | None = None
+        self._wall_offset_ns = 0
+
+    # --- life ------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Take up what the storage directory holds of this storage's past."""
+        recovered = self.disk.recover()
+        if recovered is not None:
+            damage = recovered.damage or self.ledger.restore(recovered.snapshot, recovered.frames)
+            if damage:
+                self._fault("journal_damaged", damage)
+        self._faults = dict(self.ledger.state.faults) | self._faults
+        self.disk.restore_files(self.ledger.state.files)
+        self._set_clock()
+        self.disk.snapshot(self.ledger.encode)
+
+    def run(self) -> None:
+        """Cycle until the session is over or somebody asks to stop; leaves everything on disk."""
+        wait_s = self.waits.busy_s
+        while not self.stopping:
+            pending = self.server.wait(wait_s)
+            handled = self.step()
+            for request in pending:
+                self._guard("request", self._answer, request)
+            idle_s = self.options.collector.idle_wait_ms / 1000
+            wait_s = self.waits.busy_s if handled else min(idle_s, wait_s * 1.5)
+            if not handled and self._is_over() and self._leave():
+                return
+        self.finish()
+
+    def step(self) -> int:
+        """One round of the cycle; returns the records drained in it."""
+        if self._is_due("find", self.waits.find_s):
+            self._guard("find", self._find_workers)
+        handled = self._drain_all()
+        if handled or self._is_due("liveness", self.waits.liveness_s):
+            self._guard("bury", self._bury_the_dead)
+        if self._should_commit():
+            self.commit()
+        if self._is_due("flush", self.waits.flush_s):
+            self._guard("flush", self.flush, force=False)
+        if self._is_due("config", self.waits.config_s):
+            self._guard("config", self._take_up_configuration)
+        self._guard("sample", self._sampler.look, self._pids)
+        self.records += handled
+        return handled
+
+    def finish(self) -> None:
+        """Drain, settle and write everything, compact every file, and close."""
+        self.settle()
+        self._guard("flush", self.flush, force=True)
+        self._guard("compact", self._compact)
+        self.disk.snapshot(self.ledger.encode)
+        for request, answer in self._waiting:
+            request.reply(answer())
+        self.server.close()
+        for worker in self.workers.values():
+            worker.close()
+        self.disk.close()
+
+    def settle(self) -> None:
+        """Drain until nothing comes and every tree is settled, then journal it."""
+        self._find_workers()
+        for _ in range(3):
+            while any([self._drain(worker, thoroughly=True) for worker in self._each()]):
+                if self._wants_release():
+                    self.commit()
+        self._bury_the_dead()
+        self.commit()
+
+    # --- workers ---------------------------------------------------------------------------------
+
+    def _find_workers(self) -> None:
+        for presence in self.session.presences():
+            name = presence.segment
+            if name in self.presences:
+                continue
+            if name in self.ledger.state.buried:
+                self._remove(presence)
+                continue
+            known = self.ledger.state.workers.get(name)
+            try:
+                self.workers[name] = WorkerDrain(name, known, self.session.directory)
+            except SegmentGone as error:
+                if not presence.is_alive():
+                    self._fault("segment_gone", str(error))
+                    self._bury_unread(presence)
+                continue
+            except FormatError as error:
+                self._fault("segment_refused", str(error))
+                if not presence.is_alive():
+                    self._bury_unread(presence)
+                continue
+            self.presences[name] = presence
+
+    def _bury_the_dead(self) -> None:
+        for name, presence in list(self.presences.items()):
+            if presence.is_alive():
+                continue
+            worker = self.workers[name]
+            worker.is_dead = True
+            while self._drain(worker, thoroughly=True):
+                pass
+            self._bury(worker)
+
+    def _bury(self, worker: WorkerDrain) -> None:
+        """The end of a dead worker: its open calls are aborted, its memory goes."""
+        name = worker.name
+        self._settled(self.ledger.tree.worker_gone(name))
+        opened = worker.read_rows()
+        for found in opened:
+            self._abort(worker, found)
+        self._note(worker)
+        self._frame.buried.append(name)
+        self.commit()
+        worker.close()
+        del self.workers[name]
+        self._remove(self.presences.pop(name))
+
+    def _bury_unread(self, presence: Presence) -> None:
+        """A dead worker whose memory is gone or damaged: what was not read of it is lost."""
+        known = self.ledger.state.workers.get(presence.segment)
+        if known is not None:
+            missing = max(0, known.begun - known.finished - known.lost)
+            change = msgspec.structs.replace(
+                known,
+                finished=0,
+                lost=known.lost + missing,
+                losses=known.losses | {"segment_gone": missing},
+                positions={},
+                ended={},
+                callees={},
+            )
+            self._frame.workers[presence.segment] = change
+        self._frame.buried.append(presence.segment)
+        self.commit()
+        self._remove(presence)
+
+    def _abort(self, worker: WorkerDrain, found: OpenCall) -> None:
+        tool = worker.callee(found.callee).tool
+        self._totals(tool).aborted += 1
+        call = Call(
+            tool=tool,
+            id=found.id,
+            pid=worker.pid,
+            parent=found.parent,
+            start_ns=found.start_ns + self._wall_offset_ns,
+            duration_ns=None,
+            status=Status.ABORTED,
+            params="",
+        )
+        if self.options.limit_of(tool):
+            self._frame.kept.setdefault(tool, []).append(call)
+
+    def _remove(self, presence: Presence) -> None:
+        remove_memory(presence.segment, self.session.directory)
+        presence.remove()
+        self._frame.removed.append(presence.segment)
+
+    def _each(self) -> list[WorkerDrain]:
+        return list(self.workers.values())
+
+    def _pids(self) -> list[int]:
+        return [worker.pid for worker in self.workers.values()]
+
+    # --- draining --------------------------------------------------------------------------------
+
+    def _drain_all(self) -> int:
+        return sum(self._drain(worker) for worker in self._each())
+
+    def _drain(self, worker: WorkerDrain, *, thoroughly: bool = False) -> int:
+        """A pass over one worker, unless it is quiet; its trees are settled behind it."""
+        if worker.is_quiet() and not thoroughly:
+            return 0
+        try:
+            handled = worker.run_pass(self._take)
+            self._settled(self.ledger.tree.pass_done(worker.name))
+            worker.read_rows()
+        except Exception as error:  # noqa: BLE001  one worker's damage is not another's
+            self._fault("drain", f"{worker.name}: {type(error).__name__}: {error}")
+            return 0
+        if worker.half_full():
+            self.commit()
+        return handled
+
+    def _take(self, worker: WorkerDrain, tool: str, slots: list[Slot], seen: int) -> None:
+        """Account for *slots* of one tool, drained in the order in which they were stored."""
+        ids, parents, starts, ends, metas, _, _ = zip(*slots, strict=True)
+        durations = list(map(sub, ends, starts))
+        if min(durations) < 0 or max(durations) > _LONGEST_NS:
+            durations = [min(max(0, duration), _LONGEST_NS) for duration in durations]
+        errors = 0
+        if seen & _STATUS_BITS:
+            errors = sum(meta >> 8 & 0x07 in _FAILED for meta in metas)
+        self._totals(tool).add(durations, errors, ends[-1] + self._wall_offset_ns)
+        self.ledger.tree.add(worker.name, tool, list(zip(ids, parents, starts, ends, strict=True)))
+        ended = worker.ended
+        for call_id in {call_id & ~_GENERATIONS: call_id for call_id in ids}.values():
+            key = call_id & ~_GENERATIONS
+            if call_id > ended.get(key, 0):
+                ended[key] = call_id
+        change = self._frame.workers.get(worker.name)
+        if change is None:
+            change = self._frame.workers[worker.name] = WorkerState()
+        change.finished += len(slots)
+        limit = self.options.limit_of(tool)
+        if limit:
+            self._keep(worker, tool, newest_of_batch(slots, limit), limit)
+        if seen & BLOCK << 8:
+            self._blobs += [name for slot in slots if (name := _blob_name(slot))]
+
+    def _keep(self, worker: WorkerDrain, tool: str, slots: list[Slot], limit: int) -> None:
+        kept = self._kept.get(tool)
+        if kept is None:
+            kept = self._kept[tool] = Kept(limit)
+        kept.newest.add([(slot[3], slot[0], slot, worker) for slot in slots])
+
+    def _totals(self, tool: str) -> Totals:
+        found = self._frame.totals.get(tool)
+        if found is None:
+            found = self._frame.totals[tool] = Totals()
+        return found
+
+    def _settled(self, settled: list[Any]) -> None:
+        for found in settled:
+            if self._unsettled:
+                self._frame.settled.append(
+                    (found.id, found.children, found.totals, found.self_ns)
+                )
+
+    # --- the journal -----------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Journal what was drained since the last frame, make it the state, release its slots."""
+        for tool, kept in self._kept.items():
+            calls = [self._decode(slot, worker) for _, _, slot, worker in kept.newest.take()]
+            self._frame.kept.setdefault(tool, []).extend(calls)
+        self._kept.clear()
+        for worker in self._each():
+            self._note(worker)
+        frame, self._frame = self._frame, Frame()
+        frame.faults = self._changed_faults()
+        if frame.is_empty():
+            return
+        frame.tree = self.ledger.tree.encode_delta()
+        payload = msgspec.msgpack.encode(frame)
+        self.ledger.apply(frame, live=True)
+        self.disk.append(payload, self.ledger.encode)
+        for worker in self._each():
+            worker.release()
+        for name in self._blobs:
+            remove_memory(name, self.session.directory)
+        self._blobs.clear()
+        self._due["commit"] = self._clock() + self.waits.commit_s
+
+    def _note(self, worker: WorkerDrain) -> None:
+        """Put into the frame how far *worker* is read, if that has changed."""
+        known = self.ledger.state.workers.get(worker.name)
+        now = WorkerState(
+            pid=worker.pid,
+            epoch=worker.epoch,
+            begun=worker.begun,
+            lost=worker.lost,
+            losses=worker.losses(),
+            faults=worker.faults(),
+            positions=worker.positions(),
+            ended=worker.ended,
+            callees=worker.new_callees,
+        )
+        change = self._frame.workers.get(worker.name)
+        if change is not None:
+            now.finished = change.finished
+        elif known is not None and _same(known, now):
+            return
+        if known is not None:
+            now.positions = _news(now.positions, known.positions)
+            now.ended = _news(now.ended, known.ended)
+        now.ended = dict(now.ended)
+        worker.new_callees = {}
+        self._frame.workers[worker.name] = now
+
+    def _decode(self, slot: Slot, worker: WorkerDrain) -> Call:
+        call = self._decoded(slot, worker)
+        call.start_ns += self._wall_offset_ns
+        if call.detail is not None:
+            self._unsettled[call.id] = worker.name
+        return call
+
+    def _decoded(self, slot: Slot, worker: WorkerDrain) -> Call:
+        callee = worker.callee(slot[4] >> 16 & 0xFFFF)
+        body = long_body(slot)
+        try:
+            if slot[4] & BLOCK << 8:
+                body = self._blob(slot, worker)
+            return decode(slot, body, callee, self._mask, worker.pid)
+        except (ValueError, ShmperfError, TypeError, RecursionError) as error:
+            self._fault("body_damaged", f"{worker.name}: {error}")
+            bare = slot[4] & ~0xFF & ~((BLOCK | 0x20 | 0x07) << 8)
+            return decode((*slot[:4], bare, b"", 0), b"", callee, self._mask, worker.pid)
+
+    def _blob(self, slot: Slot, worker: WorkerDrain) -> bytes:
+        name, size = msgspec.msgpack.decode(long_body(slot), type=tuple[str, int])
+        content = read_blob(name, worker.name, _MOST_BLOB_BYTES, self.session.directory)
+        return content[:size]
+
+    def _should_commit(self) -> bool:
+        return self._is_due("commit", self.waits.commit_s) or self._wants_release()
+
+    def _wants_release(self) -> bool:
+        return any(worker.half_full() for worker in self._each())
+
+    # --- history ---------------------------------------------------------------------------------
+
+    def flush(self, *, force: bool) -> None:
+        """Write kept calls to their files: enough of them, long enough kept, or all with *force*."""
+        storage = self.options.storage
+        waiting = self.ledger.state.kept
+        count = sum(map(len, waiting.values()))
+        late = self._is_due("interval", storage.flush_interval_seconds)
+        if not (force or late or not storage.async_save or count >= storage.batch_size):
+            return
+        if self.disk.is_unavailable():
+            return
+        ready = {tool: self._settled_calls(calls) for tool, calls in waiting.items()}
+        self._write({tool: calls for tool, calls in ready.items() if calls})
+
+    def _settled_calls(self, calls: list[Call]) -> list[Call]:
+        if not self._unsettled:
+            return list(calls)
+        return [call for call in calls if call.id not in self._unsettled]
+
+    def _write(self, ready: dict[str, list[Call]]) -> None:
+        """
+        Append *ready* to its files.
+
+        New and compacted files are journalled before a byte is appended to them, and what was
+        appended is journalled after: a kill between leaves a file that is cut back.
+        """
+        if not ready:
+            return
+        limits = {tool: self.options.limit_of(tool) for tool in ready}
+        prepared = self.disk.prepare({tool: len(c) for tool, c in ready.items()}, limits)
+        if prepared is None:
+            return
+        self._frame.files.update(prepared)
+        self.commit()
+        appended = self.disk.append_calls(ready, limits)
+        if appended is None:
+            return
+        self._frame.files.update(appended)
+        self._frame.written.update(
+            {tool: [call.id for call in ready[tool]] for tool in appended}
+        )
+        self.commit()
+
+    def _compact(self) -> None:
+        limits = {tool: self.options.limit_of(tool) for tool in self.ledger.state.files}
+        compacted = self.disk.compact(limits)
+        if compacted:
+            self._frame.files.update(compacted)
+            self.commit()
+
+    def cleanup(self) -> None:
+        """Forget what had ended before, and delete its files; open calls count when they end."""
+        self.settle()
+        files = dict(self.ledger.state.files)
+        self.ledger.tree.clear()
+        self._unsettled.clear()
+        self._frame.cleaned = True
+        self.commit()
+        self.disk.erase(files)
+
+    # --- requests --------------------------------------------------------------------------------
+
+    def _answer(self, pending: Pending) -> None:
+        request = pending.request
+        if isinstance(request, Ping):
+            pending.reply(os.getpid())
+            return
+        if isinstance(request, Stop):
+            self.stopping = True
+            self._waiting.append((pending, lambda: True))
+            return
+        try:
+            pending.reply(self._value_for(request))
+        except ShmperfError as error:
+            pending.fail(str(error))
+
+    def _value_for(self, request: object) -> Any:
+        if isinstance(request, Mode):
+            return self._mode(request)
+        if isinstance(request, Cleanup):
+            if request.force or self.options.optimization.cleanup_on_optimize:
+                self.cleanup()
+                return True
+            return False
+        self.settle()
+        if isinstance(request, Stats):
+            self._frame.optimization = bool(self.session.word[0] & 1)
+            self.commit()
+            return self.ledger.stats(request.tool, len(self.workers), complete=True)
+        if isinstance(request, Flush):
+            self.flush(force=True)
+            if self.disk.is_unavailable():
+                raise ShmperfError(f"storage is unavailable: {self.disk.reason}")
+            return True
+        if isinstance(request, Tree):
+            return self._tree()
+        if isinstance(request, InFlight):
+            return self._in_flight()
+        if isinstance(request, StatusRequest):
+            return self._status()
+        raise ShmperfError(f"found a request {type(request).__name__}, expected a known one")
+
+    def _mode(self, request: Mode) -> str:
+        if request.optimization is not None:
+            self.session.set_mode(request.optimization)
+        return "optimization" if self.session.word[0] & 1 else "normal"
+
+    def _tree(self) -> list[dict[str, Any]]:
+        opened = {
+            found.id: worker.callee(found.callee).tool
+            for worker in self._each()
+            for found in worker.read_rows()
+        }
+        return [msgspec.to_builtins(edge) for edge in self.ledger.tree.graph(opened)]
+
+    def _in_flight(self) -> list[dict[str, Any]]:
+        now_ns = time.perf_counter_ns()
+        found = [
+            {
+                "id": f"{opened.id:016x}",
+                "tool": worker.callee(opened.callee).tool,
+                "pid": worker.pid,
+                "parent": f"{opened.parent:016x}" if opened.parent else None,
+                "started": (opened.start_ns + self._wall_offset_ns) / 1e9,
+                "running_s": max(0.0, (now_ns - opened.start_ns) / 1e9),
+            }
+            for worker in self._each()
+            for opened in worker.read_rows()
+        ]
+        return sorted(found, key=lambda row: -row["running_s"])
+
+    def _status(self) -> dict[str, Any]:
+        books = self.ledger.books(len(self.workers), complete=True)
+        return {
+            "session": self.session.name or self.session.directory.name,
+            "storage": str(self.session.storage),
+            "mode": self._mode(Mode()),
+            "collector": {
+                "pid": os.getpid(),
+                "uptime_s": self._clock() - self._started_s,
+                "records": self.records,
+            },
+            "storage_state": self.disk.reason or "ok",
+            "workers": self._sampler.rows(self._pids()),
+            "begun": books.begun,
+            "lost": books.lost_by_cause(),
+            "faults": books.faults,
+            "told": dict(self._told),
+        }
+
+    # --- housekeeping ----------------------------------------------------------------------------
+
+    def _take_up_configuration(self) -> None:
+        self._set_clock()
+        options = self.session.changed_options()
+        if options is None:
+            return
+        self.options = self.ledger.options = options
+        self._mask = masker(options.capture.secret_keys)
+        self.session.publish(options)
+
+    def _set_clock(self) -> None:
+        """
+        Relate the monotonic clock to wall time, once a boot.
+
+        Steps of the wall clock change nothing afterwards, so no order changes either; a suspended
+        machine's clock comes back later by more than a second, and only that is followed.
+        """
+        offset_ns = time.time_ns() - time.perf_counter_ns()
+        boot_id = self.session.boot_id
+        known = self.ledger.state.clock
+        if known.boot_id != boot_id or offset_ns - known.offset_ns > 1_000_000_000:
+            self._frame.clock = known = Clock(boot_id, offset_ns)
+        self._wall_offset_ns = known.offset_ns
+
+    def _is_over(self) -> bool:
+        """True once an unnamed session has had no worker for a while and all is written."""
+        if self.session.name is not None or self.workers:
+            self._quiet_since_s = None
+            return False
+        now = self._clock()
+        if self._quiet_since_s is None:
+            self._quiet_since_s = now
+        return now - self._quiet_since_s >= self.waits.linger_s
+
+    def _leave(self) -> bool:
+        self.flush(force=True)
+        self._compact()
+        if not self.session.leave():
+            self._quiet_since_s = None
+            return False
+        self.finish()
+        return True
+
+    def _is_due(self, what: str, interval_s: float) -> bool:
+        now = self._clock()
+        if now < self._due.get(what, 0.0):
+            return False
+        self._due[what] = now + interval_s
+        return True
+
+    def _guard(self, what: str, action: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Run one part of a step; what it raises is counted and shown, and the cycle goes on."""
+        try:
+            action(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  the one guard of the cycle
+            self._fault(what, f"{type(error).__name__}: {error}")
+
+    def _fault(self, cause: str, text: str) -> None:
+        self._faults[cause] = self._faults.get(cause, 0) + 1
+        self._told[cause] = text
+
+    def _changed_faults(self) -> dict[str, int]:
+        known = self.ledger.state.faults
+        return {c: n for c, n in self._faults.items() if known.get(c) != n}
+
+
+def _blob_name(slot: Slot) -> str | None:
+    if not slot[4] & BLOCK << 8:
+        return None
+    try:
+        name, _ = msgspec.msgpack.decode(long_body(slot), type=tuple[str, int])
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return name
+
+
+def _same(known: WorkerState, now: WorkerState) -> bool:
+    return (
+        (known.begun, known.lost, known.losses, known.faults)
+        == (now.begun, now.lost, now.losses, now.faults)
+        and not now.callees
+        and not _news(now.positions, known.positions)
+    )
+
+
+def _news(now: dict[int, int], known: dict[int, int]) -> dict[int, int]:
+    return {key: value for key, value in now.items() if known.get(key) != value}

@@ -1,0 +1,198 @@
+"""
+The configuration file: finding it, reading it strictly, and writing it with every key explained.
+
+Nothing is guessed: an unknown key, a wrong type or a value out of bounds is a ConfigError that
+names file, key, what was found and what was expected, with the nearest known key for a typo.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+import yaml
+
+from .errors import ConfigError
+from .options import Options
+
+__all__ = ["dump", "find", "load", "resolve", "without_effect"]
+
+_PLACES = (
+    Path("config/tool_perf_limits.yaml"),
+    Path("code_evolver/config/tool_perf_limits.yaml"),
+)
+_MOST_BYTES = 1 << 20
+_AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_NO_EFFECT = (
+    "optimization.trigger_threshold",
+    "rag.enabled",
+    "rag.cluster_with_tool",
+    "rag.embedding_include",
+)
+
+
+def find(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """
+    The configuration file in force: *explicit*, SHMPERF_CONFIG, then the usual places in *cwd*.
+
+    None means the built-in defaults. A file that was named but is not there is a ConfigError.
+    """
+    named = explicit or environ.get("SHMPERF_CONFIG")
+    if named:
+        path = cwd / named
+        if not path.is_file():
+            raise ConfigError(str(path), "", "no such file", "a YAML file")
+        return path
+    return next((cwd / place for place in _PLACES if (cwd / place).is_file()), None)
+
+
+def resolve(
+    explicit: str | None, environ: Mapping[str, str], cwd: Path
+) -> tuple[Options, Path | None]:
+    """The options in force and the file they come from."""
+    path = find(explicit, environ, cwd)
+    return (Options() if path is None else load(path)), path
+
+
+def load(path: Path) -> Options:
+    """The options in *path*; raises ConfigError for the first thing that is wrong."""
+    content = _read(path)
+    if content is None:
+        return Options()
+    if not isinstance(content, dict):
+        raise ConfigError(str(path), "", _shown(content), "a mapping of keys to values")
+    _check_keys(path, content, Options, "")
+    _check_names(path, content.get("tool_limits"))
+    try:
+        return msgspec.convert(content, Options, strict=True)
+    except msgspec.ValidationError as error:
+        raise _translated(path, content, str(error)) from None
+
+
+def without_effect(path: Path) -> list[str]:
+    """The keys set in *path* that nothing reads yet."""
+    content = _read(path)
+    if not isinstance(content, dict):
+        return []
+    return [key for key in _NO_EFFECT if _at(content, key.split(".")) is not None]
+
+
+def dump(options: Options) -> str:
+    """*options* as YAML, every key with its sentence."""
+    lines = [
+        "# Limits and settings of shmperf. Every key is here with its default; all are optional.",
+        "",
+    ]
+    for name, annotation in get_type_hints(Options, include_extras=True).items():
+        value = getattr(options, name)
+        if isinstance(value, msgspec.Struct):
+            lines += ["", f"# {(type(value).__doc__ or '').strip()}", f"{name}:"]
+            hints = get_type_hints(type(value), include_extras=True)
+            lines += [
+                _line(key, getattr(value, key), hint, indent="  ") for key, hint in hints.items()
+            ]
+        else:
+            lines.append(_line(name, value, annotation, indent=""))
+    return "\n".join(lines) + "\n"
+
+
+def _line(key: str, value: Any, annotation: Any, *, indent: str) -> str:
+    sentence = next(
+        meta.description
+        for meta in reversed(getattr(annotation, "__metadata__", ()))
+        if getattr(meta, "description", None)
+    )
+    plain = list(value) if isinstance(value, tuple) else value
+    if isinstance(plain, dict) and plain:
+        names = yaml.safe_dump(plain, allow_unicode=True, sort_keys=False).splitlines()
+        return "\n".join([f"{indent}{key}:  # {sentence}", *(f"{indent}  {n}" for n in names)])
+    text = yaml.safe_dump(plain, default_flow_style=True, width=10_000, allow_unicode=True)
+    text = text.removesuffix("\n").removesuffix("\n...")
+    return f"{indent}{key}: {text}  # {sentence}"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Plain data only; a key that stands twice is an error, not a silent loss."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} stands twice", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(str(path), "", error.strerror or str(error), "a readable file") from None
+    if len(text) > _MOST_BYTES:
+        raise ConfigError(str(path), "", "more than 1 MiB", "a configuration file")
+    try:
+        return yaml.load(text, _StrictLoader)  # noqa: S506  a SafeLoader, made stricter
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise ConfigError(str(path), "", problem[:300], "valid YAML") from None
+
+
+def _check_keys(path: Path, content: Mapping[Any, Any], kind: type, prefix: str) -> None:
+    known = {field.name: field.default for field in msgspec.structs.fields(kind)}
+    for key, value in content.items():
+        if key not in known:
+            nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            hint = f"{prefix}{nearest[0]}" if nearest else ""
+            raise ConfigError(
+                str(path), f"{prefix}{key}", "an unknown key", f"one of {', '.join(known)}", hint
+            )
+        default = known[key]
+        if isinstance(value, dict) and isinstance(default, msgspec.Struct):
+            _check_keys(path, value, type(default), f"{prefix}{key}.")
+
+
+def _check_names(path: Path, limits: Any) -> None:
+    for name in limits if isinstance(limits, dict) else ():
+        if not isinstance(name, str):
+            raise ConfigError(
+                str(path), f"tool_limits.{name}", _shown(name), f'a tool\'s name in quotes: "{name}"'
+            )
+
+
+def _translated(path: Path, content: Mapping[str, Any], text: str) -> ConfigError:
+    """msgspec's complaint in our words."""
+    place = _AT_PATH.search(text)
+    steps = re.findall(r"[^.\[\]]+", place["path"]) if place else []
+    expected = (text[: place.start()] if place else text).removeprefix("Expected ")
+    expected = re.sub(r", got `[^`]*`$", "", expected).replace("`", "")
+    if place and place["path"].endswith("tool_limits[...]"):
+        limits = content.get("tool_limits", {})
+        bad = [n for n, v in limits.items() if type(v) is not int or v < -1 or v > 1_000_000_000]
+        steps = ["tool_limits", *bad[:1]]
+    found = _at(content, steps)
+    if isinstance(found, float) and not math.isfinite(found):
+        expected = "a finite number"
+    return ConfigError(str(path), ".".join(steps), _shown(found), expected)
+
+
+def _at(content: Any, steps: list[str]) -> Any:
+    for step in steps:
+        if isinstance(content, dict):
+            content = content.get(step)
+        elif isinstance(content, list) and step.isdigit():
+            content = content[int(step)]
+    return content
+
+
+def _shown(value: Any) -> str:
+    return f"{type(value).__name__} {value!r}"[:120]
+
+

@@ -1,0 +1,58 @@
+"""
+The exception tree.
+
+    ShmperfError
+    ├── ConfigError    a configuration that can't be used: file, key, found, expected
+    ├── FormatError    bytes of another layout version, or not ours at all
+    ├── SegmentGone    a worker's memory has disappeared
+    ├── StoreError     the storage directory can't be read or written
+    └── SessionError   a session can't be founded, joined or reached
+
+Raised in commands, the collector and at start-up. A worker that records raises none of them: it
+counts.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "FormatError",
+    "SegmentGone",
+    "SessionError",
+    "ShmperfError",
+    "StoreError",
+]
+
+
+class ShmperfError(Exception):
+    """Anything that shmperf itself reports; its text is one line for a person."""
+
+
+class ConfigError(ShmperfError):
+    """A configuration value that can't be used; the text names file, key, found and expected."""
+
+    def __init__(self, file: str, key: str, found: str, expected: str, nearest: str = "") -> None:
+        hint = f" (did you mean {nearest!r}?)" if nearest else ""
+        where = f"{file}: {key}" if key else file
+        super().__init__(f"{where}: found {found}, expected {expected}{hint}")
+        self.file = file
+        self.key = key
+        self.found = found
+        self.expected = expected
+        self.nearest = nearest
+
+
+class FormatError(ShmperfError):
+    """Bytes that are not of the expected layout; names what was found and what was expected."""
+
+
+class SegmentGone(ShmperfError):
+    """The shared memory of a worker does not exist any more."""
+
+
+class StoreError(ShmperfError):
+    """The storage directory can't be read or written."""
+
+
+class SessionError(ShmperfError):
+    """A session can't be founded, joined or reached."""

@@ -1,0 +1,173 @@
+"""
+The table of open calls: rows, ids and generations, over any writable buffer.
+
+A block is 64 rows of eight words; a call occupies a row while it runs.
+
+    word  0      1          2        3        4       5 … 7
+        ┌──────┬──────────┬────────┬────────┬───────┬───────┐
+        │ id   │ start_ns │ parent │ callee │ loss  │ –     │
+        └──────┴──────────┴────────┴────────┴───────┴───────┘
+    id:    block (32) · generation (26) · row (6), from the high end
+    loss:  count (38) · generation of the last loss (26)
+
+A row's id word tells how often the row was used, so the sum of all generations is the number of
+calls begun. A start writes the row and its id last. An end writes nothing here: the record carries
+the id, and a row is open exactly as long as its id is newer than the last one drained, lost or
+buried for it. A lost call has no record, so its loss is marked in its row: a row has one writer at
+a time, the call that occupies it, and needs no lock.
+
+    killed after …                  the reader sees                 counted as
+    row taken, id not yet written   the row's former id, drained    nothing: it never began
+    id written                      an id without a record          aborted
+    record stored                   the record                      finished
+    loss marked                     the loss                        lost
+
+Ready rows lie in a plain list: ``pop`` and ``append`` are atomic, and the row last used is the
+next one taken, so a flat program touches one cache line. A block whose generations run out is
+replaced by one with a fresh number.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = [
+    "BLOCK_BYTES",
+    "CALLEE",
+    "GENERATION_STEP",
+    "LOSS",
+    "PARENT",
+    "ROWS",
+    "ROW_WORDS",
+    "START",
+    "InFlightReader",
+    "OpenCall",
+    "RowState",
+    "begin_block",
+    "generation_of",
+    "has_spent_row",
+    "mark_loss",
+    "open_calls",
+    "row_key",
+]
+
+ROWS = 64
+ROW_WORDS = 8
+BLOCK_BYTES = ROWS * ROW_WORDS * 8
+START, PARENT, CALLEE, LOSS = 1, 2, 3, 4
+
+_ROW_BITS = 6
+GENERATION_STEP = 1 << _ROW_BITS
+_GENERATIONS = 1 << 26
+_GENERATION_MASK = _GENERATIONS - 1
+# Rows are looked at every so many refills; between two looks a row is used less often than this.
+_SPENT = _GENERATIONS // 2
+
+
+def generation_of(call_id: int) -> int:
+    """How often the row of *call_id* had been used, this call included."""
+    return call_id >> _ROW_BITS & _GENERATION_MASK
+
+
+def row_key(call_id: int) -> int:
+    """Block and row of *call_id*: the same for all calls that occupy one row in turn."""
+    return call_id & ~(_GENERATION_MASK << _ROW_BITS)
+
+
+def begin_block(words: memoryview, first_word: int, block: int) -> list[int]:
+    """
+    Write the rows of a fresh *block* and return the words where they begin, ready to be taken.
+
+    The owner of the memory, before anybody else can see the block.
+    """
+    ready = [first_word + row * ROW_WORDS for row in range(ROWS)]
+    for row, word in enumerate(ready):
+        words[word] = block << 32 | row
+    return ready[::-1]
+
+
+def mark_loss(words: memoryview, row_word: int, call_id: int) -> None:
+    """Count the call that occupies the row as lost; only by that call, once."""
+    count = words[row_word + LOSS] >> 26
+    words[row_word + LOSS] = count + 1 << 26 | generation_of(call_id)
+
+
+def has_spent_row(words: memoryview, first_word: int) -> bool:
+    """True when a row of the block has used up half of its generations."""
+    end = first_word + ROWS * ROW_WORDS
+    ids = words[first_word:end:ROW_WORDS].tolist()
+    return max(map(generation_of, ids)) >= _SPENT
+
+
+class OpenCall(NamedTuple):
+    """A row's words while its call is open."""
+
+    id: int
+    start_ns: int
+    parent: int
+    callee: int
+
+
+class RowState(NamedTuple):
+    """What one reading of a block says."""
+
+    begun: int
+    lost: int
+    rows: list[tuple[int, int, int, int, int]]
+
+
+class InFlightReader:
+    """One block as another process reads it; the collector's thread."""
+
+    __slots__ = ("_first", "_last", "_words", "block")
+
+    def __init__(self, words: memoryview, offset: int, block: int) -> None:
+        self._words = words
+        self._first = offset // 8
+        self._last = b""
+        self.block = block
+
+    def has_changed(self) -> bool:
+        """True when any row differs from the last look: the worker began or lost a call."""
+        now = self._words[self._first : self._first + ROWS * ROW_WORDS].tobytes()
+        changed = now != self._last
+        self._last = now
+        return changed
+
+    def read(self) -> RowState:
+        """Begun and lost calls, and the rows that were ever used."""
+        words = self._words[self._first : self._first + ROWS * ROW_WORDS].tolist()
+        ids = words[0::ROW_WORDS]
+        losses = words[LOSS::ROW_WORDS]
+        used = [
+            (call_id, words[at + START], words[at + PARENT], words[at + CALLEE], words[at + LOSS])
+            for at, call_id in zip(range(0, len(words), ROW_WORDS), ids, strict=True)
+            if generation_of(call_id) and call_id >> 32 == self.block
+        ]
+        return RowState(sum(_begun(row) for row in used), _lost(losses), used)
+
+    def has_left(self, call_id: int) -> bool:
+        """True when the row of *call_id* says that it was lost or that another call is in it."""
+        at = self._first + (call_id & ROWS - 1) * ROW_WORDS
+        lost = self._words[at + LOSS] & _GENERATION_MASK == generation_of(call_id)
+        return bool(lost or self._words[at] != call_id)
+
+
+def _begun(row: tuple[int, int, int, int, int]) -> int:
+    # The words are read in order: a call may begin and be lost between its id and its loss.
+    return max(generation_of(row[0]), row[4] & _GENERATION_MASK)
+
+
+def _lost(losses: list[int]) -> int:
+    return sum(loss >> 26 for loss in losses)
+
+
+def open_calls(state: RowState, ended: dict[int, int]) -> list[OpenCall]:
+    """The calls whose generation is newer than the last that ended (by row key) or was lost."""
+    found = []
+    for call_id, start_ns, parent, callee, loss in state.rows:
+        generation = generation_of(call_id)
+        if call_id <= ended.get(row_key(call_id), 0) or generation <= loss & _GENERATION_MASK:
+            continue
+        found.append(OpenCall(call_id, start_ns, parent, callee))
+    return found

@@ -1,0 +1,62 @@
+"""
+The newest calls of a tool, by end, and no others: the limit that is applied before the disk.
+
+Memory and time follow the limit, not the traffic: of a batch at most `limit` items are looked at,
+and what is kept is sorted only when it has grown to twice the limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Newest", "newest_of_batch"]
+
+T = TypeVar("T", bound="tuple[Any, ...]")
+S = TypeVar("S")
+
+_by_end = itemgetter(0, 1)
+
+
+def newest_of_batch(batch: Sequence[S], limit: int) -> Sequence[S]:
+    """The last *limit* of a batch that is in order already; all of it when *limit* is -1."""
+    return batch if limit < 0 or len(batch) <= limit else batch[len(batch) - limit :]
+
+
+class Newest(Generic[T]):
+    """
+    At most *limit* tuples, the newest by their first two fields; -1 keeps all, 0 none.
+
+    ``evicted`` counts what was let go.
+    """
+
+    __slots__ = ("_items", "evicted", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.evicted = 0
+        self._items: list[T] = []
+
+    def __len__(self) -> int:
+        """How many `take` would return."""
+        return len(self._items) if self.limit < 0 else min(self.limit, len(self._items))
+
+    def add(self, batch: Sequence[T]) -> None:
+        """Consider *batch*."""
+        self._items += batch
+        if 0 <= self.limit and len(self._items) > 2 * self.limit:
+            self._prune()
+
+    def take(self) -> list[T]:
+        """The newest, oldest first; afterwards there is nothing."""
+        self._prune()
+        taken, self._items = self._items, []
+        return taken
+
+    def _prune(self) -> None:
+        self._items.sort(key=_by_end)
+        surplus = len(self._items) - self.limit if self.limit >= 0 else 0
+        if surplus > 0:
+            self.evicted += surplus
+            del self._items[:surplus]

@@ -1,0 +1,116 @@
+"""
+Whose call this is: the current call of a context, and carrying it to where contexts don't reach.
+
+The current call lives in a ``ContextVar``, which asyncio tasks and ``to_thread`` inherit, and new
+threads, executors and processes do not: for those there are `adopt` and `propagate`. It holds the
+id of a call, 0 for none, or the `Pair` of a start without an end yet: such a call may end in
+another thread or task, so whoever finds it asks whether it is still open. A hot path that stores
+the value as a word notices a Pair by the TypeError, and pays nothing otherwise.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Generic, ParamSpec, TypeVar
+
+__all__ = [
+    "Pair",
+    "adopt",
+    "current",
+    "current_call",
+    "hex_id",
+    "parent_of",
+    "parse_id",
+    "propagate",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Pair:
+    """A call between its start and its end, which may happen in different contexts."""
+
+    __slots__ = ("call_id", "is_open", "outer")
+
+    def __init__(self, call_id: int, outer: int | Pair) -> None:
+        self.call_id = call_id
+        self.outer = outermost_open(outer)
+        self.is_open = True
+
+
+current_call: ContextVar[int | Pair] = ContextVar("shmperf_current_call", default=0)
+
+
+def outermost_open(value: int | Pair) -> int | Pair:
+    """*value*, or what was current when it started if it has ended since."""
+    while isinstance(value, Pair) and not value.is_open:
+        value = value.outer
+    return value
+
+
+def parent_of(value: int | Pair) -> int:
+    """The id that a call started under *value* has as its parent; 0 for none."""
+    value = outermost_open(value)
+    return value.call_id if isinstance(value, Pair) else value
+
+
+def hex_id(call_id: int) -> str:
+    """An id as the history shows it."""
+    return f"{call_id:016x}"
+
+
+def parse_id(text: object) -> int:
+    """The id in *text*, or 0 when it is none."""
+    if not isinstance(text, str) or len(text) != 16:
+        return 0
+    try:
+        return int(text, 16) if "_" not in text and text.strip() == text else 0
+    except ValueError:
+        return 0
+
+
+def current() -> str | None:
+    """The id of the call that runs in this context, or None."""
+    call_id = parent_of(current_call.get())
+    return hex_id(call_id) if call_id else None
+
+
+@contextmanager
+def adopt(parent: str | None) -> Iterator[None]:
+    """
+    Run a block under *parent*, an id from `current` in another thread or process.
+
+    None, or a text that is no id, means no parent: none is better than a wrong one.
+    """
+    token = current_call.set(parse_id(parent))
+    try:
+        yield
+    finally:
+        current_call.reset(token)
+
+
+def propagate(function: Callable[P, R]) -> Callable[P, R]:
+    """
+    *function* as a callable that runs under the caller's current call, wherever it is called.
+
+    For threads, executors and other processes: it pickles when *function* does.
+    """
+    return _Propagated(function, current())
+
+
+class _Propagated(Generic[P, R]):
+    def __init__(self, function: Callable[P, R], parent: str | None) -> None:
+        functools.update_wrapper(self, function, updated=())
+        self._function = function
+        self._parent = parent
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        with adopt(self._parent):
+            return self._function(*args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        return _Propagated, (self._function, self._parent)

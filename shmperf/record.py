@@ -1,0 +1,334 @@
+"""
+One call's bytes: the picture of a slot, what a worker puts into it, and what a reader gets out.
+
+    word  0        1        2          3         4        5 … 30          31
+        ┌────────┬────────┬──────────┬─────────┬────────┬───────────────┬──────────┐
+        │ id     │ parent │ start_ns │ end_ns  │ meta   │ body          │ position │
+        └────────┴────────┴──────────┴─────────┴────────┴───────────────┴──────────┘
+    meta, from the low end:  length of the body (8) · kind (8) · callee (16) · CRC-32 (32)
+
+The position is the commit word: it is stored last, and a reader that does not find exactly the
+position it expects has no record yet. The five words before the body are plain, so that a reader
+unpacks a whole range of slots in one C loop and looks at no body that it does not keep; the body
+is msgpack, and holds only what a call's parameters and outcome need:
+
+    status   DETAIL   body
+    OK       no       parameters, or nothing when there are none
+    other    no       [parameters, class of the error]
+    any      yes      [parameters, memory_bytes, cpu_percent, error class, error text, metadata]
+
+Parameters are an array of positional values, whose names the *callee* (a line of the segment's
+name table) knows; a map from name to value; or, with NAMED, [array, map].
+
+A body longer than a slot's is cut into parts (PARTS): the later parts are stored first, each with
+its number in the place of the parent and no times; the slot that holds the first part also holds
+the call's own words, is stored last, and its body opens with the number of parts. A body too long
+for that lies in shared memory of its own, which the slot's body names (BLOCK).
+
+Why not one msgpack array for everything: measured, the five words cost 30 ns less to store as
+words, and the reader would have to decode every record to learn when it ended.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from struct import Struct
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+__all__ = [
+    "BLOCK",
+    "BODY_BYTES",
+    "DETAIL",
+    "LENGTH_MASK",
+    "NAMED",
+    "PARTS",
+    "PRUNED",
+    "SLOT",
+    "SLOT_BYTES",
+    "SUMMARY_CHARACTERS",
+    "Call",
+    "Callee",
+    "Detail",
+    "Slot",
+    "Status",
+    "body_of",
+    "callee_of",
+    "decode",
+    "is_intact",
+    "masker",
+    "meta_of",
+    "parse_body",
+    "seal",
+    "status_of",
+]
+
+SLOT = Struct("@QQQQQ208sQ")
+SLOT_BYTES = SLOT.size
+BODY_BYTES = 208
+SUMMARY_CHARACTERS = 200
+
+LENGTH_MASK = 0xFF
+_KIND_SHIFT = 8
+_CALLEE_SHIFT = 16
+_CRC_SHIFT = 32
+_STATUS_MASK = 0x07
+NAMED, PRUNED, DETAIL, PARTS, BLOCK = 0x08, 0x10, 0x20, 0x40, 0x80
+
+_FOUR_WORDS = Struct("<QQQQ")
+
+
+class Status(enum.IntEnum):
+    """How a call ended. No worker stores ABORTED: a reader says it of the dead."""
+
+    OK = 0
+    ERROR = 1
+    TIMEOUT = 2
+    CANCELLED = 3
+    ABORTED = 4
+
+
+# id, parent, start_ns, end_ns, meta, body (padded), position: what `SLOT` unpacks.
+Slot: TypeAlias = tuple[int, int, int, int, int, bytes, int]
+
+
+class Callee(msgspec.Struct, array_like=True, frozen=True):
+    """A line of the name table: a tool and how one of its functions names its parameters."""
+
+    tool: str
+    names: tuple[str, ...] = ()
+    rest: str | None = None
+
+
+class Detail(msgspec.Struct, array_like=True):
+    """What optimization mode adds to a call."""
+
+    memory_bytes: int | None = None
+    cpu_percent: float | None = None
+    error: str | None = None
+    metadata: str | None = None
+    children: list[int] = []
+    totals: dict[str, tuple[int, int]] = {}
+    self_ns: int | None = None
+
+
+class Call(msgspec.Struct, array_like=True):
+    """
+    A finished or aborted call, as everything right of the segment knows it.
+
+    ``start_ns`` is wall time (Unix, nanoseconds). ``params`` is JSON text with secrets masked: in
+    normal mode a summary already cut, in optimization mode (``detail`` is there) all of it, and
+    empty where it is unknown.
+    """
+
+    tool: str
+    id: int
+    pid: int
+    parent: int
+    start_ns: int
+    duration_ns: int | None
+    status: int
+    params: str
+    truncated: bool = False
+    err: str | None = None
+    detail: Detail | None = None
+
+    @property
+    def end_ns(self) -> int:
+        """Wall time at which the call ended; of an aborted one, when it began."""
+        return self.start_ns + (self.duration_ns or 0)
+
+
+# --- what a worker needs -------------------------------------------------------------------------
+
+
+def meta_of(callee: int, kind: int = Status.OK, length: int = 0) -> int:
+    """The meta word of a record: *callee* is a line of the name table, *kind* status and flags."""
+    return callee << _CALLEE_SHIFT | kind << _KIND_SHIFT | length
+
+
+def seal(words: tuple[int, int, int, int], meta: int, body: bytes) -> int:
+    """*meta* with a CRC-32 over *words* (id, parent, start, end), itself and *body*."""
+    check = zlib.crc32(body, zlib.crc32(_FOUR_WORDS.pack(*words), meta & 0xFFFFFFFF))
+    return meta | check << _CRC_SHIFT
+
+
+# --- what a reader needs -------------------------------------------------------------------------
+
+
+def is_intact(slot: Slot) -> bool:
+    """True when the checksum of a sealed slot fits: otherwise it is not visible yet."""
+    call_id, parent, start_ns, end_ns, meta, body, _ = slot
+    words = (call_id, parent, start_ns, end_ns)
+    return seal(words, meta & 0xFFFFFFFF, body[: meta & LENGTH_MASK]) == meta
+
+
+def status_of(meta: int) -> int:
+    """The Status in a meta word."""
+    return meta >> _KIND_SHIFT & _STATUS_MASK
+
+
+def kind_of(meta: int) -> int:
+    """Status and flags of a meta word."""
+    return meta >> _KIND_SHIFT & 0xFF
+
+
+def callee_of(meta: int) -> int:
+    """The line of the name table that a meta word names."""
+    return meta >> _CALLEE_SHIFT & 0xFFFF
+
+
+def body_of(slot: Slot) -> bytes:
+    """The used bytes of a slot's body."""
+    return slot[5][: slot[4] & LENGTH_MASK]
+
+
+class Outcome(NamedTuple):
+    """A body taken apart; every field may be missing."""
+
+    params: Any = None
+    memory_bytes: int | None = None
+    cpu_percent: float | None = None
+    err: str | None = None
+    error: str | None = None
+    metadata: Any = None
+
+
+_unpack = msgspec.msgpack.Decoder().decode
+_to_json = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+def parse_body(meta: int, body: bytes) -> Outcome:
+    """
+    Take a record's body apart.
+
+    Raises ValueError (msgspec's DecodeError among them) when it is none that a worker writes.
+    """
+    if not body:
+        return Outcome()
+    try:
+        value = _unpack(body)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if kind_of(meta) & DETAIL:
+        return _parse_detail(value)
+    if status_of(meta) == Status.OK:
+        return Outcome(value)
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("a failed call's body has two fields")
+    return Outcome(value[0], err=str(value[1]))
+
+
+def _parse_detail(value: Any) -> Outcome:
+    if not isinstance(value, list) or len(value) != len(Outcome._fields):
+        raise ValueError("a detailed body has six fields")
+    params, memory, cpu, err, error, metadata = value
+    return Outcome(
+        params,
+        memory if isinstance(memory, int) else None,
+        cpu if isinstance(cpu, float) else None,
+        None if err is None else str(err),
+        None if error is None else str(error),
+        metadata,
+    )
+
+
+class Mask(NamedTuple):
+    """What hides secrets: the pattern of their keys, and the strings that stand for them."""
+
+    pattern: re.Pattern[str]
+    shown: str = "***"
+
+
+def masker(secret_keys: Sequence[str]) -> Mask:
+    """A mask for values under keys that contain one of *secret_keys*, in any case."""
+    words = "|".join(re.escape(key) for key in secret_keys)
+    return Mask(re.compile(words or r"(?!)", re.IGNORECASE))
+
+
+def decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Call:
+    """
+    The call that a slot and its whole *body* stand for, secrets masked, times still monotonic.
+
+    Raises ValueError when the body is damaged. *slot* and *body* come from another process and
+    are believed in nothing but their bounds.
+    """
+    call_id, parent, start_ns, end_ns, meta, _, _ = slot
+    kind = kind_of(meta)
+    found = parse_body(meta, body)
+    named = name_params(found.params, callee, named=bool(kind & NAMED))
+    text = json_text(masked(named, mask))
+    cut = bool(kind & PRUNED)
+    detail = None
+    if kind & DETAIL:
+        metadata = found.metadata
+        detail = Detail(
+            memory_bytes=found.memory_bytes,
+            cpu_percent=found.cpu_percent,
+            error=found.error,
+            metadata=json_text(masked(metadata, mask)) if isinstance(metadata, dict) else None,
+        )
+    elif len(text) > SUMMARY_CHARACTERS:
+        text, cut = text[:SUMMARY_CHARACTERS], True
+    return Call(
+        tool=callee.tool,
+        id=call_id,
+        pid=pid,
+        parent=parent,
+        start_ns=start_ns,
+        duration_ns=max(0, end_ns - start_ns),
+        status=min(status_of(meta), Status.CANCELLED),
+        params=text,
+        truncated=cut,
+        err=found.err,
+        detail=detail,
+    )
+
+
+def name_params(params: Any, callee: Callee, *, named: bool = False) -> dict[str, Any]:
+    """Parameters under the names that the function gives them."""
+    if params is None:
+        return {}
+    keywords: Mapping[Any, Any] = {}
+    if named and isinstance(params, list) and len(params) == 2:
+        params, keywords = params[0], params[1] if isinstance(params[1], dict) else {}
+    if isinstance(params, dict):
+        return {str(key): value for key, value in params.items()}
+    if not isinstance(params, list):
+        return {"value": params}
+    bound = dict(zip(callee.names, params, strict=False))
+    extra = params[len(callee.names) :]
+    if extra:
+        bound[callee.rest or "args"] = extra
+    bound.update((str(key), value) for key, value in keywords.items())
+    return bound
+
+
+def masked(value: Any, mask: Mask) -> Any:
+    """*value* with everything under a secret's key replaced, at any depth; keys become strings."""
+    if isinstance(value, dict):
+        return {
+            key if isinstance(key, str) else str(key): (
+                mask.shown if _is_secret(str(key), member, mask) else masked(member, mask)
+            )
+            for key, member in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [masked(member, mask) for member in value]
+    return value
+
+
+def _is_secret(key: str, value: Any, mask: Mask) -> bool:
+    if not mask.pattern.search(key):
+        return False
+    # max_tokens=256 is a count that people tune their tools by, not a credential.
+    return not (isinstance(value, (int, float)) and key.lower().endswith("tokens"))
+
+
+def json_text(value: Any) -> str:
+    """*value* as one line of strict JSON: no NaN, no infinities."""
+    return _to_json(value).decode()

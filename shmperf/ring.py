@@ -1,0 +1,226 @@
+"""
+Grants and slots of one ring, over any writable buffer: one process writes, one other reads.
+
+    offset 0            128                256                       256 + slots × 256
+           ┌─────────────┬──────────────────┬────────┬────────┬──────────┐
+           │ head        │ retired_at       │ slot 0 │ slot 1 │ …        │
+           └─────────────┴──────────────────┴────────┴────────┴──────────┘
+             reader only   writer only        writer only
+
+Positions count bytes and never repeat. The slot at position p lies p modulo the ring's size behind
+the first; positions start at one ring size, so fresh memory, all zeros, matches none. A slot holds
+a record when its last word equals the position that the reader expects there.
+
+    free ──grant──► granted ──take and store──► committed ──read──► read ──release──► free
+          writer             writer                     reader           reader
+
+The writer takes positions from a *grant*: an iterator over a range known to be released, shared by
+the threads of its process. Taking and storing is one step that neither a signal handler nor
+another thread gets into:
+
+    for position in grant:
+        SLOT.pack_into(buffer, position + shift, …, position)
+        break
+    else: …  # exhausted: ask for another grant
+
+A call is followed by a check for signals and thread switches; ``for`` is not. So nothing may be
+called between the two but ``pack_into`` itself, and offset and word are inline expressions.
+``pack_into`` clears the slot before it writes: harmless, since only a granted slot is written, and
+no mix of an old position's bytes and zeros equals a later position.
+
+    killed after …           the reader sees            lost
+    nothing taken            nothing                    –
+    taken, part of a store   an old position: a hole    the call, which was in flight: aborted
+    stored                   the record                 –
+
+A hole is passed only once its writer is dead; while it lives the ring fills up and is replaced.
+
+Why not a flag in the payload: one copy's bytes arrive in any order. Why not a tail word that the
+writer advances: two threads would have to agree on it, and pure Python has no compare-and-swap.
+Why not bare sequence numbers: byte positions spare the writer a shift and a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .record import SLOT, SLOT_BYTES, Slot, is_intact
+
+__all__ = ["HEADER_BYTES", "Grant", "RingReader", "RingWriter", "ring_bytes"]
+
+HEADER_BYTES = 256
+_HEAD, _RETIRED_AT = 0, 16
+_SLOT_WORDS = SLOT_BYTES // 8
+_READ_SLOTS = 1024
+NO_POSITIONS: Iterator[int] = iter(())
+
+
+class Grant(NamedTuple):
+    """Released positions that a writer may fill; slot of position p at offset p + shift."""
+
+    positions: Iterator[int]
+    shift: int
+
+
+def ring_bytes(slots: int) -> int:
+    """Memory that a ring of *slots* slots takes."""
+    return HEADER_BYTES + slots * SLOT_BYTES
+
+
+class RingWriter:
+    """The writing side; the process that owns the memory, under its refill lock."""
+
+    __slots__ = ("_granted", "_head_word", "_origin", "_retired_word", "_words", "size", "slots")
+
+    def __init__(self, words: memoryview, offset: int, slots: int) -> None:
+        self._words = words
+        self._head_word = offset // 8 + _HEAD
+        self._retired_word = offset // 8 + _RETIRED_AT
+        self._origin = offset + HEADER_BYTES
+        self.slots = slots
+        self.size = slots * SLOT_BYTES
+        self._granted = self.size
+
+    def grant(self) -> Grant | None:
+        """
+        The next released positions up to the end of the lap, or None while the ring is full.
+
+        Only when the last grant is exhausted. A head outside what was granted is not believed.
+        """
+        head = self._words[self._head_word] or self.size
+        start = self._granted
+        if not start - self.size <= head <= start:
+            return None
+        lap = start - start % self.size
+        end = min(head + self.size, lap + self.size)
+        if end <= start:
+            return None
+        self._granted = end
+        return Grant(iter(range(start, end, SLOT_BYTES)), self._origin - lap)
+
+    def waiting(self) -> int:
+        """Slots granted and not yet released; every one of them when the head is not believed."""
+        head = self._words[self._head_word] or self.size
+        return max(0, min(self.slots, (self._granted - head) // SLOT_BYTES))
+
+    def retire(self) -> None:
+        """No further grant: the reader drains what was granted and then forgets the ring."""
+        self._words[self._retired_word] = self._granted
+
+
+class RingReader:
+    """
+    The reading side; the collector's thread.
+
+    Nothing that the writer stores can make it read outside the ring.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_head_word",
+        "_next_word",
+        "_origin",
+        "_released",
+        "_retired_word",
+        "_sealed",
+        "_words",
+        "position",
+        "size",
+    )
+
+    def __init__(
+        self,
+        memory: tuple[memoryview, memoryview],
+        offset: int,
+        slots: int,
+        *,
+        position: int = 0,
+        sealed: bool = False,
+    ) -> None:
+        """
+        The ring at *offset* of *memory*, the same bytes once as bytes and once as words.
+
+        *position* is where a former reader stopped.
+        """
+        self._buffer, self._words = memory
+        self._head_word = offset // 8 + _HEAD
+        self._retired_word = offset // 8 + _RETIRED_AT
+        self._origin = offset + HEADER_BYTES
+        self._sealed = sealed
+        self.size = slots * SLOT_BYTES
+        head = self._words[self._head_word]
+        start = max(head, position, self.size)
+        self.position = start - start % SLOT_BYTES
+        self._released = max(head, self.size)
+        self._aim()
+
+    def has_record(self) -> bool:
+        """True when the next slot is committed."""
+        return bool(self._words[self._next_word] == self.position)
+
+    def read(self, most: int = _READ_SLOTS) -> list[Slot]:
+        """
+        The committed slots from here on, at most *most* and not beyond the end of the lap.
+
+        Advances the position; the slots stay the reader's until `release`.
+        """
+        here = self.position % self.size
+        count = min(most, (self.size - here) // SLOT_BYTES)
+        count = self._committed(count)
+        if not count:
+            return []
+        # The words were read first: on x86-64 the payload behind a visible position is visible.
+        start = self._origin + here
+        raw = bytes(self._buffer[start : start + count * SLOT_BYTES])
+        slots: list[Slot] = list(SLOT.iter_unpack(raw))
+        if self._sealed:
+            slots = self._intact(slots)
+        self.advance(len(slots))
+        return slots
+
+    def advance(self, slots: int) -> None:
+        """Move on by *slots* slots, or back by a negative number not yet released."""
+        self.position += slots * SLOT_BYTES
+        self._aim()
+
+    def is_past_hole(self) -> bool:
+        """True when a slot behind an uncommitted one is committed; of a dead writer's ring only."""
+        return any(self._hole_at(ahead) for ahead in range(1, self.size // SLOT_BYTES))
+
+    def release(self, position: int) -> None:
+        """Hand everything before *position* back to the writer."""
+        self._words[self._head_word] = self._released = position
+
+    @property
+    def unreleased(self) -> int:
+        """Bytes read and not yet released."""
+        return self.position - self._released
+
+    @property
+    def retired(self) -> bool:
+        """True when the writer has left this ring and nothing of it is unread."""
+        end = self._words[self._retired_word]
+        return bool(end and self.position >= end)
+
+    def _aim(self) -> None:
+        self._next_word = (self._origin + self.position % self.size) // 8 + _SLOT_WORDS - 1
+
+    def _hole_at(self, ahead: int) -> bool:
+        position = self.position + ahead * SLOT_BYTES
+        word = (self._origin + position % self.size) // 8 + _SLOT_WORDS - 1
+        return bool(self._words[word] == position)
+
+    def _committed(self, count: int) -> int:
+        first = self._next_word
+        seen = self._words[first : first + count * _SLOT_WORDS : _SLOT_WORDS].tolist()
+        wanted = range(self.position, self.position + count * SLOT_BYTES, SLOT_BYTES)
+        if seen == list(wanted):
+            return count
+        return next(n for n, (a, b) in enumerate(zip(seen, wanted, strict=True)) if a != b)
+
+    def _intact(self, slots: list[Slot]) -> list[Slot]:
+        for number, slot in enumerate(slots):
+            if not is_intact(slot):
+                return slots[:number]
+        return slots

@@ -1,0 +1,836 @@
+"""
+The recording side of one process: its tools, its memory, and the way of a call that takes no short cut.
+
+Three objects. A `Worker` is the process's part in a session: segment, ready rows, lock. A `Tool` is
+a name that calls are recorded under; a wrapper reaches everything it needs through one tuple,
+``tool.bound``, read once a call:
+
+    None                     tracking is off: call the function
+    word differs             anything else than a plain call: ask `Worker.route`
+    (word, session, ready, words, buffer, positions, shift)
+
+where ``word`` is the session word for which the tuple was made, so that a switch of mode, a changed
+limit or a fork is seen at the next call by one comparison. A `Lane` is a ring in use and its
+present grant; tools without memory of their own share one.
+
+An `OpenCall` is the same protocol step by step, for whoever can't inline it: context managers,
+coroutines, generators, pairs, optimization mode. Ending it twice does nothing the second time, and
+an end that is interrupted is taken up again, so a call is stored or counted exactly once.
+
+Nothing here raises into a tool. What can't be recorded is counted, by cause, in the segment.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from struct import Struct
+from time import perf_counter_ns, thread_time_ns
+from typing import Any, NamedTuple
+
+import msgspec
+
+from . import capture
+from .control import Client, Flush
+from .errors import ShmperfError
+from .inflight import (
+    CALLEE,
+    GENERATION_STEP,
+    PARENT,
+    ROWS,
+    START,
+    generation_of,
+    has_spent_row,
+    mark_loss,
+)
+from .options import Options
+from .parents import Pair, current_call, outermost_open, parent_of
+from .record import (
+    BLOCK,
+    BODY_BYTES,
+    DETAIL,
+    PARTS,
+    SLOT,
+    Callee,
+    Status,
+    meta_of,
+    seal,
+)
+from .ring import NO_POSITIONS, Grant, RingWriter
+from .segment import SHARED, Fault, Loss, Segment, is_supported
+from .session import Request, Session, join
+
+__all__ = [
+    "Bound",
+    "OpenCall",
+    "Route",
+    "Tool",
+    "Worker",
+    "enabled_by",
+    "open_in_detail",
+    "tool_named",
+    "worker",
+]
+
+Bound = tuple[int, memoryview, list[int], memoryview, memoryview, Iterator[int], int]
+
+_store = SLOT.pack_into
+_PART_COUNT = Struct("<H")
+_MOST_PARTS = 1024
+_GROWTH = 4
+_LOOK_AT_ROWS_EVERY = 256
+_COLLECTOR_CHECK_S = 1.0
+_EXIT_WAIT_S = 10.0
+_ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
+
+_log = logging.getLogger("shmperf")
+_nothing = memoryview(bytearray(8)).cast("Q")
+
+
+class Route(NamedTuple):
+    """What becomes of a call: not recorded at all, plainly, or in detail."""
+
+    is_recorded: bool
+    in_detail: bool = False
+
+
+NOT_RECORDED = Route(is_recorded=False)
+PLAINLY = Route(is_recorded=True)
+IN_DETAIL = Route(is_recorded=True, in_detail=True)
+
+
+class Lane:
+    """A ring in use and the grant from which its tools take positions."""
+
+    __slots__ = ("callee", "grant", "writer")
+
+    def __init__(self, writer: RingWriter, callee: int) -> None:
+        self.writer = writer
+        self.callee = callee
+        self.grant = writer.grant() or Grant(NO_POSITIONS, 0)
+
+
+class Tool:
+    """A name under which calls are recorded, in this process."""
+
+    __slots__ = ("bound", "callees", "lane", "name", "route", "word")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.callees: dict[Callee, int] = {}
+        self.forget(off=False)
+
+    def forget(self, *, off: bool) -> None:
+        """Back to before the first call; with *off*, until tracking is switched on again."""
+        self.lane: Lane | None = None
+        self.route = NOT_RECORDED
+        self.word = -1
+        self.bound: Bound | None = None if off else _UNBOUND
+
+
+_UNBOUND: Bound = (-1, _nothing, [], _nothing, _nothing, NO_POSITIONS, 0)
+
+_tools: dict[str, Tool] = {}
+_callees = 0
+_registry_lock = threading.Lock()
+
+
+def tool_named(name: str) -> Tool:
+    """The tool of that name in this process; made when there is none."""
+    found = _tools.get(name)
+    if found is None:
+        with _registry_lock:
+            found = _tools.setdefault(name, Tool(name))
+            if worker.is_off:
+                found.forget(off=True)
+    return found
+
+
+def enabled_by(environ: Mapping[str, str]) -> bool:
+    """What OPTIMIZED_PERF_TRACKER_ENABLED says; a value that is neither yes nor no is told once."""
+    text = environ.get("OPTIMIZED_PERF_TRACKER_ENABLED", "true")
+    if text.strip().lower() in _OFF:
+        return False
+    if text.strip().lower() not in _ON:
+        _log.warning(
+            "OPTIMIZED_PERF_TRACKER_ENABLED: found %r, expected true or false; tracking is on", text
+        )
+    return True
+
+
+class Worker:
+    """This process's part in a session; everything but `route` runs off the hot path."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._busy = False
+        self._hooked = False
+        self._asked_for = False
+        self._begin_again()
+        self.is_off = False
+
+    def _begin_again(self) -> None:
+        self.pid = os.getpid()
+        self.session: Session | None = None
+        self.segment: Segment | None = None
+        self.ready: list[int] = []
+        self.options = Options()
+        self.word = -1
+        self.off_reason = ""
+        self._started = False
+        self._shared_lane: Lane | None = None
+        self._blocks: list[int] = []
+        self._refills = 0
+        self._uncounted = 0
+        self._checked_at_s = 0.0
+
+    # --- on and off ------------------------------------------------------------------------------
+
+    def switch(self, *, on: bool) -> None:
+        """Track or do not track, in this process, from the next call on."""
+        with self._lock:
+            self.is_off = not on
+            if on and self.off_reason:
+                self._started, self.off_reason = False, ""
+                self._asked_for = True
+            for tool in list(_tools.values()):
+                if not on or tool.bound is None:
+                    tool.bound = _UNBOUND if on else None
+                    tool.word = -1
+
+    def start(self) -> bool:
+        """Join or found a session and create this process's segment; False when that can't be."""
+        if self._started:
+            return self.segment is not None
+        with self._lock:
+            if self._busy or self._started:
+                return self.segment is not None
+            self._busy = True
+            try:
+                self._start()
+            except (ShmperfError, OSError, ValueError) as error:
+                self._give_up(str(error))
+            finally:
+                self._busy = False
+        return self.segment is not None
+
+    def _start(self) -> None:
+        if not self._asked_for and not enabled_by(os.environ):
+            self._give_up("")
+            return
+        if not is_supported():
+            self._give_up("this platform or interpreter is not supported")
+            return
+        session = join(Request.from_environment())
+        self.options = session.options
+        segment: list[Segment] = []
+
+        def make(name: str) -> Segment:
+            segment.append(
+                Segment(
+                    name,
+                    budget_bytes=self.options.ring.budget_bytes,
+                    fallback=session.directory,
+                )
+            )
+            return segment[0]
+
+        session.announce(make)
+        self.session, self.segment = session, segment[0]
+        self._add_rows()
+        shared = self.segment.add_shared_ring()
+        self._shared_lane = Lane(shared, SHARED) if shared else None
+        self.word = session.word[0]
+        self._hook()
+        self._started = True
+        if session.name is None:
+            session.start_collector()
+        for _ in range(self._uncounted):
+            self.segment.count_loss(Loss.NO_ROW)
+
+    def _give_up(self, reason: str) -> None:
+        """Tracking off in this process; a reason is told once."""
+        self._started = True
+        self.off_reason = reason or "switched off"
+        self.is_off = True
+        for tool in list(_tools.values()):
+            tool.forget(off=True)
+        if reason:
+            _log.warning("tracking is off: %s", reason)
+
+    def _hook(self) -> None:
+        if self._hooked:
+            return
+        self._hooked = True
+        os.register_at_fork(after_in_child=self.after_fork)
+        if not _is_multiprocessing_child():
+            atexit.register(self._at_exit)
+
+    def after_fork(self) -> None:
+        """In a child: this is another worker. What it inherited is left to its parent."""
+        self._lock = threading.RLock()
+        self._busy = False
+        session, was_off = self.session, self.is_off
+        self._begin_again()
+        if session is not None:
+            session.after_fork()
+        for tool in list(_tools.values()):
+            tool.forget(off=was_off)
+
+    def _at_exit(self) -> None:
+        """Wait, bounded, until the calls of a program that ends are on disk."""
+        session = self.session
+        if session is None or session.name is not None or self.pid != os.getpid():
+            return
+        session.start_collector()
+        try:
+            Client(session.directory / "control.sock").ask(Flush(), _EXIT_WAIT_S)
+        except ShmperfError as error:
+            _log.debug("not waited for at exit: %s", error)
+
+    # --- routes ----------------------------------------------------------------------------------
+
+    def route(self, tool: Tool) -> Route:
+        """How the next call of *tool* goes; settles the tool for the session word of this moment."""
+        session = self.session
+        if self.is_off:
+            return NOT_RECORDED
+        if session is not None and tool.word == session.word[0]:
+            return tool.route
+        if not self.start():
+            self._uncounted += self._busy
+            return NOT_RECORDED
+        return self._settle(tool)
+
+    def _settle(self, tool: Tool) -> Route:
+        with self._lock:
+            if self._busy or self.session is None:
+                return NOT_RECORDED
+            self._busy = True
+            try:
+                word = self.session.word[0]
+                if word >> 8 != self.word >> 8:
+                    self.options = self.session.reload()
+                self.word = word
+                tool.route = self._route_for(tool, in_detail=bool(word & 1))
+                tool.word = word
+                if tool.route.is_recorded:
+                    self._bind(tool)
+                return tool.route
+            except (ShmperfError, OSError, ValueError):
+                self.count_fault(Fault.INTERNAL)
+                return NOT_RECORDED
+            finally:
+                self._busy = False
+
+    def _route_for(self, tool: Tool, *, in_detail: bool) -> Route:
+        if self.options.limit_of(tool.name) == 0:
+            tool.bound = _UNBOUND
+            return NOT_RECORDED
+        if tool.lane is None:
+            tool.lane = self._lane_for(tool)
+        if tool.lane is None:
+            return NOT_RECORDED
+        return IN_DETAIL if in_detail else PLAINLY
+
+    def _bind(self, tool: Tool) -> None:
+        """
+        Hand the lane's grant to *tool*.
+
+        Outside normal mode, and where records carry checksums, the word never matches: the
+        wrapper then takes the way of `OpenCall`.
+        """
+        segment, session, lane = self.segment, self.session, tool.lane
+        if segment is None or session is None or lane is None:
+            return
+        plain = not tool.route.in_detail and not segment.sealed
+        tool.bound = (
+            tool.word if plain else -1,
+            session.word,
+            self.ready,
+            segment.words,
+            segment.buffer,
+            lane.grant.positions,
+            lane.grant.shift,
+        )
+
+    @property
+    def is_busy(self) -> bool:
+        """True while this process is in the middle of a refill or the like."""
+        return self._busy
+
+    # --- lanes -----------------------------------------------------------------------------------
+
+    def callee(self, tool: Tool, callee: Callee) -> int:
+        """The number of *callee*, in every segment of this process and its forks."""
+        number = tool.callees.get(callee)
+        if number is not None:
+            return number
+        global _callees  # noqa: PLW0603  numbers are unique in a process, whoever draws them
+        with self._lock:
+            if _callees + 1 >= SHARED:
+                self.count_fault(Fault.TOO_MANY_CALLEES)
+                return next(iter(tool.callees.values()), 0)
+            _callees += 1
+            number = _callees
+            tool.callees[callee] = number
+            if tool.lane is not None and self.segment is not None:
+                self.segment.add_callee(number, callee)
+        return number
+
+    def _lane_for(self, tool: Tool) -> Lane | None:
+        segment = self.segment
+        if segment is None:
+            return None
+        first = 0
+        for callee, number in list(tool.callees.items()):
+            if not segment.add_callee(number, callee):
+                return None
+            first = first or number
+        if not first:
+            return None
+        writer = segment.add_ring(first, self.options.ring.first_slots)
+        return Lane(writer, first) if writer else self._shared_lane
+
+    def refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
+        """
+        Another grant for *tool* than the *exhausted* one; False when the ring is full.
+
+        A signal handler or finaliser that calls a tool while this runs is refused.
+        """
+        if os.getpid() != self.pid:
+            self.after_fork()
+            return False
+        try:
+            self._lock.acquire()
+            if self._busy:
+                return False
+            self._busy = True
+            try:
+                return self._refill(tool, exhausted)
+            finally:
+                self._busy = False
+        finally:
+            self._lock.release()
+
+    def _refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
+        lane = tool.lane
+        if lane is None:
+            return False
+        if lane.grant.positions is exhausted:
+            self._refills += 1
+            self._look_around()
+            grant = self._next_grant(lane)
+            if grant is None:
+                return False
+            lane.grant = grant
+        if tool.bound is not None:
+            self._bind(tool)
+        return True
+
+    def _next_grant(self, lane: Lane) -> Grant | None:
+        writer = lane.writer
+        grant = writer.grant()
+        if grant is not None and writer.waiting() <= writer.slots * 3 // 4:
+            return grant
+        larger = self._larger(lane)
+        if larger is None or grant is not None:
+            # A grant once given is filled before the ring is left: no position stays untaken.
+            return grant
+        writer.retire()
+        lane.writer = larger
+        return larger.grant()
+
+    def _larger(self, lane: Lane) -> RingWriter | None:
+        if self.segment is None or lane.callee == SHARED:
+            return None
+        most = self.options.ring.budget_bytes // 2 // SLOT.size
+        slots = min(lane.writer.slots * _GROWTH, 1 << most.bit_length() - 1)
+        if slots <= lane.writer.slots:
+            return None
+        return self.segment.add_ring(lane.callee, slots)
+
+    def _look_around(self) -> None:
+        """What is rare enough to be done at refills: a dead collector, spent rows."""
+        if self._refills % _LOOK_AT_ROWS_EVERY == 0 and self.segment is not None:
+            words = self.segment.words
+            if any(has_spent_row(words, first) for first in self._blocks):
+                self._replace_rows()
+        now = time.monotonic()
+        if self.session and not self.session.name and now - self._checked_at_s > _COLLECTOR_CHECK_S:
+            self._checked_at_s = now
+            self.session.start_collector()
+
+    # --- rows ------------------------------------------------------------------------------------
+
+    def take_row(self) -> int:
+        """The word where a ready row begins; 0 when there is none and no memory for more."""
+        while True:
+            try:
+                return self.ready.pop()
+            except IndexError:
+                with self._lock:
+                    if self._busy:
+                        return 0
+                    self._busy = True
+                    try:
+                        if not self.ready and not self._add_rows(len(self._blocks) or 1):
+                            return 0
+                    finally:
+                        self._busy = False
+
+    def _add_rows(self, blocks: int = 1) -> bool:
+        if self.session is None or self.segment is None:
+            return False
+        first = self.session.next_blocks(blocks)
+        for block in range(first, first + blocks):
+            rows = self.segment.add_rows(block)
+            if rows is None:
+                break
+            self._blocks.append(rows[-1])
+            self.ready[:0] = rows
+        return bool(self.ready)
+
+    def _replace_rows(self) -> None:
+        """Put rows of a fresh block in the place of those whose generations run out."""
+        if self.segment is None:
+            return
+        words = self.segment.words
+        spent = [first for first in self._blocks if has_spent_row(words, first)]
+        if not self._add_rows(len(spent)):
+            return
+        self._blocks = [first for first in self._blocks if first not in spent]
+        length = ROWS * 8
+        gone = {row for first in spent for row in range(first, first + length)}
+        for _ in range(len(self.ready)):
+            # One row at a time: other threads take and return rows meanwhile.
+            try:
+                row = self.ready.pop(0)
+            except IndexError:
+                break
+            if row not in gone:
+                self.ready.append(row)
+
+    # --- counting --------------------------------------------------------------------------------
+
+    def count_fault(self, cause: Fault) -> None:
+        """Count what went wrong; never raises."""
+        if self.segment is not None:
+            self.segment.count_fault(cause)
+
+    def count_loss(self, cause: Loss, row: int, call_id: int) -> None:
+        """Count a call that gets no record: in its row, which the books trust, and by cause."""
+        if self.segment is not None:
+            mark_loss(self.segment.words, row, call_id)
+            self.segment.count_loss(cause)
+
+    def read_memory(self) -> int | None:
+        """Resident memory of this process in bytes; None where the system does not tell."""
+        try:
+            return int(os.pread(_statm(), 64, 0).split()[1]) * _PAGE_BYTES
+        except (OSError, ValueError, IndexError):
+            return None
+
+
+class OpenCall:
+    """One call by the long way; begun when made, in any thread of its process."""
+
+    __slots__ = (
+        "_args",
+        "_cpu_ns",
+        "_metadata",
+        "_ready",
+        "body",
+        "call_id",
+        "callee",
+        "end_ns",
+        "flags",
+        "lost",
+        "outer",
+        "parent",
+        "position",
+        "row",
+        "start_ns",
+        "tool",
+    )
+
+    def __init__(self, tool: Tool, callee: int) -> None:
+        """A call of *tool* that has not begun."""
+        self.tool = tool
+        self.callee = callee
+        self.outer = current_call.get()
+        self.position = self.end_ns = self.call_id = self.row = self.flags = self.parent = 0
+        self.start_ns = 0
+        self.body = b""
+        self.lost = False
+        self._metadata: dict[str, Any] | None = None
+        self._cpu_ns = -1
+        self._ready = worker.ready
+
+    @classmethod
+    def resumed(
+        cls, tool: Tool, callee: int, ready: list[int], marks: tuple[int, int, int, int, int, int]
+    ) -> OpenCall:
+        """A call that a wrapper began: its row, id, parent, start, end and position so far."""
+        opened = cls(tool, callee)
+        opened.row, opened.call_id, opened.parent = marks[:3]
+        opened.start_ns, opened.end_ns, opened.position = marks[3:]
+        opened._ready = ready
+        return opened
+
+    def open(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, timed_cpu: bool = True
+    ) -> bool:
+        """
+        Begin the call and make it current; False when it is not recorded.
+
+        With *timed_cpu* it must end in the thread in which it began.
+        """
+        if not self.begin(args, kwargs, timed_cpu=timed_cpu):
+            return False
+        self.enter()
+        return True
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the call and restore the context; nothing when it did not begin."""
+        if self.call_id:
+            try:
+                self.end(error)
+            finally:
+                self.leave()
+
+    def begin(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, timed_cpu: bool = False
+    ) -> bool:
+        """
+        Capture the parameters and occupy a row; False when the call is not recorded.
+
+        It does not touch the context: `enter` makes the call current.
+        """
+        route = worker.route(self.tool)
+        if not route.is_recorded:
+            return False
+        self._ready = worker.ready
+        if route.in_detail:
+            self.flags = DETAIL
+        self._capture(args, kwargs)
+        row = worker.take_row()
+        segment = worker.segment
+        if not row or segment is None:
+            if segment is not None:
+                segment.count_loss(Loss.NO_ROW)
+            return False
+        words = segment.words
+        self.parent = parent_of(self.outer)
+        if timed_cpu and route.in_detail:
+            self._cpu_ns = thread_time_ns()
+        self.start_ns = perf_counter_ns()
+        call_id = words[row] + GENERATION_STEP
+        words[row + START] = self.start_ns
+        words[row + PARENT] = self.parent
+        words[row + CALLEE] = self.callee
+        if route.in_detail:
+            _in_detail[call_id] = self
+        self.row, self.call_id = row, call_id
+        words[row] = call_id
+        return True
+
+    def enter(self) -> None:
+        """Make the call current in this context."""
+        current_call.set(self.call_id)
+
+    def leave(self) -> None:
+        """Restore what was current before `enter`, if the call still is."""
+        now = current_call.get()
+        while isinstance(now, Pair):
+            now = now.outer
+        if now == self.call_id:
+            current_call.set(self.outer)
+
+    def annotate(self, metadata: Mapping[str, Any]) -> None:
+        """Add to the metadata, which optimization mode keeps."""
+        if self._metadata is None:
+            self._metadata = {}
+        self._metadata.update(metadata)
+
+    def end(self, error: BaseException | str | None = None) -> None:
+        """
+        Store the call, or count it as lost, and free its row; only the first time.
+
+        An interruption in the middle is taken up where it struck, then passed on.
+        """
+        if not self.end_ns:
+            self.end_ns = perf_counter_ns()
+        try:
+            self._end(error)
+        except BaseException:
+            self._end(error)
+            raise
+
+    def abandon(self) -> None:
+        """Leave the call to the process that it began in: this one is a fork of it."""
+        self.row = 0
+        self.lost = True
+
+    @property
+    def is_foreign(self) -> bool:
+        """True in a fork of the process in which the call began."""
+        return self._ready is not worker.ready
+
+    def _end(self, error: BaseException | str | None) -> None:
+        if self.is_foreign:
+            self.abandon()
+            return
+        if not self.position and not self.lost:
+            status = Status.ERROR if isinstance(error, str) else capture.status_for(error)
+            body = self._detailed(error) if self.flags & DETAIL else self._plain(error)
+            self._store(status, body)
+        _in_detail.pop(self.call_id, None)
+        if self.row:
+            row = self.row
+            self.row = 0
+            self._ready.append(row)
+
+    def _capture(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if not args and not kwargs:
+            return
+        take = capture.picture_all if self.flags & DETAIL else capture.picture
+        try:
+            self.body, flags, failures = take(args, kwargs)
+        except Exception:  # noqa: BLE001  parameters are foreign: a mapping may raise anything
+            worker.count_fault(Fault.CAPTURE_FAILED)
+            return
+        self.flags |= flags
+        for _ in range(failures):
+            worker.count_fault(Fault.REPR_FAILED)
+
+    def _plain(self, error: BaseException | str | None) -> bytes:
+        if error is None:
+            return self.body
+        name = error.partition(":")[0] if isinstance(error, str) else capture.error_class(error)
+        return capture.failed_body(self.body, name[:200])
+
+    def _detailed(self, error: BaseException | str | None) -> bytes:
+        cpu = None
+        if self._cpu_ns >= 0:
+            spent = thread_time_ns() - self._cpu_ns
+            cpu = 100.0 * spent / max(1, self.end_ns - self.start_ns)
+        name = text = None
+        if error is not None:
+            name = (
+                error.partition(":")[0] if isinstance(error, str) else capture.error_class(error)
+            )[:200]
+            text = capture.error_text(error)
+        params = msgspec.Raw(self.body) if self.body else None
+        metadata = self._encoded_metadata()
+        return msgspec.msgpack.encode((params, worker.read_memory(), cpu, name, text, metadata))
+
+    def _encoded_metadata(self) -> msgspec.Raw | None:
+        if not self._metadata:
+            return None
+        try:
+            return msgspec.Raw(capture.picture_all((), self._metadata).body)
+        except Exception:  # noqa: BLE001  metadata is foreign
+            worker.count_fault(Fault.METADATA_FAILED)
+            return None
+
+    def _store(self, status: Status, body: bytes) -> None:
+        if len(body) <= BODY_BYTES:
+            stored = self._store_slot(status | self.flags, body, self.parent, main=True)
+        elif len(body) <= self._most_in_parts():
+            stored = self._store_parts(status, body)
+        else:
+            stored = self._store_blob(status, body)
+        if not stored and not self.lost:
+            self.lost = True
+            cause = Loss.RE_ENTERED if worker.is_busy else Loss.RING_FULL
+            worker.count_loss(cause, self.row, self.call_id)
+
+    def _most_in_parts(self) -> int:
+        lane = self.tool.lane
+        slots = lane.writer.slots // 4 if lane else 0
+        return min(slots, _MOST_PARTS) * BODY_BYTES - _PART_COUNT.size
+
+    def _store_parts(self, status: Status, body: bytes) -> bool:
+        first = BODY_BYTES - _PART_COUNT.size
+        rest = [body[at : at + BODY_BYTES] for at in range(first, len(body), BODY_BYTES)]
+        kind = status | self.flags | PARTS
+        for number, part in enumerate(rest, 1):
+            if not self._store_slot(kind, part, number, main=False):
+                return False
+        head = _PART_COUNT.pack(len(rest)) + body[:first]
+        return self._store_slot(kind, head, self.parent, main=True)
+
+    def _store_blob(self, status: Status, body: bytes) -> bool:
+        segment = worker.segment
+        name = segment.add_blob(body) if segment is not None else None
+        if name is None:
+            self.lost = True
+            worker.count_loss(Loss.TOO_LARGE, self.row, self.call_id)
+            return False
+        named = msgspec.msgpack.encode((name, len(body)))
+        return self._store_slot(status | self.flags | BLOCK, named, self.parent, main=True)
+
+    def _store_slot(self, kind: int, body: bytes, parent: int, *, main: bool) -> bool:
+        """Store one slot; *main* is the one that makes the call finished, and marks it so."""
+        segment = worker.segment
+        if segment is None:
+            return False
+        start, end = (self.start_ns, self.end_ns) if main else (0, 0)
+        meta = meta_of(self.callee, kind, len(body))
+        if segment.sealed:
+            meta = seal((self.call_id, parent, start, end), meta, body)
+        call_id, buffer, lane = self.call_id, segment.buffer, self.tool.lane
+        for _ in range(2):
+            if lane is None:
+                return False
+            positions, shift = lane.grant
+            # One line each: nothing may come between taking a position and storing it.
+            if main:
+                for self.position in positions:
+                    _store(buffer, self.position + shift, call_id, parent, start, end, meta, body, self.position)  # fmt: skip  # noqa: E501
+                    return True
+            else:
+                for position in positions:
+                    _store(buffer, position + shift, call_id, parent, start, end, meta, body, position)  # fmt: skip  # noqa: E501
+                    return True
+            if not worker.refill(self.tool, positions):
+                return False
+        return False
+
+
+# Open calls that keep metadata, by id; a dict's own operations are atomic.
+_in_detail: dict[int, OpenCall] = {}
+
+
+def open_in_detail(call_id: int) -> OpenCall | None:
+    """The open call of that id in this process, if it is recorded in detail."""
+    return _in_detail.get(call_id)
+
+
+def _is_multiprocessing_child() -> bool:
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+_statm_file: tuple[int, int] = (0, -1)
+
+
+def _statm() -> int:
+    """A descriptor of this process's memory figures; a fork opens its own."""
+    global _statm_file  # noqa: PLW0603  one descriptor a process
+    pid, fd = _statm_file
+    if pid != worker.pid:
+        fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        _statm_file = (worker.pid, fd)
+    return fd
+
+
+worker = Worker()
