@@ -339,9 +339,7 @@ class Collector:
     def _settled(self, settled: list[Any]) -> None:
         for found in settled:
             if self._unsettled:
-                self._frame.settled.append(
-                    (found.id, found.children, found.totals, found.self_ns)
-                )
+                self._frame.settled.append((found.id, found.children, found.totals, found.self_ns))
 
     # --- the journal -----------------------------------------------------------------------------
 
@@ -357,7 +355,7 @@ class Collector:
         frame.faults = self._changed_faults()
         if frame.is_empty():
             return
-        frame.tree = self.ledger.tree.encode_delta()
+        frame.tree = self.ledger.tree.take_delta()
         payload = msgspec.msgpack.encode(frame)
         self.ledger.apply(frame, live=True)
         self.disk.append(payload, self.ledger.encode)
@@ -463,9 +461,7 @@ class Collector:
         if appended is None:
             return
         self._frame.files.update(appended)
-        self._frame.written.update(
-            {tool: [call.id for call in ready[tool]] for tool in appended}
-        )
+        self._frame.written.update({tool: [call.id for call in ready[tool]] for tool in appended})
         self.commit()
 
     def _compact(self) -> None:

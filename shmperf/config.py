@@ -18,14 +18,10 @@ import msgspec
 import yaml
 
 from .errors import ConfigError
-from .options import Options
+from .options import Options, find
 
-__all__ = ["dump", "find", "load", "resolve", "without_effect"]
+__all__ = ["dump", "load", "resolve", "without_effect"]
 
-_PLACES = (
-    Path("config/tool_perf_limits.yaml"),
-    Path("code_evolver/config/tool_perf_limits.yaml"),
-)
 _MOST_BYTES = 1 << 20
 _AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _NO_EFFECT = (
@@ -34,21 +30,6 @@ _NO_EFFECT = (
     "rag.cluster_with_tool",
     "rag.embedding_include",
 )
-
-
-def find(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
-    """
-    The configuration file in force: *explicit*, SHMPERF_CONFIG, then the usual places in *cwd*.
-
-    None means the built-in defaults. A file that was named but is not there is a ConfigError.
-    """
-    named = explicit or environ.get("SHMPERF_CONFIG")
-    if named:
-        path = cwd / named
-        if not path.is_file():
-            raise ConfigError(str(path), "", "no such file", "a YAML file")
-        return path
-    return next((cwd / place for place in _PLACES if (cwd / place).is_file()), None)
 
 
 def resolve(
@@ -163,7 +144,10 @@ def _check_names(path: Path, limits: Any) -> None:
     for name in limits if isinstance(limits, dict) else ():
         if not isinstance(name, str):
             raise ConfigError(
-                str(path), f"tool_limits.{name}", _shown(name), f'a tool\'s name in quotes: "{name}"'
+                str(path),
+                f"tool_limits.{name}",
+                _shown(name),
+                f'a tool\'s name in quotes: "{name}"',
             )
 
 
@@ -194,5 +178,3 @@ def _at(content: Any, steps: list[str]) -> Any:
 
 def _shown(value: Any) -> str:
     return f"{type(value).__name__} {value!r}"[:120]
-
-

@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 
-from .calltree import CallTree, TreeState
+from .calltree import CallTree, TreeDelta, TreeState
 from .errors import StoreError
 from .journal import Journal
 from .options import Options
@@ -94,7 +94,7 @@ class Frame(msgspec.Struct, omit_defaults=True):
     totals: dict[str, Totals] = {}
     kept: dict[str, list[Call]] = {}
     settled: list[tuple[int, list[int], dict[str, tuple[int, int]], int]] = []
-    tree: msgspec.Raw | None = None
+    tree: TreeDelta | None = None
     files: dict[str, FileState] = {}
     written: dict[str, list[int]] = {}
     buried: list[str] = []
@@ -159,7 +159,7 @@ class Ledger:
         state.files.update(frame.files)
         state.faults.update(frame.faults)
         if frame.tree is not None and not live:
-            self.tree.apply(self.tree.decode_delta(frame.tree))
+            self.tree.apply(frame.tree)
         if frame.cleaned:
             self._forget(live=live)
 

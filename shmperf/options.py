@@ -2,17 +2,26 @@
 Every option once: its type, bounds, default and one sentence about it.
 
 The YAML file, its errors and `shmperf config` are made from these structs, and a session's settings
-travel to its workers as their msgpack. Workers import this module, so it imports no YAML.
+travel to its workers as their msgpack. Workers import this module, so it imports no YAML; it only knows where the file may lie.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-__all__ = ["Capture", "Collector", "Optimization", "Options", "Rag", "Ring", "Storage"]
+from .errors import ConfigError
+
+__all__ = ["Capture", "Collector", "Optimization", "Options", "Rag", "Ring", "Storage", "find"]
+
+_PLACES = (
+    Path("config/tool_perf_limits.yaml"),
+    Path("code_evolver/config/tool_perf_limits.yaml"),
+)
 
 _SECRETS = (
     "password",
@@ -34,13 +43,7 @@ _SECRETS = (
 Limit = Annotated[int, Meta(ge=-1, le=1_000_000_000)]
 
 
-class _Group(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False
-):
-    """A group of options."""
-
-
-class Optimization(_Group):
+class Optimization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Recording everything, to choose and tune tools by."""
 
     enabled: Annotated[bool, Meta(description="start in optimization mode")] = False
@@ -53,7 +56,7 @@ class Optimization(_Group):
     ] = True
 
 
-class Storage(_Group):
+class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where and how often history is written."""
 
     path: Annotated[
@@ -75,19 +78,19 @@ class Storage(_Group):
     ] = 10 << 30
 
 
-class Rag(_Group):
+class Rag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Performance facts beside each tool in a RAG store."""
 
     enabled: Annotated[bool, Meta(description="keep performance facts in the tool store")] = True
-    cluster_with_tool: Annotated[
-        bool, Meta(description="keep them in the tool's own artifact")
-    ] = True
+    cluster_with_tool: Annotated[bool, Meta(description="keep them in the tool's own artifact")] = (
+        True
+    )
     embedding_include: Annotated[
         bool, Meta(description="let them take part in what is embedded")
     ] = False
 
 
-class Capture(_Group):
+class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is recorded of parameters."""
 
     secret_keys: Annotated[
@@ -96,7 +99,7 @@ class Capture(_Group):
     ] = _SECRETS
 
 
-class Ring(_Group):
+class Ring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The workers' shared memory."""
 
     budget_bytes: Annotated[
@@ -112,7 +115,7 @@ class Ring(_Group):
             raise ValueError("a power of two")
 
 
-class Collector(_Group):
+class Collector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The process that drains."""
 
     idle_wait_ms: Annotated[
@@ -123,7 +126,7 @@ class Collector(_Group):
     ] = 5
 
 
-class Options(_Group):
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
     default_perf_points: Annotated[
@@ -142,3 +145,18 @@ class Options(_Group):
     def limit_of(self, tool: str) -> int:
         """Records kept of *tool*: 0 means it is not tracked, -1 that all are kept."""
         return self.tool_limits.get(tool, self.default_perf_points)
+
+
+def find(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """
+    The configuration file in force: *explicit*, SHMPERF_CONFIG, then the usual places in *cwd*.
+
+    None means the built-in defaults. A file that was named but is not there is a ConfigError.
+    """
+    named = explicit or environ.get("SHMPERF_CONFIG")
+    if named:
+        path = cwd / named
+        if not path.is_file():
+            raise ConfigError(str(path), "", "no such file", "a YAML file")
+        return path
+    return next((cwd / place for place in _PLACES if (cwd / place).is_file()), None)

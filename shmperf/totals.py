@@ -42,7 +42,7 @@ def bucket_of(duration_ns: int) -> int:
 
 def upper_bound(index: int) -> float:
     """The greatest duration, in nanoseconds, that bucket *index* holds."""
-    return 2.0 ** ((index + 1) / _PER_OCTAVE)
+    return math.pow(2.0, (index + 1) / _PER_OCTAVE)
 
 
 class Totals(msgspec.Struct, array_like=True):

@@ -1,0 +1,388 @@
+"""
+The history files: one of strict JSON lines a tool, kept within the tool's limit.
+
+A file holds at most twice its limit of lines, and exactly the newest after a compaction. Three
+things happen to it, and what must be in the journal in between is the caller's part:
+
+    prepare  create or adopt a file, or compact it to make room     journal its state, then …
+    append   write lines behind its listed size                     journal its new state
+    restore  after a restart: cut it back to its listed size
+
+So a kill after an append and before the journal leaves a longer file, which is cut back, while the
+calls are still among the kept: no line is missing and none is there twice. A compaction rewrites
+only lines that were there, so a kill around it changes nothing either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .errors import StoreError
+from .record import Call, Status
+
+__all__ = ["SUFFIX", "FileState", "History", "file_name", "line", "read"]
+
+SUFFIX = "_perf.jsonl"
+
+_PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}\Z")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+_LONGEST_LINE = 64 << 20
+_APPEND = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_json = msgspec.json.Encoder().encode
+_STATUS_NAMES = {status.value: status.name.lower() for status in Status}
+
+
+class FileState(msgspec.Struct, array_like=True):
+    """A history file as the journal lists it."""
+
+    name: str
+    inode: int
+    size: int
+    lines: int
+
+
+def file_name(tool: str) -> str:
+    """
+    The file of *tool*: safe, bounded, and never another tool's, whatever case file names keep.
+
+    Plain lower-case names stay as they are; any other gets a readable stem and a digest, with a
+    dot between them that no plain name contains.
+    """
+    if _PLAIN_NAME.match(tool):
+        return tool + SUFFIX
+    digest = hashlib.sha256(tool.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+    stem = _UNSAFE.sub("-", tool)[:60].strip("-").lower() or "tool"
+    return f"{stem}.{digest}{SUFFIX}"
+
+
+# --- lines ---------------------------------------------------------------------------------------
+
+
+def line(call: Call) -> bytes:
+    """*call* as one line of strict JSON, the newline included."""
+    if call.detail is None:
+        return _json(_plain(call)) + b"\n"
+    return _json(_detailed(call)) + b"\n"
+
+
+def _plain(call: Call) -> dict[str, Any]:
+    ended = call.duration_ns is not None
+    found: dict[str, Any] = {
+        "t": call.tool,
+        "p": call.params,
+        "s": call.start_ns / 1e9,
+        "e": call.end_ns / 1e9 if ended else None,
+        "d": _seconds(call.duration_ns),
+        "id": f"{call.id:016x}",
+        "pid": call.pid,
+    }
+    if call.parent:
+        found["parent"] = f"{call.parent:016x}"
+    _add_outcome(found, call)
+    return {"tool": call.tool, "timestamp": _timestamp(call.start_ns), "data": found}
+
+
+def _detailed(call: Call) -> dict[str, Any]:
+    detail = call.detail
+    assert detail is not None  # noqa: S101  the caller has looked
+    ended = call.duration_ns is not None
+    found: dict[str, Any] = {
+        "tool": call.tool,
+        "params": msgspec.Raw(call.params.encode() or b"{}"),
+        "start": call.start_ns / 1e9,
+        "end": call.end_ns / 1e9 if ended else None,
+        "duration_ms": None if call.duration_ns is None else call.duration_ns / 1e6,
+        "memory_mb": None if detail.memory_bytes is None else detail.memory_bytes / (1 << 20),
+        "cpu_percent": detail.cpu_percent,
+        "parent_tool": f"{call.parent:016x}" if call.parent else None,
+        "child_tools": [f"{child:016x}" for child in detail.children],
+        "error": detail.error,
+        "metadata": msgspec.Raw((detail.metadata or "{}").encode()),
+        "id": f"{call.id:016x}",
+        "pid": call.pid,
+    }
+    if detail.totals:
+        found["children"] = {
+            tool: {"count": count, "total_ms": total_ns / 1e6}
+            for tool, (count, total_ns) in detail.totals.items()
+        }
+    if detail.self_ns is not None:
+        found["self_ms"] = detail.self_ns / 1e6
+    _add_outcome(found, call)
+    return {"tool": call.tool, "timestamp": _timestamp(call.start_ns), "data": found}
+
+
+def _add_outcome(found: dict[str, Any], call: Call) -> None:
+    if call.status:
+        found["status"] = _STATUS_NAMES.get(call.status, "error")
+    if call.err is not None:
+        found["err"] = call.err
+    if call.truncated:
+        found["truncated"] = True
+
+
+def _seconds(duration_ns: int | None) -> float | None:
+    return None if duration_ns is None else duration_ns / 1e9
+
+
+_second: tuple[int, str] = (-1, "")
+
+
+def _timestamp(wall_ns: int) -> str:
+    """ISO 8601 in UTC with microseconds; the part that changes once a second is kept."""
+    global _second  # noqa: PLW0603  a memory of one entry
+    seconds, rest = divmod(wall_ns, 1_000_000_000)
+    known, text = _second
+    if seconds != known:
+        try:
+            text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        except (OverflowError, ValueError, OSError):
+            text, rest = "1970-01-01T00:00:00", 0
+        _second = seconds, text
+    return f"{text}.{rest // 1000:06d}+00:00"
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def read(path: Path, tool: str | None = None) -> Iterator[dict[str, Any]]:
+    """
+    The history in *path*, of one tool or of all, file by file, oldest line first.
+
+    For commands. A damaged line is passed over. Raises StoreError when there is no directory.
+    """
+    if not path.is_dir():
+        raise StoreError(f"{path}: no such directory")
+    names = [path / file_name(tool)] if tool is not None else sorted(path.glob(f"*{SUFFIX}"))
+    for name in names:
+        for text in _lines(name):
+            parsed = _parse(text)
+            if parsed is not None:
+                yield parsed
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    with os.fdopen(fd, "rb") as file:
+        while text := file.readline(_LONGEST_LINE):
+            yield text
+
+
+def _parse(text: bytes) -> dict[str, Any] | None:
+    try:
+        parsed = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if isinstance(parsed, dict) and isinstance(parsed.get("data"), dict):
+        return parsed
+    return None
+
+
+def _end_of(text: bytes) -> float:
+    """When the call of a line ended; of an aborted one, when it began; damaged ones go first."""
+    parsed = _parse(text)
+    if parsed is None:
+        return 0.0
+    found = parsed["data"]
+    for key in ("e", "end", "s", "start"):
+        if isinstance(found.get(key), (int, float)):
+            return float(found[key])
+    return 0.0
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+class History:
+    """The history files of one directory; one thread of the collector writes them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.files: dict[str, FileState] = {}
+
+    def restore(self, files: Mapping[str, FileState]) -> None:
+        """
+        Take up *files* as the journal lists them, each cut back to its listed size.
+
+        One that is missing, exchanged or shorter than listed is left out: it will be adopted as it
+        is when it is needed again.
+        """
+        self.files = {}
+        for tool, known in files.items():
+            try:
+                fd = os.open(self._path / known.name, _APPEND)
+            except OSError:
+                continue
+            try:
+                found = os.fstat(fd)
+                if found.st_ino == known.inode and found.st_size >= known.size:
+                    os.ftruncate(fd, known.size)
+                    self.files[tool] = known
+            finally:
+                os.close(fd)
+
+    def prepare_all(
+        self, counts: Mapping[str, int], limits: Mapping[str, int]
+    ) -> dict[str, FileState]:
+        """
+        Make each tool's file fit to take that many further lines; the states that are new.
+
+        They must be journalled before `append_all`. Raises StoreError.
+        """
+        try:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            changed = {}
+            for tool, count in counts.items():
+                known = self._checked(tool)
+                state = known or self._adopt(tool)
+                limit = limits[tool]
+                if limit >= 0 and state.lines + count > 2 * limit:
+                    state = self._compact(tool, state, limit)
+                if state is not known:
+                    changed[tool] = self.files[tool] = state
+            return changed
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def append_all(
+        self, calls: Mapping[str, list[Call]], limits: Mapping[str, int]
+    ) -> dict[str, FileState]:
+        """
+        Append to files that are prepared; the new states of those that worked.
+
+        A failed write is cut back; StoreError when nothing could be written.
+        """
+        written: dict[str, FileState] = {}
+        for tool, found in calls.items():
+            newest = sorted(found, key=lambda call: (call.end_ns, call.id))
+            if limits[tool] >= 0:
+                newest = newest[max(0, len(newest) - limits[tool]) :]
+            try:
+                written[tool] = self._append(tool, newest)
+            except OSError as error:
+                if not written:
+                    raise self._translated(error) from error
+                break
+        self.files.update(written)
+        return written
+
+    def compact_all(self, limits: Mapping[str, int]) -> dict[str, FileState]:
+        """Cut every file to the newest of its tool; the states of those that changed."""
+        changed = {}
+        try:
+            for tool, limit in limits.items():
+                known = self._checked(tool)
+                if known is not None and 0 <= limit < known.lines:
+                    changed[tool] = self.files[tool] = self._compact(tool, known, limit)
+        except OSError as error:
+            raise self._translated(error) from error
+        return changed
+
+    def erase(self, files: Mapping[str, FileState]) -> None:
+        """Delete *files*, those that are still the ones listed."""
+        for tool, known in files.items():
+            path = self._path / known.name
+            try:
+                if path.lstat().st_ino == known.inode:
+                    path.unlink()
+            except OSError:
+                continue
+            self.files.pop(tool, None)
+
+    def bytes_used(self) -> int:
+        """What all listed files hold."""
+        return sum(known.size for known in self.files.values())
+
+    def _checked(self, tool: str) -> FileState | None:
+        """The listed state of *tool*'s file, if that is still the file there."""
+        known = self.files.get(tool)
+        if known is None:
+            return None
+        try:
+            found = os.stat(self._path / known.name, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        same = found.st_ino == known.inode and found.st_size >= known.size
+        return known if same and stat.S_ISREG(found.st_mode) else None
+
+    def _adopt(self, tool: str) -> FileState:
+        """The file that stands in the tool's place, without a torn last line; else a new one."""
+        name = file_name(tool)
+        fd = os.open(self._path / name, _APPEND | os.O_CREAT, 0o600)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+                raise PermissionError(f"{name} is not a file of ours")
+            lines, size = _count_lines(fd)
+            os.ftruncate(fd, size)
+            return FileState(name, found.st_ino, size, lines)
+        finally:
+            os.close(fd)
+
+    def _append(self, tool: str, calls: list[Call]) -> FileState:
+        known = self.files[tool]
+        text = b"".join(map(line, calls))
+        fd = os.open(self._path / known.name, _APPEND)
+        try:
+            found = os.fstat(fd)
+            if found.st_ino != known.inode:
+                raise FileNotFoundError(f"{known.name} has been exchanged")
+            if found.st_size != known.size:
+                os.ftruncate(fd, known.size)
+            view = memoryview(text)
+            try:
+                while view:
+                    view = view[os.write(fd, view) :]
+            except OSError:
+                os.ftruncate(fd, known.size)
+                raise
+        finally:
+            os.close(fd)
+        return FileState(known.name, known.inode, known.size + len(text), known.lines + len(calls))
+
+    def _compact(self, tool: str, known: FileState, limit: int) -> FileState:
+        path = self._path / known.name
+        texts = sorted(_lines(path), key=_end_of)
+        newest = texts[max(0, len(texts) - limit) :]
+        aside = self._path / f".{known.name}.new"
+        aside.unlink(missing_ok=True)
+        fd = os.open(aside, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            view = memoryview(b"".join(newest))
+            while view:
+                view = view[os.write(fd, view) :]
+            found = os.fstat(fd)
+            aside.replace(path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(fd)
+        return FileState(known.name, found.st_ino, found.st_size, len(newest))
+
+    def _translated(self, error: OSError) -> StoreError:
+        return StoreError(f"{self._path}: {error.strerror or error}")
+
+
+def _count_lines(fd: int) -> tuple[int, int]:
+    """Whole lines in a file, and where the last of them ends."""
+    lines = size = at = 0
+    while chunk := os.pread(fd, 1 << 20, at):
+        count = chunk.count(b"\n")
+        if count:
+            lines += count
+            size = at + chunk.rindex(b"\n") + 1
+        at += len(chunk)
+    return lines, size
