@@ -1,0 +1,31 @@
+"""shmperf records every tool call in many processes, at about a microsecond each."""
+
+from .parents import adopt, current, propagate
+from .tracker import (
+    annotate,
+    cleanup_perf_data,
+    end_tool_call,
+    flush,
+    get_perf_stats,
+    get_tracker,
+    set_optimization_mode,
+    track_tool_call,
+)
+from .wrappers import call, track, track_class
+
+__all__ = [
+    "adopt",
+    "annotate",
+    "call",
+    "cleanup_perf_data",
+    "current",
+    "end_tool_call",
+    "flush",
+    "get_perf_stats",
+    "get_tracker",
+    "propagate",
+    "set_optimization_mode",
+    "track",
+    "track_class",
+    "track_tool_call",
+]

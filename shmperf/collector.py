@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import sub
 from typing import Any
 
@@ -42,10 +42,11 @@ from .inflight import OpenCall
 from .ledger import Clock, Frame, Ledger, WorkerState
 from .limits import Newest, newest_of_batch
 from .options import Options
-from .record import BLOCK, Call, Slot, Status, decode, masker
+from .record import BLOCK, DETAIL, Call, Slot, Status, decode, masker
 from .sampling import Sampler
 from .segment import read_blob, remove_memory
-from .session import Presence, Session
+from .presence import Presence
+from .session import Session
 from .totals import Totals
 
 __all__ = ["Collector", "Waits"]
@@ -106,7 +107,9 @@ class Collector:
         self._frame = Frame()
         self._kept: dict[str, Kept] = {}
         self._blobs: list[str] = []
-        self._unsettled: dict[int, str] = {}
+        self._unsettled: dict[int, tuple[str, int]] = {}
+        self._passes: dict[str, int] = {}
+        self._in_detail = False
         self._faults: dict[str, int] = {}
         self._told: dict[str, str] = {}
         self._waiting: list[tuple[Pending, Callable[[], Any]]] = []
@@ -142,6 +145,10 @@ class Collector:
             if not handled and self._is_over() and self._leave():
                 return
         self.finish()
+
+    def stop(self) -> None:
+        """End the cycle after the present round; safe in a signal handler."""
+        self.stopping = True
 
     def step(self) -> int:
         """One round of the cycle; returns the records drained in it."""
@@ -222,6 +229,8 @@ class Collector:
         """The end of a dead worker: its open calls are aborted, its memory goes."""
         name = worker.name
         self._settled(self.ledger.tree.worker_gone(name))
+        self._passes.pop(name, None)
+        self._unsettled = {i: (w, n) for i, (w, n) in self._unsettled.items() if w != name}
         opened = worker.read_rows()
         for found in opened:
             self._abort(worker, found)
@@ -290,6 +299,7 @@ class Collector:
         try:
             handled = worker.run_pass(self._take)
             self._settled(self.ledger.tree.pass_done(worker.name))
+            self._count_pass(worker.name)
             worker.read_rows()
         except Exception as error:  # noqa: BLE001  one worker's damage is not another's
             self._fault("drain", f"{worker.name}: {type(error).__name__}: {error}")
@@ -305,6 +315,7 @@ class Collector:
         if min(durations) < 0 or max(durations) > _LONGEST_NS:
             durations = [min(max(0, duration), _LONGEST_NS) for duration in durations]
         errors = 0
+        self._in_detail = self._in_detail or bool(seen & DETAIL << 8)
         if seen & _STATUS_BITS:
             errors = sum(meta >> 8 & 0x07 in _FAILED for meta in metas)
         self._totals(tool).add(durations, errors, ends[-1] + self._wall_offset_ns)
@@ -322,9 +333,10 @@ class Collector:
         if limit:
             self._keep(worker, tool, newest_of_batch(slots, limit), limit)
         if seen & BLOCK << 8:
-            self._blobs += [name for slot in slots if (name := _blob_name(slot))]
+            named = [_blob_name(slot) for slot in slots]
+            self._blobs += [name for name in named if name.startswith(f"{worker.name}.")]
 
-    def _keep(self, worker: WorkerDrain, tool: str, slots: list[Slot], limit: int) -> None:
+    def _keep(self, worker: WorkerDrain, tool: str, slots: Sequence[Slot], limit: int) -> None:
         kept = self._kept.get(tool)
         if kept is None:
             kept = self._kept[tool] = Kept(limit)
@@ -336,9 +348,19 @@ class Collector:
             found = self._frame.totals[tool] = Totals()
         return found
 
+    def _count_pass(self, name: str) -> None:
+        """After two further passes, everything about a detailed call is known."""
+        done = self._passes[name] = self._passes.get(name, 0) + 1
+        if self._unsettled:
+            self._unsettled = {
+                call_id: (worker, seen)
+                for call_id, (worker, seen) in self._unsettled.items()
+                if worker != name or done < seen + 2
+            }
+
     def _settled(self, settled: list[Any]) -> None:
         for found in settled:
-            if self._unsettled:
+            if self._in_detail:
                 self._frame.settled.append((found.id, found.children, found.totals, found.self_ns))
 
     # --- the journal -----------------------------------------------------------------------------
@@ -353,6 +375,8 @@ class Collector:
             self._note(worker)
         frame, self._frame = self._frame, Frame()
         frame.faults = self._changed_faults()
+        if frame.settled:
+            self._keep_settled(frame)
         if frame.is_empty():
             return
         frame.tree = self.ledger.tree.take_delta()
@@ -365,6 +389,12 @@ class Collector:
             remove_memory(name, self.session.directory)
         self._blobs.clear()
         self._due["commit"] = self._clock() + self.waits.commit_s
+
+    def _keep_settled(self, frame: Frame) -> None:
+        """Of the settled calls only those matter whose lines are still to be written."""
+        waiting = [*self.ledger.state.kept.values(), *frame.kept.values()]
+        ids = {call.id for calls in waiting for call in calls if call.detail is not None}
+        frame.settled = [row for row in frame.settled if row[0] in ids]
 
     def _note(self, worker: WorkerDrain) -> None:
         """Put into the frame how far *worker* is read, if that has changed."""
@@ -396,7 +426,7 @@ class Collector:
         call = self._decoded(slot, worker)
         call.start_ns += self._wall_offset_ns
         if call.detail is not None:
-            self._unsettled[call.id] = worker.name
+            self._unsettled[call.id] = (worker.name, self._passes.get(worker.name, 0))
         return call
 
     def _decoded(self, slot: Slot, worker: WorkerDrain) -> Call:
@@ -638,13 +668,13 @@ class Collector:
         return {c: n for c, n in self._faults.items() if known.get(c) != n}
 
 
-def _blob_name(slot: Slot) -> str | None:
+def _blob_name(slot: Slot) -> str:
     if not slot[4] & BLOCK << 8:
-        return None
+        return ""
     try:
         name, _ = msgspec.msgpack.decode(long_body(slot), type=tuple[str, int])
     except (msgspec.MsgspecError, ValueError):
-        return None
+        return ""
     return name
 
 

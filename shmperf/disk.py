@@ -75,8 +75,8 @@ class Disk:
         if self.is_unavailable():
             return
         payload = encode()
-        done = self._do(lambda: self._journal.replace(payload) or True)
-        self._needs_snapshot = not done
+        self._do(lambda: self._journal.replace(payload))
+        self._needs_snapshot = bool(self.reason)
 
     def prepare(
         self, counts: Mapping[str, int], limits: Mapping[str, int]

@@ -27,9 +27,9 @@ exclusively, without waiting, looks again, and renames the directory away.
     presence coming                 the collector removes it and its memory
     directory renamed away          founds another; the left-over is swept
 
-A named session belongs to whoever runs its collector; an unnamed one starts its collector by itself:
-whoever finds ``collector.lock`` free takes it and hands the locked descriptor to the process it
-starts, without waiting, since records have somewhere to go already.
+A named session belongs to whoever runs its collector; an unnamed one starts its collector by
+itself: whoever finds ``collector.lock`` free takes it and hands the locked descriptor to the process
+it starts, without waiting, since records have somewhere to go already.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,7 +99,7 @@ class Request(msgspec.Struct, frozen=True):
     @classmethod
     def from_environment(cls) -> Request:
         """The request of a program that was told nothing else."""
-        return cls(os.getcwd(), dict(os.environ), os.environ.get("SHMPERF_SESSION") or None)
+        return cls(str(Path.cwd()), dict(os.environ), os.environ.get("SHMPERF_SESSION") or None)
 
 
 class _StartOver(Exception):
@@ -209,7 +210,7 @@ class Session:
         except OSError:
             return ""
 
-    def set_mode(self, optimization: bool) -> None:  # noqa: FBT001  the mode is a switch
+    def set_mode(self, optimization: bool) -> None:
         """Switch the mode, for calls that start afterwards in every process."""
         with self._word_locked():
             self.word[0] = self.word[0] & ~1 | optimization
@@ -239,7 +240,7 @@ class Session:
         Raises ConfigError for a broken edit, once; the old settings stay. Not for workers.
         """
         seen = _file_identity(self.config)
-        if not self.config or seen == self._seen_config or seen == ():
+        if not self.config or seen in (self._seen_config, ()):
             return None
         first, self._seen_config = self._seen_config is None, seen
         # PyYAML costs 26 ms to import, and workers never get here.
@@ -312,7 +313,7 @@ class Session:
         """The workers that are here; those that died on their way in are removed."""
         found = []
         try:
-            names = os.listdir(self.directory)
+            names = os.listdir(self.directory)  # noqa: PTH208  half the time of Paths
         except FileNotFoundError:
             return []
         for name in names:
@@ -446,17 +447,16 @@ class Session:
 # --- meeting -------------------------------------------------------------------------------------
 
 
-def enter(request: Request, make_segment: Callable[[str], T]) -> tuple[Session, T]:
+def enter(request: Request, make_segment: Callable[[Session, str], T]) -> tuple[Session, T]:
     """
     Join or found the session of *request* as a worker; raises SessionError when that can't be.
 
-    *make_segment* makes the worker's memory from its name and the session's settings are known to
-    it by then through the session that `join` returned; see `Session.announce`.
+    *make_segment* makes the worker's memory from the session's settings and a name.
     """
     for _ in range(_TRIES):
         try:
             session = join(request)
-            return session, session.announce(make_segment)
+            return session, session.announce(partial(make_segment, session))
         except _StartOver:
             continue
     raise SessionError("the session keeps changing; gave up")
@@ -605,7 +605,7 @@ def _storage_path(request: Request, options: Options) -> Path:
 
 def _pointer(root: Path, request: Request) -> Path:
     named = request.config or request.environ.get("SHMPERF_CONFIG", "")
-    return root / f"p-{_digest(os.path.join(request.cwd, '//', named))}"
+    return root / f"p-{_digest(f'{request.cwd}//{named}')}"
 
 
 def _storage_by_pointer(root: Path, request: Request) -> Path | None:
@@ -637,7 +637,7 @@ def _file_identity(path: str) -> tuple[int, ...]:
     if not path:
         return ()
     try:
-        found = os.stat(path)
+        found = Path(path).stat()
     except OSError:
         return ()
     return found.st_ino, found.st_size, found.st_mtime_ns

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from .control import Cleanup, Client, Flush, Stats
@@ -189,7 +188,7 @@ def _client() -> Client | None:
     session = worker.session
     if session.name is None:
         session.start_collector()
-    return Client(Path(session.directory) / "control.sock")
+    return Client(session.directory)
 
 
 def _ask(request: Flush | Cleanup, timeout_s: float) -> bool:

@@ -1,5 +1,5 @@
 """
-The recording side of one process: its tools, its memory, and the way of a call that takes no short cut.
+The recording side of one process: its tools, its memory, and a call by the long way.
 
 Three objects. A `Worker` is the process's part in a session: segment, ready rows, lock. A `Tool` is
 a name that calls are recorded under; a wrapper reaches everything it needs through one tuple,
@@ -28,8 +28,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from struct import Struct
 from time import perf_counter_ns, thread_time_ns
 from typing import Any, NamedTuple
@@ -45,12 +44,11 @@ from .inflight import (
     PARENT,
     ROWS,
     START,
-    generation_of,
     has_spent_row,
     mark_loss,
 )
 from .options import Options
-from .parents import Pair, current_call, outermost_open, parent_of
+from .parents import Pair, current_call, parent_of
 from .record import (
     BLOCK,
     BODY_BYTES,
@@ -64,7 +62,7 @@ from .record import (
 )
 from .ring import NO_POSITIONS, Grant, RingWriter
 from .segment import SHARED, Fault, Loss, Segment, is_supported
-from .session import Request, Session, join
+from .session import Request, Session, enter
 
 __all__ = [
     "Bound",
@@ -227,24 +225,11 @@ class Worker:
         if not is_supported():
             self._give_up("this platform or interpreter is not supported")
             return
-        session = join(Request.from_environment())
+        session, segment = enter(Request.from_environment(), _make_segment)
+        self.session, self.segment = session, segment
         self.options = session.options
-        segment: list[Segment] = []
-
-        def make(name: str) -> Segment:
-            segment.append(
-                Segment(
-                    name,
-                    budget_bytes=self.options.ring.budget_bytes,
-                    fallback=session.directory,
-                )
-            )
-            return segment[0]
-
-        session.announce(make)
-        self.session, self.segment = session, segment[0]
         self._add_rows()
-        shared = self.segment.add_shared_ring()
+        shared = segment.add_shared_ring()
         self._shared_lane = Lane(shared, SHARED) if shared else None
         self.word = session.word[0]
         self._hook()
@@ -252,7 +237,7 @@ class Worker:
         if session.name is None:
             session.start_collector()
         for _ in range(self._uncounted):
-            self.segment.count_loss(Loss.NO_ROW)
+            segment.count_loss(Loss.NO_ROW)
 
     def _give_up(self, reason: str) -> None:
         """Tracking off in this process; a reason is told once."""
@@ -290,14 +275,14 @@ class Worker:
             return
         session.start_collector()
         try:
-            Client(session.directory / "control.sock").ask(Flush(), _EXIT_WAIT_S)
+            Client(session.directory).ask(Flush(), _EXIT_WAIT_S)
         except ShmperfError as error:
             _log.debug("not waited for at exit: %s", error)
 
     # --- routes ----------------------------------------------------------------------------------
 
     def route(self, tool: Tool) -> Route:
-        """How the next call of *tool* goes; settles the tool for the session word of this moment."""
+        """How the next call of *tool* goes; settles the tool for the present session word."""
         session = self.session
         if self.is_off:
             return NOT_RECORDED
@@ -803,6 +788,11 @@ class OpenCall:
             if not worker.refill(self.tool, positions):
                 return False
         return False
+
+
+def _make_segment(session: Session, name: str) -> Segment:
+    budget_bytes = session.options.ring.budget_bytes
+    return Segment(name, budget_bytes=budget_bytes, fallback=session.directory)
 
 
 # Open calls that keep metadata, by id; a dict's own operations are atomic.

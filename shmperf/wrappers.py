@@ -20,7 +20,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 import msgspec
 
@@ -33,7 +33,6 @@ from .worker import OpenCall, Tool, tool_named, worker
 __all__ = ["call", "track", "track_class"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-C = TypeVar("C", bound=type)
 
 _encode = msgspec.msgpack.Encoder().encode
 _store = SLOT.pack_into
@@ -167,7 +166,8 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:
         except IndexError:
             return _detour(wrapped, args, kwargs)
         call_id = position = end = start = 0
-        outer = parent = current.get()
+        outer = current.get()
+        parent: Any = outer
         try:
             start = clock()
             words[row + row_start] = start
@@ -395,23 +395,23 @@ def track_class(target: Any = None, /, *, method: str = "execute") -> Any:
     return _track_class(target, method)
 
 
-def _track_class(base: C, method: str) -> C:
+def _track_class(base: Any, method: str) -> Any:
     inherited = base.__dict__.get("__init_subclass__")
 
-    def init_subclass(cls: type, **kwargs: Any) -> None:
+    def init_subclass(cls: Any, /, **kwargs: Any) -> None:
         if inherited is not None:
             inherited.__get__(None, cls)(**kwargs)
         else:
             super(base, cls).__init_subclass__(**kwargs)
         _track_method(cls, method)
 
-    base.__init_subclass__ = classmethod(init_subclass)  # type: ignore[assignment]  # replaced on purpose
+    base.__init_subclass__ = classmethod(init_subclass)
     for cls in (base, *_subclasses(base)):
         _track_method(cls, method)
     return base
 
 
-def _subclasses(base: type) -> list[type]:
+def _subclasses(base: type[Any]) -> list[type[Any]]:
     return [found for cls in base.__subclasses__() for found in (cls, *_subclasses(cls))]
 
 
@@ -477,7 +477,7 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
         self._params = params
         self._opened: OpenCall | None = None
 
-    def __enter__(self) -> call:
+    def __enter__(self) -> Self:
         self._enter(timed_cpu=True)
         return self
 
@@ -490,7 +490,7 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
         if self._opened is not None:
             self._opened.close(error)
 
-    async def __aenter__(self) -> call:
+    async def __aenter__(self) -> Self:
         self._enter(timed_cpu=False)
         return self
 

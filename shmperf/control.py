@@ -1,0 +1,326 @@
+"""
+Questions to a collector and its answers: msgpack messages on a Unix socket, bounded on both sides.
+
+    message:  length (u32, little-endian) · msgpack
+    request:  one of the structs below, tagged by its name
+    answer:   {"ok": value} or {"error": text}, one for each request, in order
+
+The socket lies in the session's private directory, and each side checks the other's uid. The server
+never blocks: it is driven by the collector's loop, a slow client has a bounded buffer, and one that
+sends what is no request is cut off and counted.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import time
+from pathlib import Path
+from struct import Struct
+from struct import error as struct_error
+from typing import Any
+
+import msgspec
+
+from .errors import SessionError
+
+__all__ = [
+    "Cleanup",
+    "Client",
+    "Flush",
+    "InFlight",
+    "Mode",
+    "Pending",
+    "Ping",
+    "Request",
+    "Server",
+    "Stats",
+    "Status",
+    "Stop",
+    "Tree",
+]
+
+_LENGTH = Struct("<I")
+_CREDENTIALS = Struct("3i")
+_MOST_REQUEST = 1 << 18
+_MOST_ANSWER = 256 << 20
+_MOST_CONNECTIONS = 64
+_CHUNK = 1 << 16
+
+
+class Stats(msgspec.Struct, tag=True):
+    """Statistics of one tool, or of all."""
+
+    tool: str | None = None
+
+
+class Flush(msgspec.Struct, tag=True):
+    """Answered once everything that had ended is on disk."""
+
+
+class Cleanup(msgspec.Struct, tag=True):
+    """Forget history and statistics; *force* overrides the configuration."""
+
+    force: bool = False
+
+
+class Mode(msgspec.Struct, tag=True):
+    """Switch the mode, or with None only ask for it."""
+
+    optimization: bool | None = None
+
+
+class InFlight(msgspec.Struct, tag=True):
+    """The calls that are open now."""
+
+
+class Tree(msgspec.Struct, tag=True):
+    """The graph from tool to tool."""
+
+
+class Status(msgspec.Struct, tag=True):
+    """How collector and workers are."""
+
+
+class Stop(msgspec.Struct, tag=True):
+    """Drain, write everything and end; answered when it is done."""
+
+
+class Ping(msgspec.Struct, tag=True):
+    """Answered with the collector's pid."""
+
+
+Request = Stats | Flush | Cleanup | Mode | InFlight | Tree | Status | Stop | Ping
+
+_decode_request = msgspec.msgpack.Decoder(Request).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Pending:
+    """A request that waits for its answer; a second answer, or a late one, does nothing."""
+
+    __slots__ = ("_connection", "request")
+
+    def __init__(self, connection: _Connection, request: Request) -> None:
+        self._connection: _Connection | None = connection
+        self.request = request
+
+    def reply(self, value: Any) -> None:
+        """Answer with *value*."""
+        self._send({"ok": value})
+
+    def fail(self, text: str) -> None:
+        """Answer that it can't be done, and why."""
+        self._send({"error": text})
+
+    def _send(self, answer: dict[str, Any]) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.send(_encode(answer))
+
+
+class _Connection:
+    """One client: what came and is no whole message yet, what has not gone out yet."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self.socket = client
+        self.incoming = bytearray()
+        self.outgoing = bytearray()
+
+    def send(self, message: bytes) -> None:
+        self.outgoing += _LENGTH.pack(len(message)) + message
+        self.push()
+
+    def push(self) -> None:
+        try:
+            while self.outgoing:
+                sent = self.socket.send(self.outgoing)
+                del self.outgoing[:sent]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.outgoing.clear()
+
+    def pull(self) -> list[Request] | None:
+        """The requests that are complete; None when the client has left or sends nonsense."""
+        try:
+            chunk = self.socket.recv(_CHUNK)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not chunk:
+            return None
+        self.incoming += chunk
+        return self._parse()
+
+    def _parse(self) -> list[Request]:
+        found: list[Request] = []
+        while len(self.incoming) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self.incoming)
+            if length > _MOST_REQUEST:
+                raise ValueError("a request of that length")
+            end = _LENGTH.size + length
+            if len(self.incoming) < end:
+                break
+            found.append(_decode_request(bytes(self.incoming[_LENGTH.size : end])))
+            del self.incoming[:end]
+        return found
+
+
+class Server:
+    """The collector's socket; its thread alone."""
+
+    def __init__(self, directory: Path) -> None:
+        """Listen on ``control.sock`` in *directory*; the caller holds the collector's lock."""
+        path = directory / "control.sock"
+        path.unlink(missing_ok=True)
+        self.refused = 0
+        self._path = path
+        self._selector = selectors.DefaultSelector()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.setblocking(False)
+        mask = os.umask(0o177)
+        try:
+            self._listener.bind(str(path))
+        except OSError as error:
+            self._listener.close()
+            raise SessionError(f"{path}: {error.strerror or error}") from error
+        finally:
+            os.umask(mask)
+        self._listener.listen(_MOST_CONNECTIONS)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._connections: dict[int, _Connection] = {}
+
+    def wait(self, timeout_s: float) -> list[Pending]:
+        """Wait for requests, at most *timeout_s*; whatever else clients do is dealt with."""
+        found: list[Pending] = []
+        for key, _ in self._selector.select(max(0.0, timeout_s)):
+            if key.fileobj is self._listener:
+                self._accept()
+            else:
+                found += self._serve(self._connections[key.fd])
+        for connection in list(self._connections.values()):
+            self._watch(connection)
+        return found
+
+    def close(self) -> None:
+        """Send what can still be sent, and stop listening."""
+        for connection in list(self._connections.values()):
+            connection.push()
+            self._drop(connection)
+        self._selector.close()
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return
+        client.setblocking(False)
+        if len(self._connections) >= _MOST_CONNECTIONS or _uid_of(client) != os.geteuid():
+            self.refused += 1
+            client.close()
+            return
+        self._connections[client.fileno()] = _Connection(client)
+        self._selector.register(client, selectors.EVENT_READ)
+
+    def _serve(self, connection: _Connection) -> list[Pending]:
+        connection.push()
+        try:
+            requests = connection.pull()
+        except (ValueError, msgspec.MsgspecError, RecursionError):
+            self.refused += 1
+            requests = None
+        if requests is None:
+            self._drop(connection)
+            return []
+        return [Pending(connection, request) for request in requests]
+
+    def _watch(self, connection: _Connection) -> None:
+        if len(connection.outgoing) > _MOST_ANSWER:
+            self._drop(connection)
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.outgoing else 0)
+        if self._selector.get_key(connection.socket).events != wanted:
+            self._selector.modify(connection.socket, wanted)
+
+    def _drop(self, connection: _Connection) -> None:
+        self._connections.pop(connection.socket.fileno(), None)
+        self._selector.unregister(connection.socket)
+        connection.socket.close()
+
+
+class Client:
+    """One question at a time to the collector of a session."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "control.sock"
+
+    def ask(self, request: Request, timeout_s: float) -> Any:
+        """
+        The answer to *request*; waits for a collector to come up, too, within *timeout_s*.
+
+        Raises SessionError when there is none, when it takes too long, or when it says no.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._connect(deadline) as connection:
+            try:
+                message = _encode(request)
+                connection.sendall(_LENGTH.pack(len(message)) + message)
+                answer = msgspec.msgpack.decode(self._receive(connection, deadline))
+            except (OSError, msgspec.MsgspecError, ValueError) as error:
+                raise SessionError(f"the collector did not answer: {error}") from None
+        if not isinstance(answer, dict) or "ok" not in answer:
+            text = answer.get("error") if isinstance(answer, dict) else "an answer that is none"
+            raise SessionError(str(text))
+        return answer["ok"]
+
+    def _connect(self, deadline: float) -> socket.socket:
+        while True:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                connection.connect(str(self._path))
+                if _uid_of(connection) != os.geteuid():
+                    raise SessionError(f"{self._path}: another user's process answers there")
+                return connection
+            except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
+                connection.close()
+                if time.monotonic() >= deadline:
+                    raise SessionError("no collector is running") from None
+                time.sleep(0.002)
+            except OSError as error:
+                connection.close()
+                raise SessionError(f"{self._path}: {error.strerror or error}") from None
+
+    def _receive(self, connection: socket.socket, deadline: float) -> bytes:
+        (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size, deadline))
+        if length > _MOST_ANSWER:
+            raise ValueError("found an answer of that length")
+        return _exactly(connection, length, deadline)
+
+
+def _exactly(connection: socket.socket, count: int, deadline: float) -> bytes:
+    found = bytearray()
+    while len(found) < count:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        chunk = connection.recv(min(_CHUNK, count - len(found)))
+        if not chunk:
+            raise ValueError("it hung up")
+        found += chunk
+    return bytes(found)
+
+
+def _uid_of(connection: socket.socket) -> int:
+    """The uid at the other end; our own where the system has no way to tell."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return os.geteuid()
+    try:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(credentials)[1])
+    except (OSError, struct_error):
+        return -1

@@ -1,0 +1,61 @@
+"""
+Running a collector: from the session and its locks to the end of the cycle.
+
+Two ways lead here. An unnamed session's worker starts one with the collector's lock in its hand;
+a person or a service manager starts one for a named session, which takes the lock itself. SIGTERM
+and SIGINT end the cycle: everything is drained, written and compacted, and the exit code is 0.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from .collector import Collector
+from .control import Server
+from .disk import Disk
+from .errors import SessionError
+from .session import Session, attach, runtime_root, sweep
+
+__all__ = ["serve", "serve_embedded"]
+
+
+def serve_embedded(directory: Path, lock_fd: int) -> None:
+    """Collect for the unnamed session in *directory*, whose lock *lock_fd* holds already."""
+    os.set_inheritable(lock_fd, False)
+    session = attach(directory)
+    sweep(runtime_root(os.environ))
+    serve(session)
+
+
+def serve(session: Session, ready_fd: int | None = None) -> None:
+    """
+    Collect for *session* until it is over or a signal comes; the caller holds the collector's lock.
+
+    A byte is written to *ready_fd* once records are drained. Raises SessionError when the storage
+    is another collector's.
+    """
+    storage_fd = session.claim_storage()
+    server = Server(session.directory)
+    collector = Collector(session, server, Disk(session.storage))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: collector.stop())
+    collector.open()
+    if ready_fd is not None:
+        os.write(ready_fd, b"\n")
+        os.close(ready_fd)
+    try:
+        collector.run()
+    finally:
+        if storage_fd is not None:
+            os.close(storage_fd)
+
+
+def lock(session: Session) -> int:
+    """Take the collector's lock; raises SessionError when another collector holds it."""
+    fd = session.try_collector_lock()
+    if fd is None:
+        name = session.name or session.directory.name
+        raise SessionError(f"session {name} has a collector already; see: shmperf status")
+    return fd
