@@ -24,7 +24,6 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
-
 import msgspec
 
 __all__ = ["CallTree", "Edge", "Family", "Settled", "TreeDelta", "TreeState"]

@@ -31,9 +31,11 @@ from .control import (
     Ping,
     Server,
     Stats,
-    Status as StatusRequest,
     Stop,
     Tree,
+)
+from .control import (
+    Status as StatusRequest,
 )
 from .disk import Disk
 from .drain import WorkerDrain, long_body
@@ -42,10 +44,10 @@ from .inflight import OpenCall
 from .ledger import Clock, Frame, Ledger, WorkerState
 from .limits import Newest, newest_of_batch
 from .options import Options
+from .presence import Presence
 from .record import BLOCK, DETAIL, Call, Slot, Status, decode, masker
 from .sampling import Sampler
 from .segment import read_blob, remove_memory
-from .presence import Presence
 from .session import Session
 from .totals import Totals
 

@@ -100,7 +100,7 @@ def _line(key: str, value: Any, annotation: Any, *, indent: str) -> str:
 class _StrictLoader(yaml.SafeLoader):
     """Plain data only; a key that stands twice is an error, not a silent loss."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:

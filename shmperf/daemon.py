@@ -13,12 +13,13 @@ import signal
 from pathlib import Path
 
 from .collector import Collector
+from .config import resolve
 from .control import Server
 from .disk import Disk
 from .errors import SessionError
-from .session import Session, attach, runtime_root, sweep
+from .session import Request, Session, attach, found_named, join, runtime_root, sweep
 
-__all__ = ["serve", "serve_embedded"]
+__all__ = ["cleanup_at_rest", "serve", "serve_embedded", "serve_named"]
 
 
 def serve_embedded(directory: Path, lock_fd: int) -> None:
@@ -29,6 +30,26 @@ def serve_embedded(directory: Path, lock_fd: int) -> None:
     serve(session)
 
 
+def serve_named(request: Request, ready_fd: int | None = None) -> None:
+    """
+    Collect for the named session of *request*, with its storage and configuration.
+
+    Raises SessionError when another collector serves that session or that storage.
+    """
+    root = runtime_root(request.environ)
+    options, config = resolve(request.config, request.environ, Path(request.cwd))
+    session = found_named(root, request)
+    lock_fd = _lock(session)
+    try:
+        path = request.storage or options.storage.path
+        storage = Path(os.path.normpath(Path(request.cwd) / path))
+        session.move_to(storage, options, str(config or ""))
+        serve(session, ready_fd)
+        session.leave()
+    finally:
+        os.close(lock_fd)
+
+
 def serve(session: Session, ready_fd: int | None = None) -> None:
     """
     Collect for *session* until it is over or a signal comes; the caller holds the collector's lock.
@@ -37,22 +58,41 @@ def serve(session: Session, ready_fd: int | None = None) -> None:
     is another collector's.
     """
     storage_fd = session.claim_storage()
-    server = Server(session.directory)
-    collector = Collector(session, server, Disk(session.storage))
+    collector = Collector(session, Server(session.directory), Disk(session.storage))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: collector.stop())
-    collector.open()
-    if ready_fd is not None:
-        os.write(ready_fd, b"\n")
-        os.close(ready_fd)
     try:
+        collector.open()
+        if ready_fd is not None:
+            os.write(ready_fd, b"\n")
+            os.close(ready_fd)
         collector.run()
     finally:
         if storage_fd is not None:
             os.close(storage_fd)
 
 
-def lock(session: Session) -> int:
+def cleanup_at_rest(request: Request, *, force: bool) -> bool:
+    """Forget what a storage without a collector holds; False when its configuration forbids it."""
+    session = join(request)
+    if not (force or session.options.optimization.cleanup_on_optimize):
+        return False
+    lock_fd = _lock(session)
+    try:
+        storage_fd = session.claim_storage()
+        collector = Collector(session, Server(session.directory), Disk(session.storage))
+        collector.open()
+        collector.cleanup()
+        collector.finish()
+        session.leave()
+        if storage_fd is not None:
+            os.close(storage_fd)
+    finally:
+        os.close(lock_fd)
+    return True
+
+
+def _lock(session: Session) -> int:
     """Take the collector's lock; raises SessionError when another collector holds it."""
     fd = session.try_collector_lock()
     if fd is None:

@@ -45,7 +45,7 @@ class Newest(Generic[T]):
     def add(self, batch: Sequence[T]) -> None:
         """Consider *batch*."""
         self._items += batch
-        if 0 <= self.limit and len(self._items) > 2 * self.limit:
+        if self.limit >= 0 and len(self._items) > 2 * self.limit:
             self._prune()
 
     def take(self) -> list[T]:

@@ -45,7 +45,9 @@ from .ring import RingReader, RingWriter, ring_bytes
 __all__ = [
     "FAULTS",
     "LOSSES",
+    "PREFIX",
     "SHARED",
+    "SHARED_MEMORY",
     "Extent",
     "Fault",
     "Loss",
@@ -59,7 +61,7 @@ _MAGIC = int.from_bytes(b"shmperf\0", "little")
 _VERSION = 1
 PREFIX = "shmperf-"
 
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Linux keeps it; names there are verified
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Linux keeps it; names there are verified
 _MIB = 1 << 20
 _PAGE = 4096
 _DIRECTORY = _PAGE
@@ -248,7 +250,7 @@ def _verify(name: str, memory: _Memory) -> _Memory:
 
 def remove_memory(name: str, fallback: Path | None) -> None:
     """Unlink *name* and the blobs of its worker; no error when they are gone already."""
-    places = [_SHARED_MEMORY, *([fallback] if fallback else [])]
+    places = [SHARED_MEMORY, *([fallback] if fallback else [])]
     for place in places:
         for path in (place / name, *place.glob(f"{name}.*")):
             try:

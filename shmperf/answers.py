@@ -1,0 +1,125 @@
+"""
+Where a command gets its answers: the collector of a session, or the storage directory without one.
+
+A command names a session, or a storage directory, or neither; then the environment and the
+configuration in the working directory decide, as they would for a program started there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .config import resolve
+from .control import Client, Flush, InFlight, Stats, Status, Tree
+from .control import Request as Question
+from .errors import SessionError, StoreError
+from .ledger import load, stats_on_disk
+from .options import Options
+from .session import Request, Session, attach, named_directory, runtime_root, session_of_storage
+from .store import read
+
+__all__ = ["Answers", "find_answers", "request_for"]
+
+_WAIT_S = 10.0
+
+
+class Answers:
+    """The one face of both; every method may raise ShmperfError."""
+
+    def __init__(self, storage: Path, options: Options, session: Session | None) -> None:
+        self.storage = storage
+        self.options = options
+        self.session = session
+        if session is not None and session.name is None and session.presences():
+            # An unnamed session looks after its own collector; so does who reads it.
+            session.start_collector()
+        self.has_collector = session is not None and session.has_collector()
+
+    def ask(self, question: Question, timeout_s: float = _WAIT_S) -> Any:
+        """The collector's answer; SessionError when none runs."""
+        if self.session is None or not self.has_collector:
+            raise SessionError("no collector is running")
+        return Client(self.session.directory).ask(question, timeout_s)
+
+    def stats(self, tool: str | None = None) -> dict[str, Any]:
+        """The statistics, from disk when no collector runs."""
+        if self.has_collector:
+            found: dict[str, Any] = self.ask(Stats(tool))
+            return found
+        found = stats_on_disk(self.storage, tool, self.options)
+        if "complete" in found:
+            found["complete"] = self.session is None or not self.session.presences()
+        return found
+
+    def tree(self) -> list[dict[str, Any]]:
+        """The graph from tool to tool."""
+        if self.has_collector:
+            found: list[dict[str, Any]] = self.ask(Tree())
+            return found
+        ledger, _ = load(self.storage, self.options)
+        return [msgspec.to_builtins(edge) for edge in ledger.tree.graph({})]
+
+    def in_flight(self) -> list[dict[str, Any]]:
+        """The calls that are open now; none can be seen without a collector."""
+        if not self.has_collector:
+            return []
+        found: list[dict[str, Any]] = self.ask(InFlight())
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """How the session is; ``collector`` is null when none runs."""
+        if self.has_collector:
+            found: dict[str, Any] = self.ask(Status())
+            return found
+        name = None if self.session is None else self.session.name or self.session.directory.name
+        waiting = [] if self.session is None else self.session.presences()
+        pids = [p.identity.pid for p in waiting if p.identity is not None and p.is_alive()]
+        return {
+            "session": name,
+            "storage": str(self.storage),
+            "mode": self.mode(),
+            "collector": None,
+            "storage_state": "ok" if self.storage.is_dir() else "no such directory",
+            "workers": [{"pid": pid} for pid in pids],
+        }
+
+    def mode(self) -> str:
+        """The session's mode; without a session, the configured one."""
+        if self.session is None:
+            in_detail = self.options.optimization.enabled
+        else:
+            in_detail = bool(self.session.word[0] & 1)
+        return "optimization" if in_detail else "normal"
+
+    def history(self, tool: str | None = None) -> Iterator[dict[str, Any]]:
+        """The lines on disk, after everything that had ended has been written."""
+        if self.has_collector:
+            self.ask(Flush())
+        if not self.storage.is_dir():
+            raise StoreError(f"{self.storage}: no such directory; nothing was recorded there")
+        return read(self.storage, tool)
+
+
+def request_for(
+    *, session: str | None, storage: str | None, config: str | None, environ: Mapping[str, str]
+) -> Request:
+    """The request that a command's flags and the environment make."""
+    name = session or (None if storage else environ.get("SHMPERF_SESSION") or None)
+    return Request(str(Path.cwd()), dict(environ), name, config, storage)
+
+
+def find_answers(request: Request) -> Answers:
+    """Who answers for *request*; raises ShmperfError when a named session does not exist."""
+    if request.name:
+        session = attach(named_directory(runtime_root(request.environ), request.name))
+        return Answers(session.storage, session.options, session)
+    options, _ = resolve(request.config, request.environ, Path(request.cwd))
+    path = request.storage or options.storage.path
+    storage = Path(os.path.normpath(Path(request.cwd) / path))
+    found = session_of_storage(storage)
+    return Answers(storage, found.options if found is not None else options, found)

@@ -1,0 +1,182 @@
+"""
+``shmperf run -- COMMAND``: a collector, the command, the last drain, a summary.
+
+The command gets our standard input and output, signals are passed on, and its exit code is ours.
+The collector is a process of its own, so nothing it does can disturb the command or this one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from .answers import Answers
+from .control import Client, Mode, Stats
+from .errors import SessionError, ShmperfError
+from .screens import books, console_for, stats
+from .session import attach, named_directory, runtime_root
+
+__all__ = ["Collecting", "collecting", "run"]
+
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_REFRESH_S = 0.5
+_STOP_WAIT_S = 60.0
+_NOTHING_RECORDED = (
+    "nothing was recorded: decorate a function with @shmperf.track, wrap a block in "
+    "shmperf.call('name'), or check that OPTIMIZED_PERF_TRACKER_ENABLED is not false"
+)
+
+
+class Collecting:
+    """A named session whose collector this process started."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], directory: Path) -> None:
+        self.name = name
+        self.directory = directory
+        self._process = process
+        self._session = attach(directory)
+
+    @property
+    def storage(self) -> Path:
+        """Where its history goes."""
+        return self._session.storage
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of programs that are to record here."""
+        return {**os.environ, "SHMPERF_SESSION": self.name}
+
+    def set_mode(self, *, optimization: bool) -> None:
+        """Switch the session's mode."""
+        Client(self.directory).ask(Mode(optimization), _STOP_WAIT_S)
+
+    def live_stats(self) -> dict[str, Any]:
+        """The statistics at this moment."""
+        found: dict[str, Any] = Client(self.directory).ask(Stats(None), _STOP_WAIT_S)
+        return found
+
+    def stop(self) -> dict[str, Any]:
+        """Drain, write everything, end the collector; the final statistics, from disk."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait(_STOP_WAIT_S)
+        return Answers(self.storage, self._session.options, None).stats()
+
+
+@contextmanager
+def collecting(storage: str | None, config: str | None) -> Iterator[Collecting]:
+    """Start a collector for a session of our own; raises SessionError when it does not come up."""
+    name = f"run-{os.getpid()}-{secrets.token_hex(3)}"
+    read_fd, write_fd = os.pipe()
+    command = [sys.executable, "-m", "shmperf", "collect", "--session", name]
+    command += ["--ready-fd", str(write_fd)]
+    command += ["--storage", storage] if storage else []
+    command += ["--config", config] if config else []
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=[write_fd],
+        start_new_session=True,
+    )
+    os.close(write_fd)
+    try:
+        with os.fdopen(read_fd, "rb") as ready:
+            came_up = ready.read(1)
+        if not came_up:
+            _, text = process.communicate(timeout=_STOP_WAIT_S)
+            reason = text.decode(errors="replace").strip().splitlines()
+            raise SessionError(reason[-1].removeprefix("shmperf: ") if reason else "no collector")
+        yield Collecting(name, process, named_directory(runtime_root(os.environ), name))
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(_STOP_WAIT_S)
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+def run(
+    command: Sequence[str], *, storage: str | None, config: str | None, optimize: bool
+) -> tuple[int, dict[str, Any]]:
+    """
+    Run *command* with its tool calls recorded; its exit code and the final statistics.
+
+    127 when there is no such command, 126 when it can't be run, 128 + n after signal n.
+    """
+    console = console_for(sys.stderr)
+    with collecting(storage, config) as session:
+        if optimize:
+            session.set_mode(optimization=True)
+        code = _run(command, session, console)
+        found = session.stop()
+        console.print(stats(found))
+        console.print(Text(f"history: {session.storage}", "dim"))
+        if not found["begun"]:
+            console.print(Text(_NOTHING_RECORDED, "yellow"))
+    return code, found
+
+
+def _run(command: Sequence[str], session: Collecting, console: Console) -> int:
+    try:
+        process = subprocess.Popen(command, env=session.environ)
+    except FileNotFoundError:
+        console.print(Text(f"shmperf: {command[0]}: command not found", "red"))
+        return 127
+    except OSError as error:
+        console.print(Text(f"shmperf: {command[0]}: {error.strerror}", "red"))
+        return 126
+    with _signals_to(process):
+        code = _wait(process, session, console)
+    return 128 - code if code < 0 else code
+
+
+def _wait(process: subprocess.Popen[bytes], session: Collecting, console: Console) -> int:
+    """Wait for the command; on a terminal, show meanwhile how many calls there were."""
+    if not console.is_terminal:
+        return process.wait()
+    with Live(Text(""), console=console, refresh_per_second=4, transient=True) as live:
+        while True:
+            try:
+                return process.wait(_REFRESH_S)
+            except subprocess.TimeoutExpired:
+                live.update(_progress(session))
+
+
+def _progress(session: Collecting) -> Text:
+    try:
+        return books(session.live_stats())
+    except ShmperfError as error:
+        return Text(str(error), "yellow")
+
+
+@contextmanager
+def _signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Pass signals on to the command; a terminal sends its interrupts to both of us already."""
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        process.send_signal(number)
+
+    interrupt = signal.SIG_IGN if sys.stdin is not None and sys.stdin.isatty() else pass_on
+    previous: Mapping[signal.Signals, Any] = {
+        **{number: signal.signal(number, pass_on) for number in _PASSED_ON},
+        signal.SIGINT: signal.signal(signal.SIGINT, interrupt),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
