@@ -35,7 +35,7 @@ class Answers:
         self.storage = storage
         self.options = options
         self.session = session
-        if session is not None and session.name is None and session.presences():
+        if session is not None and session.presences():
             # An unnamed session looks after its own collector; so does who reads it.
             session.start_collector()
         self.has_collector = session is not None and session.has_collector()
@@ -106,11 +106,16 @@ class Answers:
 
 
 def request_for(
-    *, session: str | None, storage: str | None, config: str | None, environ: Mapping[str, str]
+    *,
+    session: str | None,
+    storage: str | None,
+    config: str | None,
+    environ: Mapping[str, str],
+    is_transient: bool = False,
 ) -> Request:
     """The request that a command's flags and the environment make."""
     name = session or (None if storage else environ.get("SHMPERF_SESSION") or None)
-    return Request(str(Path.cwd()), dict(environ), name, config, storage)
+    return Request(str(Path.cwd()), dict(environ), name, config, storage, is_transient)
 
 
 def find_answers(request: Request) -> Answers:

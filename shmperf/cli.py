@@ -79,6 +79,7 @@ def _add_running(commands: Any) -> None:
     where.add_argument("--session", metavar="NAME", help="the session; workers get SHMPERF_SESSION")
     where.add_argument("--directory", help=argparse.SUPPRESS)
     collect.add_argument("--lock-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    collect.add_argument("--transient", action="store_true", help=argparse.SUPPRESS)
     collect.add_argument("--storage", metavar="DIR", help="where history goes")
     collect.add_argument("--config", metavar="FILE", help="configuration file")
     collect.add_argument(
@@ -158,6 +159,7 @@ def _request(given: Arguments) -> Request:
         storage=given.storage,
         config=given.config,
         environ=os.environ,
+        is_transient=getattr(given, "transient", False),
     )
 
 

@@ -91,6 +91,7 @@ class Collector:
         disk: Disk,
         *,
         waits: Waits | None = None,
+        until_stopped: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.session = session
@@ -103,6 +104,7 @@ class Collector:
         self.presences: dict[str, Presence] = {}
         self.records = 0
         self.stopping = False
+        self._until_stopped = until_stopped
         self._clock = clock
         self._mask = masker(self.options.capture.secret_keys)
         self._sampler = Sampler(self.options.collector.sample_interval_seconds)
@@ -186,7 +188,7 @@ class Collector:
         """Drain until nothing comes and every tree is settled, then journal it."""
         self._find_workers()
         for _ in range(3):
-            while any([self._drain(worker, thoroughly=True) for worker in self._each()]):
+            while sum(self._drain(worker, thoroughly=True) for worker in self._each()):
                 if self._wants_release():
                     self.commit()
         self._bury_the_dead()
@@ -198,6 +200,10 @@ class Collector:
         for presence in self.session.presences():
             name = presence.segment
             if name in self.presences:
+                continue
+            if presence.is_coming:
+                if presence.died_coming():
+                    self._remove(presence)
                 continue
             if name in self.ledger.state.buried:
                 self._remove(presence)
@@ -457,7 +463,7 @@ class Collector:
     # --- history ---------------------------------------------------------------------------------
 
     def flush(self, *, force: bool) -> None:
-        """Write kept calls to their files: enough of them, long enough kept, or all with *force*."""
+        """Write kept calls to their files: when many or old enough, or all with *force*."""
         storage = self.options.storage
         waiting = self.ledger.state.kept
         count = sum(map(len, waiting.values()))
@@ -629,8 +635,8 @@ class Collector:
         self._wall_offset_ns = known.offset_ns
 
     def _is_over(self) -> bool:
-        """True once an unnamed session has had no worker for a while and all is written."""
-        if self.session.name is not None or self.workers:
+        """True once a session that keeps itself has had no worker for a while."""
+        if self._until_stopped or not self.session.keeps_itself or self.workers:
             self._quiet_since_s = None
             return False
         now = self._clock()

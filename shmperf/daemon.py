@@ -44,13 +44,13 @@ def serve_named(request: Request, ready_fd: int | None = None) -> None:
         path = request.storage or options.storage.path
         storage = Path(os.path.normpath(Path(request.cwd) / path))
         session.move_to(storage, options, str(config or ""))
-        serve(session, ready_fd)
+        serve(session, ready_fd, until_stopped=True)
         session.leave()
     finally:
         os.close(lock_fd)
 
 
-def serve(session: Session, ready_fd: int | None = None) -> None:
+def serve(session: Session, ready_fd: int | None = None, *, until_stopped: bool = False) -> None:
     """
     Collect for *session* until it is over or a signal comes; the caller holds the collector's lock.
 
@@ -58,7 +58,12 @@ def serve(session: Session, ready_fd: int | None = None) -> None:
     is another collector's.
     """
     storage_fd = session.claim_storage()
-    collector = Collector(session, Server(session.directory), Disk(session.storage))
+    collector = Collector(
+        session,
+        Server(session.directory),
+        Disk(session.storage),
+        until_stopped=until_stopped,
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: collector.stop())
     try:

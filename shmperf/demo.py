@@ -18,9 +18,9 @@ import statistics
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from .running import Collecting, collecting
+from .running import collecting
 from .screens import call_tree, duration, stats
-from .tracker import get_perf_stats, get_tracker
+from .tracker import get_tracker
 from .wrappers import track
 
 __all__ = ["demo"]
 
 _SECONDS = 5.0
 _PROCESSES = 4
-_BATCH = 4
 _ROUNDS = 7
 _ROUND_FILES = 24
 _LARGEST_SOURCE = 60_000
@@ -91,7 +90,7 @@ def search_index(database: str, name: str) -> list[tuple[str, int]]:
 
 @track
 def study_module(database: str, path: str) -> int:
-    """Read, hash, parse and index one module, then look up some of its names and one that is not."""
+    """Read, hash, parse and index one module, then look up its names and one that is not there."""
     source = read_source(path)
     digest = hash_source(source)
     names = parse_source(source)
@@ -111,16 +110,21 @@ def check_syntax(path: str) -> None:
     ast.parse(read_source(path).replace(b"def ", b"def {{name}} ", 1))
 
 
-def _study(task: tuple[str, list[str]]) -> int:
-    database, paths = task
-    for path in paths:
+def _study(task: tuple[str, list[str], float]) -> int:
+    """Study *paths* over and over until the deadline, in wall time."""
+    database, paths, deadline_s = task
+    studied = 0
+    for path in cycle(paths):
+        if time.time() > deadline_s:
+            break
+        studied += 1
         try:
             study_module(database, path)
             if len(path) % 5 == 0:
                 check_syntax(path)
         except (SyntaxError, ValueError):
             continue
-    return len(paths)
+    return studied
 
 
 # --- the run -------------------------------------------------------------------------------------
@@ -132,25 +136,17 @@ def demo(storage: str, console: Console) -> dict[str, Any]:
         database = _create_database(Path(directory))
         os.environ["SHMPERF_SESSION"] = session.name
         try:
-            _work(database, session, console)
-            overhead = _overhead(database)
-            edges = _tree(session)
-            get_perf_stats()
+            _work(database, console)
+            overhead = _in_another_process(_overhead)
         finally:
             del os.environ["SHMPERF_SESSION"]
+        edges = session.tree()
         found = session.stop()
     console.print(stats(found))
     console.print(Text("\nwho calls whom", "bold"), call_tree(edges), "")
     console.print(_overhead_text(overhead))
     console.print(Text(f"history: {session.storage}   more: shmperf --help", "dim"))
     return {**found, "overhead": overhead, "tree": edges, "storage": str(session.storage)}
-
-
-def _tree(session: Collecting) -> list[dict[str, Any]]:
-    from .control import Client, Tree  # noqa: PLC0415
-
-    found: list[dict[str, Any]] = Client(session.directory).ask(Tree(), 10.0)
-    return found
 
 
 def _create_database(directory: Path) -> str:
@@ -168,59 +164,74 @@ def _sources() -> list[str]:
     return [str(path) for path in found if 0 < path.stat().st_size < _LARGEST_SOURCE]
 
 
-def _work(database: str, session: Collecting, console: Console) -> None:
+def _work(database: str, console: Console) -> None:
     """Keep a pool busy for a few seconds."""
-    deadline = time.monotonic() + _SECONDS
+    deadline_s = time.time() + _SECONDS
+    sources = _sources()
+    tasks = [(database, sources[n::_PROCESSES], deadline_s) for n in range(_PROCESSES)]
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with (
         Progress(*columns, console=console, transient=True) as progress,
         multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool,
     ):
         shown = progress.add_task(f"{_PROCESSES} processes index Python", total=_SECONDS)
-        for _ in pool.imap_unordered(_study, _tasks(database, deadline)):
-            progress.update(shown, completed=_SECONDS - (deadline - time.monotonic()))
-            if time.monotonic() > deadline:
-                break
+        work = pool.map_async(_study, tasks, chunksize=1)
+        while not work.ready():
+            progress.update(shown, completed=_SECONDS - (deadline_s - time.time()))
+            work.wait(0.1)
+        work.get()
+        pool.close()
+        pool.join()
 
 
-def _tasks(database: str, deadline: float) -> Iterator[tuple[str, list[str]]]:
-    sources = cycle(_sources())
-    while time.monotonic() < deadline:
-        yield database, list(islice(sources, _BATCH))
+def _in_another_process(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The result of *work* in a fresh process: this one records nothing itself."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply(work)
+        pool.close()
+        pool.join()
+    return found
 
 
 # --- what it costs -------------------------------------------------------------------------------
 
 
-def _overhead(database: str) -> dict[str, Any]:
-    """The same work with tracking off and on, in turn, in this process; medians of several rounds."""
+def _overhead() -> dict[str, Any]:
+    """The same work with tracking off and on, in turn, in one process; medians of the rounds."""
     tracker = get_tracker()
     paths = _sources()[:_ROUND_FILES]
-    study_module(database, paths[0])
+    _parse_all(paths)
     on: list[float] = []
     off: list[float] = []
     for _ in range(_ROUNDS):
         for times, enabled in ((off, False), (on, True)):
             tracker.enabled = enabled
-            times.append(_timed(lambda: _study((database, paths))))
+            times.append(_timed(lambda: _parse_all(paths)))
     tracker.enabled = True
-    nothing = track(_nothing)
-    nothing()
-    empty = min(_timed(lambda: _repeat(_nothing)) for _ in range(_ROUNDS))
-    tracked = min(_timed(lambda: _repeat(nothing)) for _ in range(_ROUNDS))
+    tracked = track(do_nothing)
+    tracked()
+    empty_s = min(_timed(lambda: _repeat(do_nothing)) for _ in range(_ROUNDS))
+    tracked_s = min(_timed(lambda: _repeat(tracked)) for _ in range(_ROUNDS))
     off_s, on_s = statistics.median(off), statistics.median(on)
     return {
         "work_off_s": off_s,
         "work_on_s": on_s,
         "work_percent": 100 * (on_s - off_s) / off_s,
-        "call_us": (tracked - empty) / _CALLS * 1e6,
+        "call_us": (tracked_s - empty_s) / _CALLS * 1e6,
     }
 
 
-_CALLS = 5_000
+_CALLS = 1_000
 
 
-def _nothing() -> None:
+def _parse_all(paths: list[str]) -> None:
+    for path in paths:
+        source = read_source(path)
+        hash_source(source)
+        parse_source(source)
+
+
+def do_nothing() -> None:
     """A tool that does nothing: what is left is the cost of recording it."""
 
 

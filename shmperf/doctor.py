@@ -1,8 +1,8 @@
 """
 ``shmperf doctor``: what the session depends on, what is left over, and what to do about it.
 
-Every check gives one row: state (ok, warn, fail), what was found, and one line of advice. Nothing is
-changed but with ``fix``, which removes the memory of sessions that are dead.
+Every check gives one row: state (ok, warn, fail), what was found, and one line of advice. Nothing
+is changed but with ``fix``, which removes the memory of sessions that are dead.
 """
 
 from __future__ import annotations

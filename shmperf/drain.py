@@ -50,7 +50,7 @@ class WorkerDrain:
     """One worker seen from the collector's thread."""
 
     def __init__(self, name: str, known: WorkerState | None, fallback: Path | None = None) -> None:
-        """Attach; raises SegmentGone or FormatError. *known* is where a former collector stopped."""
+        """Attach where *known*, a former collector, stopped; raises SegmentGone or FormatError."""
         self._segment = SegmentReader(name, fallback=fallback)
         self.name = name
         self.fallback = fallback
@@ -90,7 +90,7 @@ class WorkerDrain:
 
         Two further passes follow the last record: after them every tree is settled.
         """
-        if any([block.has_changed() for block in self._blocks]):
+        if any([block.has_changed() for block in self._blocks]):  # noqa: C419  look at every one
             return False
         if self.passes_since_record < 2:
             return False

@@ -111,7 +111,7 @@ class Journal:
         self._size += len(frame)
 
     def replace(self, payload: bytes) -> None:
-        """Begin a new generation with *payload* as its snapshot; creates the directory if needed."""
+        """Begin a new generation with *payload* as its snapshot; creates a missing directory."""
         generation = self._generation + 1
         try:
             _make_private(self._directory)
@@ -164,8 +164,7 @@ class Journal:
         except FileNotFoundError:
             return [], 0, None
         try:
-            if _parse_header(content) != generation:
-                raise ValueError("the log of another generation")
+            _parse_header(content, generation)
         except ValueError as error:
             return [], 0, f"{self._log(generation).name}: {error}"
         frames, end, damage = _parse_frames(content)
@@ -205,7 +204,7 @@ class Journal:
         """The log must still be the file that its name leads to."""
         ours = os.fstat(self._fd)
         try:
-            named = os.stat(self._log(self._generation), follow_symlinks=False)
+            named = self._log(self._generation).lstat()
         except FileNotFoundError:
             raise StoreError(f"{self._log(self._generation)} has disappeared") from None
         if (ours.st_ino, ours.st_dev) != (named.st_ino, named.st_dev):
@@ -229,7 +228,7 @@ class Journal:
         self._fd = -1
 
 
-def _parse_header(content: bytes) -> int:
+def _parse_header(content: bytes, expected: int | None = None) -> int:
     if len(content) < _HEADER.size:
         raise ValueError("shorter than its header")
     magic, version, generation = _HEADER.unpack_from(content)
@@ -237,6 +236,8 @@ def _parse_header(content: bytes) -> int:
         raise ValueError("not a journal of shmperf")
     if version != _VERSION:
         raise FormatError(f"found a journal of version {version}, expected {_VERSION}")
+    if expected is not None and generation != expected:
+        raise ValueError("the log of another generation")
     return int(generation)
 
 
@@ -259,7 +260,7 @@ def _parse_frames(content: bytes) -> tuple[list[bytes], int, str | None]:
 
 def _make_private(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = os.stat(directory, follow_symlinks=False)
+    found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise PermissionError(f"{directory} is not a directory of ours")
     if stat.S_IMODE(found.st_mode) & 0o077:

@@ -2,7 +2,8 @@
 Every option once: its type, bounds, default and one sentence about it.
 
 The YAML file, its errors and `shmperf config` are made from these structs, and a session's settings
-travel to its workers as their msgpack. Workers import this module, so it imports no YAML; it only knows where the file may lie.
+travel to its workers as their msgpack. Workers import this module, so it
+imports no YAML; it only knows where the file may lie.
 """
 
 from __future__ import annotations

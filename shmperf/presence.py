@@ -88,6 +88,16 @@ class Presence:
             return True
         return self.identity is not None and self.identity.is_running()
 
+    def died_coming(self) -> bool:
+        """
+        True for a worker that was killed before its segment was complete.
+
+        Only a lock that was really taken says so: a file that is not there any more has got its
+        final name meanwhile.
+        """
+        free = _try_flock(self._path) is True
+        return free and not (self.identity is not None and self.identity.is_running())
+
     def remove(self) -> None:
         """Delete the file."""
         self._path.unlink(missing_ok=True)
@@ -107,19 +117,24 @@ def create_locked(path: Path, content: bytes) -> int:
 
 def is_locked(path: Path) -> bool:
     """True when somebody holds the lock of *path*; False when there is no such file."""
+    return _try_flock(path) is False
+
+
+def _try_flock(path: Path) -> bool | None:
+    """Whether the lock could be taken, and was dropped again; None without a file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return False
+        return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    except OSError:
         return False
+    except OSError:
+        return None
     finally:
         os.close(fd)
-    return False
+    return True
 
 
 def read_bounded(path: Path) -> bytes:

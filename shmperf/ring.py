@@ -99,11 +99,6 @@ class RingWriter:
         self._granted = end
         return Grant(iter(range(start, end, SLOT_BYTES)), self._origin - lap)
 
-    def waiting(self) -> int:
-        """Slots granted and not yet released; every one of them when the head is not believed."""
-        head = self._words[self._head_word] or self.size
-        return max(0, min(self.slots, (self._granted - head) // SLOT_BYTES))
-
     def retire(self) -> None:
         """No further grant: the reader drains what was granted and then forgets the ring."""
         self._words[self._retired_word] = self._granted

@@ -23,7 +23,7 @@ from rich.live import Live
 from rich.text import Text
 
 from .answers import Answers
-from .control import Client, Mode, Stats
+from .control import Client, Mode, Stats, Tree
 from .errors import SessionError, ShmperfError
 from .screens import books, console_for, stats
 from .session import attach, named_directory, runtime_root
@@ -67,6 +67,11 @@ class Collecting:
         found: dict[str, Any] = Client(self.directory).ask(Stats(None), _STOP_WAIT_S)
         return found
 
+    def tree(self) -> list[dict[str, Any]]:
+        """The graph from tool to tool at this moment."""
+        found: list[dict[str, Any]] = Client(self.directory).ask(Tree(), _STOP_WAIT_S)
+        return found
+
     def stop(self) -> dict[str, Any]:
         """Drain, write everything, end the collector; the final statistics, from disk."""
         if self._process.poll() is None:
@@ -81,10 +86,10 @@ def collecting(storage: str | None, config: str | None) -> Iterator[Collecting]:
     name = f"run-{os.getpid()}-{secrets.token_hex(3)}"
     read_fd, write_fd = os.pipe()
     command = [sys.executable, "-m", "shmperf", "collect", "--session", name]
-    command += ["--ready-fd", str(write_fd)]
+    command += ["--transient", "--ready-fd", str(write_fd)]
     command += ["--storage", storage] if storage else []
     command += ["--config", config] if config else []
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603  our own interpreter and flags
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -132,7 +137,7 @@ def run(
 
 def _run(command: Sequence[str], session: Collecting, console: Console) -> int:
     try:
-        process = subprocess.Popen(command, env=session.environ)
+        process = subprocess.Popen(command, env=session.environ)  # noqa: S603  what the user typed
     except FileNotFoundError:
         console.print(Text(f"shmperf: {command[0]}: command not found", "red"))
         return 127

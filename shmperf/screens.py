@@ -101,12 +101,12 @@ def call_tree(edges: Iterable[Mapping[str, Any]]) -> RenderableType:
     reached = {edge["tool"] for edge in tops}
     for edge in tops:
         _grow(top, edge, below, (edge["tool"],))
-    for parent in below:
+    for parent, edges_below in below.items():
         # Parents that are not called from anywhere here: still open, or let go.
         if parent is not None and not _is_reached(parent, below, reached):
             branch = top.add(Text(f"{printable(parent, _LONGEST_NAME)} (open)", "yellow"))
             reached.add(parent)
-            for edge in below[parent]:
+            for edge in edges_below:
                 _grow(branch, edge, below, (parent, edge["tool"]))
     return top
 

@@ -28,8 +28,8 @@ exclusively, without waiting, looks again, and renames the directory away.
     directory renamed away          founds another; the left-over is swept
 
 A named session belongs to whoever runs its collector; an unnamed one starts its collector by
-itself: whoever finds ``collector.lock`` free takes it and hands the locked descriptor to the process
-it starts, without waiting, since records have somewhere to go already.
+itself: whoever finds ``collector.lock`` free takes it and hands the locked descriptor to the
+process it starts, without waiting, since records have somewhere to go already.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ class Settings(msgspec.Struct):
     storage: str
     config: str = ""
     name: str | None = None
+    is_transient: bool = False
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -95,6 +96,7 @@ class Request(msgspec.Struct, frozen=True):
     name: str | None = None
     config: str | None = None
     storage: str | None = None
+    is_transient: bool = False
 
     @classmethod
     def from_environment(cls) -> Request:
@@ -188,6 +190,15 @@ class Session:
         return self._settings.name
 
     @property
+    def keeps_itself(self) -> bool:
+        """
+        True when its members start its collector: unnamed ones, and those of a ``run``.
+
+        Any other named session belongs to whoever runs its collector.
+        """
+        return self._settings.name is None or self._settings.is_transient
+
+    @property
     def options(self) -> Options:
         """The options in force when they were last read."""
         return self._settings.options
@@ -222,7 +233,9 @@ class Session:
 
     def move_to(self, storage: Path, options: Options, config: str) -> None:
         """Settings of a collector that was told another storage than who founded the session."""
-        self._settings = Settings(options, str(storage), config, self.name)
+        self._settings = msgspec.structs.replace(
+            self._settings, options=options, storage=str(storage), config=config
+        )
         self._write_settings()
 
     def reload(self) -> Options:
@@ -376,7 +389,7 @@ class Session:
 
         Costs the program a few milliseconds at most, and is tried again after a pause that doubles.
         """
-        if self.name is not None or time.monotonic() < self._retry_at_s:
+        if not self.keeps_itself or time.monotonic() < self._retry_at_s:
             return False
         try:
             fd = self.try_collector_lock()
@@ -492,7 +505,7 @@ def found_named(root: Path, request: Request) -> Session:
         pass
     options, config = _resolve(request)
     storage = _storage_path(request, options)
-    _found(directory, Settings(options, str(storage), config, request.name))
+    _found(directory, Settings(options, str(storage), config, request.name, request.is_transient))
     return Session(directory)
 
 
@@ -531,7 +544,7 @@ def _join_unnamed(root: Path, request: Request) -> Session:
 
 def _is_live(session: Session) -> bool:
     """True unless it is a named session that its owner and all workers have left."""
-    return session.name is None or session.has_collector() or bool(session.presences())
+    return session.keeps_itself or session.has_collector() or bool(session.presences())
 
 
 def _found_on(root: Path, place: Path, settings: Settings) -> Session:
@@ -669,7 +682,7 @@ def sweep(root: Path) -> int:
             _remove_directory(aside)
             done += 1
     for session in sessions(root):
-        if session.name is not None or session.has_collector():
+        if not session.keeps_itself or session.has_collector():
             continue
         presences = session.presences()
         if any(presence.is_alive() for presence in presences):

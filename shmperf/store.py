@@ -249,7 +249,7 @@ class History:
                 state = known or self._adopt(tool)
                 limit = limits[tool]
                 if limit >= 0 and state.lines + count > 2 * limit:
-                    state = self._compact(tool, state, limit)
+                    state = self._compact(state, limit)
                 if state is not known:
                     changed[tool] = self.files[tool] = state
             return changed
@@ -285,7 +285,7 @@ class History:
             for tool, limit in limits.items():
                 known = self._checked(tool)
                 if known is not None and 0 <= limit < known.lines:
-                    changed[tool] = self.files[tool] = self._compact(tool, known, limit)
+                    changed[tool] = self.files[tool] = self._compact(known, limit)
         except OSError as error:
             raise self._translated(error) from error
         return changed
@@ -311,7 +311,7 @@ class History:
         if known is None:
             return None
         try:
-            found = os.stat(self._path / known.name, follow_symlinks=False)
+            found = (self._path / known.name).lstat()
         except FileNotFoundError:
             return None
         same = found.st_ino == known.inode and found.st_size >= known.size
@@ -352,7 +352,7 @@ class History:
             os.close(fd)
         return FileState(known.name, known.inode, known.size + len(text), known.lines + len(calls))
 
-    def _compact(self, tool: str, known: FileState, limit: int) -> FileState:
+    def _compact(self, known: FileState, limit: int) -> FileState:
         path = self._path / known.name
         texts = sorted(_lines(path), key=_end_of)
         newest = texts[max(0, len(texts) - limit) :]

@@ -186,8 +186,7 @@ def _client() -> Client | None:
         worker.after_fork()
         return _client()
     session = worker.session
-    if session.name is None:
-        session.start_collector()
+    session.start_collector()
     return Client(session.directory)
 
 

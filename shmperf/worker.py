@@ -225,6 +225,8 @@ class Worker:
         if not is_supported():
             self._give_up("this platform or interpreter is not supported")
             return
+        # A fork of a process that had not started runs no hook of ours.
+        self.pid = os.getpid()
         session, segment = enter(Request.from_environment(), _make_segment)
         self.session, self.segment = session, segment
         self.options = session.options
@@ -234,8 +236,7 @@ class Worker:
         self.word = session.word[0]
         self._hook()
         self._started = True
-        if session.name is None:
-            session.start_collector()
+        session.start_collector()
         for _ in range(self._uncounted):
             segment.count_loss(Loss.NO_ROW)
 
@@ -271,7 +272,7 @@ class Worker:
     def _at_exit(self) -> None:
         """Wait, bounded, until the calls of a program that ends are on disk."""
         session = self.session
-        if session is None or session.name is not None or self.pid != os.getpid():
+        if session is None or not session.keeps_itself or self.pid != os.getpid():
             return
         session.start_collector()
         try:
@@ -420,15 +421,13 @@ class Worker:
         return True
 
     def _next_grant(self, lane: Lane) -> Grant | None:
-        writer = lane.writer
-        grant = writer.grant()
-        if grant is not None and writer.waiting() <= writer.slots * 3 // 4:
+        grant = lane.writer.grant()
+        if grant is not None:
             return grant
         larger = self._larger(lane)
-        if larger is None or grant is not None:
-            # A grant once given is filled before the ring is left: no position stays untaken.
-            return grant
-        writer.retire()
+        if larger is None:
+            return None
+        lane.writer.retire()
         lane.writer = larger
         return larger.grant()
 
@@ -448,7 +447,7 @@ class Worker:
             if any(has_spent_row(words, first) for first in self._blocks):
                 self._replace_rows()
         now = time.monotonic()
-        if self.session and not self.session.name and now - self._checked_at_s > _COLLECTOR_CHECK_S:
+        if self.session is not None and now - self._checked_at_s > _COLLECTOR_CHECK_S:
             self._checked_at_s = now
             self.session.start_collector()
 

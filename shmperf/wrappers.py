@@ -132,7 +132,7 @@ def _positional_names(function: Callable[..., Any]) -> tuple[tuple[str, ...], st
 # --- plain functions ------------------------------------------------------------------------------
 
 
-def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:
+def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR0915  see above
     function, tool, callee, skip = wrapped.function, wrapped.tool, wrapped.callee, wrapped.skip
     plain_meta = callee << 16
     step = GENERATION_STEP
@@ -140,7 +140,7 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:
     store, clock, encode, current = _store, perf_counter_ns, _encode, current_call
     simple, short, most = PLAIN_TYPES, SHORT, BODY_BYTES
 
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0911, PLR0912, PLR0915
         bound = tool.bound
         if bound is None:
             return function(*args, **kwargs)
