@@ -8,6 +8,7 @@ configuration in the working directory decide, as they would for a program start
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,18 @@ import msgspec
 from .config import resolve
 from .control import Client, Flush, InFlight, Stats, Status, Tree
 from .control import Request as Question
-from .errors import SessionError, StoreError
+from .errors import ConfigError, SessionError, StoreError
 from .ledger import load, stats_on_disk
 from .options import Options
-from .session import Request, Session, attach, named_directory, runtime_root, session_of_storage
+from .session import (
+    Request,
+    Session,
+    attach,
+    known_storage,
+    named_directory,
+    runtime_root,
+    session_of_storage,
+)
 from .store import read
 
 __all__ = ["Answers", "find_answers", "request_for"]
@@ -105,6 +114,24 @@ class Answers:
         return read(self.storage, tool)
 
 
+def _storage_for(request: Request) -> tuple[Options, Path]:
+    """
+    Where *request* leads by its flags and configuration.
+
+    A broken configuration that nobody named is told, and what it led to last time still holds.
+    """
+    try:
+        options, _ = resolve(request.config, request.environ, Path(request.cwd))
+        path = request.storage or options.storage.path
+    except ConfigError as error:
+        if request.config:
+            raise
+        print(f"shmperf: {error}", file=sys.stderr)
+        options = Options()
+        path = request.storage or str(known_storage(request) or options.storage.path)
+    return options, Path(os.path.normpath(Path(request.cwd) / path))
+
+
 def request_for(
     *,
     session: str | None,
@@ -123,8 +150,6 @@ def find_answers(request: Request) -> Answers:
     if request.name:
         session = attach(named_directory(runtime_root(request.environ), request.name))
         return Answers(session.storage, session.options, session)
-    options, _ = resolve(request.config, request.environ, Path(request.cwd))
-    path = request.storage or options.storage.path
-    storage = Path(os.path.normpath(Path(request.cwd) / path))
+    options, storage = _storage_for(request)
     found = session_of_storage(storage)
     return Answers(storage, found.options if found is not None else options, found)

@@ -1,386 +1,436 @@
 """
-Who called whom: children of a call, own time, and the graph from tool to tool.
+Who called whom: the children of a call, its own time, and the graph from tool to tool.
 
 Rings are drained one after the other, so a parent may be drained before its children. It is
-*settled* once its worker has been looked at completely twice after it was drained: whatever its own
-worker stored before it has been seen by then. A child that comes later still, from another process
-or a task that outlived its parent, enters the graph and changes no settled parent.
+*settled* when its worker's rings have all been looked at once more after the pass in which it was
+drained: by then whatever its worker stored before it has been seen.
 
-    add ──► recent (young → old, one step a pass) ──► settled ──► graph
-      └───► family of the parent ───────────────────────┘
+    add ──► drained in this pass ──► in the pass before ──► settled ──► remembered, then forgotten
+      └───► family of its parent ──────────────────────────────┴──► graph
 
-A family is what is known of the children of a call that has not settled: count and time by tool,
-their first ids, and the union of their intervals. Own time is duration minus that union: children
-that ran side by side are not subtracted twice. Everything is bounded; what is let go is counted.
+A *family* is what is known of a call's children while the call is open or not yet settled: their
+rows as they came, and beyond a few rows their sum: count and time by tool, their first ids, and the
+union of their intervals. Own time is duration minus that union, clipped to the call: children that
+ran side by side are not subtracted twice.
 
-The state changes by deltas that a journal holds; applied in order they give the same state. The
-memory of settled calls, for late children, is not part of it: after a restart such a child counts
-as one without a known parent.
+A child that is drained after its parent was settled (another process, a task that outlived its
+parent) changes no settled parent. Its row waits in a family like any other and enters the graph
+when the parent is forgotten; `graph` shows it at once. So a record with a known parent costs one
+append, and nobody looks up, for each of them, whether the parent is settled already: asking a
+hundred thousand remembered ids whether one of them has a family is one loop in C (30 ns an id; a
+table from id to tool cost 90 ns for each record).
+
+The state changes by deltas that a journal holds: applied in order to an empty tree they give the
+same state. What is remembered of settled calls is not part of it: late children of calls settled
+before a restart count as ones whose parent is unknown.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress, islice, repeat
+from operator import gt
+from typing import TypeAlias
 
 import msgspec
 
-__all__ = ["CallTree", "Edge", "Family", "Settled", "TreeDelta", "TreeState"]
+from .family import Family, Row, Tools, add_up, bounded, covered_within, settled_tools
+from .treestate import Chunk, Edge, Recent, Record, Settled, TreeDelta, TreeState, batches
 
-_MOST_IDS = 1000
-_MOST_SPANS = 128
-_MOST_FAMILIES = 100_000
-_REMEMBERED = 65_536
+__all__ = ["Bounds", "CallTree", "Edge", "Settled", "TreeDelta", "TreeState"]
 
-Recent = tuple[str, int, int, int]
-EdgeKey = tuple[str | None, str]
+EdgeKey: TypeAlias = tuple[str | None, str]
 
 
-class Settled(msgspec.Struct, array_like=True):
-    """A call that has children, and all of its worker's are known."""
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a tree may hold; what exceeds it is let go and counted."""
 
-    id: int
-    children: list[int]
-    totals: dict[str, tuple[int, int]]
-    self_ns: int
-
-
-class Edge(msgspec.Struct):
-    """Calls of a tool under a parent tool; None stands for no parent, or one let go."""
-
-    parent: str | None
-    tool: str
-    calls: int = 0
-    total_ns: int = 0
-    own_ns: int = 0
+    families: int = 100_000
+    ids: int = 1_000
+    spans: int = 128
+    edges: int = 65_536
+    remembered: int = 65_536
+    rows: int = 65_536
+    crowd: int = 8
 
 
-class Family(msgspec.Struct, array_like=True):
-    """The children, so far, of a call that has not settled."""
-
-    tools: dict[str, list[int]] = {}
-    ids: list[int] = []
-    spans: list[tuple[int, int]] = []
-    covered_ns: int = 0
-    barrier_ns: int = 0
-
-    def cover(self, start: int, end: int) -> bool:
-        """Add an interval to the union; False when part of it lies before what was summed up."""
-        whole = start >= self.barrier_ns
-        start = max(start, self.barrier_ns)
-        if end <= start:
-            return whole
-        spans = self.spans
-        if not spans or start > spans[-1][1]:
-            spans.append((start, end))
-        else:
-            self._merge(start, end)
-        if len(spans) > _MOST_SPANS:
-            self._sum_up()
-        return whole
-
-    def covered_within(self, start: int, end: int) -> int:
-        """Length of the union inside a parent that lasted from *start* to *end*."""
-        inside = sum(max(0, min(e, end) - max(s, start)) for s, e in self.spans)
-        return min(self.covered_ns + inside, max(0, end - start))
-
-    def _merge(self, start: int, end: int) -> None:
-        spans = self.spans
-        first = bisect_left(spans, (start, start))
-        if first and spans[first - 1][1] >= start:
-            first -= 1
-        last = first
-        while last < len(spans) and spans[last][0] <= end:
-            start, end = min(start, spans[last][0]), max(end, spans[last][1])
-            last += 1
-        spans[first:last] = [(start, end)]
-
-    def _sum_up(self) -> None:
-        half = _MOST_SPANS // 2
-        self.covered_ns += sum(end - start for start, end in self.spans[:half])
-        self.barrier_ns = self.spans[half - 1][1]
-        del self.spans[:half]
-
-
-class TreeState(msgspec.Struct, array_like=True):
-    """All that a snapshot keeps of a tree."""
-
-    edges: list[Edge] = []
-    families: dict[int, Family] = {}
-    recent: dict[str, dict[int, Recent]] = {}
-    let_go: int = 0
-    unknown_parents: int = 0
-
-
-class TreeDelta(msgspec.Struct, array_like=True):
-    """What has changed since the last delta."""
-
-    edges: list[Edge] = []
-    families: dict[int, Family | None] = {}
-    recent: dict[str, dict[int, Recent]] = {}
-    let_go: int = 0
-    unknown_parents: int = 0
-    cleared: bool = False
-
-
-class _Generations:
-    """A worker's calls drained since its last pass, and in the one before."""
-
-    __slots__ = ("old", "young")
-
-    def __init__(self) -> None:
-        self.young: dict[int, Recent] = {}
-        self.old: dict[int, Recent] = {}
+_BOUNDS = Bounds()
 
 
 class CallTree:
-    """Pure: no clock, no process; used by one thread."""
+    """
+    Trees and graph of all calls of a session. Pure: no clock, no process, one thread.
 
-    def __init__(self) -> None:
+    ``let_go`` counts ids, intervals and children dropped for want of room; ``unknown_parents`` the
+    children that entered the graph without the tool of their parent because of that.
+    """
+
+    def __init__(self, bounds: Bounds = _BOUNDS) -> None:
+        self.bounds = bounds
         self.let_go = 0
         self.unknown_parents = 0
         self._edges: dict[EdgeKey, Edge] = {}
-        self._families: dict[int, Family] = {}
-        self._recent: dict[str, _Generations] = {}
-        self._tool_of: dict[int, str] = {}
-        self._news: dict[EdgeKey, Edge] = {}
-        self._dirty: set[int] = set()
-        self._dirty_recent: set[str] = set()
-        self._cleared = False
+        self._rows: defaultdict[int, list[Row]] = defaultdict(list)
+        self._sums: dict[int, Family] = {}
+        self._workers: dict[str, Recent] = {}
+        self._remembered: deque[tuple[str, Sequence[int]]] = deque()
+        self._remembered_count = 0
+        self._rows_since_fold = 0
+        self._forget_changes()
+        self._told: set[int] = set()
 
     # --- what happens ----------------------------------------------------------------------------
 
-    def add(self, worker: str, tool: str, batch: Sequence[tuple[int, int, int, int]]) -> None:
+    def add(self, worker: str, tool: str, batch: Sequence[Record]) -> None:
         """
-        Finished calls (id, parent, start_ns, end_ns) of one *tool*, drained from one ring of
-        *worker* in the order in which they were stored; times of the monotonic clock.
+        Take finished calls (id, parent, start_ns, end_ns) of one *tool*, drained from one *worker*.
+
+        In the order in which they were stored; times are of the monotonic clock. The batch is kept
+        and must not be changed afterwards. An end before its start is taken for the start.
         """
-        generations = self._recent.get(worker)
-        if generations is None:
-            generations = self._recent[worker] = _Generations()
-        self._dirty_recent.add(worker)
-        generations.young.update(
-            {call_id: (tool, parent, start, end) for call_id, parent, start, end in batch}
-        )
-        roots = 0
-        roots_ns = 0
-        for call_id, parent, start, end in batch:
-            if parent:
-                self._add_child(tool, call_id, parent, start, end)
-            else:
-                roots += 1
-                roots_ns += end - start
-        if roots:
-            self._add_to_edge(None, tool, roots, roots_ns, roots_ns)
+        if not batch:
+            return
+        ids, parents, starts, ends = zip(*batch, strict=True)
+        if any(map(gt, starts, ends)):
+            batch = [(i, parent, start, max(start, end)) for i, parent, start, end in batch]
+            ends = tuple(map(max, starts, ends))
+        recent = self._workers.get(worker)
+        if recent is None:
+            recent = self._workers[worker] = Recent()
+            recent.passes = 2
+        recent.new.append((tool, ids, batch))
+        self._touched.add(worker)
+        if any(parents):
+            self._add_children(parents, zip(starts, ends, ids, repeat(tool), strict=False))
+        else:
+            total_ns = sum(ends) - sum(starts)
+            self._count(None, tool, len(batch), total_ns, total_ns)
 
     def pass_done(self, worker: str) -> list[Settled]:
-        """Every ring of *worker* has been looked at since the last call: its old calls settle."""
-        generations = self._recent.get(worker)
-        if generations is None or not (generations.old or generations.young):
+        """
+        Settle what was drained before the previous pass, and return the calls that have children.
+
+        Every ring of *worker* has been looked at since the last time; children come before their
+        parents.
+        """
+        recent = self._workers.get(worker)
+        if recent is None or not (recent.old or recent.new):
             return []
-        self._dirty_recent.add(worker)
-        old, generations.old, generations.young = generations.old, generations.young, {}
-        return self._settle(old)
+        settled = self._settle(recent.old)
+        recent.age()
+        self._touched.add(worker)
+        self._stay_within_bounds()
+        return settled
 
     def worker_gone(self, worker: str) -> list[Settled]:
-        """Nothing more will come from *worker*: all of its calls settle."""
-        generations = self._recent.pop(worker, None)
-        if generations is None:
+        """Settle everything that came from *worker*: nothing more will."""
+        recent = self._workers.pop(worker, None)
+        if recent is None:
             return []
-        self._dirty_recent.add(worker)
-        return self._settle(generations.old | generations.young)
+        self._touched.add(worker)
+        settled = self._settle(recent.old + recent.new)
+        self._stay_within_bounds()
+        return settled
+
+    def add_aborted(self, tools: Mapping[int, str]) -> None:
+        """Calls that will never finish, by id: their children enter the graph under their tools."""
+        for call_id, tool in tools.items():
+            self._let_family_go(call_id, tool)
+            self._remember(tool, (call_id,))
 
     def clear(self) -> None:
-        """Forget the graph and all families; calls that are open may still end later."""
+        """Forget graph and families; open calls may still finish, children drained later count."""
+        for recent in self._workers.values():
+            for tool, ids, _ in recent.old + recent.new:
+                self._remember(tool, ids)
         self._edges.clear()
-        self._news.clear()
-        self._families.clear()
-        self._dirty.clear()
-        self._dirty_recent.update(self._recent)
-        self._recent.clear()
-        self.let_go = self.unknown_parents = 0
+        self._rows.clear()
+        self._sums.clear()
+        self._workers.clear()
+        self._told.clear()
+        self.let_go = self.unknown_parents = self._rows_since_fold = 0
+        self._forget_changes()
         self._cleared = True
 
     # --- what is asked ---------------------------------------------------------------------------
 
     def graph(self, open_tools: Mapping[int, str]) -> list[Edge]:
         """
-        The graph, largest total first.
+        Return the graph, the largest total first; nothing of it is shared with the tree.
 
-        *open_tools* maps the ids of open calls to their tools, so that children of a parent that
-        still runs show already.
+        *open_tools* maps the ids of open calls to their tools: their children show already.
         """
-        found = {key: msgspec.structs.replace(edge) for key, edge in self._edges.items()}
-        for parent_id, family in self._families.items():
-            parent = open_tools.get(parent_id) or self._recent_tool(parent_id)
-            for tool, (calls, total_ns, own_ns) in family.tools.items():
-                edge = found.setdefault((parent, tool), Edge(parent, tool))
-                edge.calls += calls
-                edge.total_ns += total_ns
-                edge.own_ns += own_ns
-        return sorted(found.values(), key=lambda edge: (-edge.total_ns, edge.tool))
+        found = {key: edge.copy() for key, edge in self._edges.items()}
+        known = self._known_tools()
+        for call_id, rows in self._rows.items():
+            parent = known.get(call_id)
+            if parent is None:
+                parent = open_tools.get(call_id)
+            for tool, counts in self._tools_of(rows, self._sums.get(call_id)).items():
+                edge = found.get((parent, tool))
+                if edge is None:
+                    edge = found[parent, tool] = Edge(parent, tool)
+                edge.count(*counts)
+        for edge in found.values():
+            # Below nothing only where a parent was let go between a child and its correction.
+            edge.total_ns, edge.own_ns = bounded(edge.total_ns), max(0, bounded(edge.own_ns))
+        return sorted(
+            found.values(), key=lambda edge: (-edge.total_ns, edge.parent or "", edge.tool)
+        )
 
     def state(self) -> TreeState:
-        """All that a restart needs."""
+        """Return all that a restart needs; nothing of it is shared with the tree."""
         return TreeState(
-            edges=list(self._edges.values()),
-            families=self._families,
-            recent={name: g.old | g.young for name, g in self._recent.items() if g.old or g.young},
+            edges=[edge.copy() for edge in self._edges.values()],
+            families={call_id: self._family(call_id) for call_id in self._rows},
+            recent={
+                worker: (batches(recent.old), batches(recent.new))
+                for worker, recent in self._workers.items()
+                if recent.old or recent.new
+            },
             let_go=self.let_go,
             unknown_parents=self.unknown_parents,
         )
 
     @classmethod
-    def restore(cls, state: TreeState) -> CallTree:
-        """A tree as it was; what had been drained by then settles after one further pass."""
-        tree = cls()
-        tree._edges = {(edge.parent, edge.tool): edge for edge in state.edges}
-        tree._families = dict(state.families)
-        tree.let_go = state.let_go
-        tree.unknown_parents = state.unknown_parents
-        for worker, recent in state.recent.items():
-            tree._replace_recent(worker, recent)
+    def restore(cls, state: TreeState, bounds: Bounds = _BOUNDS) -> CallTree:
+        """Return a tree in *state*, which it takes over; it has nothing to tell."""
+        tree = cls(bounds)
+        everything = {worker: (2, old, new) for worker, (old, new) in state.recent.items()}
+        tree.apply(
+            TreeDelta(
+                edges=state.edges,
+                families=state.families,
+                recent=dict(everything),
+                let_go=state.let_go,
+                unknown_parents=state.unknown_parents,
+            )
+        )
         return tree
 
     def take_delta(self) -> TreeDelta | None:
-        """What has changed since the last delta; None when nothing has."""
-        if not (self._news or self._dirty or self._dirty_recent or self._cleared):
-            return None
+        """Return what has changed since the last delta, None when nothing has."""
+        changed = self._dirty & self._rows.keys()
+        for call_id in changed:
+            if len(self._rows[call_id]) >= self.bounds.crowd:
+                self._fold(call_id)
+        recent = {
+            worker: found.tell() if (found := self._workers.get(worker)) is not None else None
+            for worker in self._touched
+        }
         delta = TreeDelta(
-            edges=list(self._news.values()),
-            families={parent: self._families.get(parent) for parent in self._dirty},
-            recent={worker: self._recent_of(worker) for worker in self._dirty_recent},
+            edges=[self._edges[key].copy() for key in self._dirty_edges],
+            families={call_id: self._family(call_id) for call_id in changed},
+            removed=self._removed,
+            recent=recent,
             let_go=self.let_go,
             unknown_parents=self.unknown_parents,
             cleared=self._cleared,
         )
-        self._news, self._dirty, self._dirty_recent = {}, set(), set()
-        self._cleared = False
-        return delta
+        self._told |= changed
+        self._forget_changes()
+        if delta.edges or changed or delta.removed or recent or delta.cleared:
+            return delta
+        return None
 
     def apply(self, delta: TreeDelta) -> None:
-        """Make the change of *delta*, taken from a tree in the same state as this one."""
+        """Make the change of *delta*, taken from a tree in this one's state; it is taken over."""
         if delta.cleared:
             self.clear()
-            self._cleared = False
         for edge in delta.edges:
-            known = self._edges.setdefault((edge.parent, edge.tool), Edge(edge.parent, edge.tool))
-            known.calls += edge.calls
-            known.total_ns += edge.total_ns
-            known.own_ns += edge.own_ns
-        for parent, family in delta.families.items():
-            if family is None:
-                self._families.pop(parent, None)
+            self._edges[edge.parent, edge.tool] = edge
+        for call_id in delta.removed:
+            self._rows.pop(call_id, None)
+            self._sums.pop(call_id, None)
+        for call_id, (rows, family) in delta.families.items():
+            self._rows[call_id] = rows
+            if family is not None:
+                self._sums[call_id] = family
             else:
-                self._families[parent] = family
-        for worker, recent in delta.recent.items():
-            self._replace_recent(worker, recent)
+                self._sums.pop(call_id, None)
+        for worker, told in delta.recent.items():
+            if told is None:
+                self._workers.pop(worker, None)
+            else:
+                known = self._workers.get(worker) or Recent()
+                self._workers[worker] = known.hear(*told)
         self.let_go, self.unknown_parents = delta.let_go, delta.unknown_parents
-        self._dirty_recent.clear()
+        self._told = set(self._rows)
+        self._forget_changes()
 
     def self_check(self) -> None:
         """Raise AssertionError when an invariant of the tree is broken."""
+        bounds = self.bounds
         for edge in self._edges.values():
-            if edge.calls < 0 or edge.total_ns < 0:
-                raise AssertionError(f"an edge counts less than nothing: {edge}")
-        for family in self._families.values():
-            ends = [bound for span in family.spans for bound in span]
-            if ends != sorted(ends) or len(family.spans) > _MOST_SPANS:
-                raise AssertionError(f"the intervals of a family overlap: {family.spans}")
+            _check(edge.calls >= 0 and edge.total_ns >= 0, f"less than nothing: {edge}")
+        _check(len(self._edges) <= bounds.edges, "too many edges")
+        _check(0 not in self._rows, "a family without a parent")
+        _check(self._sums.keys() <= self._rows.keys(), "a sum without rows")
+        _check(self._told <= self._rows.keys(), "a family told and gone, but not as removed")
+        for family in self._sums.values():
+            _check(len(family.spans) <= bounds.spans, "too many intervals")
+            _check(len(family.ids) <= bounds.ids, "too many ids")
+            times = [family.barrier_ns, *(time for span in family.spans for time in span)]
+            _check(times == sorted(times), f"intervals out of order: {times}")
+        count = sum(len(ids) for _, ids in self._remembered)
+        _check(count == self._remembered_count, f"{count} ids are remembered")
 
     # --- within ----------------------------------------------------------------------------------
 
-    def _add_child(self, tool: str, call_id: int, parent: int, start: int, end: int) -> None:
-        duration = end - start
-        family = self._families.get(parent)
-        if family is None:
-            known = self._tool_of.get(parent)
-            if known is not None:
-                self._add_to_edge(known, tool, 1, duration, duration)
+    def _add_children(self, parents: Sequence[int], children: Iterable[Row]) -> None:
+        rows = self._rows
+        for parent, row in zip(parents, children, strict=False):
+            rows[parent].append(row)
+        self._dirty.update(parents)
+        self._rows_since_fold += len(parents)
+        if 0 in rows:
+            self._dirty.discard(0)
+            for child, counts in add_up(rows.pop(0), {}).items():
+                self._count(None, child, *counts)
+
+    def _count(self, parent: str | None, tool: str, calls: int, total_ns: int, own_ns: int) -> None:
+        key = parent, tool
+        edge = self._edges.get(key)
+        if edge is None:
+            if len(self._edges) >= self.bounds.edges:
+                self.let_go += calls
                 return
-            family = self._families[parent] = Family()
-            if len(self._families) > _MOST_FAMILIES:
-                self._let_oldest_go()
-        self._dirty.add(parent)
-        counts = family.tools.get(tool)
-        if counts is None:
-            counts = family.tools[tool] = [0, 0, 0]
-        counts[0] += 1
-        counts[1] += duration
-        counts[2] += duration
-        if len(family.ids) < _MOST_IDS:
-            family.ids.append(call_id)
-        else:
-            self.let_go += 1
-        if not family.cover(start, end):
-            self.let_go += 1
+            edge = self._edges[key] = Edge(parent, tool)
+        edge.calls += calls
+        edge.total_ns += total_ns
+        edge.own_ns += own_ns
+        self._dirty_edges.add(key)
 
-    def _settle(self, drained: dict[int, Recent]) -> list[Settled]:
-        found = []
-        parents = self._families.keys() & drained.keys()
-        for call_id in sorted(parents, key=lambda parent: drained[parent][3]):
-            tool, parent, start, end = drained[call_id]
-            family = self._families.pop(call_id)
-            self._dirty.add(call_id)
-            for child, (calls, total_ns, own_ns) in family.tools.items():
-                self._add_to_edge(tool, child, calls, total_ns, own_ns)
+    def _settle(self, chunks: list[Chunk]) -> list[Settled]:
+        settled = []
+        if self._rows:
+            has_family = self._rows.__contains__
+            parents = [
+                (record[3], -record[2], tool, record)
+                for tool, ids, batch in chunks
+                for record in compress(batch, map(has_family, ids))
+            ]
+            # By end: a child's own time is known before its parent asks for it.
+            parents.sort()
+            for _, _, tool, record in parents:
+                found = self._settle_one(tool, record)
+                if found is not None:
+                    settled.append(found)
+        for tool, ids, _ in chunks:
+            self._remember(tool, ids)
+        return settled
+
+    def _settle_one(self, tool: str, record: Record) -> Settled | None:
+        call_id, parent, start, end = record
+        rows, family = self._pop(call_id)
+        if family is None:
+            tools = add_up(rows, {})
+            covered = covered_within(rows, start, end)
+            ids = [row[2] for row in rows if row[2]]
+        else:
+            self._add_to_sum(family, rows)
+            tools, ids = family.tools, family.ids
             covered = family.covered_within(start, end)
-            self._deduct(parent, tool, covered)
-            totals = {child: (counts[0], counts[1]) for child, counts in family.tools.items()}
-            found.append(Settled(call_id, family.ids, totals, max(0, end - start - covered)))
-        self._remember(drained)
-        return found
-
-    def _deduct(self, parent: int, tool: str, covered_ns: int) -> None:
-        """Take what a call's children covered from the own time that it was counted with."""
-        family = self._families.get(parent)
-        if parent and family is not None and tool in family.tools:
-            family.tools[tool][2] -= covered_ns
+        for child, (calls, total_ns, own_ns) in tools.items():
+            self._count(tool, child, calls, total_ns, own_ns)
+        if parent and covered:
+            # What its children covered was counted as own time of this call: to be taken off.
+            self._rows[parent].append((0, covered, 0, tool))
             self._dirty.add(parent)
-        else:
-            self._add_to_edge(self._tool_of.get(parent), tool, 0, 0, -covered_ns)
+        elif covered:
+            self._count(None, tool, 0, 0, -covered)
+        if not ids:
+            return None
+        surplus = len(ids) - self.bounds.ids
+        if surplus > 0:
+            self.let_go += surplus
+            del ids[self.bounds.ids :]
+        return Settled(call_id, ids, settled_tools(tools), end - start - covered)
 
-    def _remember(self, drained: dict[int, Recent]) -> None:
-        self._tool_of.update({call_id: recent[0] for call_id, recent in drained.items()})
-        surplus = len(self._tool_of) - _REMEMBERED
-        if surplus > _REMEMBERED:
-            self._tool_of = dict(islice(self._tool_of.items(), surplus, None))
+    def _let_family_go(self, call_id: int, parent: str | None) -> int:
+        """Count the family of a call that never settles, or has settled; returns its children."""
+        tools = self._tools_of(*self._pop(call_id))
+        for tool, counts in tools.items():
+            self._count(parent, tool, *counts)
+        return sum(counts[0] for counts in tools.values())
 
-    def _add_to_edge(
-        self, parent: str | None, tool: str, calls: int, total_ns: int, own_ns: int
-    ) -> None:
-        key = (parent, tool)
-        for edges in (self._edges, self._news):
-            edge = edges.get(key)
-            if edge is None:
-                edge = edges[key] = Edge(parent, tool)
-            edge.calls += calls
-            edge.total_ns += total_ns
-            edge.own_ns += own_ns
+    def _pop(self, call_id: int) -> tuple[list[Row], Family | None]:
+        if call_id in self._told:
+            self._told.discard(call_id)
+            self._removed.append(call_id)
+        return self._rows.pop(call_id, []), self._sums.pop(call_id, None)
 
-    def _let_oldest_go(self) -> None:
-        parent, family = next(iter(self._families.items()))
-        del self._families[parent]
-        self._dirty.add(parent)
-        self.unknown_parents += 1
-        for tool, (calls, total_ns, own_ns) in family.tools.items():
-            self._add_to_edge(None, tool, calls, total_ns, own_ns)
+    def _remember(self, tool: str, ids: Sequence[int]) -> None:
+        remembered = self._remembered
+        remembered.append((tool, ids))
+        self._remembered_count += len(ids)
+        while self._remembered_count - len(remembered[0][1]) >= self.bounds.remembered:
+            forgotten, ids = remembered.popleft()
+            self._remembered_count -= len(ids)
+            if self._rows:
+                for call_id in list(filter(self._rows.__contains__, ids)):
+                    self._let_family_go(call_id, forgotten)
 
-    def _recent_tool(self, call_id: int) -> str | None:
-        for generations in self._recent.values():
-            found = generations.young.get(call_id) or generations.old.get(call_id)
-            if found is not None:
-                return found[0]
-        return None
+    def _known_tools(self) -> dict[int, str]:
+        """The tools of those parents that have been drained."""
+        drained = [
+            (tool, ids)
+            for recent in self._workers.values()
+            for chunks in (recent.old, recent.new)
+            for tool, ids, _ in chunks
+        ]
+        has_family = self._rows.__contains__
+        return {
+            call_id: tool
+            for tool, ids in [*self._remembered, *drained]
+            for call_id in filter(has_family, ids)
+        }
 
-    def _recent_of(self, worker: str) -> dict[int, Recent]:
-        generations = self._recent.get(worker)
-        return {} if generations is None else generations.old | generations.young
+    def _tools_of(self, rows: list[Row], family: Family | None) -> Tools:
+        return add_up(rows, family.copy().tools if family is not None else {})
 
-    def _replace_recent(self, worker: str, recent: dict[int, Recent]) -> None:
-        if not recent:
-            self._recent.pop(worker, None)
-            return
-        generations = self._recent.setdefault(worker, _Generations())
-        generations.old, generations.young = recent, {}
+    def _family(self, call_id: int) -> tuple[list[Row], Family | None]:
+        family = self._sums.get(call_id)
+        return list(self._rows[call_id]), family.copy() if family is not None else None
+
+    def _fold(self, call_id: int) -> None:
+        """Make a sum of a family's rows."""
+        family = self._sums.get(call_id)
+        if family is None:
+            family = self._sums[call_id] = Family()
+        # A parent that is busy moves behind those of which nothing comes any more.
+        self._add_to_sum(family, self._rows.pop(call_id))
+        self._rows[call_id] = []
+        self._dirty.add(call_id)
+
+    def _add_to_sum(self, family: Family, rows: list[Row]) -> None:
+        self.let_go += family.take(rows, self.bounds.ids, self.bounds.spans)
+
+    def _stay_within_bounds(self) -> None:
+        bounds, rows = self.bounds, self._rows
+        if self._rows_since_fold >= bounds.rows:
+            self._rows_since_fold = 0
+            for call_id in [i for i, found in rows.items() if len(found) >= bounds.crowd]:
+                self._fold(call_id)
+        if len(rows) > bounds.families:
+            # A tenth at once: the front of a dict is slow to find after single removals.
+            surplus = len(rows) - bounds.families + bounds.families // 10
+            for call_id in list(islice(rows, surplus)):
+                children = self._let_family_go(call_id, None)
+                self.unknown_parents += children
+                self.let_go += children
+        if len(self._dirty) > 2 * bounds.families:
+            self._dirty &= rows.keys()
+
+    def _forget_changes(self) -> None:
+        self._dirty_edges: set[EdgeKey] = set()
+        self._dirty: set[int] = set()
+        self._removed: list[int] = []
+        self._touched: set[str] = set()
+        self._cleared = False
+
+
+def _check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)

@@ -238,13 +238,13 @@ class Collector:
         name = worker.name
         self._settled(self.ledger.tree.worker_gone(name))
         self._passes.pop(name, None)
-        self._unsettled = {i: (w, n) for i, (w, n) in self._unsettled.items() if w != name}
         opened = worker.read_rows()
         for found in opened:
             self._abort(worker, found)
         self._note(worker)
         self._frame.buried.append(name)
         self.commit()
+        self._unsettled = {i: (w, n) for i, (w, n) in self._unsettled.items() if w != name}
         worker.close()
         del self.workers[name]
         self._remove(self.presences.pop(name))

@@ -61,6 +61,7 @@ __all__ = [
     "attach",
     "enter",
     "found_named",
+    "known_storage",
     "named_directory",
     "runtime_root",
     "session_of_storage",
@@ -621,21 +622,32 @@ def _pointer(root: Path, request: Request) -> Path:
     return root / f"p-{_digest(f'{request.cwd}//{named}')}"
 
 
+def known_storage(request: Request) -> Path | None:
+    """The storage that this directory and configuration led to last time, changed since or not."""
+    try:
+        _, _, storage = _read_pointer(runtime_root(request.environ), request)
+    except (OSError, SessionError, msgspec.MsgspecError):
+        return None
+    return Path(storage)
+
+
 def _storage_by_pointer(root: Path, request: Request) -> Path | None:
-    """The storage that this directory and configuration led to last time, if nothing changed."""
+    """The same, if the configuration has not changed since."""
     if request.storage:
         return _storage_path(request, Options())
     try:
         path = find(request.config, request.environ, Path(request.cwd))
-        content = read_bounded(_pointer(root, request))
-        config, seen, storage = msgspec.msgpack.decode(
-            content, type=tuple[str, tuple[int, ...], str]
-        )
+        config, seen, storage = _read_pointer(root, request)
     except (OSError, ConfigError, SessionError, msgspec.MsgspecError):
         return None
     if config != str(path or "") or seen != _file_identity(config):
         return None
     return Path(storage)
+
+
+def _read_pointer(root: Path, request: Request) -> tuple[str, tuple[int, ...], str]:
+    content = read_bounded(_pointer(root, request))
+    return msgspec.msgpack.decode(content, type=tuple[str, tuple[int, ...], str])
 
 
 def _write_pointer(root: Path, request: Request, config: str, storage: Path) -> None:

@@ -3,11 +3,12 @@ Counts and durations of one tool since the last cleanup: constant size, mergeabl
 
 Durations go into a base-2 exponential histogram, the one of the OpenTelemetry metrics data model
 (https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram): at scale s a
-bucket i holds values in (b**i, b**(i+1)] with b = 2 ** (2 ** -s). At the scale used here a bucket
-is 4.4 % wide, so a percentile is at most that far off; two histograms merge by adding buckets.
+bucket i holds values in (b**i, b**(i+1)] with b = 2 ** (2 ** -s), and what is zero or less has a
+count of its own. At the scale used here a bucket is 4.4 % wide, so a percentile is at most that far
+off; two histograms merge by adding buckets.
 
-Boundaries are integers, computed once, so a duration is put into its bucket by bisection in C and
-without rounding: comparing with the floor of a boundary decides like the boundary itself.
+Boundaries are integers, computed once and exactly: an integer is above a boundary when it is above
+its floor. So a duration finds its bucket by bisection in C, without rounding.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -27,26 +28,40 @@ __all__ = ["SCALE", "Totals", "bucket_of", "upper_bound"]
 SCALE = 4
 _PER_OCTAVE = 1 << SCALE
 _OCTAVES = 63
-_BOUNDARIES = tuple(
-    math.floor(2.0 ** (index / _PER_OCTAVE)) for index in range(_OCTAVES * _PER_OCTAVE + 1)
-)
-_ZERO = -1
+# Sums stop here: msgpack can write no more, and times come from other processes.
+_MOST_NS = (1 << 63) - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_bucket = partial(bisect_left, _BOUNDARIES)
+
+def _floor_of_boundary(index: int) -> int:
+    """The floor of 2 ** (index / 16): a square root for each of the scale's halvings."""
+    power = 1 << index
+    for _ in range(SCALE):
+        power = math.isqrt(power)
+    return power
+
+
+# At n stands the floor of the upper boundary of bucket n - 1.
+_BOUNDARIES = tuple(map(_floor_of_boundary, range(_OCTAVES * _PER_OCTAVE + 1)))
+_place = partial(bisect_left, _BOUNDARIES)
 
 
 def bucket_of(duration_ns: int) -> int:
-    """The index of the bucket that holds *duration_ns*; durations of up to 1 ns share -1."""
-    return _bucket(duration_ns) - 1
+    """Return the index of the bucket that holds *duration_ns*, which is above zero."""
+    return _place(duration_ns) - 1
 
 
 def upper_bound(index: int) -> float:
-    """The greatest duration, in nanoseconds, that bucket *index* holds."""
+    """Return the greatest duration, in nanoseconds, that bucket *index* holds."""
     return math.pow(2.0, (index + 1) / _PER_OCTAVE)
 
 
 class Totals(msgspec.Struct, array_like=True):
-    """One tool's totals. ``count`` is the finished calls; aborted ones have no duration."""
+    """
+    One tool's totals. ``count`` is the finished calls; aborted ones have no duration.
+
+    ``errors`` counts errors and timeouts. ``last_ended_ns`` is wall time, 0 when nothing ended.
+    """
 
     count: int = 0
     errors: int = 0
@@ -55,23 +70,31 @@ class Totals(msgspec.Struct, array_like=True):
     sum_ns: int = 0
     min_ns: int | None = None
     max_ns: int | None = None
+    zero_count: int = 0
+    histogram: dict[int, int] = {}
     last_ended_ns: int = 0
-    buckets: dict[int, int] = {}
 
     def add(self, durations_ns: Sequence[int], errors: int, last_ended_ns: int) -> None:
-        """Count finished calls; *errors* of them failed, the last ended at *last_ended_ns*."""
+        """
+        Count finished calls; *errors* of them failed, the last ended at *last_ended_ns*.
+
+        A negative duration counts as none.
+        """
         if not durations_ns:
             return
         least, most = min(durations_ns), max(durations_ns)
+        if least <= 0:
+            above = [duration for duration in durations_ns if duration > 0]
+            self.zero_count += len(durations_ns) - len(above)
+            self._fill(above)
+            self.sum_ns = min(self.sum_ns + sum(above), _MOST_NS)
+        else:
+            self._fill(durations_ns)
+            self.sum_ns = min(self.sum_ns + sum(durations_ns), _MOST_NS)
         self.count += len(durations_ns)
         self.errors += errors
-        self.sum_ns += sum(durations_ns)
-        self.min_ns = least if self.min_ns is None else min(self.min_ns, least)
-        self.max_ns = most if self.max_ns is None else max(self.max_ns, most)
-        self.last_ended_ns = max(self.last_ended_ns, last_ended_ns)
-        buckets = self.buckets
-        for bound, count in Counter(map(_bucket, durations_ns)).items():
-            buckets[bound - 1] = buckets.get(bound - 1, 0) + count
+        self._widen(min(max(least, 0), _MOST_NS), min(max(most, 0), _MOST_NS))
+        self.last_ended_ns = max(self.last_ended_ns, min(last_ended_ns, _MOST_NS))
 
     def merge(self, other: Totals) -> None:
         """Add what *other* counted."""
@@ -79,37 +102,48 @@ class Totals(msgspec.Struct, array_like=True):
         self.errors += other.errors
         self.aborted += other.aborted
         self.sampled_out += other.sampled_out
-        self.sum_ns += other.sum_ns
-        self.min_ns = _least(self.min_ns, other.min_ns)
-        if other.max_ns is not None:
-            self.max_ns = other.max_ns if self.max_ns is None else max(self.max_ns, other.max_ns)
+        self.sum_ns = min(self.sum_ns + other.sum_ns, _MOST_NS)
+        self.zero_count += other.zero_count
+        if other.min_ns is not None and other.max_ns is not None:
+            self._widen(other.min_ns, other.max_ns)
+        for index, count in other.histogram.items():
+            self.histogram[index] = self.histogram.get(index, 0) + count
         self.last_ended_ns = max(self.last_ended_ns, other.last_ended_ns)
-        for index, count in other.buckets.items():
-            self.buckets[index] = self.buckets.get(index, 0) + count
 
     def quantile(self, q: float) -> int | None:
-        """The duration in nanoseconds that a share *q* of the calls does not exceed, or None."""
-        if not self.count or self.min_ns is None or self.max_ns is None:
+        """
+        Return the duration in nanoseconds that a share *q* of the calls does not exceed, or None.
+
+        By nearest rank, interpolated inside the bucket that holds it: at most a bucket's width off.
+        """
+        if not 0.0 <= q <= 1.0:
+            raise ValueError(f"a quantile lies between 0 and 1, not at {q}")
+        if self.min_ns is None or self.max_ns is None:
             return None
-        rank = q * (self.count - 1) + 1
-        below = 0
-        for index in sorted(self.buckets):
-            inside = self.buckets[index]
+        # 0.07 * 100 is a little more than 7.
+        rank = max(1, math.ceil(q * self.count - 1e-9))
+        if rank <= self.zero_count:
+            return 0
+        below = self.zero_count
+        for index in sorted(self.histogram):
+            inside = self.histogram[index]
             if below + inside >= rank:
-                share = (rank - below) / inside
-                lower = 0.0 if index == _ZERO else upper_bound(index - 1)
-                found = lower + (upper_bound(index) - lower) * share
-                return round(min(max(found, self.min_ns), self.max_ns))
+                lower, upper = upper_bound(index - 1), upper_bound(index)
+                found = lower + (upper - lower) * (rank - below) / inside
+                return min(max(round(found), self.min_ns), self.max_ns)
             below += inside
         return self.max_ns
 
-    def stats(self, tool: str, *, current_size: int, max_size: int) -> dict[str, Any]:
-        """The tool's statistics as people and programs read them; durations in seconds."""
-        average = self.sum_ns / self.count / 1e9 if self.count else None
+    def stats(self, tool: str, current_size: int, max_size: int) -> dict[str, Any]:
+        """
+        Return the tool's statistics as people and programs read them; durations in seconds.
+
+        Without a finished call the durations and the time of the last update are None.
+        """
         return {
             "tool": tool,
             "count": self.count,
-            "avg_duration_s": average,
+            "avg_duration_s": self.sum_ns / self.count / 1e9 if self.count else None,
             "min_duration_s": _seconds(self.min_ns),
             "max_duration_s": _seconds(self.max_ns),
             "p50_s": _seconds(self.quantile(0.50)),
@@ -123,19 +157,19 @@ class Totals(msgspec.Struct, array_like=True):
             "last_updated": _iso(self.last_ended_ns) if self.last_ended_ns else None,
         }
 
+    def _fill(self, durations_ns: Sequence[int]) -> None:
+        histogram = self.histogram
+        for place, count in Counter(map(_place, durations_ns)).items():
+            histogram[place - 1] = histogram.get(place - 1, 0) + count
 
-def _least(one: int | None, other: int | None) -> int | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return min(one, other)
+    def _widen(self, least: int, most: int) -> None:
+        self.min_ns = least if self.min_ns is None else min(self.min_ns, least)
+        self.max_ns = most if self.max_ns is None else max(self.max_ns, most)
 
 
 def _seconds(duration_ns: int | None) -> float | None:
     return None if duration_ns is None else duration_ns / 1e9
 
 
-def _iso(wall_ns: int) -> str | None:
-    try:
-        return datetime.fromtimestamp(wall_ns / 1e9, UTC).isoformat("T", "microseconds")
-    except (OverflowError, ValueError, OSError):
-        return None
+def _iso(wall_ns: int) -> str:
+    return (_EPOCH + timedelta(microseconds=wall_ns // 1000)).isoformat("T", "microseconds")

@@ -771,9 +771,7 @@ class OpenCall:
         if segment.sealed:
             meta = seal((self.call_id, parent, start, end), meta, body)
         call_id, buffer, lane = self.call_id, segment.buffer, self.tool.lane
-        for _ in range(2):
-            if lane is None:
-                return False
+        while lane is not None:
             positions, shift = lane.grant
             # One line each: nothing may come between taking a position and storing it.
             if main:

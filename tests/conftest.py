@@ -1,0 +1,56 @@
+"""Every test has a place of its own and leaves nothing behind."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from shmperf.segment import SHARED_MEMORY, remove_memory
+
+from .support import Place, wait_until
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A private runtime directory with a path short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="sp-", dir="/tmp"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path))
+    for name in ("SHMPERF_SESSION", "SHMPERF_CONFIG", "OPTIMIZED_PERF_TRACKER_ENABLED"):
+        monkeypatch.delenv(name, raising=False)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def place(tmp_path: Path, runtime: Path) -> Iterator[Place]:
+    """Where programs run; afterwards no process, session or segment of theirs is left."""
+    found = Place(tmp_path, runtime)
+    before = {child.pid for child in psutil.Process().children()}
+    seen: set[str] = set()
+    yield found
+    seen |= found.segments()
+    found.close()
+    wait_until(lambda: not _collectors(runtime), "collectors to end")
+    for session in found.sessions():
+        # A named session whose collector a test has killed; nobody else would end it.
+        seen |= {path.name[2:] for path in session.glob("w-*")}
+    for name in seen:
+        remove_memory(name, None)
+    assert not {child.pid for child in psutil.Process().children()} - before
+    assert not [name for name in seen if (SHARED_MEMORY / name).exists()]
+
+
+def _collectors(runtime: Path) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(runtime) in " ".join(process.cmdline()):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found

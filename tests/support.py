@@ -1,0 +1,153 @@
+"""What tests share: real programs in a private place, waiting on conditions, and the books."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PYTHON = sys.executable
+DEADLINE_S = 60.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = DEADLINE_S) -> Any:
+    """The first true value of *condition*; AssertionError after the deadline."""
+    deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+        pause.wait(0.01)
+
+
+def assert_books_balance(stats: dict[str, Any]) -> None:
+    """begun = finished + lost + aborted + in flight, and nothing is negative."""
+    lost = sum(stats["lost"].values())
+    figures = (stats["begun"], stats["total_calls"], lost, stats["aborted"], stats["in_flight"])
+    assert min(figures) >= 0, stats
+    assert figures[0] == sum(figures[1:]), stats
+
+
+class Place:
+    """A working directory and a runtime directory of a test's own, for programs and commands."""
+
+    def __init__(self, cwd: Path, runtime: Path) -> None:
+        self.cwd = cwd
+        self.runtime = runtime
+        self.environ = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("SHMPERF", "OPTIMIZED"))},
+            "XDG_RUNTIME_DIR": str(runtime),
+            "PYTHONWARNINGS": "error",
+        }
+        self._programs: list[subprocess.Popen[str]] = []
+
+    @property
+    def storage(self) -> Path:
+        """The default storage directory."""
+        return self.cwd / "perf_data"
+
+    def write(self, name: str, text: str) -> Path:
+        """A file in the working directory."""
+        path = self.cwd / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    def start(self, *command: str, **environ: str) -> subprocess.Popen[str]:
+        """Start a program; it is killed with the test if it is still there."""
+        program = subprocess.Popen(
+            command,
+            cwd=self.cwd,
+            env={**self.environ, **environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._programs.append(program)
+        return program
+
+    def start_script(self, text: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+        """Start a Python program of that text."""
+        path = self.write(f"program{len(self._programs)}.py", text)
+        return self.start(PYTHON, str(path), *arguments, **environ)
+
+    def run(self, *command: str, code: int = 0, **environ: str) -> str:
+        """Run a program to its end; its standard output."""
+        return self.finish(self.start(*command, **environ), code=code)
+
+    def run_script(self, text: str, *arguments: str, code: int = 0, **environ: str) -> str:
+        """Run a Python program of that text to its end; its standard output."""
+        return self.finish(self.start_script(text, *arguments, **environ), code=code)
+
+    def finish(self, program: subprocess.Popen[str], *, code: int = 0) -> str:
+        """Wait for a program and check its exit code; its standard output."""
+        out, err = program.communicate(timeout=DEADLINE_S)
+        assert program.returncode == code, f"exit {program.returncode}\n{out}\n{err}"
+        if code == 0:
+            assert "Traceback" not in err, err
+        program.error_text = err  # type: ignore[attr-defined]
+        return out
+
+    def shmperf(self, *arguments: str, code: int = 0, **environ: str) -> str:
+        """Run the command; its standard output."""
+        return self.run(PYTHON, "-m", "shmperf", *arguments, code=code, **environ)
+
+    def start_module(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+        """Start the command in the background."""
+        return self.start(PYTHON, "-m", "shmperf", *arguments, **environ)
+
+    def ask(self, *arguments: str, **environ: str) -> Any:
+        """Run the command with ``--json``; what it prints."""
+        return json.loads(self.shmperf(*arguments, "--json", **environ))
+
+    def stats(self, *arguments: str) -> dict[str, Any]:
+        """The statistics, whose books balance."""
+        found: dict[str, Any] = self.ask("stats", *arguments)
+        assert_books_balance(found)
+        return found
+
+    def lines(self, tool: str, storage: Path | None = None) -> list[dict[str, Any]]:
+        """The history of a tool with a plain name."""
+        path = (storage or self.storage) / f"{tool}_perf.jsonl"
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def ids(self, tool: str) -> Counter[str]:
+        """How often each id stands in a tool's history."""
+        return Counter(line["data"]["id"] for line in self.lines(tool))
+
+    def sessions(self) -> list[Path]:
+        """The session directories that are there."""
+        return sorted((self.runtime / "shmperf").glob("[sn]-*"))
+
+    def segments(self) -> set[str]:
+        """The segments of workers that are announced here."""
+        return {path.name[2:] for session in self.sessions() for path in session.glob("w-*")}
+
+    def collector_pid(self, *arguments: str) -> int:
+        """The pid of the collector, once there is one."""
+        found = self.ask("status", "--wait", *arguments)
+        return int(found["collector"]["pid"])
+
+    def wait_for_end(self) -> None:
+        """Wait until every session has ended: no worker, no collector, no memory."""
+        wait_until(lambda: not self.sessions(), f"the sessions to end: {self.sessions()}")
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for program in self._programs:
+            if program.poll() is None:
+                program.kill()
+            program.communicate()
