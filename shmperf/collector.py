@@ -239,6 +239,8 @@ class Collector:
         self._settled(self.ledger.tree.worker_gone(name))
         self._passes.pop(name, None)
         opened = worker.read_rows()
+        tools = {found.id: worker.callee(found.callee).tool for found in opened}
+        self.ledger.tree.add_aborted(tools)
         for found in opened:
             self._abort(worker, found)
         self._note(worker)

@@ -22,6 +22,9 @@ from .session import Request, Session, attach, found_named, join, runtime_root, 
 __all__ = ["cleanup_at_rest", "serve", "serve_embedded", "serve_named"]
 
 
+_LOCK_TRIES = 100
+
+
 def serve_embedded(directory: Path, lock_fd: int) -> None:
     """Collect for the unnamed session in *directory*, whose lock *lock_fd* holds already."""
     os.set_inheritable(lock_fd, False)
@@ -99,7 +102,9 @@ def cleanup_at_rest(request: Request, *, force: bool) -> bool:
 
 def _lock(session: Session) -> int:
     """Take the collector's lock; raises SessionError when another collector holds it."""
-    fd = session.try_collector_lock()
+    # Somebody who only asks whether there is a collector holds the lock for some microseconds.
+    tries = (session.try_collector_lock() for _ in range(_LOCK_TRIES))
+    fd = next((fd for fd in tries if fd is not None), None)
     if fd is None:
         name = session.name or session.directory.name
         raise SessionError(f"session {name} has a collector already; see: shmperf status")

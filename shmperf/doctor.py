@@ -17,17 +17,34 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from .config import load, without_effect
-from .errors import ConfigError, SessionError, ShmperfError, StoreError
+from .errors import (
+    ConfigError,
+    FormatError,
+    SegmentGone,
+    SessionError,
+    ShmperfError,
+    StoreError,
+)
 from .ledger import load as load_ledger
 from .options import Options, find
-from .segment import PREFIX, SHARED_MEMORY, is_supported, needs_seal, remove_memory
+from .segment import (
+    PREFIX,
+    SHARED_MEMORY,
+    SegmentReader,
+    is_supported,
+    needs_seal,
+    remove_memory,
+)
 from .session import Request, runtime_root, sessions
 
 __all__ = ["examine"]
 
 Row = dict[str, str]
 
+_COMING_S = 5.0
 _LEAST_FREE = 64 << 20
 _LEAST_DISK = 100 << 20
 
@@ -115,15 +132,22 @@ def _dead_segments(request: Request) -> set[str]:
     for session in sessions(root):
         # Unread records of a session that can be collected are not left-overs.
         ours -= {presence.segment for presence in session.presences()}
-    return {name for name in ours if not _is_recent(SHARED_MEMORY / name)}
+    return {name for name in ours if not _may_be_in_use(name)}
 
 
-def _is_recent(path: Path) -> bool:
-    """True for a segment whose worker may be about to announce it."""
+def _may_be_in_use(name: str) -> bool:
+    """True unless its worker is gone: a session may have another runtime directory than ours."""
     try:
-        return time.time() - path.lstat().st_ctime < 5
-    except OSError:
+        if time.time() - (SHARED_MEMORY / name).lstat().st_ctime < _COMING_S:
+            return True
+        reader = SegmentReader(name)
+    except SegmentGone:
         return True
+    except (OSError, FormatError):
+        return False
+    pid = reader.pid
+    reader.close()
+    return psutil.pid_exists(pid)
 
 
 def _blocks(path: Path) -> int:

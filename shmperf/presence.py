@@ -19,6 +19,7 @@ import fcntl
 import os
 import re
 import stat
+import time
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,8 @@ __all__ = ["Identity", "Presence", "create_locked", "is_locked", "read_bounded"]
 COMING, HERE = ".new-", "w-"
 _NAME = re.compile(r"(?:\.new-|w-)(shmperf-[0-9a-f]{12})\Z")
 _MOST_BYTES = 1 << 20
+_COMING_S = 60.0
+_LOCK_DEADLINE_S = 1.0
 
 
 class Identity(msgspec.Struct, array_like=True, frozen=True):
@@ -93,10 +96,13 @@ class Presence:
         True for a worker that was killed before its segment was complete.
 
         Only a lock that was really taken says so: a file that is not there any more has got its
-        final name meanwhile.
+        final name meanwhile. One without an identity may be about to be locked, unless it is old.
         """
-        free = _try_flock(self._path) is True
-        return free and not (self.identity is not None and self.identity.is_running())
+        if _try_flock(self._path) is not True:
+            return False
+        if self.identity is not None:
+            return not self.identity.is_running()
+        return time.time() - self._path.stat().st_mtime > _COMING_S
 
     def remove(self) -> None:
         """Delete the file."""
@@ -107,12 +113,24 @@ def create_locked(path: Path, content: bytes) -> int:
     """A new private file with *content*, locked; the descriptor that holds the lock."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_soon(fd)
         os.write(fd, content)
     except OSError:
         os.close(fd)
         raise
     return fd
+
+
+def _lock_soon(fd: int) -> None:
+    """Lock a file that nobody else wants, but that somebody may be trying the lock of just now."""
+    deadline = time.monotonic() + _LOCK_DEADLINE_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def is_locked(path: Path) -> bool:

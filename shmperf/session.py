@@ -54,6 +54,7 @@ import msgspec
 from .errors import ConfigError, SessionError
 from .options import Options, find
 from .presence import COMING, HERE, Identity, Presence, create_locked, is_locked, read_bounded
+from .segment import remove_memory
 
 __all__ = [
     "Request",
@@ -281,6 +282,7 @@ class Session:
                 made = make_segment(segment)
                 coming.rename(self.directory / f"{HERE}{segment}")
             except BaseException:
+                remove_memory(segment, self.directory)
                 coming.unlink(missing_ok=True)
                 os.close(fd)
                 raise
