@@ -22,17 +22,22 @@ from .record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS, Status
 __all__ = [
     "PLAIN_TYPES",
     "SHORT",
+    "SHORT_ALONE",
     "Picture",
     "error_class",
     "error_text",
     "failed_body",
     "picture",
     "picture_all",
+    "short_body",
     "status_for",
 ]
 
 PLAIN_TYPES = frozenset({int, float, bool, type(None)})
 SHORT = 48
+SHORT_ALONE = 160
+_FEW = 12
+_CONTAINERS = frozenset({dict, list, tuple})
 
 _REPR_CHARACTERS = 2_000
 _ERROR_CHARACTERS = 10_000
@@ -141,6 +146,45 @@ class _Walk:
         if len(text) > self.repr_characters:
             self.pruned = True
         return text[: self.repr_characters]
+
+
+def short_body(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
+    """
+    Parameters encoded as they are, when a look says that they are short; else None.
+
+    Looks one level into dicts, lists and tuples: what most tools get costs a third of a `picture`.
+    """
+    for value in args:
+        if not _is_short(value):
+            return None
+    for value in kwargs.values():
+        if not _is_short(value):
+            return None
+    try:
+        body = _encode((args, kwargs) if args and kwargs else (kwargs or args))
+    except (OverflowError, ValueError):
+        return None
+    return body if len(body) <= BODY_BYTES else None
+
+
+def _is_short(value: Any) -> bool:
+    kind = type(value)
+    if kind in PLAIN_TYPES:
+        return True
+    if kind is str:
+        return len(value) <= SHORT_ALONE
+    if kind not in _CONTAINERS or len(value) > _FEW:
+        return False
+    if kind is dict:
+        for key in value:
+            if type(key) is not str or len(key) > SHORT:
+                return False
+        value = value.values()
+    for member in value:
+        inner = type(member)
+        if inner not in PLAIN_TYPES and (inner is not str or len(member) > SHORT):
+            return False
+    return True
 
 
 def picture(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:

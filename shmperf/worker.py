@@ -53,6 +53,7 @@ from .record import (
     BLOCK,
     BODY_BYTES,
     DETAIL,
+    NAMED,
     PARTS,
     SLOT,
     Callee,
@@ -434,7 +435,8 @@ class Worker:
     def _larger(self, lane: Lane) -> RingWriter | None:
         if self.segment is None or lane.callee == SHARED:
             return None
-        most = self.options.ring.budget_bytes // 2 // SLOT.size
+        # No tool may have so much that a handful of others finds nothing left.
+        most = self.options.ring.budget_bytes // 6 // SLOT.size
         slots = min(lane.writer.slots * _GROWTH, 1 << most.bit_length() - 1)
         if slots <= lane.writer.slots:
             return None
@@ -684,9 +686,13 @@ class OpenCall:
     def _capture(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if not args and not kwargs:
             return
-        take = capture.picture_all if self.flags & DETAIL else capture.picture
         try:
-            self.body, flags, failures = take(args, kwargs)
+            if self.flags & DETAIL:
+                self.body, flags, failures = capture.picture_all(args, kwargs)
+            elif (body := capture.short_body(args, kwargs)) is not None:
+                self.body, flags, failures = body, NAMED if args and kwargs else 0, 0
+            else:
+                self.body, flags, failures = capture.picture(args, kwargs)
         except Exception:  # noqa: BLE001  parameters are foreign: a mapping may raise anything
             worker.count_fault(Fault.CAPTURE_FAILED)
             return

@@ -24,10 +24,10 @@ from typing import Any, Self, TypeVar, overload
 
 import msgspec
 
-from .capture import PLAIN_TYPES, SHORT
+from .capture import PLAIN_TYPES, SHORT, short_body
 from .inflight import CALLEE, GENERATION_STEP, PARENT, START
 from .parents import Pair, current_call, hex_id, parent_of
-from .record import BODY_BYTES, SLOT, Callee
+from .record import BODY_BYTES, NAMED, SLOT, Callee
 from .worker import OpenCall, Tool, tool_named, worker
 
 __all__ = ["call", "track", "track_class"]
@@ -140,27 +140,34 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
     store, clock, encode, current = _store, perf_counter_ns, _encode, current_call
     simple, short, most = PLAIN_TYPES, SHORT, BODY_BYTES
 
-    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0911, PLR0912, PLR0915
+    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912, PLR0915
         bound = tool.bound
         if bound is None:
             return function(*args, **kwargs)
         word, session, ready, words, buffer, positions, shift = bound
-        if session[0] != word or kwargs:
+        if session[0] != word:
             return _detour(wrapped, args, kwargs)
-        body = b""
+        body: bytes | None = b""
+        flags = 0
         given = args[1:] if skip else args
-        if given:
+        if kwargs:
+            body = short_body(given, kwargs)
+            if given:
+                flags = NAMED
+        elif given:
             for value in given:
                 kind = type(value)
                 if kind in simple or (kind is str and len(value) <= short):
                     continue
-                return _detour(wrapped, args, kwargs)
-            try:
-                body = encode(given)
-            except (OverflowError, ValueError):
-                return _detour(wrapped, args, kwargs)
-            if len(body) > most:
-                return _detour(wrapped, args, kwargs)
+                body = short_body(given, kwargs)
+                break
+            else:
+                try:
+                    body = encode(given)
+                except (OverflowError, ValueError):
+                    body = None
+        if body is None or len(body) > most:
+            return _detour(wrapped, args, kwargs)
         try:
             row = ready.pop()
         except IndexError:
@@ -185,16 +192,16 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
                 # Another thread refilled, the mode changed, or the tool forked.
                 marks = row, call_id, parent, start, end, 0
                 row = 0
-                _recover(wrapped, ready, outer, marks, body, None)
+                _recover(wrapped, ready, outer, marks, (body, flags), None)
                 return result
-            meta = plain_meta | len(body)
+            meta = plain_meta | flags << 8 | len(body)
             for position in positions:
                 store(buffer, position + shift, call_id, parent, start, end, meta, body, position)
                 break
             else:
                 marks = row, call_id, parent, start, end, 0
                 row = 0
-                _recover(wrapped, ready, outer, marks, body, None)
+                _recover(wrapped, ready, outer, marks, (body, flags), None)
                 return result
             current.set(outer)
             free, row = row, 0
@@ -203,7 +210,7 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
         except BaseException as error:
             if row:
                 marks = row, call_id, parent, start, end, position
-                _recover(wrapped, ready, outer, marks, body, error)
+                _recover(wrapped, ready, outer, marks, (body, flags), error)
             raise
 
     return wrapper
@@ -217,12 +224,16 @@ def _recover(
     ready: list[int],
     outer: int | Pair,
     marks: Marks,
-    body: bytes,
+    captured: tuple[bytes, int],
     error: BaseException | None,
 ) -> None:
-    """Finish a call that the hot path began: *marks* tell how far it came."""
+    """
+    Finish a call that the hot path began.
+
+    *marks* tell how far it came, *captured* holds its parameters and the flags that go with them.
+    """
     opened = OpenCall.resumed(wrapped.tool, wrapped.callee, ready, marks)
-    opened.body = body
+    opened.body, opened.flags = captured
     try:
         if opened.call_id:
             # With an end the function had returned: what struck later is not its error.
