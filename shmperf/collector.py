@@ -65,7 +65,7 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
 
     busy_s: float = 0.001
     commit_s: float = 0.05
-    find_s: float = 0.02
+    find_s: float = 0.04
     liveness_s: float = 0.25
     flush_s: float = 0.25
     config_s: float = 1.0
@@ -159,11 +159,12 @@ class Collector:
         if self._is_due("find", self.waits.find_s):
             self._guard("find", self._find_workers)
         handled = self._drain_all()
-        if handled or self._is_due("liveness", self.waits.liveness_s):
+        if self._is_due("liveness", self.waits.liveness_s):
             self._guard("bury", self._bury_the_dead)
-        if self._should_commit():
+        if self._should_commit() or (handled and not self.options.storage.async_save):
             self.commit()
-        if self._is_due("flush", self.waits.flush_s):
+        at_once = handled and not self.options.storage.async_save
+        if self._is_due("flush", self.waits.flush_s) or at_once:
             self._guard("flush", self.flush, force=False)
         if self._is_due("config", self.waits.config_s):
             self._guard("config", self._take_up_configuration)
@@ -185,22 +186,21 @@ class Collector:
         self.disk.close()
 
     def settle(self) -> None:
-        """Drain until nothing comes and every tree is settled, then journal it."""
+        """Drain what had ended before, settle its trees, and journal it."""
         self._find_workers()
         for _ in range(3):
-            while sum(self._drain(worker, thoroughly=True) for worker in self._each()):
-                if self._wants_release():
-                    self.commit()
+            # What had ended before is in the first pass; two more settle its trees. No pass is
+            # longer than the rings are, however fast the workers go on.
+            for worker in self._each():
+                self._drain(worker, thoroughly=True)
         self._bury_the_dead()
         self.commit()
 
     # --- workers ---------------------------------------------------------------------------------
 
     def _find_workers(self) -> None:
-        for presence in self.session.presences():
+        for presence in self.session.presences(known=self.presences):
             name = presence.segment
-            if name in self.presences:
-                continue
             if presence.is_coming:
                 if presence.died_coming():
                     self._remove(presence)
@@ -475,7 +475,27 @@ class Collector:
         if self.disk.is_unavailable():
             return
         ready = {tool: self._settled_calls(calls) for tool, calls in waiting.items()}
-        self._write({tool: calls for tool, calls in ready.items() if calls})
+        ready = {tool: calls for tool, calls in ready.items() if calls}
+        self._write(self._within_max_bytes(ready))
+
+    def _within_max_bytes(self, ready: dict[str, list[Call]]) -> dict[str, list[Call]]:
+        """*ready* without the tools that keep all, once their files fill what they may."""
+        unlimited = [tool for tool in ready if self.options.limit_of(tool) < 0]
+        if not unlimited:
+            return ready
+        files = self.ledger.state.files
+        used = sum(f.size for tool, f in files.items() if self.options.limit_of(tool) < 0)
+        if used < self.options.storage.max_bytes:
+            return ready
+        count = sum(len(ready[tool]) for tool in unlimited)
+        self._fault(
+            "max_bytes_reached",
+            f"tools with limit -1 fill storage.max_bytes ({used:,} bytes); calls are not kept",
+            count,
+        )
+        for tool in unlimited:
+            self._frame.written[tool] = [call.id for call in ready.pop(tool)]
+        return ready
 
     def _settled_calls(self, calls: list[Call]) -> list[Call]:
         if not self._unsettled:
@@ -524,7 +544,15 @@ class Collector:
     # --- requests --------------------------------------------------------------------------------
 
     def _answer(self, pending: Pending) -> None:
-        request = pending.request
+        try:
+            self._answer_to(pending, pending.request)
+        except ShmperfError as error:
+            pending.fail(str(error))
+        except Exception as error:
+            pending.fail(f"{type(error).__name__}: {error}")
+            raise
+
+    def _answer_to(self, pending: Pending, request: object) -> None:
         if isinstance(request, Ping):
             pending.reply(os.getpid())
             return
@@ -532,10 +560,7 @@ class Collector:
             self.stopping = True
             self._waiting.append((pending, lambda: True))
             return
-        try:
-            pending.reply(self._value_for(request))
-        except ShmperfError as error:
-            pending.fail(str(error))
+        pending.reply(self._value_for(request))
 
     def _value_for(self, request: object) -> Any:
         if isinstance(request, Mode):
@@ -547,8 +572,10 @@ class Collector:
             return False
         self.settle()
         if isinstance(request, Stats):
-            self._frame.optimization = bool(self.session.word[0] & 1)
-            self.commit()
+            in_detail = bool(self.session.word[0] & 1)
+            if in_detail != self.ledger.state.optimization:
+                self._frame.optimization = in_detail
+                self.commit()
             return self.ledger.stats(request.tool, len(self.workers), complete=True)
         if isinstance(request, Flush):
             self.flush(force=True)
@@ -618,6 +645,7 @@ class Collector:
         options = self.session.changed_options()
         if options is None:
             return
+        self._told.pop("config", None)
         self.options = self.ledger.options = options
         self._mask = masker(options.capture.secret_keys)
         self.session.publish(options)
@@ -669,8 +697,8 @@ class Collector:
         except Exception as error:  # noqa: BLE001  the one guard of the cycle
             self._fault(what, f"{type(error).__name__}: {error}")
 
-    def _fault(self, cause: str, text: str) -> None:
-        self._faults[cause] = self._faults.get(cause, 0) + 1
+    def _fault(self, cause: str, text: str, count: int = 1) -> None:
+        self._faults[cause] = self._faults.get(cause, 0) + count
         self._told[cause] = text
 
     def _changed_faults(self) -> dict[str, int]:

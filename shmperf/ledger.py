@@ -109,6 +109,8 @@ class Frame(msgspec.Struct, omit_defaults=True):
         return self == _NOTHING
 
 
+# Of a tool that keeps all: what waits in memory while the disk can't be written.
+_MOST_KEPT = 200_000
 _NOTHING = Frame()
 _encode = msgspec.msgpack.Encoder().encode
 _decode_frame = msgspec.msgpack.Decoder(Frame).decode
@@ -237,7 +239,8 @@ class Ledger:
 
     def _newest(self, tool: str, calls: list[Call]) -> list[Call]:
         limit = self.options.limit_of(tool)
-        if limit < 0 or len(calls) <= limit:
+        limit = _MOST_KEPT if limit < 0 else limit
+        if len(calls) <= limit:
             return calls
         calls.sort(key=_by_end)
         return calls[len(calls) - limit :]

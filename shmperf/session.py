@@ -43,7 +43,7 @@ import secrets
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -325,15 +325,15 @@ class Session:
         except OSError:
             return
 
-    def presences(self) -> list[Presence]:
-        """The workers that are here; those that died on their way in are removed."""
+    def presences(self, known: Container[str] = ()) -> list[Presence]:
+        """The workers that are here, or were; those whose segments are *known* are left out."""
         found = []
         try:
             names = os.listdir(self.directory)  # noqa: PTH208  half the time of Paths
         except FileNotFoundError:
             return []
         for name in names:
-            if not name.startswith((COMING, HERE)):
+            if not name.startswith((COMING, HERE)) or name.removeprefix(HERE) in known:
                 continue
             try:
                 presence = Presence.read(self.directory / name)

@@ -142,10 +142,12 @@ _registry_lock = threading.Lock()
 
 def tool_named(name: str) -> Tool:
     """The tool of that name in this process; made when there is none."""
-    found = _tools.get(name)
+    found = _tools.get(name) if type(name) is str else None
     if found is None:
+        # What UTF-8 can't hold (lone surrogates) is shown; what is no string is named by it.
+        shown = str(name).encode("utf-8", "backslashreplace").decode()
         with _registry_lock:
-            found = _tools.setdefault(name, Tool(name))
+            found = _tools.setdefault(shown, Tool(shown))
             if worker.is_off:
                 found.forget(off=True)
     return found
