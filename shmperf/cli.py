@@ -75,10 +75,9 @@ def _add_running(commands: Any) -> None:
     run.add_argument("--optimize", action="store_true", help="record everything")
     run.add_argument("command", nargs="+", metavar="-- COMMAND", help="the command, after --")
     collect = _add(commands, "collect", _collect, "collect for a named session, in the foreground")
-    where = collect.add_mutually_exclusive_group(required=True)
-    where.add_argument("--session", metavar="NAME", help="the session; workers get SHMPERF_SESSION")
-    where.add_argument("--directory", help=argparse.SUPPRESS)
-    collect.add_argument("--lock-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    collect.add_argument(
+        "--session", metavar="NAME", required=True, help="what workers find in SHMPERF_SESSION"
+    )
     collect.add_argument("--transient", action="store_true", help=argparse.SUPPRESS)
     collect.add_argument("--storage", metavar="DIR", help="where history goes")
     collect.add_argument("--config", metavar="FILE", help="configuration file")
@@ -193,12 +192,9 @@ def _run(given: Arguments) -> int:
 
 
 def _collect(given: Arguments) -> int:
-    from .daemon import serve_embedded, serve_named  # noqa: PLC0415  psutil and all the rest
+    from .daemon import serve_named  # noqa: PLC0415  psutil and all the rest
 
-    if given.directory:
-        serve_embedded(Path(given.directory), given.lock_fd)
-    else:
-        serve_named(_request(given), given.ready_fd)
+    serve_named(_request(given), given.ready_fd)
     return 0
 
 

@@ -13,7 +13,6 @@ import signal
 from pathlib import Path
 
 from .collector import Collector
-from .config import resolve
 from .control import Server
 from .disk import Disk
 from .errors import SessionError
@@ -25,10 +24,10 @@ __all__ = ["cleanup_at_rest", "serve", "serve_embedded", "serve_named"]
 _LOCK_TRIES = 100
 
 
-def serve_embedded(directory: Path, lock_fd: int) -> None:
-    """Collect for the unnamed session in *directory*, whose lock *lock_fd* holds already."""
+def serve_embedded(directory: str, lock_fd: int) -> None:
+    """Collect for the session in *directory*, whose lock *lock_fd* holds already."""
     os.set_inheritable(lock_fd, False)
-    session = attach(directory)
+    session = attach(Path(directory))
     sweep(runtime_root(os.environ))
     serve(session)
 
@@ -39,6 +38,9 @@ def serve_named(request: Request, ready_fd: int | None = None) -> None:
 
     Raises SessionError when another collector serves that session or that storage.
     """
+    # PyYAML, which a session that is there already does not need.
+    from .config import resolve  # noqa: PLC0415
+
     root = runtime_root(request.environ)
     options, config = resolve(request.config, request.environ, Path(request.cwd))
     session = found_named(root, request)

@@ -21,7 +21,16 @@ __all__ = [
     "SessionError",
     "ShmperfError",
     "StoreError",
+    "tell",
 ]
+
+
+def tell(text: str) -> None:
+    """Say *text* on the ``shmperf`` logger: what a program's user should know, and never raises."""
+    # Two milliseconds that most programs never need.
+    import logging  # noqa: PLC0415
+
+    logging.getLogger("shmperf").warning("%s", text)
 
 
 class ShmperfError(Exception):

@@ -51,7 +51,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .errors import ConfigError, SessionError
+from .errors import ConfigError, SessionError, tell
 from .options import Options, find
 from .presence import COMING, HERE, Identity, Presence, create_locked, is_locked, read_bounded
 from .segment import remove_memory
@@ -606,9 +606,7 @@ def _resolve(request: Request) -> tuple[Options, str]:
     except ConfigError as error:
         if request.config:
             raise
-        import logging  # noqa: PLC0415  once, and only for this
-
-        logging.getLogger("shmperf").warning("%s; the defaults are used", error)
+        tell(f"{error}; the defaults are used")
         return Options(), ""
 
 
@@ -797,8 +795,10 @@ def _remove_directory(path: Path) -> None:
 
 # --- starting ------------------------------------------------------------------------------------
 
+# Not by way of the command, whose tables would delay the first drain.
 _RUN = (
-    "import sys; sys.path.append(sys.argv.pop(1)); from shmperf.cli import main; sys.exit(main())"
+    "import sys; sys.path.append(sys.argv[1]); from shmperf.daemon import serve_embedded; "
+    "serve_embedded(sys.argv[2], 3)"
 )
 
 
@@ -812,8 +812,7 @@ def _spawn(directory: Path, lock_fd: int) -> None:
     if not python:
         raise OSError("this interpreter does not know its own executable")
     package = str(Path(__file__).resolve().parent.parent)
-    command = [python, "-P", "-c", _RUN, package, "collect"]
-    command += ["--directory", str(directory), "--lock-fd", "3"]
+    command = [python, "-P", "-c", _RUN, package, str(directory)]
     log = os.open(
         directory / "collector.log",
         os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC,

@@ -23,7 +23,6 @@ Nothing here raises into a tool. What can't be recorded is counted, by cause, in
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
 import threading
@@ -37,7 +36,7 @@ import msgspec
 
 from . import capture
 from .control import Client, Flush
-from .errors import ShmperfError
+from .errors import ShmperfError, tell
 from .inflight import (
     CALLEE,
     GENERATION_STEP,
@@ -61,7 +60,7 @@ from .record import (
     meta_of,
     seal,
 )
-from .ring import NO_POSITIONS, Grant, RingWriter
+from .ring import NO_POSITIONS, Grant, RingWriter, ring_bytes
 from .segment import SHARED, Fault, Loss, Segment, is_supported
 from .session import Request, Session, enter
 
@@ -88,7 +87,6 @@ _COLLECTOR_CHECK_S = 1.0
 _EXIT_WAIT_S = 10.0
 _ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
-_log = logging.getLogger("shmperf")
 _nothing = memoryview(bytearray(8)).cast("Q")
 
 
@@ -159,8 +157,9 @@ def enabled_by(environ: Mapping[str, str]) -> bool:
     if text.strip().lower() in _OFF:
         return False
     if text.strip().lower() not in _ON:
-        _log.warning(
-            "OPTIMIZED_PERF_TRACKER_ENABLED: found %r, expected true or false; tracking is on", text
+        tell(
+            f"OPTIMIZED_PERF_TRACKER_ENABLED: found {text!r}, expected true or false; "
+            "tracking is on"
         )
     return True
 
@@ -251,7 +250,7 @@ class Worker:
         for tool in list(_tools.values()):
             tool.forget(off=True)
         if reason:
-            _log.warning("tracking is off: %s", reason)
+            tell(f"tracking is off: {reason}")
 
     def _hook(self) -> None:
         if self._hooked:
@@ -281,7 +280,7 @@ class Worker:
         try:
             Client(session.directory).ask(Flush(), _EXIT_WAIT_S)
         except ShmperfError as error:
-            _log.debug("not waited for at exit: %s", error)
+            tell(f"not every call was on disk when the program ended: {error}")
 
     # --- routes ----------------------------------------------------------------------------------
 
@@ -437,12 +436,13 @@ class Worker:
     def _larger(self, lane: Lane) -> RingWriter | None:
         if self.segment is None or lane.callee == SHARED:
             return None
-        # No tool may have so much that a handful of others finds nothing left.
-        most = self.options.ring.budget_bytes // 6 // SLOT.size
-        slots = min(lane.writer.slots * _GROWTH, 1 << most.bit_length() - 1)
-        if slots <= lane.writer.slots:
-            return None
-        return self.segment.add_ring(lane.callee, slots)
+        # The first noisy tools may have much; the others must still find something.
+        budget_bytes = self.options.ring.budget_bytes
+        for slots in (lane.writer.slots * _GROWTH, lane.writer.slots * 2):
+            size = ring_bytes(slots)
+            if size <= budget_bytes // 5 or self.segment.used_bytes + size <= budget_bytes * 2 // 3:
+                return self.segment.add_ring(lane.callee, slots)
+        return None
 
     def _look_around(self) -> None:
         """What is rare enough to be done at refills: a dead collector, spent rows."""
@@ -530,7 +530,7 @@ class OpenCall:
     """One call by the long way; begun when made, in any thread of its process."""
 
     __slots__ = (
-        "_args",
+        "_cpu_end_ns",
         "_cpu_ns",
         "_metadata",
         "_ready",
@@ -558,7 +558,7 @@ class OpenCall:
         self.body = b""
         self.lost = False
         self._metadata: dict[str, Any] | None = None
-        self._cpu_ns = -1
+        self._cpu_ns = self._cpu_end_ns = -1
         self._ready = worker.ready
 
     @classmethod
@@ -655,6 +655,8 @@ class OpenCall:
         """
         if not self.end_ns:
             self.end_ns = perf_counter_ns()
+            if self._cpu_ns >= 0:
+                self._cpu_end_ns = thread_time_ns()
         try:
             self._end(error)
         except BaseException:
@@ -711,8 +713,8 @@ class OpenCall:
     def _detailed(self, error: BaseException | str | None) -> bytes:
         cpu = None
         if self._cpu_ns >= 0:
-            spent = thread_time_ns() - self._cpu_ns
-            cpu = 100.0 * spent / max(1, self.end_ns - self.start_ns)
+            spent = self._cpu_end_ns - self._cpu_ns
+            cpu = min(100.0, 100.0 * spent / max(1, self.end_ns - self.start_ns))
         name = text = None
         if error is not None:
             name = (
