@@ -78,7 +78,7 @@ class Kept:
     __slots__ = ("newest",)
 
     def __init__(self, limit: int) -> None:
-        self.newest: Newest[tuple[int, int, Slot, WorkerDrain]] = Newest(limit)
+        self.newest: Newest[tuple[int, int, Slot, WorkerDrain, int]] = Newest(limit)
 
 
 class Collector:
@@ -350,7 +350,8 @@ class Collector:
         kept = self._kept.get(tool)
         if kept is None:
             kept = self._kept[tool] = Kept(limit)
-        kept.newest.add([(slot[3], slot[0], slot, worker) for slot in slots])
+        done = self._passes.get(worker.name, 0)
+        kept.newest.add([(slot[3], slot[0], slot, worker, done) for slot in slots])
 
     def _totals(self, tool: str) -> Totals:
         found = self._frame.totals.get(tool)
@@ -378,22 +379,25 @@ class Collector:
     def commit(self) -> None:
         """Journal what was drained since the last frame, make it the state, release its slots."""
         for tool, kept in self._kept.items():
-            calls = [self._decode(slot, worker) for _, _, slot, worker in kept.newest.take()]
+            calls = [self._decode(*found[2:]) for found in kept.newest.take()]
             self._frame.kept.setdefault(tool, []).extend(calls)
         self._kept.clear()
-        for worker in self._each():
+        news = [worker for worker in self._each() if worker.has_news]
+        for worker in news:
             self._note(worker)
         frame, self._frame = self._frame, Frame()
         frame.faults = self._changed_faults()
         if frame.settled:
             self._keep_settled(frame)
         if frame.is_empty():
+            for worker in news:
+                worker.has_news = False
             return
         frame.tree = self.ledger.tree.take_delta()
         payload = msgspec.msgpack.encode(frame)
         self.ledger.apply(frame, live=True)
         self.disk.append(payload, self.ledger.encode)
-        for worker in self._each():
+        for worker in news:
             worker.release()
         for name in self._blobs:
             remove_memory(name, self.session.directory)
@@ -432,11 +436,12 @@ class Collector:
         worker.new_callees = {}
         self._frame.workers[worker.name] = now
 
-    def _decode(self, slot: Slot, worker: WorkerDrain) -> Call:
+    def _decode(self, slot: Slot, worker: WorkerDrain, done: int) -> Call:
+        """The call in *slot*, drained when *worker* had been looked at *done* times."""
         call = self._decoded(slot, worker)
         call.start_ns += self._wall_offset_ns
-        if call.detail is not None:
-            self._unsettled[call.id] = (worker.name, self._passes.get(worker.name, 0))
+        if call.detail is not None and self._passes.get(worker.name, 0) < done + 3:
+            self._unsettled[call.id] = (worker.name, done + 1)
         return call
 
     def _decoded(self, slot: Slot, worker: WorkerDrain) -> Call:

@@ -63,6 +63,7 @@ class WorkerDrain:
         self.new_callees: dict[int, Callee] = {}
         self.ended: dict[int, int] = dict(self.known.ended)
         self.is_dead = False
+        self.has_news = True
         self.passes_since_record = 0
         self.holes = 0
         self.incomplete = 0
@@ -107,6 +108,7 @@ class WorkerDrain:
             if lane.reader.retired:
                 left.append(lane)
         self.passes_since_record = 0 if count else self.passes_since_record + 1
+        self.has_news = True
         for lane in left:
             # Its writer has gone on to another ring; what it granted here has been read.
             lane.reader.release(lane.reader.position)
@@ -134,10 +136,13 @@ class WorkerDrain:
 
     def half_full(self) -> bool:
         """True when what is read and not yet released fills half of a ring."""
+        if not self.has_news:
+            return False
         return any(lane.reader.unreleased * 2 >= lane.reader.size for lane in self._lanes)
 
     def release(self) -> None:
         """Hand everything read so far back to the worker."""
+        self.has_news = False
         for lane in self._lanes:
             if lane.reader.unreleased:
                 lane.reader.release(lane.reader.position)

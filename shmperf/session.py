@@ -532,8 +532,9 @@ def _join_unnamed(root: Path, request: Request) -> Session:
     settings = Settings(options, str(storage), config)
     try:
         place = _internals(storage)
-    except OSError:
+    except OSError as error:
         # Nothing can be written there: the session meets under the storage's name, in memory.
+        tell(f"{storage} can't be written ({error.strerror}); history stays in memory")
         directory = root / f"s-{_digest(str(storage))}"
         _found(directory, settings)
         return Session(directory)
@@ -709,7 +710,8 @@ def sweep(root: Path) -> int:
 def _internals(storage: Path) -> Path:
     """``<storage>/.shmperf``, created privately; OSError when that can't be."""
     place = storage / ".shmperf"
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    storage.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place.mkdir(mode=0o700, exist_ok=True)
     found = place.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise PermissionError(f"{place} is not a directory of ours")

@@ -95,7 +95,7 @@ class Tracker:
     @property
     def enabled(self) -> bool:
         """Whether calls of this process are recorded; set it to switch, at once."""
-        return not worker.is_off and (worker.segment is not None or worker.start())
+        return worker.is_wanted
 
     @enabled.setter
     def enabled(self, on: bool) -> None:
@@ -104,10 +104,10 @@ class Tracker:
     @property
     def mode(self) -> str:
         """``"normal"``, ``"optimization"`` or ``"off"``."""
+        if not worker.is_wanted or not worker.start():
+            return "off"
         session = worker.session
-        if not self.enabled or session is None:
-            session = worker.session
-        if worker.is_off or session is None:
+        if session is None:
             return "off"
         return "optimization" if session.word[0] & 1 else "normal"
 

@@ -190,6 +190,13 @@ class Worker:
         self._uncounted = 0
         self._checked_at_s = 0.0
 
+    @property
+    def is_wanted(self) -> bool:
+        """True unless tracking is switched off, or did not come up."""
+        if self.is_off or self._started or self._asked_for:
+            return not self.is_off
+        return enabled_by(os.environ)
+
     # --- on and off ------------------------------------------------------------------------------
 
     def switch(self, *, on: bool) -> None:
@@ -274,9 +281,11 @@ class Worker:
     def _at_exit(self) -> None:
         """Wait, bounded, until the calls of a program that ends are on disk."""
         session = self.session
-        if session is None or not session.keeps_itself or self.pid != os.getpid():
+        if session is None or self.pid != os.getpid():
             return
         session.start_collector()
+        if session.name is not None:
+            return  # whoever named it waits for the last drain
         try:
             Client(session.directory).ask(Flush(), _EXIT_WAIT_S)
         except ShmperfError as error:
