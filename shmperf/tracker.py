@@ -13,9 +13,10 @@ from typing import Any
 
 from .control import Cleanup, Client, Flush, Stats
 from .errors import ShmperfError
+from .opencall import OpenCall, open_in_detail
 from .parents import Pair, current_call, hex_id, parent_of, parse_id
 from .segment import Fault
-from .worker import OpenCall, open_in_detail, tool_named, worker
+from .worker import tool_named, worker
 from .wrappers import named_callee
 
 __all__ = [

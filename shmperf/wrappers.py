@@ -26,9 +26,10 @@ import msgspec
 
 from .capture import PLAIN_TYPES, SHORT, short_body
 from .inflight import CALLEE, GENERATION_STEP, PARENT, START
+from .opencall import OpenCall
 from .parents import Pair, current_call, hex_id, parent_of
 from .record import BODY_BYTES, NAMED, SLOT, Callee
-from .worker import OpenCall, Tool, tool_named, worker
+from .worker import Tool, tool_named, worker
 
 __all__ = ["call", "track", "track_class"]
 

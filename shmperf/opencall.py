@@ -1,0 +1,337 @@
+"""
+A call by the long way: the recording protocol step by step, for whoever can't inline it.
+
+Context managers, coroutines, generators, pairs, optimization mode, first calls and whatever the hot
+path leaves undone. Ending a call twice does nothing the second time, and an end that is interrupted
+is taken up again, so a call is stored or counted exactly once. What is set before what is done:
+
+    row, id       before the row's id word is written    the call has begun
+    position      as its slot is stored, one step        the call is finished
+    lost          before its loss is marked              the call is lost
+    row = 0       before the row is handed back          the row is free
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from struct import Struct
+from time import perf_counter_ns, thread_time_ns
+from typing import Any
+
+import msgspec
+
+from . import capture
+from .inflight import CALLEE, GENERATION_STEP, PARENT, START
+from .parents import Pair, current_call, parent_of
+from .record import BLOCK, BODY_BYTES, DETAIL, NAMED, PARTS, SLOT, Status, meta_of, seal
+from .segment import Fault, Loss
+from .worker import Tool, worker
+
+__all__ = ["OpenCall", "open_in_detail", "read_memory"]
+
+_store = SLOT.pack_into
+_PART_COUNT = Struct("<H")
+_MOST_PARTS = 1024
+
+
+class OpenCall:
+    """One call, in any thread of its process."""
+
+    __slots__ = (
+        "_cpu_end_ns",
+        "_cpu_ns",
+        "_metadata",
+        "_ready",
+        "body",
+        "call_id",
+        "callee",
+        "end_ns",
+        "flags",
+        "lost",
+        "outer",
+        "parent",
+        "position",
+        "row",
+        "start_ns",
+        "tool",
+    )
+
+    def __init__(self, tool: Tool, callee: int) -> None:
+        """A call of *tool* that has not begun."""
+        self.tool = tool
+        self.callee = callee
+        self.outer = current_call.get()
+        self.position = self.end_ns = self.call_id = self.row = self.flags = self.parent = 0
+        self.start_ns = 0
+        self.body = b""
+        self.lost = False
+        self._metadata: dict[str, Any] | None = None
+        self._cpu_ns = self._cpu_end_ns = -1
+        self._ready = worker.ready
+
+    @classmethod
+    def resumed(
+        cls, tool: Tool, callee: int, ready: list[int], marks: tuple[int, int, int, int, int, int]
+    ) -> OpenCall:
+        """A call that a wrapper began: its row, id, parent, start, end and position so far."""
+        opened = cls(tool, callee)
+        opened.row, opened.call_id, opened.parent = marks[:3]
+        opened.start_ns, opened.end_ns, opened.position = marks[3:]
+        opened._ready = ready
+        return opened
+
+    def open(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, timed_cpu: bool = True
+    ) -> bool:
+        """
+        Begin the call and make it current; False when it is not recorded.
+
+        With *timed_cpu* it must end in the thread in which it began.
+        """
+        if not self.begin(args, kwargs, timed_cpu=timed_cpu):
+            return False
+        self.enter()
+        return True
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the call and restore the context; nothing when it did not begin."""
+        if self.call_id:
+            try:
+                self.end(error)
+            finally:
+                self.leave()
+
+    def begin(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, timed_cpu: bool = False
+    ) -> bool:
+        """
+        Capture the parameters and occupy a row; False when the call is not recorded.
+
+        It does not touch the context: `enter` makes the call current.
+        """
+        route = worker.route(self.tool)
+        if not route.is_recorded:
+            return False
+        self._ready = worker.ready
+        if route.in_detail:
+            self.flags = DETAIL
+        self._capture(args, kwargs)
+        row = worker.take_row()
+        segment = worker.segment
+        if not row or segment is None:
+            if segment is not None:
+                segment.count_loss(Loss.NO_ROW)
+            return False
+        words = segment.words
+        self.parent = parent_of(self.outer)
+        if timed_cpu and route.in_detail:
+            self._cpu_ns = thread_time_ns()
+        self.start_ns = perf_counter_ns()
+        call_id = words[row] + GENERATION_STEP
+        words[row + START] = self.start_ns
+        words[row + PARENT] = self.parent
+        words[row + CALLEE] = self.callee
+        if route.in_detail:
+            _in_detail[call_id] = self
+        self.row, self.call_id = row, call_id
+        words[row] = call_id
+        return True
+
+    def enter(self) -> None:
+        """Make the call current in this context."""
+        current_call.set(self.call_id)
+
+    def leave(self) -> None:
+        """Restore what was current before `enter`, if the call still is."""
+        now = current_call.get()
+        while isinstance(now, Pair):
+            now = now.outer
+        if now == self.call_id:
+            current_call.set(self.outer)
+
+    def annotate(self, metadata: Mapping[str, Any]) -> None:
+        """Add to the metadata, which optimization mode keeps."""
+        if self._metadata is None:
+            self._metadata = {}
+        self._metadata.update(metadata)
+
+    def end(self, error: BaseException | str | None = None) -> None:
+        """
+        Store the call, or count it as lost, and free its row; only the first time.
+
+        An interruption in the middle is taken up where it struck, then passed on.
+        """
+        if not self.end_ns:
+            self.end_ns = perf_counter_ns()
+            if self._cpu_ns >= 0:
+                self._cpu_end_ns = thread_time_ns()
+        try:
+            self._end(error)
+        except BaseException:
+            self._end(error)
+            raise
+
+    def abandon(self) -> None:
+        """Leave the call to the process that it began in: this one is a fork of it."""
+        self.row = 0
+        self.lost = True
+
+    @property
+    def is_foreign(self) -> bool:
+        """True in a fork of the process in which the call began."""
+        return self._ready is not worker.ready
+
+    def _end(self, error: BaseException | str | None) -> None:
+        if self.is_foreign:
+            self.abandon()
+            return
+        if not self.position and not self.lost:
+            status = Status.ERROR if isinstance(error, str) else capture.status_for(error)
+            body = self._detailed(error) if self.flags & DETAIL else self._plain(error)
+            self._store(status, body)
+        _in_detail.pop(self.call_id, None)
+        if self.row:
+            row = self.row
+            self.row = 0
+            self._ready.append(row)
+
+    def _capture(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if not args and not kwargs:
+            return
+        try:
+            if self.flags & DETAIL:
+                self.body, flags, failures = capture.picture_all(args, kwargs)
+            elif (body := capture.short_body(args, kwargs)) is not None:
+                self.body, flags, failures = body, NAMED if args and kwargs else 0, 0
+            else:
+                self.body, flags, failures = capture.picture(args, kwargs)
+        except Exception:  # noqa: BLE001  parameters are foreign: a mapping may raise anything
+            worker.count_fault(Fault.CAPTURE_FAILED)
+            return
+        self.flags |= flags
+        for _ in range(failures):
+            worker.count_fault(Fault.REPR_FAILED)
+
+    def _plain(self, error: BaseException | str | None) -> bytes:
+        if error is None:
+            return self.body
+        name = error.partition(":")[0] if isinstance(error, str) else capture.error_class(error)
+        return capture.failed_body(self.body, name[:200])
+
+    def _detailed(self, error: BaseException | str | None) -> bytes:
+        cpu = None
+        if self._cpu_ns >= 0:
+            spent = self._cpu_end_ns - self._cpu_ns
+            cpu = min(100.0, 100.0 * spent / max(1, self.end_ns - self.start_ns))
+        name = text = None
+        if error is not None:
+            name = (
+                error.partition(":")[0] if isinstance(error, str) else capture.error_class(error)
+            )[:200]
+            text = capture.error_text(error)
+        params = msgspec.Raw(self.body) if self.body else None
+        metadata = self._encoded_metadata()
+        return msgspec.msgpack.encode((params, read_memory(), cpu, name, text, metadata))
+
+    def _encoded_metadata(self) -> msgspec.Raw | None:
+        if not self._metadata:
+            return None
+        try:
+            return msgspec.Raw(capture.picture_all((), self._metadata).body)
+        except Exception:  # noqa: BLE001  metadata is foreign
+            worker.count_fault(Fault.METADATA_FAILED)
+            return None
+
+    def _store(self, status: Status, body: bytes) -> None:
+        if len(body) <= BODY_BYTES:
+            stored = self._store_slot(status | self.flags, body, self.parent, main=True)
+        elif len(body) <= self._most_in_parts():
+            stored = self._store_parts(status, body)
+        else:
+            stored = self._store_blob(status, body)
+        if not stored and not self.lost:
+            self.lost = True
+            cause = Loss.RE_ENTERED if worker.is_busy else Loss.RING_FULL
+            worker.count_loss(cause, self.row, self.call_id)
+
+    def _most_in_parts(self) -> int:
+        lane = self.tool.lane
+        slots = lane.writer.slots // 4 if lane else 0
+        return min(slots, _MOST_PARTS) * BODY_BYTES - _PART_COUNT.size
+
+    def _store_parts(self, status: Status, body: bytes) -> bool:
+        first = BODY_BYTES - _PART_COUNT.size
+        rest = [body[at : at + BODY_BYTES] for at in range(first, len(body), BODY_BYTES)]
+        kind = status | self.flags | PARTS
+        for number, part in enumerate(rest, 1):
+            if not self._store_slot(kind, part, number, main=False):
+                return False
+        head = _PART_COUNT.pack(len(rest)) + body[:first]
+        return self._store_slot(kind, head, self.parent, main=True)
+
+    def _store_blob(self, status: Status, body: bytes) -> bool:
+        segment = worker.segment
+        name = segment.add_blob(body) if segment is not None else None
+        if name is None:
+            self.lost = True
+            worker.count_loss(Loss.TOO_LARGE, self.row, self.call_id)
+            return False
+        named = msgspec.msgpack.encode((name, len(body)))
+        return self._store_slot(status | self.flags | BLOCK, named, self.parent, main=True)
+
+    def _store_slot(self, kind: int, body: bytes, parent: int, *, main: bool) -> bool:
+        """Store one slot; *main* is the one that makes the call finished, and marks it so."""
+        segment = worker.segment
+        if segment is None:
+            return False
+        start, end = (self.start_ns, self.end_ns) if main else (0, 0)
+        meta = meta_of(self.callee, kind, len(body))
+        if segment.sealed:
+            meta = seal((self.call_id, parent, start, end), meta, body)
+        call_id, buffer, lane = self.call_id, segment.buffer, self.tool.lane
+        while lane is not None:
+            positions, shift = lane.grant
+            # One line each: nothing may come between taking a position and storing it.
+            if main:
+                for self.position in positions:
+                    _store(buffer, self.position + shift, call_id, parent, start, end, meta, body, self.position)  # fmt: skip  # noqa: E501
+                    return True
+            else:
+                for position in positions:
+                    _store(buffer, position + shift, call_id, parent, start, end, meta, body, position)  # fmt: skip  # noqa: E501
+                    return True
+            if not worker.refill(self.tool, positions):
+                return False
+        return False
+
+
+# Open calls that keep metadata, by id; a dict's own operations are atomic.
+_in_detail: dict[int, OpenCall] = {}
+
+
+def open_in_detail(call_id: int) -> OpenCall | None:
+    """The open call of that id in this process, if it is recorded in detail."""
+    return _in_detail.get(call_id)
+
+
+def read_memory() -> int | None:
+    """Resident memory of this process in bytes; None where the system does not tell."""
+    try:
+        return int(os.pread(_statm(), 64, 0).split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+_statm_file: tuple[int, int] = (0, -1)
+
+
+def _statm() -> int:
+    """A descriptor of this process's memory figures; a fork opens its own."""
+    global _statm_file  # noqa: PLW0603  one descriptor a process
+    pid, fd = _statm_file
+    if pid != worker.pid:
+        fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        _statm_file = (worker.pid, fd)
+    return fd
