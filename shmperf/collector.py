@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from operator import sub
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -31,33 +30,23 @@ from .control import (
     Ping,
     Server,
     Stats,
+    Status,
     Stop,
     Tree,
 )
-from .control import (
-    Status as StatusRequest,
-)
 from .disk import Disk
-from .drain import WorkerDrain, long_body
+from .drain import WorkerDrain
 from .errors import FormatError, SegmentGone, ShmperfError
-from .inflight import OpenCall
-from .ledger import Clock, Frame, Ledger, WorkerState
-from .limits import Newest, newest_of_batch
+from .flusher import Flusher
+from .intake import Intake
+from .ledger import Clock, Ledger
 from .options import Options
 from .presence import Presence
-from .record import BLOCK, DETAIL, Call, Slot, Status, decode, masker
 from .sampling import Sampler
-from .segment import read_blob, remove_memory
+from .segment import remove_memory
 from .session import Session
-from .totals import Totals
 
 __all__ = ["Collector", "Waits"]
-
-_STATUS_BITS = 0x07 << 8
-_FAILED = (Status.ERROR, Status.TIMEOUT)
-_GENERATIONS = ((1 << 26) - 1) << 6
-_LONGEST_NS = 1 << 62
-_MOST_BLOB_BYTES = 1 << 30
 
 
 class Waits(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,15 +59,6 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     flush_s: float = 0.25
     config_s: float = 1.0
     linger_s: float = 0.5
-
-
-class Kept:
-    """What one tool's records leave behind since the last frame, within its limit."""
-
-    __slots__ = ("newest",)
-
-    def __init__(self, limit: int) -> None:
-        self.newest: Newest[tuple[int, int, Slot, WorkerDrain, int]] = Newest(limit)
 
 
 class Collector:
@@ -106,21 +86,15 @@ class Collector:
         self.stopping = False
         self._until_stopped = until_stopped
         self._clock = clock
-        self._mask = masker(self.options.capture.secret_keys)
         self._sampler = Sampler(self.options.collector.sample_interval_seconds)
-        self._frame = Frame()
-        self._kept: dict[str, Kept] = {}
-        self._blobs: list[str] = []
-        self._unsettled: dict[int, tuple[str, int]] = {}
-        self._passes: dict[str, int] = {}
-        self._in_detail = False
+        self.intake = Intake(self.ledger, self._fault)
+        self.flusher = Flusher(self.ledger, self.intake, disk, self.commit, self._fault)
         self._faults: dict[str, int] = {}
         self._told: dict[str, str] = {}
         self._waiting: list[tuple[Pending, Callable[[], Any]]] = []
         self._due: dict[str, float] = {}
         self._started_s = clock()
         self._quiet_since_s: float | None = None
-        self._wall_offset_ns = 0
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -176,7 +150,7 @@ class Collector:
         """Drain, settle and write everything, compact every file, and close."""
         self.settle()
         self._guard("flush", self.flush, force=True)
-        self._guard("compact", self._compact)
+        self._guard("compact", self.flusher.compact)
         self.disk.snapshot(self.ledger.encode)
         for request, answer in self._waiting:
             request.reply(answer())
@@ -236,17 +210,9 @@ class Collector:
     def _bury(self, worker: WorkerDrain) -> None:
         """The end of a dead worker: its open calls are aborted, its memory goes."""
         name = worker.name
-        self._settled(self.ledger.tree.worker_gone(name))
-        self._passes.pop(name, None)
-        opened = worker.read_rows()
-        tools = {found.id: worker.callee(found.callee).tool for found in opened}
-        self.ledger.tree.add_aborted(tools)
-        for found in opened:
-            self._abort(worker, found)
-        self._note(worker)
-        self._frame.buried.append(name)
+        self.intake.bury(worker)
         self.commit()
-        self._unsettled = {i: (w, n) for i, (w, n) in self._unsettled.items() if w != name}
+        self.intake.forget(name)
         worker.close()
         del self.workers[name]
         self._remove(self.presences.pop(name))
@@ -265,31 +231,15 @@ class Collector:
                 ended={},
                 callees={},
             )
-            self._frame.workers[presence.segment] = change
-        self._frame.buried.append(presence.segment)
+            self.intake.frame.workers[presence.segment] = change
+        self.intake.frame.buried.append(presence.segment)
         self.commit()
         self._remove(presence)
-
-    def _abort(self, worker: WorkerDrain, found: OpenCall) -> None:
-        tool = worker.callee(found.callee).tool
-        self._totals(tool).aborted += 1
-        call = Call(
-            tool=tool,
-            id=found.id,
-            pid=worker.pid,
-            parent=found.parent,
-            start_ns=found.start_ns + self._wall_offset_ns,
-            duration_ns=None,
-            status=Status.ABORTED,
-            params="",
-        )
-        if self.options.limit_of(tool):
-            self._frame.kept.setdefault(tool, []).append(call)
 
     def _remove(self, presence: Presence) -> None:
         remove_memory(presence.segment, self.session.directory)
         presence.remove()
-        self._frame.removed.append(presence.segment)
+        self.intake.frame.removed.append(presence.segment)
 
     def _each(self) -> list[WorkerDrain]:
         return list(self.workers.values())
@@ -307,9 +257,8 @@ class Collector:
         if worker.is_quiet() and not thoroughly:
             return 0
         try:
-            handled = worker.run_pass(self._take)
-            self._settled(self.ledger.tree.pass_done(worker.name))
-            self._count_pass(worker.name)
+            handled = worker.run_pass(self.intake.take)
+            self.intake.pass_done(worker)
             worker.read_rows()
         except Exception as error:  # noqa: BLE001  one worker's damage is not another's
             self._fault("drain", f"{worker.name}: {type(error).__name__}: {error}")
@@ -318,148 +267,24 @@ class Collector:
             self.commit()
         return handled
 
-    def _take(self, worker: WorkerDrain, tool: str, slots: list[Slot], seen: int) -> None:
-        """Account for *slots* of one tool, drained in the order in which they were stored."""
-        ids, parents, starts, ends, metas, _, _ = zip(*slots, strict=True)
-        durations = list(map(sub, ends, starts))
-        if min(durations) < 0 or max(durations) > _LONGEST_NS:
-            durations = [min(max(0, duration), _LONGEST_NS) for duration in durations]
-        errors = 0
-        self._in_detail = self._in_detail or bool(seen & DETAIL << 8)
-        if seen & _STATUS_BITS:
-            errors = sum(meta >> 8 & 0x07 in _FAILED for meta in metas)
-        self._totals(tool).add(durations, errors, ends[-1] + self._wall_offset_ns)
-        self.ledger.tree.add(worker.name, tool, list(zip(ids, parents, starts, ends, strict=True)))
-        ended = worker.ended
-        for call_id in {call_id & ~_GENERATIONS: call_id for call_id in ids}.values():
-            key = call_id & ~_GENERATIONS
-            if call_id > ended.get(key, 0):
-                ended[key] = call_id
-        change = self._frame.workers.get(worker.name)
-        if change is None:
-            change = self._frame.workers[worker.name] = WorkerState()
-        change.finished += len(slots)
-        limit = self.options.limit_of(tool)
-        if limit:
-            self._keep(worker, tool, newest_of_batch(slots, limit), limit)
-        if seen & BLOCK << 8:
-            named = [_blob_name(slot) for slot in slots]
-            self._blobs += [name for name in named if name.startswith(f"{worker.name}.")]
-
-    def _keep(self, worker: WorkerDrain, tool: str, slots: Sequence[Slot], limit: int) -> None:
-        kept = self._kept.get(tool)
-        if kept is None:
-            kept = self._kept[tool] = Kept(limit)
-        done = self._passes.get(worker.name, 0)
-        kept.newest.add([(slot[3], slot[0], slot, worker, done) for slot in slots])
-
-    def _totals(self, tool: str) -> Totals:
-        found = self._frame.totals.get(tool)
-        if found is None:
-            found = self._frame.totals[tool] = Totals()
-        return found
-
-    def _count_pass(self, name: str) -> None:
-        """After two further passes, everything about a detailed call is known."""
-        done = self._passes[name] = self._passes.get(name, 0) + 1
-        if self._unsettled:
-            self._unsettled = {
-                call_id: (worker, seen)
-                for call_id, (worker, seen) in self._unsettled.items()
-                if worker != name or done < seen + 2
-            }
-
-    def _settled(self, settled: list[Any]) -> None:
-        for found in settled:
-            if self._in_detail:
-                self._frame.settled.append((found.id, found.children, found.totals, found.self_ns))
-
     # --- the journal -----------------------------------------------------------------------------
 
     def commit(self) -> None:
         """Journal what was drained since the last frame, make it the state, release its slots."""
-        for tool, kept in self._kept.items():
-            calls = [self._decode(*found[2:]) for found in kept.newest.take()]
-            self._frame.kept.setdefault(tool, []).extend(calls)
-        self._kept.clear()
         news = [worker for worker in self._each() if worker.has_news]
-        for worker in news:
-            self._note(worker)
-        frame, self._frame = self._frame, Frame()
+        frame = self.intake.close_frame(news)
         frame.faults = self._changed_faults()
-        if frame.settled:
-            self._keep_settled(frame)
-        if frame.is_empty():
-            for worker in news:
-                worker.has_news = False
-            return
-        frame.tree = self.ledger.tree.take_delta()
-        payload = msgspec.msgpack.encode(frame)
-        self.ledger.apply(frame, live=True)
-        self.disk.append(payload, self.ledger.encode)
+        if not frame.is_empty():
+            frame.tree = self.ledger.tree.take_delta()
+            payload = msgspec.msgpack.encode(frame)
+            self.ledger.apply(frame, live=True)
+            self.disk.append(payload, self.ledger.encode)
         for worker in news:
             worker.release()
-        for name in self._blobs:
+        for name in self.intake.blobs:
             remove_memory(name, self.session.directory)
-        self._blobs.clear()
+        self.intake.blobs.clear()
         self._due["commit"] = self._clock() + self.waits.commit_s
-
-    def _keep_settled(self, frame: Frame) -> None:
-        """Of the settled calls only those matter whose lines are still to be written."""
-        waiting = [*self.ledger.state.kept.values(), *frame.kept.values()]
-        ids = {call.id for calls in waiting for call in calls if call.detail is not None}
-        frame.settled = [row for row in frame.settled if row[0] in ids]
-
-    def _note(self, worker: WorkerDrain) -> None:
-        """Put into the frame how far *worker* is read, if that has changed."""
-        known = self.ledger.state.workers.get(worker.name)
-        now = WorkerState(
-            pid=worker.pid,
-            epoch=worker.epoch,
-            begun=worker.begun,
-            lost=worker.lost,
-            losses=worker.losses(),
-            faults=worker.faults(),
-            positions=worker.positions(),
-            ended=worker.ended,
-            callees=worker.new_callees,
-        )
-        change = self._frame.workers.get(worker.name)
-        if change is not None:
-            now.finished = change.finished
-        elif known is not None and _same(known, now):
-            return
-        if known is not None:
-            now.positions = _news(now.positions, known.positions)
-            now.ended = _news(now.ended, known.ended)
-        now.ended = dict(now.ended)
-        worker.new_callees = {}
-        self._frame.workers[worker.name] = now
-
-    def _decode(self, slot: Slot, worker: WorkerDrain, done: int) -> Call:
-        """The call in *slot*, drained when *worker* had been looked at *done* times."""
-        call = self._decoded(slot, worker)
-        call.start_ns += self._wall_offset_ns
-        if call.detail is not None and self._passes.get(worker.name, 0) < done + 3:
-            self._unsettled[call.id] = (worker.name, done + 1)
-        return call
-
-    def _decoded(self, slot: Slot, worker: WorkerDrain) -> Call:
-        callee = worker.callee(slot[4] >> 16 & 0xFFFF)
-        body = long_body(slot)
-        try:
-            if slot[4] & BLOCK << 8:
-                body = self._blob(slot, worker)
-            return decode(slot, body, callee, self._mask, worker.pid)
-        except (ValueError, ShmperfError, TypeError, RecursionError) as error:
-            self._fault("body_damaged", f"{worker.name}: {error}")
-            bare = slot[4] & ~0xFF & ~((BLOCK | 0x20 | 0x07) << 8)
-            return decode((*slot[:4], bare, b"", 0), b"", callee, self._mask, worker.pid)
-
-    def _blob(self, slot: Slot, worker: WorkerDrain) -> bytes:
-        name, size = msgspec.msgpack.decode(long_body(slot), type=tuple[str, int])
-        content = read_blob(name, worker.name, _MOST_BLOB_BYTES, self.session.directory)
-        return content[:size]
 
     def _should_commit(self) -> bool:
         return self._is_due("commit", self.waits.commit_s) or self._wants_release()
@@ -471,78 +296,15 @@ class Collector:
 
     def flush(self, *, force: bool) -> None:
         """Write kept calls to their files: when many or old enough, or all with *force*."""
-        storage = self.options.storage
-        waiting = self.ledger.state.kept
-        count = sum(map(len, waiting.values()))
-        late = self._is_due("interval", storage.flush_interval_seconds)
-        if not (force or late or not storage.async_save or count >= storage.batch_size):
-            return
-        if self.disk.is_unavailable():
-            return
-        ready = {tool: self._settled_calls(calls) for tool, calls in waiting.items()}
-        ready = {tool: calls for tool, calls in ready.items() if calls}
-        self._write(self._within_max_bytes(ready))
-
-    def _within_max_bytes(self, ready: dict[str, list[Call]]) -> dict[str, list[Call]]:
-        """*ready* without the tools that keep all, once their files fill what they may."""
-        unlimited = [tool for tool in ready if self.options.limit_of(tool) < 0]
-        if not unlimited:
-            return ready
-        files = self.ledger.state.files
-        used = sum(f.size for tool, f in files.items() if self.options.limit_of(tool) < 0)
-        if used < self.options.storage.max_bytes:
-            return ready
-        count = sum(len(ready[tool]) for tool in unlimited)
-        self._fault(
-            "max_bytes_reached",
-            f"tools with limit -1 fill storage.max_bytes ({used:,} bytes); calls are not kept",
-            count,
-        )
-        for tool in unlimited:
-            self._frame.written[tool] = [call.id for call in ready.pop(tool)]
-        return ready
-
-    def _settled_calls(self, calls: list[Call]) -> list[Call]:
-        if not self._unsettled:
-            return list(calls)
-        return [call for call in calls if call.id not in self._unsettled]
-
-    def _write(self, ready: dict[str, list[Call]]) -> None:
-        """
-        Append *ready* to its files.
-
-        New and compacted files are journalled before a byte is appended to them, and what was
-        appended is journalled after: a kill between leaves a file that is cut back.
-        """
-        if not ready:
-            return
-        limits = {tool: self.options.limit_of(tool) for tool in ready}
-        prepared = self.disk.prepare({tool: len(c) for tool, c in ready.items()}, limits)
-        if prepared is None:
-            return
-        self._frame.files.update(prepared)
-        self.commit()
-        appended = self.disk.append_calls(ready, limits)
-        if appended is None:
-            return
-        self._frame.files.update(appended)
-        self._frame.written.update({tool: [call.id for call in ready[tool]] for tool in appended})
-        self.commit()
-
-    def _compact(self) -> None:
-        limits = {tool: self.options.limit_of(tool) for tool in self.ledger.state.files}
-        compacted = self.disk.compact(limits)
-        if compacted:
-            self._frame.files.update(compacted)
-            self.commit()
+        late = self._is_due("interval", self.options.storage.flush_interval_seconds)
+        self.flusher.flush(self.options.storage, at_once=force or late)
 
     def cleanup(self) -> None:
         """Forget what had ended before, and delete its files; open calls count when they end."""
         self.settle()
         files = dict(self.ledger.state.files)
         self.ledger.tree.clear()
-        self._unsettled.clear()
-        self._frame.cleaned = True
+        self.intake.frame.cleaned = True
         self.commit()
         self.disk.erase(files)
 
@@ -579,7 +341,7 @@ class Collector:
         if isinstance(request, Stats):
             in_detail = bool(self.session.word[0] & 1)
             if in_detail != self.ledger.state.optimization:
-                self._frame.optimization = in_detail
+                self.intake.frame.optimization = in_detail
                 self.commit()
             return self.ledger.stats(request.tool, len(self.workers), complete=True)
         if isinstance(request, Flush):
@@ -591,7 +353,7 @@ class Collector:
             return self._tree()
         if isinstance(request, InFlight):
             return self._in_flight()
-        if isinstance(request, StatusRequest):
+        if isinstance(request, Status):
             return self._status()
         raise ShmperfError(f"found a request {type(request).__name__}, expected a known one")
 
@@ -616,7 +378,7 @@ class Collector:
                 "tool": worker.callee(opened.callee).tool,
                 "pid": worker.pid,
                 "parent": f"{opened.parent:016x}" if opened.parent else None,
-                "started": (opened.start_ns + self._wall_offset_ns) / 1e9,
+                "started": (opened.start_ns + self.intake.wall_offset_ns) / 1e9,
                 "running_s": max(0.0, (now_ns - opened.start_ns) / 1e9),
             }
             for worker in self._each()
@@ -652,7 +414,7 @@ class Collector:
             return
         self._told.pop("config", None)
         self.options = self.ledger.options = options
-        self._mask = masker(options.capture.secret_keys)
+        self.intake.configure(options)
         self.session.publish(options)
 
     def _set_clock(self) -> None:
@@ -666,8 +428,8 @@ class Collector:
         boot_id = self.session.boot_id
         known = self.ledger.state.clock
         if known.boot_id != boot_id or offset_ns - known.offset_ns > 1_000_000_000:
-            self._frame.clock = known = Clock(boot_id, offset_ns)
-        self._wall_offset_ns = known.offset_ns
+            self.intake.frame.clock = known = Clock(boot_id, offset_ns)
+        self.intake.wall_offset_ns = known.offset_ns
 
     def _is_over(self) -> bool:
         """True once a session that keeps itself has had no worker for a while."""
@@ -681,7 +443,7 @@ class Collector:
 
     def _leave(self) -> bool:
         self.flush(force=True)
-        self._compact()
+        self.flusher.compact()
         if not self.session.leave():
             self._quiet_since_s = None
             return False
@@ -709,26 +471,3 @@ class Collector:
     def _changed_faults(self) -> dict[str, int]:
         known = self.ledger.state.faults
         return {c: n for c, n in self._faults.items() if known.get(c) != n}
-
-
-def _blob_name(slot: Slot) -> str:
-    if not slot[4] & BLOCK << 8:
-        return ""
-    try:
-        name, _ = msgspec.msgpack.decode(long_body(slot), type=tuple[str, int])
-    except (msgspec.MsgspecError, ValueError):
-        return ""
-    return name
-
-
-def _same(known: WorkerState, now: WorkerState) -> bool:
-    return (
-        (known.begun, known.lost, known.losses, known.faults)
-        == (now.begun, now.lost, now.losses, now.faults)
-        and not now.callees
-        and not _news(now.positions, known.positions)
-    )
-
-
-def _news(now: dict[int, int], known: dict[int, int]) -> dict[int, int]:
-    return {key: value for key, value in now.items() if known.get(key) != value}

@@ -65,6 +65,7 @@ class WorkerDrain:
         self.is_dead = False
         self.has_news = True
         self.passes_since_record = 0
+        self.blocks: set[int] = set()
         self.holes = 0
         self.incomplete = 0
         self._lanes: list[_Lane] = []
@@ -82,6 +83,7 @@ class WorkerDrain:
                     self.callees[extent.key] = self.new_callees[extent.key] = found
             elif extent.kind == Kind.ROWS:
                 self._blocks.append(self._segment.rows(extent))
+                self.blocks.add(extent.key)
             else:
                 self._lanes.append(self._lane(extent))
 
