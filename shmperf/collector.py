@@ -40,10 +40,10 @@ from .errors import FormatError, SegmentGone, ShmperfError
 from .flusher import Flusher
 from .intake import Intake
 from .ledger import Clock, Ledger
+from .memory import remove_memory
 from .options import Options
 from .presence import Presence
 from .sampling import Sampler
-from .segment import remove_memory
 from .session import Session
 
 __all__ = ["Collector", "Waits"]

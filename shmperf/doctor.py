@@ -29,15 +29,9 @@ from .errors import (
     StoreError,
 )
 from .ledger import load as load_ledger
+from .memory import PREFIX, SHARED_MEMORY, remove_memory
 from .options import Options, find
-from .segment import (
-    PREFIX,
-    SHARED_MEMORY,
-    SegmentReader,
-    is_supported,
-    needs_seal,
-    remove_memory,
-)
+from .segment import SegmentReader, is_supported, needs_seal
 from .session import Request, runtime_root, sessions
 
 __all__ = ["examine"]

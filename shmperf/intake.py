@@ -22,9 +22,9 @@ from .errors import ShmperfError
 from .inflight import OpenCall
 from .ledger import Frame, Ledger, WorkerState
 from .limits import Newest, newest_of_batch
+from .memory import read_blob
 from .options import Options
 from .record import BLOCK, DETAIL, Call, Callee, Slot, Status, decode, masker
-from .segment import read_blob
 from .totals import Totals
 
 __all__ = ["Intake"]

@@ -14,9 +14,7 @@ has been reserved keeps working. The directory only grows, and its count is stor
     ROWS    number of the block    one block of the in-flight table
     RING    number of a callee     the tool's newest ring; SHARED for the ring of all that got none
 
-The writer's magic number is stored last, so a segment is complete or is not one. This is the only
-module that knows `multiprocessing.shared_memory`, and it keeps our names away from the resource
-tracker, which would unlink undrained memory when the process that registered it ends.
+The writer's magic number is stored last, so a segment is complete or is not one.
 
 Why not one ring a process: a noisy tool would push out the records of all others. Why not grow the
 mapping: a remapped buffer could move under a thread that is storing.
@@ -24,44 +22,34 @@ mapping: a remapped buffer could move under a thread that is storing.
 
 from __future__ import annotations
 
-import mmap
 import os
 import secrets
-import stat
 import sys
-from collections.abc import Callable
 from enum import IntEnum
-from multiprocessing import shared_memory
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
-from .errors import FormatError, SegmentGone
+from .errors import FormatError
 from .inflight import BLOCK_BYTES, InFlightReader, begin_block
+from .memory import attach_memory, create_memory, remove_memory
 from .record import Callee
 from .ring import RingReader, RingWriter, ring_bytes
 
 __all__ = [
     "FAULTS",
     "LOSSES",
-    "PREFIX",
     "SHARED",
-    "SHARED_MEMORY",
     "Extent",
     "Fault",
     "Loss",
     "Segment",
     "SegmentReader",
-    "read_blob",
-    "remove_memory",
 ]
 
 _MAGIC = int.from_bytes(b"shmperf\0", "little")
 _VERSION = 1
-PREFIX = "shmperf-"
-
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Linux keeps it; names there are verified
 _MIB = 1 << 20
 _PAGE = 4096
 _DIRECTORY = _PAGE
@@ -123,143 +111,6 @@ class Extent(NamedTuple):
     size: int
 
 
-# --- memory ---------------------------------------------------------------------------------------
-
-
-class _TrackerWithoutUs:
-    """The resource tracker, deaf to our names; stands in for it inside shared_memory."""
-
-    def __init__(self, tracker: Any) -> None:
-        self._tracker = tracker
-
-    def register(self, name: str, rtype: str) -> None:
-        if not name.lstrip("/").startswith(PREFIX):
-            self._tracker.register(name, rtype)
-
-    def unregister(self, name: str, rtype: str) -> None:
-        if not name.lstrip("/").startswith(PREFIX):
-            self._tracker.unregister(name, rtype)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tracker, name)
-
-
-class _SharedMemory(shared_memory.SharedMemory):
-    """A block of shared memory that only an explicit call closes or unlinks."""
-
-    def __init__(self, name: str, *, create: bool, size: int = 0) -> None:
-        self._ours = create
-        tracker = vars(shared_memory).get("resource_tracker")
-        if tracker is not None and not isinstance(tracker, _TrackerWithoutUs):
-            vars(shared_memory)["resource_tracker"] = _TrackerWithoutUs(tracker)
-        super().__init__(name, create=create, size=size)
-
-    def __del__(self) -> None:
-        """Nothing: the mapping ends with the process, whatever views of it are still alive."""
-
-    def unlink(self) -> None:
-        """Remove the name; not when an attach fails, which would take it from everybody."""
-        if self._ours:
-            super().unlink()
-
-
-class _Memory(NamedTuple):
-    buffer: memoryview
-    fd: int
-    close: Callable[[], None]
-
-
-def _view(shared: shared_memory.SharedMemory) -> memoryview:
-    return cast("memoryview", shared.buf)
-
-
-def _create_memory(name: str, size: int, fallback: Path | None) -> _Memory:
-    """New zeroed memory of the user alone; a mapped file in *fallback* without shared memory."""
-    try:
-        shared = _SharedMemory(name, create=True, size=size)
-        fd: int = vars(shared)["_fd"]
-        try:
-            os.posix_fallocate(fd, 0, _PAGE)
-        except OSError:
-            shared.unlink()
-            raise
-        return _Memory(_view(shared), fd, shared.close)
-    except FileExistsError:
-        raise
-    except OSError:
-        if fallback is None:
-            raise
-        return _create_file(fallback / name, size)
-
-
-def _create_file(path: Path, size: int) -> _Memory:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.ftruncate(fd, size)
-        os.posix_fallocate(fd, 0, _PAGE)
-        mapped = mmap.mmap(fd, size)
-    except OSError:
-        path.unlink()
-        os.close(fd)
-        raise
-    return _Memory(memoryview(mapped), fd, mapped.close)
-
-
-def _attach_memory(name: str, fallback: Path | None) -> _Memory:
-    """Memory that another process created; raises SegmentGone or FormatError."""
-    try:
-        shared = _SharedMemory(name, create=False)
-    except FileNotFoundError:
-        if fallback is None:
-            raise SegmentGone(f"{name} does not exist") from None
-        return _attach_file(fallback / name)
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{name}: {error}") from error
-    memory = _Memory(_view(shared), vars(shared)["_fd"], shared.close)
-    return _verify(name, memory)
-
-
-def _attach_file(path: Path) -> _Memory:
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise SegmentGone(f"{path.name} does not exist") from None
-    except OSError as error:
-        raise FormatError(f"{path}: {error}") from error
-    try:
-        mapped = mmap.mmap(fd, 0)
-    except (OSError, ValueError) as error:
-        os.close(fd)
-        raise FormatError(f"{path}: {error}") from error
-
-    def close() -> None:
-        mapped.close()
-        os.close(fd)
-
-    return _verify(str(path), _Memory(memoryview(mapped), fd, close))
-
-
-def _verify(name: str, memory: _Memory) -> _Memory:
-    found = os.fstat(memory.fd)
-    if found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077:
-        return memory
-    memory.buffer.release()
-    memory.close()
-    raise FormatError(f"{name}: found an owner or mode of somebody else's, expected ours and 0600")
-
-
-def remove_memory(name: str, fallback: Path | None) -> None:
-    """Unlink *name* and the blobs of its worker; no error when they are gone already."""
-    places = [SHARED_MEMORY, *([fallback] if fallback else [])]
-    for place in places:
-        for path in (place / name, *place.glob(f"{name}.*")):
-            try:
-                if path.lstat().st_uid == os.geteuid():
-                    path.unlink()
-            except OSError:
-                continue
-
-
 # --- writing -------------------------------------------------------------------------------------
 
 
@@ -281,7 +132,7 @@ class Segment:
     ) -> None:
         """Create it; OSError when neither shared memory nor *fallback* can hold it."""
         size = max(_SEGMENT_BYTES, _EXTENTS + budget_bytes + _MIB)
-        self._memory = _create_memory(name, size, fallback)
+        self._memory = create_memory(name, size, fallback)
         self.name = name
         self.buffer = self._memory.buffer
         self.words = self.buffer.cast("Q")
@@ -349,7 +200,7 @@ class Segment:
         self._blobs += 1
         name = f"{self.name}.{self._blobs:x}"
         try:
-            memory = _create_memory(name, len(content), self._fallback)
+            memory = create_memory(name, len(content), self._fallback)
         except OSError:
             return None
         try:
@@ -429,7 +280,7 @@ class SegmentReader:
     """
 
     def __init__(self, name: str, *, fallback: Path | None = None) -> None:
-        self._memory = _attach_memory(name, fallback)
+        self._memory = attach_memory(name, fallback)
         self.name = name
         self.buffer = self._memory.buffer
         self._fallback = fallback
@@ -518,22 +369,3 @@ class SegmentReader:
             whole = 0 < size <= _MOST_SLOTS and size & (size - 1) == 0
             return whole and key <= SHARED and ring_bytes(size) <= room
         return False
-
-
-def read_blob(name: str, owner: str, most_bytes: int, fallback: Path | None = None) -> bytes:
-    """
-    The content of a blob that the segment *owner* put into memory of its own.
-
-    Raises SegmentGone or FormatError; a name that is not one of *owner*'s is refused.
-    """
-    prefix, _, number = name.rpartition(".")
-    if prefix != owner or not number or not set(number) <= set("0123456789abcdef"):
-        raise FormatError(f"found a blob named {name!r}, expected one of {owner}")
-    memory = _attach_memory(name, fallback)
-    try:
-        if len(memory.buffer) > most_bytes:
-            raise FormatError(f"{name}: found {len(memory.buffer)} bytes, expected {most_bytes}")
-        return bytes(memory.buffer)
-    finally:
-        memory.buffer.release()
-        memory.close()

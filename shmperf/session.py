@@ -52,9 +52,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from .errors import ConfigError, SessionError, tell
+from .memory import remove_memory
 from .options import Options, find
 from .presence import COMING, HERE, Identity, Presence, create_locked, is_locked, read_bounded
-from .segment import remove_memory
 
 __all__ = [
     "Request",

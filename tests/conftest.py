@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shmperf.segment import SHARED_MEMORY, remove_memory
+from shmperf.memory import SHARED_MEMORY, remove_memory
 
 from .support import Place, wait_until
 
