@@ -200,12 +200,13 @@ class OpenCall:
         if not args and not kwargs:
             return
         try:
-            if self.flags & DETAIL:
-                self.body, flags, failures = capture.picture_all(args, kwargs)
-            elif (body := capture.short_body(args, kwargs)) is not None:
-                self.body, flags, failures = body, NAMED if args and kwargs else 0, 0
-            else:
-                self.body, flags, failures = capture.picture(args, kwargs)
+            body = capture.short_body(args, kwargs)
+            if body is not None:
+                self.body = body
+                self.flags |= NAMED if args and kwargs else 0
+                return
+            take = capture.picture_all if self.flags & DETAIL else capture.picture
+            self.body, flags, failures = take(args, kwargs)
         except Exception:  # noqa: BLE001  parameters are foreign: a mapping may raise anything
             worker.count_fault(Fault.CAPTURE_FAILED)
             return
