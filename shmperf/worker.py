@@ -337,14 +337,20 @@ class Worker:
             return number
         global _callees  # noqa: PLW0603  numbers are unique in a process, whoever draws them
         with self._lock:
-            if _callees + 1 >= SHARED:
+            if self._busy or _callees + 1 >= SHARED:
+                # In the middle of a refill that a signal handler interrupted, or out of numbers:
+                # the tool's first callee will do, only the names of parameters are then wrong.
                 self.count_fault(Fault.TOO_MANY_CALLEES)
                 return next(iter(tool.callees.values()), 0)
-            _callees += 1
-            number = _callees
-            tool.callees[callee] = number
-            if tool.lane is not None and self.segment is not None:
-                self.segment.add_callee(number, callee)
+            self._busy = True
+            try:
+                _callees += 1
+                number = _callees
+                if tool.lane is not None and self.segment is not None:
+                    self.segment.add_callee(number, callee)
+                tool.callees[callee] = number
+            finally:
+                self._busy = False
         return number
 
     def _lane_for(self, tool: Tool) -> Lane | None:
