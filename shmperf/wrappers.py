@@ -247,6 +247,8 @@ def _recover(
 
 def _detour(wrapped: _Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A call of a plain function by the long way: first calls, detail, long parameters."""
+    if not worker.route(wrapped.tool).is_recorded:
+        return wrapped.function(*args, **kwargs)
     opened = OpenCall(wrapped.tool, wrapped.callee)
     try:
         given = args[1:] if wrapped.skip else args
