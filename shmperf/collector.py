@@ -149,9 +149,15 @@ class Collector:
     def finish(self) -> None:
         """Drain, settle and write everything, compact every file, and close."""
         self.settle()
+        self._write_all()
+        self._close()
+
+    def _write_all(self) -> None:
         self._guard("flush", self.flush, force=True)
         self._guard("compact", self.flusher.compact)
         self.disk.snapshot(self.ledger.encode)
+
+    def _close(self) -> None:
         for request, answer in self._waiting:
             request.reply(answer())
         self.server.close()
@@ -442,12 +448,16 @@ class Collector:
         return now - self._quiet_since_s >= self.waits.linger_s
 
     def _leave(self) -> bool:
-        self.flush(force=True)
-        self.flusher.compact()
+        """
+        End the session if nobody comes in; everything is written before.
+
+        Whoever founds the next session on this storage must find nothing half done.
+        """
+        self._write_all()
         if not self.session.leave():
             self._quiet_since_s = None
             return False
-        self.finish()
+        self._close()
         return True
 
     def _is_due(self, what: str, interval_s: float) -> bool:

@@ -75,6 +75,7 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}\Z")
 _LONGEST_ROOT = 60
 _JOIN_DEADLINE_S = 0.005
 _FOUND_DEADLINE_S = 5.0
+_LEAVING_S = 1.0
 _TRIES = 20
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _RANDOM_BLOCKS = 1 << 31
@@ -375,7 +376,8 @@ class Session:
         """
         try:
             place = _internals(self.storage)
-            fd = _try_lock(place / "collector.lock")
+            # The collector of a session that has just ended may still be on its way out.
+            fd = _lock_within(place / "collector.lock", _LEAVING_S)
             if fd is None:
                 raise SessionError(
                     f"{self.storage} is in use by another session's collector; "
@@ -552,11 +554,13 @@ def _is_live(session: Session) -> bool:
 
 
 def _found_on(root: Path, place: Path, settings: Settings) -> Session:
-    if is_locked(place / "collector.lock"):
+    fd = _lock_within(place / "collector.lock", _LEAVING_S)
+    if fd is None:
         raise SessionError(
             f"{settings.storage} belongs to a session that can't be reached from here "
             "(another container?)"
         )
+    os.close(fd)
     token = secrets.token_hex(8)
     directory = root / f"s-{token}"
     _found(directory, settings, token)
@@ -757,6 +761,13 @@ def _try_lock(path: Path) -> int | None:
     except BlockingIOError:
         os.close(fd)
         return None
+    return fd
+
+
+def _lock_within(path: Path, timeout_s: float) -> int | None:
+    deadline = time.monotonic() + timeout_s
+    while (fd := _try_lock(path)) is None and time.monotonic() < deadline:
+        time.sleep(0.002)
     return fd
 
 

@@ -1,0 +1,1 @@
+"""Measurements of shmperf, beside what else a program could use: ``python -m bench``."""

@@ -1,0 +1,151 @@
+"""
+How everything here is measured: in turn, in rounds, with medians and their spread.
+
+The machine is shared and noisy. What is compared runs interleaved (A B C A B C …) in one process or
+one minute, so that a slow moment hits all alike; ratios are taken round by round.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+__all__ = ["Row", "environment", "in_turn", "private_place", "ratio", "run_python", "wait_until"]
+
+
+class Row(msgspec.Struct, kw_only=True):
+    """One figure: the median of its rounds, their least and greatest, and the target if any."""
+
+    name: str
+    value: float
+    unit: str
+    target: float | None = None
+    at_least: bool = False
+    low: float | None = None
+    high: float | None = None
+    rounds: int = 1
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one."""
+        if self.target is None:
+            return None
+        return self.value >= self.target if self.at_least else self.value <= self.target
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON has it."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return {**found, "met": self.met}
+
+
+def row_of(name: str, figures: Sequence[float], unit: str, **more: Any) -> Row:
+    """The row of several rounds' *figures*."""
+    return Row(
+        name=name,
+        value=statistics.median(figures),
+        unit=unit,
+        low=min(figures),
+        high=max(figures),
+        rounds=len(figures),
+        **more,
+    )
+
+
+def ratio(
+    name: str, figures: Sequence[float], others: Sequence[float], target: float | None = None
+) -> Row:
+    """The ratio of two series, round by round."""
+    ratios = [one / other for one, other in zip(figures, others, strict=True)]
+    return row_of(name, ratios, "×", target=target)
+
+
+def in_turn(
+    subjects: Mapping[str, Callable[[int], float]], rounds: int, count: int
+) -> dict[str, list[float]]:
+    """
+    What each subject returned in each round, the subjects taking turns.
+
+    A subject gets how often it is to do its work, and returns nanoseconds a piece.
+    """
+    found: dict[str, list[float]] = {name: [] for name in subjects}
+    for subject in subjects.values():
+        subject(count)
+    for _ in range(rounds):
+        for name, subject in subjects.items():
+            found[name].append(subject(count))
+    return found
+
+
+@contextmanager
+def private_place() -> Iterator[tuple[Path, dict[str, str]]]:
+    """A working directory of our own, and an environment in which sessions meet nowhere else."""
+    with tempfile.TemporaryDirectory(prefix="sb-") as directory:
+        runtime = Path(directory) / "r"
+        runtime.mkdir(mode=0o700)
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("SHMPERF")}
+        yield Path(directory), {**environ, "XDG_RUNTIME_DIR": str(runtime)}
+        wait_until(lambda: not list(runtime.glob("shmperf/[sn]-*")), 30.0)
+
+
+def run_python(code: str, cwd: Path, environ: Mapping[str, str]) -> str:
+    """What a fresh interpreter prints that runs *code*."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=300
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return done.stdout
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float) -> bool:
+    """Wait for *condition*, at most so long; whether it came."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def environment() -> dict[str, str]:
+    """Machine, interpreter and commit."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "commit": _commit(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
