@@ -126,7 +126,8 @@ class WorkerDrain:
             begun += state.begun
             lost += state.lost
             found += open_calls(state, self.ended)
-        rowless = self._segment.losses().get("no_row", 0)
+        losses = self._segment.losses()
+        rowless = losses.get("no_row", 0) + losses.get("no_memory", 0)
         self.begun = begun + rowless
         self.lost = lost + rowless
         self._open = found

@@ -68,7 +68,11 @@ SHARED = 0xFFFF
 
 
 class Loss(IntEnum):
-    """Why a call that ran has no record."""
+    """
+    Why a call that ran has no record.
+
+    NO_MEMORY and NO_ROW are of calls that occupied no row: they begin and end in their counter.
+    """
 
     RING_FULL = 0
     NO_MEMORY = 1

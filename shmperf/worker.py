@@ -64,6 +64,8 @@ class Route(NamedTuple):
 
 
 NOT_RECORDED = Route(is_recorded=False)
+# No memory for the tool's name: a record that nobody could name would be worse than none.
+NO_ROOM = Route(is_recorded=False)
 PLAINLY = Route(is_recorded=True)
 IN_DETAIL = Route(is_recorded=True, in_detail=True)
 
@@ -265,7 +267,7 @@ class Worker:
         if self.is_off:
             return NOT_RECORDED
         if session is not None and tool.word == session.word[0]:
-            return tool.route
+            return self._counted(tool.route)
         if not self.start():
             self._uncounted += self._busy
             return NOT_RECORDED
@@ -285,12 +287,17 @@ class Worker:
                 tool.word = word
                 if tool.route.is_recorded:
                     self._bind(tool)
-                return tool.route
+                return self._counted(tool.route)
             except (ShmperfError, OSError, ValueError):
                 self.count_fault(Fault.INTERNAL)
                 return NOT_RECORDED
             finally:
                 self._busy = False
+
+    def _counted(self, route: Route) -> Route:
+        if route is NO_ROOM and self.segment is not None:
+            self.segment.count_loss(Loss.NO_MEMORY)
+        return route
 
     def _route_for(self, tool: Tool, *, in_detail: bool) -> Route:
         if self.options.limit_of(tool.name) == 0:
@@ -299,7 +306,8 @@ class Worker:
         if tool.lane is None:
             tool.lane = self._lane_for(tool)
         if tool.lane is None:
-            return NOT_RECORDED
+            tool.bound = _UNBOUND
+            return NO_ROOM
         return IN_DETAIL if in_detail else PLAINLY
 
     def _bind(self, tool: Tool) -> None:
