@@ -27,6 +27,8 @@ __all__ = [
     "propagate",
 ]
 
+_DIGITS = frozenset("0123456789abcdef")
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -65,12 +67,9 @@ def hex_id(call_id: int) -> str:
 
 def parse_id(text: object) -> int:
     """The id in *text*, or 0 when it is none."""
-    if not isinstance(text, str) or len(text) != 16:
+    if not isinstance(text, str) or len(text) != 16 or not _DIGITS.issuperset(text):
         return 0
-    try:
-        return int(text, 16) if "_" not in text and text.strip() == text else 0
-    except ValueError:
-        return 0
+    return int(text, 16)
 
 
 def current() -> str | None:
