@@ -23,6 +23,7 @@ from .options import Options, find
 __all__ = ["dump", "load", "resolve", "without_effect"]
 
 _MOST_BYTES = 1 << 20
+_LINE_BREAK = re.compile("[\x80-\x9f\u2028\u2029\ufeff]")
 _AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _NO_EFFECT = (
     "optimization.trigger_threshold",
@@ -90,7 +91,10 @@ def _line(key: str, value: Any, annotation: Any, *, indent: str) -> str:
     )
     plain = list(value) if isinstance(value, tuple) else value
     if isinstance(plain, dict) and plain:
-        names = yaml.safe_dump(plain, allow_unicode=True, sort_keys=False).splitlines()
+        # Raw line breaks of Unicode inside quotes would be folded when they are read.
+        raw = not any(_LINE_BREAK.search(name) for name in plain)
+        names = yaml.safe_dump(plain, allow_unicode=raw, sort_keys=False, width=10_000)
+        names = names.removesuffix("\n").split("\n")
         return "\n".join([f"{indent}{key}:  # {sentence}", *(f"{indent}  {n}" for n in names)])
     text = yaml.safe_dump(plain, default_flow_style=True, width=10_000, allow_unicode=True)
     text = text.removesuffix("\n").removesuffix("\n...")
