@@ -93,8 +93,8 @@ def _line(key: str, value: Any, annotation: Any, *, indent: str) -> str:
     if isinstance(plain, dict) and plain:
         # Raw line breaks of Unicode inside quotes would be folded when they are read.
         raw = not any(_LINE_BREAK.search(name) for name in plain)
-        names = yaml.safe_dump(plain, allow_unicode=raw, sort_keys=False, width=10_000)
-        names = names.removesuffix("\n").split("\n")
+        text = yaml.safe_dump(plain, allow_unicode=raw, sort_keys=False, width=10_000)
+        names = text.removesuffix("\n").split("\n")
         return "\n".join([f"{indent}{key}:  # {sentence}", *(f"{indent}  {n}" for n in names)])
     text = yaml.safe_dump(plain, default_flow_style=True, width=10_000, allow_unicode=True)
     text = text.removesuffix("\n").removesuffix("\n...")

@@ -7,6 +7,7 @@ The exception tree.
     ├── SegmentGone    a worker's memory has disappeared
     ├── StoreError     the storage directory can't be read or written
     └── SessionError   a session can't be founded, joined or reached
+        └── SessionGone    it has ended meanwhile: look again
 
 Raised in commands, the collector and at start-up. A worker that records raises none of them: it
 counts.
@@ -19,6 +20,7 @@ __all__ = [
     "FormatError",
     "SegmentGone",
     "SessionError",
+    "SessionGone",
     "ShmperfError",
     "StoreError",
     "tell",
@@ -65,3 +67,7 @@ class StoreError(ShmperfError):
 
 class SessionError(ShmperfError):
     """A session can't be founded, joined or reached."""
+
+
+class SessionGone(SessionError):
+    """The session's directory is not there (any more): look again."""

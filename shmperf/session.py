@@ -51,7 +51,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .errors import ConfigError, SessionError, tell
+from .errors import ConfigError, SessionError, SessionGone, tell
 from .memory import remove_memory
 from .options import Options, find
 from .presence import COMING, HERE, Identity, Presence, create_locked, is_locked, read_bounded
@@ -105,10 +105,6 @@ class Request(msgspec.Struct, frozen=True):
     def from_environment(cls) -> Request:
         """The request of a program that was told nothing else."""
         return cls(str(Path.cwd()), dict(os.environ), os.environ.get("SHMPERF_SESSION") or None)
-
-
-class _StartOver(Exception):
-    """The directory has gone meanwhile: look again."""
 
 
 # --- places --------------------------------------------------------------------------------------
@@ -171,7 +167,7 @@ class Session:
     """One session as a process that is in it sees it."""
 
     def __init__(self, directory: Path) -> None:
-        """Open what is there; raises _StartOver when it is not there (any more)."""
+        """Open what is there; raises SessionGone when it is not there (any more)."""
         self.directory = directory
         try:
             _private_existing(directory)
@@ -179,7 +175,7 @@ class Session:
             self._word_map = _map_word(directory / "word")
             self._settings = self._read_settings()
         except FileNotFoundError:
-            raise _StartOver from None
+            raise SessionGone from None
         self.word = memoryview(self._word_map).cast("Q")
         self._presence_fd = -1
         self._pause_s = _FIRST_PAUSE_S
@@ -271,7 +267,7 @@ class Session:
         """
         Enter the session as a worker with the segment that *make_segment* makes of a name.
 
-        Raises _StartOver when the session ended meanwhile, OSError when there is no memory.
+        Raises SessionGone when the session ended meanwhile, OSError when there is no memory.
         """
         directory = self._enter_lock()
         try:
@@ -297,7 +293,7 @@ class Session:
         try:
             fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise _StartOver from None
+            raise SessionGone from None
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -305,10 +301,10 @@ class Session:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     os.close(fd)
-                    raise _StartOver from None
+                    raise SessionGone from None
         if not self._is_still(fd):
             os.close(fd)
-            raise _StartOver
+            raise SessionGone
         return fd
 
     def _is_still(self, fd: int) -> bool:
@@ -475,7 +471,7 @@ def enter(request: Request, make_segment: Callable[[Session, str], T]) -> tuple[
         try:
             session = join(request)
             return session, session.announce(partial(make_segment, session))
-        except _StartOver:
+        except SessionGone:
             continue
     raise SessionError("the session keeps changing; gave up")
 
@@ -488,7 +484,7 @@ def join(request: Request) -> Session:
             if request.name:
                 return found_named(root, request)
             return _join_unnamed(root, request)
-        except _StartOver:
+        except SessionGone:
             continue
     raise SessionError("the session keeps changing; gave up")
 
@@ -497,7 +493,7 @@ def attach(directory: Path) -> Session:
     """The session in *directory*; raises SessionError when there is none."""
     try:
         return Session(directory)
-    except _StartOver:
+    except SessionGone:
         raise SessionError(f"{directory}: no such session") from None
 
 
@@ -506,7 +502,7 @@ def found_named(root: Path, request: Request) -> Session:
     directory = named_directory(root, request.name or "")
     try:
         return Session(directory)
-    except _StartOver:
+    except SessionGone:
         pass
     options, config = _resolve(request)
     storage = _storage_path(request, options)
@@ -519,7 +515,7 @@ def session_of_storage(storage: Path) -> Session | None:
     try:
         directory, token = _named_there(storage / ".shmperf")
         session = Session(directory)
-    except (OSError, SessionError, _StartOver):
+    except (OSError, SessionError):
         return None
     return session if session.token == token else None
 
@@ -682,7 +678,7 @@ def sessions(root: Path) -> list[Session]:
     for path in sorted(root.glob("[sn]-*")):
         try:
             found.append(Session(path))
-        except (_StartOver, SessionError, OSError):
+        except (SessionError, OSError):
             continue
     return found
 

@@ -1,0 +1,173 @@
+"""Questions and answers over the socket: bounded, checked, and never in the collector's way."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shmperf.control import Cleanup, Client, Pending, Ping, Server, Stats
+from shmperf.errors import SessionError
+
+
+class Answering:
+    """A server driven by a thread, as the collector drives it."""
+
+    def __init__(self, directory: Path, answer: Callable[[Pending], None]) -> None:
+        self.server = Server(directory)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(answer,))
+        self._thread.start()
+
+    def _run(self, answer: Callable[[Pending], None]) -> None:
+        while not self._stop.is_set():
+            for pending in self.server.wait(0.01):
+                answer(pending)
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.server.close()
+
+
+def reply_with_request(pending: Pending) -> None:
+    pending.reply(msgspec.to_builtins(pending.request))
+
+
+@pytest.fixture
+def answering(runtime: Path) -> Iterator[Answering]:
+    found = Answering(runtime, reply_with_request)
+    yield found
+    found.close()
+
+
+def connect(runtime: Path) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(str(runtime / "control.sock"))
+    client.settimeout(10)
+    return client
+
+
+def frame(content: bytes) -> bytes:
+    return struct.pack("<I", len(content)) + content
+
+
+def test_requests_arrive_with_their_fields(answering: Answering, runtime: Path) -> None:
+    """Each request is answered by what it asked."""
+    client = Client(runtime)
+    assert client.ask(Stats("ünï"), 10) == {"type": "Stats", "tool": "ünï"}
+    assert client.ask(Cleanup(force=True), 10)["force"] is True
+
+
+def test_refusal_is_an_error_with_its_text(runtime: Path) -> None:
+    """What the collector can't do comes back in its words."""
+    answering = Answering(runtime, lambda pending: pending.fail("not today"))
+    with pytest.raises(SessionError, match="not today"):
+        Client(runtime).ask(Ping(), 10)
+    answering.close()
+
+
+def test_large_answers_come_whole(runtime: Path) -> None:
+    """An answer of many megabytes arrives in one piece."""
+    answering = Answering(runtime, lambda pending: pending.reply("x" * 20_000_000))
+    assert len(Client(runtime).ask(Ping(), 30)) == 20_000_000
+    answering.close()
+
+
+def test_nobody_there_is_told_in_time(runtime: Path) -> None:
+    """Without a collector the client gives up at its deadline."""
+    with pytest.raises(SessionError, match="no collector"):
+        Client(runtime).ask(Ping(), 0.05)
+
+
+def test_silence_is_told_in_time(runtime: Path) -> None:
+    """A collector that does not answer is given up at the deadline."""
+    server = Server(runtime)
+    with pytest.raises(SessionError, match="did not answer"):
+        Client(runtime).ask(Ping(), 0.1)
+    server.close()
+
+
+def test_socket_is_the_users_alone(answering: Answering, runtime: Path) -> None:
+    """The socket is 0600."""
+    assert (runtime / "control.sock").stat().st_mode & 0o777 == 0o600
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.binary(min_size=1, max_size=400))
+def test_garbage_disturbs_nobody_else(answering: Answering, runtime: Path, garbage: bytes) -> None:
+    """A client that sends nonsense is cut off or waited for; the next one is served."""
+    with connect(runtime) as client:
+        client.sendall(garbage)
+        client.shutdown(socket.SHUT_WR)
+    assert Client(runtime).ask(Ping(), 10) == {"type": "Ping"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        struct.pack("<I", 1 << 31),
+        frame(b"\xc1"),
+        frame(msgspec.msgpack.encode({"type": "Nonsense"})),
+        frame(msgspec.msgpack.encode({"type": "Stats", "tool": 5})),
+        frame(b"\x91" * 100_000),
+    ],
+)
+def test_what_is_no_request_is_refused_and_counted(
+    answering: Answering, runtime: Path, message: bytes
+) -> None:
+    """Lengths beyond the bound and messages of no kind end the connection."""
+    with connect(runtime) as client:
+        client.sendall(message)
+        assert client.recv(10) == b""
+    assert answering.server.refused == 1
+
+
+def test_a_request_may_come_in_pieces_and_several_at_once(
+    answering: Answering, runtime: Path
+) -> None:
+    """Framing does not depend on how bytes arrive."""
+    ping = frame(msgspec.msgpack.encode(Ping()))
+    with connect(runtime) as client:
+        for byte in ping:
+            client.sendall(bytes([byte]))
+        client.sendall(ping * 3)
+        found = b""
+        while found.count(b"Ping") < 4:
+            found += client.recv(1000)
+
+
+def test_too_many_connections_are_turned_away(answering: Answering, runtime: Path) -> None:
+    """Connections are bounded; once some leave, others are served."""
+    clients = [connect(runtime) for _ in range(80)]
+    closed = 0
+    for client in clients[64:]:
+        closed += client.recv(1) == b""
+    assert closed == 16
+    for client in clients:
+        client.close()
+    assert Client(runtime).ask(Ping(), 10) == {"type": "Ping"}
+
+
+def test_client_that_does_not_read_blocks_nobody(runtime: Path) -> None:
+    """Answers to a stuck client wait in a bounded buffer while others are served."""
+
+    def answer(pending: Pending) -> None:
+        value: Any = "x" * 5_000_000 if isinstance(pending.request, Stats) else 1
+        pending.reply(value)
+
+    answering = Answering(runtime, answer)
+    with connect(runtime) as stuck:
+        stuck.sendall(frame(msgspec.msgpack.encode(Stats())) * 3)
+        assert Client(runtime).ask(Ping(), 10) == 1
+    answering.close()
