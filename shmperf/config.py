@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -23,6 +24,9 @@ from .options import Options, find
 __all__ = ["dump", "load", "resolve", "without_effect"]
 
 _MOST_BYTES = 1 << 20
+_MOST_DIGITS = 100
+_EXPECTED = {"object": "a mapping of keys to values", "array": "a list"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_BREAK = re.compile("[\x80-\x9f\u2028\u2029\ufeff]")
 _AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _NO_EFFECT = (
@@ -104,15 +108,35 @@ def _line(key: str, value: Any, annotation: Any, *, indent: str) -> str:
 class _StrictLoader(yaml.SafeLoader):
     """Plain data only; a key that stands twice is an error, not a silent loss."""
 
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        text = super().construct_scalar(node)
+        # It could be written neither to the session's settings nor to a file name.
+        if _SURROGATE.search(text):
+            raise _refused("half a surrogate pair is no text", node)
+        return text
+
+    def construct_short_int(self, node: yaml.ScalarNode) -> int:
+        # Python refuses to show an integer of thousands of digits in a message.
+        if len(node.value) > _MOST_DIGITS:
+            raise _refused(f"a number of more than {_MOST_DIGITS} digits", node)
+        return int(self.construct_yaml_int(node))
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _refused("a list or a mapping is no key", key)
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} stands twice", key.start_mark
-                )
-            seen.add(str(key.value))
+                raise _refused(f"key {_shown_in_short(key.value)} stands twice", key)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_short_int)
+
+
+def _refused(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def _read(path: Path) -> Any:
@@ -125,16 +149,22 @@ def _read(path: Path) -> Any:
         raise ConfigError(str(path), "", "more than 1 MiB", "a configuration file")
     try:
         return yaml.load(text, _StrictLoader)  # noqa: S506  a SafeLoader, made stricter
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        problem = " ".join(str(error).split())
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split()).replace('in "<byte string>", ', "at ")
         raise ConfigError(str(path), "", problem[:300], "valid YAML") from None
+    except RecursionError:
+        raise ConfigError(str(path), "", "too many levels", "valid YAML") from None
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        # What PyYAML lets out when a tag doesn't fit its value, as in `!!bool x`.
+        problem = f"a value that its type can't have ({str(error)[:200]})"
+        raise ConfigError(str(path), "", problem, "valid YAML") from None
 
 
 def _check_keys(path: Path, content: Mapping[Any, Any], kind: type, prefix: str) -> None:
     known = {field.name: field.default for field in msgspec.structs.fields(kind)}
     for key, value in content.items():
         if key not in known:
-            nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            nearest = difflib.get_close_matches(str(key), known, n=1)
             hint = f"{prefix}{nearest[0]}" if nearest else ""
             raise ConfigError(
                 str(path), f"{prefix}{key}", "an unknown key", f"one of {', '.join(known)}", hint
@@ -151,7 +181,7 @@ def _check_names(path: Path, limits: Any) -> None:
                 str(path),
                 f"tool_limits.{name}",
                 _shown(name),
-                f'a tool\'s name in quotes: "{name}"',
+                "a tool's name as text: put it in quotes",
             )
 
 
@@ -166,6 +196,11 @@ def _translated(path: Path, content: Mapping[str, Any], text: str) -> ConfigErro
         bad = [n for n, v in limits.items() if type(v) is not int or v < -1 or v > 1_000_000_000]
         steps = ["tool_limits", *bad[:1]]
     found = _at(content, steps)
+    # What a struct checks by itself is told under the struct, with the field in front.
+    field, colon, rest = expected.partition(": ")
+    if colon and isinstance(found, dict) and field in found:
+        steps, found, expected = [*steps, field], found[field], rest
+    expected = _EXPECTED.get(expected, expected)
     if isinstance(found, float) and not math.isfinite(found):
         expected = "a finite number"
     return ConfigError(str(path), ".".join(steps), _shown(found), expected)
@@ -181,4 +216,12 @@ def _at(content: Any, steps: list[str]) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return f"{type(value).__name__} {value!r}"[:120]
+    return f"{type(value).__name__} {_shown_in_short(value)}"
+
+
+def _shown_in_short(value: Any) -> str:
+    """A repr of bounded cost: a few aliases can stand for thousands of millions of members."""
+    short = reprlib.Repr()
+    short.maxlevel = 2
+    short.maxstring = short.maxother = 80
+    return short.repr(value)[:120]

@@ -73,6 +73,7 @@ class WorkerDrain:
         self._open: list[OpenCall] = []
         self.begun = self.lost = 0
         self.look()
+        self.read_rows()
 
     def look(self) -> None:
         """Take note of callees, rows and rings published since the last look."""

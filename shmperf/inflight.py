@@ -128,15 +128,13 @@ class InFlightReader:
         self.block = block
 
     def has_changed(self) -> bool:
-        """True when any row differs from the last look: the worker began or lost a call."""
-        now = self._words[self._first : self._first + ROWS * ROW_WORDS].tobytes()
-        changed = now != self._last
-        self._last = now
-        return changed
+        """True when any row differs from the last `read`: the worker began or lost a call."""
+        return self._look() != self._last
 
     def read(self) -> RowState:
         """Begun and lost calls, and the rows that were ever used."""
-        words = self._words[self._first : self._first + ROWS * ROW_WORDS].tolist()
+        self._last = self._look()
+        words = memoryview(self._last).cast("Q").tolist()
         ids = words[0::ROW_WORDS]
         losses = words[LOSS::ROW_WORDS]
         used = [
@@ -145,6 +143,9 @@ class InFlightReader:
             if generation_of(call_id) and call_id >> 32 == self.block
         ]
         return RowState(sum(_begun(row) for row in used), _lost(losses), used)
+
+    def _look(self) -> bytes:
+        return self._words[self._first : self._first + ROWS * ROW_WORDS].tobytes()
 
     def has_left(self, call_id: int) -> bool:
         """True when the row of *call_id* says that it was lost or that another call is in it."""

@@ -75,8 +75,17 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = 30
     max_bytes: Annotated[
         int,
-        Meta(ge=1 << 20, description="what the files of tools with limit -1 may fill in sum"),
+        # Settings travel as msgpack, which knows no integers beyond 64 bits.
+        Meta(
+            ge=1 << 20,
+            le=1 << 62,
+            description="what the files of tools with limit -1 may fill in sum",
+        ),
     ] = 10 << 30
+
+    def __post_init__(self) -> None:
+        if "\0" in self.path:
+            raise ValueError("path: a path without NUL characters")
 
 
 class Rag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,7 +104,8 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What is recorded of parameters."""
 
     secret_keys: Annotated[
-        tuple[str, ...],
+        # An empty one would be contained in every name.
+        tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(description="parameters whose names contain one of these are shown as ***"),
     ] = _SECRETS
 
@@ -113,7 +123,7 @@ class Ring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         if self.first_slots & (self.first_slots - 1):
-            raise ValueError("a power of two")
+            raise ValueError("first_slots: a power of two")
 
 
 class Collector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,7 +167,14 @@ def find(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Path | 
     named = explicit or environ.get("SHMPERF_CONFIG")
     if named:
         path = cwd / named
-        if not path.is_file():
+        if not _is_file(path):
             raise ConfigError(str(path), "", "no such file", "a YAML file")
         return path
-    return next((cwd / place for place in _PLACES if (cwd / place).is_file()), None)
+    return next((cwd / place for place in _PLACES if _is_file(cwd / place)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a directory that may not be searched
+        return False

@@ -97,8 +97,10 @@ def test_unchanged_table_is_seen_by_one_comparison(words: memoryview) -> None:
     ready = begin_block(words, 0, BLOCK)
     reader = InFlightReader(words, 0, BLOCK)
     assert reader.has_changed()
+    reader.read()
     assert not reader.has_changed()
     begin(words, ready[0])
+    assert reader.has_changed()
     assert reader.has_changed()
 
 
