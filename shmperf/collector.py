@@ -39,7 +39,7 @@ from .drain import WorkerDrain
 from .errors import FormatError, SegmentGone, ShmperfError
 from .flusher import Flusher
 from .intake import Intake
-from .ledger import Clock, Ledger
+from .ledger import Clock, Frame, Ledger
 from .memory import remove_memory
 from .options import Options
 from .presence import Presence
@@ -47,6 +47,9 @@ from .sampling import Sampler
 from .session import Session
 
 __all__ = ["Collector", "Waits"]
+
+# Frames that wait for a past that can't be read yet.
+_MOST_HELD = 1_000
 
 
 class Waits(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +61,7 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     liveness_s: float = 0.25
     flush_s: float = 0.25
     config_s: float = 1.0
+    storage_s: float = 1.0
     linger_s: float = 0.5
 
 
@@ -92,6 +96,8 @@ class Collector:
         self._faults: dict[str, int] = {}
         self._told: dict[str, str] = {}
         self._waiting: list[tuple[Pending, Callable[[], Any]]] = []
+        self._held: list[Frame] = []
+        self._is_taken_up = False
         self._due: dict[str, float] = {}
         self._started_s = clock()
         self._quiet_since_s: float | None = None
@@ -100,14 +106,32 @@ class Collector:
 
     def open(self) -> None:
         """Take up what the storage directory holds of this storage's past."""
-        recovered = self.disk.recover()
-        if recovered is not None:
-            damage = recovered.damage or self.ledger.restore(recovered.snapshot, recovered.frames)
-            if damage:
-                self._fault("journal_damaged", damage)
-        self._faults = dict(self.ledger.state.faults) | self._faults
-        self.disk.restore_files(self.ledger.state.files)
+        self._take_up()
         self._set_clock()
+
+    def _take_up(self) -> None:
+        """
+        Read the past, and put what has been drained meanwhile behind it.
+
+        What can't be read now is not overwritten: until it can, everything stays in memory.
+        """
+        recovered = self.disk.recover()
+        if recovered is None:
+            self._told["storage"] = self.disk.reason
+            return
+        self._is_taken_up = True
+        self._told.pop("storage", None)
+        unread = self.ledger.restore(recovered.snapshot, recovered.frames)
+        damage = recovered.damage or unread
+        for cause, count in self.ledger.state.faults.items():
+            self._faults[cause] = self._faults.get(cause, 0) + count
+        if damage:
+            self._fault("journal_damaged", damage)
+        for frame in self._held:
+            self.ledger.apply(frame)
+        self._held.clear()
+        self.disk.restore_files(self.ledger.state.files)
+        self._erase()
         self.disk.snapshot(self.ledger.encode)
 
     def run(self) -> None:
@@ -130,6 +154,8 @@ class Collector:
 
     def step(self) -> int:
         """One round of the cycle; returns the records drained in it."""
+        if not self._is_taken_up and self._is_due("storage", self.waits.storage_s):
+            self._guard("storage", self._take_up)
         if self._is_due("find", self.waits.find_s):
             self._guard("find", self._find_workers)
         handled = self._drain_all()
@@ -155,7 +181,8 @@ class Collector:
     def _write_all(self) -> None:
         self._guard("flush", self.flush, force=True)
         self._guard("compact", self.flusher.compact)
-        self.disk.snapshot(self.ledger.encode)
+        if self._is_taken_up:
+            self.disk.snapshot(self.ledger.encode)
 
     def _close(self) -> None:
         for request, answer in self._waiting:
@@ -284,7 +311,10 @@ class Collector:
             frame.tree = self.ledger.tree.take_delta()
             payload = msgspec.msgpack.encode(frame)
             self.ledger.apply(frame, live=True)
-            self.disk.append(payload, self.ledger.encode)
+            if self._is_taken_up:
+                self.disk.append(payload, self.ledger.encode)
+            else:
+                self._held = [*self._held[-_MOST_HELD:], frame]
         for worker in news:
             worker.release()
         for name in self.intake.blobs:
@@ -302,17 +332,24 @@ class Collector:
 
     def flush(self, *, force: bool) -> None:
         """Write kept calls to their files: when many or old enough, or all with *force*."""
+        if not self._is_taken_up:
+            return
         late = self._is_due("interval", self.options.storage.flush_interval_seconds)
         self.flusher.flush(self.options.storage, at_once=force or late)
 
     def cleanup(self) -> None:
         """Forget what had ended before, and delete its files; open calls count when they end."""
         self.settle()
-        files = dict(self.ledger.state.files)
         self.ledger.tree.clear()
         self.intake.frame.cleaned = True
         self.commit()
-        self.disk.erase(files)
+        self._erase()
+
+    def _erase(self) -> None:
+        """Delete what a cleanup has listed, one before a restart too."""
+        if self.ledger.state.erasing and self.disk.erase(self.ledger.state.erasing):
+            self.intake.frame.erased = True
+            self.commit()
 
     # --- requests --------------------------------------------------------------------------------
 

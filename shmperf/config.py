@@ -95,14 +95,23 @@ def _line(key: str, value: Any, annotation: Any, *, indent: str) -> str:
     )
     plain = list(value) if isinstance(value, tuple) else value
     if isinstance(plain, dict) and plain:
-        # Raw line breaks of Unicode inside quotes would be folded when they are read.
-        raw = not any(_LINE_BREAK.search(name) for name in plain)
-        text = yaml.safe_dump(plain, allow_unicode=raw, sort_keys=False, width=10_000)
-        names = text.removesuffix("\n").split("\n")
+        names = _text(plain, flow=False).split("\n")
         return "\n".join([f"{indent}{key}:  # {sentence}", *(f"{indent}  {n}" for n in names)])
-    text = yaml.safe_dump(plain, default_flow_style=True, width=10_000, allow_unicode=True)
-    text = text.removesuffix("\n").removesuffix("\n...")
-    return f"{indent}{key}: {text}  # {sentence}"
+    return f"{indent}{key}: {_text(plain, flow=True)}  # {sentence}"
+
+
+def _text(plain: Any, *, flow: bool) -> str:
+    """*plain* as YAML, readable where it can be, escaped where it would be read differently."""
+
+    def dumped(*, raw: bool) -> str:
+        text: str = yaml.safe_dump(
+            plain, default_flow_style=flow, width=10_000, allow_unicode=raw, sort_keys=False
+        )
+        return text.removesuffix("\n").removesuffix("\n...")
+
+    text = dumped(raw=True)
+    # Raw line breaks of Unicode inside quotes would be folded when they are read.
+    return dumped(raw=False) if _LINE_BREAK.search(text) else text
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -167,7 +176,11 @@ def _check_keys(path: Path, content: Mapping[Any, Any], kind: type, prefix: str)
             nearest = difflib.get_close_matches(str(key), known, n=1)
             hint = f"{prefix}{nearest[0]}" if nearest else ""
             raise ConfigError(
-                str(path), f"{prefix}{key}", "an unknown key", f"one of {', '.join(known)}", hint
+                str(path),
+                f"{prefix}{_name(key)}",
+                "an unknown key",
+                f"one of {', '.join(known)}",
+                hint,
             )
         default = known[key]
         if isinstance(value, dict) and isinstance(default, msgspec.Struct):
@@ -179,7 +192,7 @@ def _check_names(path: Path, limits: Any) -> None:
         if not isinstance(name, str):
             raise ConfigError(
                 str(path),
-                f"tool_limits.{name}",
+                f"tool_limits.{_name(name)}",
                 _shown(name),
                 "a tool's name as text: put it in quotes",
             )
@@ -203,7 +216,7 @@ def _translated(path: Path, content: Mapping[str, Any], text: str) -> ConfigErro
     expected = _EXPECTED.get(expected, expected)
     if isinstance(found, float) and not math.isfinite(found):
         expected = "a finite number"
-    return ConfigError(str(path), ".".join(steps), _shown(found), expected)
+    return ConfigError(str(path), ".".join(map(_name, steps)), _shown(found), expected)
 
 
 def _at(content: Any, steps: list[str]) -> Any:
@@ -213,6 +226,12 @@ def _at(content: Any, steps: list[str]) -> Any:
         elif isinstance(content, list) and step.isdigit():
             content = content[int(step)]
     return content
+
+
+def _name(key: Any) -> str:
+    """*key* as it stands in the file, unless a line of a message can't hold it."""
+    text = str(key)
+    return text if text.isprintable() and len(text) <= 80 else _shown_in_short(text)
 
 
 def _shown(value: Any) -> str:

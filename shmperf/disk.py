@@ -47,6 +47,7 @@ class Disk:
         self._longest_wait_s = longest_wait_s
         self._clock = clock
         self._needs_snapshot = True
+        self._has_failed = False
         self._pause_s = _FIRST_PAUSE_S
         self._retry_at_s = 0.0
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], _Answer] | None]
@@ -61,7 +62,12 @@ class Disk:
 
     def restore_files(self, files: Mapping[str, FileState]) -> None:
         """Cut the history files back to what *files*, from the journal, lists."""
-        self._do(lambda: self._history.restore(dict(files)))
+
+        def restore() -> bool:
+            self._history.restore(dict(files))
+            return True
+
+        self._has_failed = not self._do(restore)
 
     def append(self, payload: bytes, snapshot: Callable[[], bytes]) -> None:
         """Journal a frame; after a failure, and when the journal has grown, a snapshot instead."""
@@ -77,6 +83,11 @@ class Disk:
         payload = encode()
         self._do(lambda: self._journal.replace(payload))
         self._needs_snapshot = bool(self.reason)
+
+    @property
+    def has_failed(self) -> bool:
+        """True when files may hold more than the journal lists, until they are restored."""
+        return self._has_failed
 
     def prepare(
         self, counts: Mapping[str, int], limits: Mapping[str, int]
@@ -94,9 +105,14 @@ class Disk:
         """Cut every file to its tool's newest calls; the states of those that changed."""
         return self._do(lambda: self._history.compact_all(dict(limits)), wait_s=60.0)
 
-    def erase(self, files: Mapping[str, FileState]) -> None:
-        """Delete the history files that *files* lists."""
-        self._do(lambda: self._history.erase(dict(files)))
+    def erase(self, files: Mapping[str, FileState]) -> bool:
+        """Delete the history files that *files* lists; False when storage is unavailable."""
+
+        def erase() -> bool:
+            self._history.erase(dict(files))
+            return True
+
+        return bool(self._do(erase))
 
     def is_unavailable(self) -> bool:
         """True while a write is stuck, or the pause after a failure is not over."""
@@ -133,6 +149,7 @@ class Disk:
 
     def _fail(self, reason: str) -> None:
         self.reason = reason
+        self._has_failed = True
         self.failures += 1
         self._needs_snapshot = True
         self._retry_at_s = self._clock() + self._pause_s

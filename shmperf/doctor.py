@@ -141,7 +141,7 @@ def _may_be_in_use(name: str) -> bool:
         return False
     pid = reader.pid
     reader.close()
-    return psutil.pid_exists(pid)
+    return 0 < pid < 1 << 31 and psutil.pid_exists(pid)
 
 
 def _blocks(path: Path) -> int:

@@ -59,12 +59,16 @@ class Flusher:
     def _write(self, ready: dict[str, list[Call]]) -> None:
         if not ready:
             return
+        if self._disk.has_failed:
+            # A write that was given up may have gone through since: back to what is listed.
+            self._disk.restore_files(self._ledger.state.files)
         limits = {tool: self._limit(tool) for tool in ready}
         prepared = self._disk.prepare({tool: len(c) for tool, c in ready.items()}, limits)
         if prepared is None:
             return
         self._intake.frame.files.update(prepared)
         self._commit()
+        ready = {tool: calls for tool, calls in ready.items() if tool in self._ledger.state.files}
         appended = self._disk.append_calls(ready, limits)
         if appended is None:
             return

@@ -46,6 +46,7 @@ __all__ = [
     "begin_block",
     "generation_of",
     "has_spent_row",
+    "is_lost",
     "mark_loss",
     "open_calls",
     "row_key",
@@ -86,10 +87,17 @@ def begin_block(words: memoryview, first_word: int, block: int) -> list[int]:
     return ready[::-1]
 
 
-def mark_loss(words: memoryview, row_word: int, call_id: int) -> None:
-    """Count the call that occupies the row as lost; only by that call, once."""
+def mark_loss(words: memoryview, row_word: int, call_id: int) -> bool:
+    """
+    Count the call that occupies the row as lost; False when that has been done before.
+
+    Only by that call; whoever interrupts it finds the loss marked or not, and marks it once.
+    """
+    if is_lost(words, row_word, call_id):
+        return False
     count = words[row_word + LOSS] >> 26
     words[row_word + LOSS] = count + 1 << 26 | generation_of(call_id)
+    return True
 
 
 def has_spent_row(words: memoryview, first_word: int) -> bool:
@@ -97,6 +105,11 @@ def has_spent_row(words: memoryview, first_word: int) -> bool:
     end = first_word + ROWS * ROW_WORDS
     ids = words[first_word:end:ROW_WORDS].tolist()
     return max(map(generation_of, ids)) >= _SPENT
+
+
+def is_lost(words: memoryview, row_word: int, call_id: int) -> bool:
+    """True when the loss of the call that occupies the row has been marked."""
+    return bool(words[row_word + LOSS] & _GENERATION_MASK == generation_of(call_id))
 
 
 class OpenCall(NamedTuple):

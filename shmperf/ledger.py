@@ -16,6 +16,7 @@ remembers what had been counted by then and shows the rest.
     journalled, not released   positions beyond the rings' heads: nothing is drained twice
     appended, not journalled   a file longer than listed: it is cut back, the calls are still kept
     buried, not unlinked       the name among the buried: the memory is removed
+    cleaned, not erased        the files that were listed then, and are still the same: erased
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class State(msgspec.Struct):
     totals: dict[str, Totals] = {}
     kept: dict[str, list[Call]] = {}
     files: dict[str, FileState] = {}
+    erasing: dict[str, FileState] = {}
     faults: dict[str, int] = {}
     forgotten: Forgotten = msgspec.field(default_factory=Forgotten)
     let_go: int = 0
@@ -102,6 +104,7 @@ class Frame(msgspec.Struct, omit_defaults=True):
     faults: dict[str, int] = {}
     clock: Clock | None = None
     cleaned: bool = False
+    erased: bool = False
     optimization: bool | None = None
 
     def is_empty(self) -> bool:
@@ -164,6 +167,8 @@ class Ledger:
             self.tree.apply(frame.tree)
         if frame.cleaned:
             self._forget(live=live)
+        if frame.erased:
+            state.erasing = {}
 
     def books(self, workers: int, *, complete: bool) -> Books:
         """What the counters say, cleanups subtracted."""
@@ -265,6 +270,7 @@ class Ledger:
         forgotten.losses = _sum([forgotten.losses, books.losses])
         forgotten.faults = _sum([forgotten.faults, books.faults])
         state.totals, state.kept = {}, {}
+        state.erasing, state.files = state.erasing | state.files, {}
         if not live:
             self.tree.clear()
 

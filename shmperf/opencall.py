@@ -7,7 +7,7 @@ is taken up again, so a call is stored or counted exactly once. What is set befo
 
     row, id       before the row's id word is written    the call has begun
     position      as its slot is stored, one step        the call is finished
-    lost          before its loss is marked              the call is lost
+    lost          after its loss is marked, once         the call is lost
     row = 0       before the row is handed back          the row is free
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from . import capture
-from .inflight import CALLEE, GENERATION_STEP, PARENT, START
+from .inflight import CALLEE, GENERATION_STEP, PARENT, START, is_lost
 from .parents import Pair, current_call, parent_of
 from .record import BLOCK, BODY_BYTES, DETAIL, NAMED, PARTS, SLOT, Status, meta_of, seal
 from .segment import Fault, Loss
@@ -162,15 +162,24 @@ class OpenCall:
 
         An interruption in the middle is taken up where it struck, then passed on.
         """
-        if not self.end_ns:
+        if self.end_ns:
+            self._notice_loss()
+        else:
             self.end_ns = perf_counter_ns()
             if self._cpu_ns >= 0:
                 self._cpu_end_ns = thread_time_ns()
         try:
             self._end(error)
         except BaseException:
+            self._notice_loss()
             self._end(error)
             raise
+
+    def _notice_loss(self) -> None:
+        """An end that is taken up again may have marked its loss just before it was struck."""
+        if self.row and not self.is_foreign and worker.segment is not None:
+            lost = is_lost(worker.segment.words, self.row, self.call_id)
+            self.lost = self.lost or lost
 
     def abandon(self) -> None:
         """Leave the call to the process that it began in: this one is a fork of it."""
@@ -252,9 +261,9 @@ class OpenCall:
         else:
             stored = self._store_blob(status, body)
         if not stored and not self.lost:
-            self.lost = True
             cause = Loss.RE_ENTERED if worker.is_busy else Loss.RING_FULL
             worker.count_loss(cause, self.row, self.call_id)
+            self.lost = True
 
     def _most_in_parts(self) -> int:
         lane = self.tool.lane
@@ -275,8 +284,8 @@ class OpenCall:
         segment = worker.segment
         name = segment.add_blob(body) if segment is not None else None
         if name is None:
-            self.lost = True
             worker.count_loss(Loss.TOO_LARGE, self.row, self.call_id)
+            self.lost = True
             return False
         named = msgspec.msgpack.encode((name, len(body)))
         return self._store_slot(status | self.flags | BLOCK, named, self.parent, main=True)
@@ -292,7 +301,7 @@ class OpenCall:
             meta = seal((self.call_id, parent, start, end), meta, body)
         call_id, buffer, lane = self.call_id, segment.buffer, self.tool.lane
         while lane is not None:
-            positions, shift = lane.grant
+            positions, shift = lane.writer.current
             # One line each: nothing may come between taking a position and storing it.
             if main:
                 for self.position in positions:

@@ -71,7 +71,16 @@ def ring_bytes(slots: int) -> int:
 class RingWriter:
     """The writing side; the process that owns the memory, under its refill lock."""
 
-    __slots__ = ("_granted", "_head_word", "_origin", "_retired_word", "_words", "size", "slots")
+    __slots__ = (
+        "_granted",
+        "_head_word",
+        "_origin",
+        "_retired_word",
+        "_words",
+        "current",
+        "size",
+        "slots",
+    )
 
     def __init__(self, words: memoryview, offset: int, slots: int) -> None:
         self._words = words
@@ -81,12 +90,14 @@ class RingWriter:
         self.slots = slots
         self.size = slots * SLOT_BYTES
         self._granted = self.size
+        self.current = Grant(NO_POSITIONS, 0)
 
     def grant(self) -> Grant | None:
         """
         The next released positions up to the end of the lap, or None while the ring is full.
 
-        Only when the last grant is exhausted. A head outside what was granted is not believed.
+        It is the ``current`` grant from then on. Only when the last one is exhausted. A head
+        outside what was granted is not believed.
         """
         head = self._words[self._head_word] or self.size
         start = self._granted
@@ -96,8 +107,10 @@ class RingWriter:
         end = min(head + self.size, lap + self.size)
         if end <= start:
             return None
-        self._granted = end
-        return Grant(iter(range(start, end, SLOT_BYTES)), self._origin - lap)
+        grant = Grant(iter(range(start, end, SLOT_BYTES)), self._origin - lap)
+        # Two stores that no signal handler gets between: a range that nobody holds is a hole.
+        self.current, self._granted = grant, end
+        return grant
 
     def retire(self) -> None:
         """No further grant: the reader drains what was granted and then forgets the ring."""

@@ -239,22 +239,30 @@ class History:
         """
         Make each tool's file fit to take that many further lines; the states that are new.
 
-        They must be journalled before `append_all`. Raises StoreError.
+        They must be journalled before `append_all`. A tool whose file can't be had is left out;
+        StoreError when that is true of all of them.
         """
-        try:
-            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            changed = {}
-            for tool, count in counts.items():
+        changed = {}
+        failed: OSError | None = None
+        for tool, count in counts.items():
+            try:
+                self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 known = self._checked(tool)
-                state = known or self._adopt(tool)
-                limit = limits[tool]
-                if limit >= 0 and state.lines + count > 2 * limit:
-                    state = self._compact(state, limit)
-                if state is not known:
-                    changed[tool] = self.files[tool] = state
-            return changed
-        except OSError as error:
-            raise self._translated(error) from error
+                state = self._prepared(known or self._adopt(tool), count, limits[tool])
+            except OSError as error:
+                self.files.pop(tool, None)
+                failed = error
+                continue
+            if state is not known:
+                changed[tool] = self.files[tool] = state
+        if failed is not None and not self.files.keys() & counts.keys():
+            raise self._translated(failed) from failed
+        return changed
+
+    def _prepared(self, state: FileState, count: int, limit: int) -> FileState:
+        if limit >= 0 and state.lines + count > 2 * limit:
+            return self._compact(state, limit)
+        return state
 
     def append_all(
         self, calls: Mapping[str, list[Call]], limits: Mapping[str, int]
@@ -265,16 +273,19 @@ class History:
         A failed write is cut back; StoreError when nothing could be written.
         """
         written: dict[str, FileState] = {}
+        failed: OSError | None = None
         for tool, found in calls.items():
+            if tool not in self.files:
+                continue
             newest = sorted(found, key=lambda call: (call.end_ns, call.id))
             if limits[tool] >= 0:
                 newest = newest[max(0, len(newest) - limits[tool]) :]
             try:
                 written[tool] = self._append(tool, newest)
             except OSError as error:
-                if not written:
-                    raise self._translated(error) from error
-                break
+                failed = error
+        if failed is not None and not written:
+            raise self._translated(failed) from failed
         self.files.update(written)
         return written
 

@@ -10,8 +10,8 @@ a name that calls are recorded under; a wrapper reaches everything it needs thro
     (word, session, ready, words, buffer, positions, shift)
 
 where ``word`` is the session word for which the tuple was made, so that a switch of mode, a changed
-limit or a fork is seen at the next call by one comparison. A `Lane` is a ring in use and its
-present grant; tools without memory of their own share one.
+limit or a fork is seen at the next call by one comparison. A `Lane` is where a tool's records go:
+a ring that a larger one replaces; tools without memory of their own share one.
 
 Nothing here raises into a tool. What can't be recorded is counted, by cause, in the segment.
 """
@@ -31,7 +31,7 @@ from .errors import ShmperfError, tell
 from .inflight import ROWS, has_spent_row, mark_loss
 from .options import Options
 from .record import Callee
-from .ring import NO_POSITIONS, Grant, RingWriter, ring_bytes
+from .ring import NO_POSITIONS, RingWriter, ring_bytes
 from .segment import SHARED, Fault, Loss, Segment, is_supported
 from .session import Request, Session, enter
 
@@ -71,14 +71,14 @@ IN_DETAIL = Route(is_recorded=True, in_detail=True)
 
 
 class Lane:
-    """A ring in use and the grant from which its tools take positions."""
+    """The ring that a tool's records go to, now; several tools may share one."""
 
-    __slots__ = ("callee", "grant", "writer")
+    __slots__ = ("callee", "writer")
 
     def __init__(self, writer: RingWriter, callee: int) -> None:
         self.writer = writer
         self.callee = callee
-        self.grant = writer.grant() or Grant(NO_POSITIONS, 0)
+        writer.grant()
 
 
 class Tool:
@@ -327,8 +327,7 @@ class Worker:
             self.ready,
             segment.words,
             segment.buffer,
-            lane.grant.positions,
-            lane.grant.shift,
+            *lane.writer.current,
         )
 
     @property
@@ -400,27 +399,25 @@ class Worker:
         lane = tool.lane
         if lane is None:
             return False
-        if lane.grant.positions is exhausted:
+        if lane.writer.current.positions is exhausted:
             self._refills += 1
             self._look_around()
-            grant = self._next_grant(lane)
-            if grant is None:
+            if lane.writer.grant() is None and not self._grow(lane):
                 return False
-            lane.grant = grant
         if tool.bound is not None:
             self._bind(tool)
         return True
 
-    def _next_grant(self, lane: Lane) -> Grant | None:
-        grant = lane.writer.grant()
-        if grant is not None:
-            return grant
+    def _grow(self, lane: Lane) -> bool:
+        """Give the lane a larger ring; False when there is no memory for one."""
         larger = self._larger(lane)
         if larger is None:
-            return None
-        lane.writer.retire()
-        lane.writer = larger
-        return larger.grant()
+            return False
+        larger.grant()
+        # First left, then retired: what is granted in a retired ring is never read.
+        former, lane.writer = lane.writer, larger
+        former.retire()
+        return True
 
     def _larger(self, lane: Lane) -> RingWriter | None:
         if self.segment is None or lane.callee == SHARED:
@@ -503,8 +500,7 @@ class Worker:
 
     def count_loss(self, cause: Loss, row: int, call_id: int) -> None:
         """Count a call that gets no record: in its row, which the books trust, and by cause."""
-        if self.segment is not None:
-            mark_loss(self.segment.words, row, call_id)
+        if self.segment is not None and mark_loss(self.segment.words, row, call_id):
             self.segment.count_loss(cause)
 
 

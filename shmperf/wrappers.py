@@ -9,7 +9,7 @@ of one through `OpenCall`, which everything else uses. Its order is the protocol
     → restore the context → free the row
 
 The whole of it from the row's id on stands inside one ``try``, which costs nothing while nothing
-is raised. What an interruption leaves undone `_recover` finishes; the three marks it goes by
+is raised. What an interruption leaves undone `_finish` takes up; the three marks it goes by
 (position, row, end) are set where no signal handler can come between the mark and the deed.
 """
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from threading import get_ident
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -34,6 +35,9 @@ from .worker import Tool, tool_named, worker
 __all__ = ["call", "track", "track_class"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# Row, id, parent, start, end and position of a call, as far as it came.
+Marks = tuple[int, int, int, int, int, int]
 
 _encode = msgspec.msgpack.Encoder().encode
 _store = SLOT.pack_into
@@ -140,6 +144,7 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
     row_start, row_parent, row_callee = START, PARENT, CALLEE
     store, clock, encode, current = _store, perf_counter_ns, _encode, current_call
     simple, short, most = PLAIN_TYPES, SHORT, BODY_BYTES
+    unfinished, thread = _unfinished, get_ident
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912, PLR0915
         bound = tool.bound
@@ -191,56 +196,103 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
             end = clock()
             if tool.bound is not bound:
                 # Another thread refilled, the mode changed, or the tool forked.
+                left = unfinished.setdefault(thread(), [])
                 marks = row, call_id, parent, start, end, 0
+                item = _Unfinished(wrapped, ready, marks, (body, flags))
                 row = 0
-                _recover(wrapped, ready, outer, marks, (body, flags), None)
+                left.append(item)
+                _finish(left, outer)
                 return result
             meta = plain_meta | flags << 8 | len(body)
             for position in positions:
                 store(buffer, position + shift, call_id, parent, start, end, meta, body, position)
                 break
             else:
+                left = unfinished.setdefault(thread(), [])
                 marks = row, call_id, parent, start, end, 0
+                item = _Unfinished(wrapped, ready, marks, (body, flags))
                 row = 0
-                _recover(wrapped, ready, outer, marks, (body, flags), None)
+                left.append(item)
+                _finish(left, outer)
                 return result
             current.set(outer)
             free, row = row, 0
             ready.append(free)
             return result
         except BaseException as error:
+            left = unfinished.setdefault(thread(), [])
             if row:
                 marks = row, call_id, parent, start, end, position
-                _recover(wrapped, ready, outer, marks, (body, flags), error)
+                item = _Unfinished(wrapped, ready, marks, (body, flags), error)
+                row = 0
+                left.append(item)
+            try:
+                _finish(left, outer)
+            except BaseException:
+                # Struck again within microseconds; a third time leaves it to the next call.
+                _finish(left, outer)
+                raise
             raise
 
     return wrapper
 
 
-Marks = tuple[int, int, int, int, int, int]
-
-
-def _recover(
-    wrapped: _Wrapped,
-    ready: list[int],
-    outer: int | Pair,
-    marks: Marks,
-    captured: tuple[bytes, int],
-    error: BaseException | None,
-) -> None:
+class _Unfinished:
     """
-    Finish a call that the hot path began.
+    A call that the hot path began and leaves to be finished.
 
     *marks* tell how far it came, *captured* holds its parameters and the flags that go with them.
+    It stays listed until it is finished, whatever strikes meanwhile.
     """
-    opened = OpenCall.resumed(wrapped.tool, wrapped.callee, ready, marks)
-    opened.body, opened.flags = captured
-    try:
-        if opened.call_id:
+
+    __slots__ = ("captured", "error", "is_busy", "marks", "opened", "ready", "wrapped")
+
+    def __init__(
+        self,
+        wrapped: _Wrapped,
+        ready: list[int],
+        marks: Marks,
+        captured: tuple[bytes, int],
+        error: BaseException | None = None,
+    ) -> None:
+        self.wrapped = wrapped
+        self.ready = ready
+        self.marks = marks
+        self.captured = captured
+        self.error = error
+        self.opened: OpenCall | None = None
+        self.is_busy = False
+
+    def finish(self) -> None:
+        """Store or count the call and free its row; taken up where it was left."""
+        if self.opened is None:
+            opened = OpenCall.resumed(
+                self.wrapped.tool, self.wrapped.callee, self.ready, self.marks
+            )
+            opened.body, opened.flags = self.captured
+            self.opened = opened
+        if self.opened.call_id:
             # With an end the function had returned: what struck later is not its error.
-            opened.end(None if opened.end_ns else error)
-        else:
-            ready.append(marks[0])
+            self.opened.end(None if self.marks[4] else self.error)
+
+
+# By thread: what an interruption left undone. A dict's and a list's own operations are atomic.
+_unfinished: dict[int, list[_Unfinished]] = {}
+
+
+def _finish(left: list[_Unfinished], outer: int | Pair) -> None:
+    """Finish what is *left* in this thread and restore the context."""
+    try:
+        for unfinished in left[:]:
+            # A signal handler's own calls come by here while one is being finished.
+            if unfinished.is_busy:
+                continue
+            unfinished.is_busy = True
+            try:
+                unfinished.finish()
+                left.remove(unfinished)
+            finally:
+                unfinished.is_busy = False
     finally:
         current_call.set(outer)
 
