@@ -7,6 +7,7 @@ escape sequences among them, are shown and not sent.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
@@ -39,7 +40,13 @@ _STATE_STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 def console_for(stream: TextIO) -> Console:
     """A console for *stream*: colours only on a terminal, and wide enough lines in a pipe."""
     is_terminal = stream.isatty()
-    return Console(file=stream, width=None if is_terminal else _PIPE_WIDTH, highlight=False)
+    plain = not is_terminal or bool(os.environ.get("NO_COLOR"))
+    return Console(
+        file=stream,
+        width=None if is_terminal else _PIPE_WIDTH,
+        highlight=False,
+        force_terminal=False if plain else None,
+    )
 
 
 def printable(text: object, longest: int = 0) -> str:

@@ -85,7 +85,7 @@ class Worker:
         self.room = room
         self.session = attach(room.directory)
         self.segment = self.session.announce(
-            lambda name: Segment(name, budget_bytes=4 << 20, pid=4_000_000, sealed=sealed)
+            lambda name: Segment(name, budget_bytes=4 << 20, pid=os.getpid(), sealed=sealed)
         )
         self.presence = room.directory / f"{HERE}{self.segment.name}"
         # Of this pid, but not of this process: alive as long as the lock is held and no longer.
