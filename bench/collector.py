@@ -19,12 +19,13 @@ import psutil
 from shmperf.collector import Collector
 from shmperf.control import Server
 from shmperf.disk import Disk
+from shmperf.meeting import Request, join
 from shmperf.memory import remove_memory
 from shmperf.options import Options
 from shmperf.record import SLOT, Callee, meta_of
 from shmperf.ring import RingWriter
 from shmperf.segment import Segment
-from shmperf.session import Request, Session, join
+from shmperf.session import Session
 
 from .measure import Row, private_place, row_of, run_python
 

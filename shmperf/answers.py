@@ -20,16 +20,10 @@ from .control import Client, Flush, InFlight, Stats, Status, Tree
 from .control import Request as Question
 from .errors import ConfigError, SessionError, StoreError
 from .ledger import load, stats_on_disk
+from .meeting import Request, known_storage, session_of_storage
 from .options import Options
-from .session import (
-    Request,
-    Session,
-    attach,
-    known_storage,
-    named_directory,
-    runtime_root,
-    session_of_storage,
-)
+from .places import named_directory, runtime_root
+from .session import Session, attach
 from .store import read
 
 __all__ = ["Answers", "find_answers", "request_for"]

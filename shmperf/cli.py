@@ -23,7 +23,7 @@ from .answers import Answers, find_answers, request_for
 from .config import dump, resolve
 from .control import Cleanup, Ping, Stop
 from .errors import SessionError, ShmperfError
-from .session import Request
+from .meeting import Request
 
 __all__ = ["main"]
 

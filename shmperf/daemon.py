@@ -16,7 +16,9 @@ from .collector import Collector
 from .control import Server
 from .disk import Disk
 from .errors import SessionError
-from .session import Request, Session, attach, found_named, join, runtime_root, sweep
+from .meeting import Request, found_named, join, sweep
+from .places import runtime_root
+from .session import Session, attach
 
 __all__ = ["cleanup_at_rest", "serve", "serve_embedded", "serve_named"]
 

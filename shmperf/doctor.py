@@ -29,10 +29,11 @@ from .errors import (
     StoreError,
 )
 from .ledger import load as load_ledger
+from .meeting import Request, sessions
 from .memory import PREFIX, SHARED_MEMORY, remove_memory
 from .options import Options, find
+from .places import runtime_root
 from .segment import SegmentReader, is_supported, needs_seal
-from .session import Request, runtime_root, sessions
 
 __all__ = ["examine"]
 

@@ -25,8 +25,9 @@ from rich.text import Text
 from .answers import Answers
 from .control import Client, Mode, Stats, Tree
 from .errors import SessionError, ShmperfError
+from .places import named_directory, runtime_root
 from .screens import books, console_for, stats
-from .session import attach, named_directory, runtime_root
+from .session import attach
 
 __all__ = ["Collecting", "collecting", "run"]
 

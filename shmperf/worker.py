@@ -29,11 +29,12 @@ from typing import NamedTuple
 from .control import Client, Flush
 from .errors import ShmperfError, tell
 from .inflight import ROWS, has_spent_row, mark_loss
+from .meeting import Request, enter
 from .options import Options
 from .record import Callee
 from .ring import NO_POSITIONS, RingWriter, ring_bytes
 from .segment import SHARED, Fault, Loss, Segment, is_supported
-from .session import Request, Session, enter
+from .session import Session
 
 __all__ = [
     "Bound",

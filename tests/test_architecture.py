@@ -17,7 +17,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 LAYERS = (
     ("errors", "options", "config"),
     ("record", "ring", "inflight", "memory", "segment"),
-    ("presence", "session", "control"),
+    ("presence", "places", "session", "meeting", "control"),
     ("capture", "parents"),
     ("worker", "opencall", "wrappers"),
     ("limits", "family", "treestate", "calltree", "totals", "statistics"),
@@ -35,6 +35,7 @@ COLLECTOR = {"drain", "intake", "disk", "flusher", "sampling", "collector", "dae
 LATE = {
     ("errors", "logging"),
     ("session", "config"),
+    ("meeting", "config"),
     ("daemon", "config"),
     ("sampling", "psutil"),
     ("tracker", "ledger"),

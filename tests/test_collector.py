@@ -29,6 +29,7 @@ from shmperf.drain import WorkerDrain
 from shmperf.errors import SegmentGone, SessionError
 from shmperf.inflight import CALLEE, GENERATION_STEP, PARENT, START, mark_loss
 from shmperf.ledger import Ledger, load, stats_on_disk
+from shmperf.meeting import Request, join
 from shmperf.memory import SHARED_MEMORY, remove_memory
 from shmperf.options import Options
 from shmperf.presence import HERE, Identity
@@ -36,7 +37,7 @@ from shmperf.record import BLOCK, BODY_BYTES, DETAIL, PARTS, SLOT, Callee, meta_
 from shmperf.record import Status as Outcome
 from shmperf.ring import Grant, RingWriter
 from shmperf.segment import Fault, Loss, Segment
-from shmperf.session import Request, Session, attach, join
+from shmperf.session import Session, attach
 from shmperf.store import file_name
 from shmperf.treestate import TreeState
 
@@ -274,12 +275,16 @@ class Room:
 
     def kill(self, *, torn: bool = False) -> None:
         """kill -9 of the collector, and another one; *torn* leaves half-written bytes behind."""
+        # Bytes are only ever appended to a file that the journal lists.
+        listed = {file.inode for file in self.collector.ledger.state.files.values()}
         self._drop()
         if torn:
             for path in (self.storage / ".shmperf").glob("journal.*"):
                 with path.open("ab") as file:
                     file.write(b"\x40\0\0\0\1\2\3\4half a frame")
             for path in self.storage.glob("*.jsonl"):
+                if path.stat().st_ino not in listed:
+                    continue
                 with path.open("ab") as file:
                     file.write(b'{"tool":"all","timestamp":"2026-01-01","data":{"id":"0"}}\n{"to')
         self.collector = self._collector()

@@ -12,19 +12,11 @@ import msgspec
 import pytest
 
 from shmperf.errors import SessionError, SessionGone
+from shmperf.meeting import Request, join, session_of_storage, sessions, sweep
 from shmperf.options import Options
+from shmperf.places import named_directory, runtime_root
 from shmperf.presence import COMING, Identity, Presence, create_locked
-from shmperf.session import (
-    Request,
-    Session,
-    attach,
-    join,
-    named_directory,
-    runtime_root,
-    session_of_storage,
-    sessions,
-    sweep,
-)
+from shmperf.session import Session, attach
 
 from .support import Place
 
@@ -278,7 +270,7 @@ def test_founders_in_many_processes_make_one_session(place: Place) -> None:
     out = place.run_script(
         """
         import multiprocessing, os
-        from shmperf.session import Request, join
+        from shmperf.meeting import Request, join
         def found(barrier, names):
             barrier.wait()
             names.put(str(join(Request.from_environment()).directory))
