@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from .store import read
 __all__ = ["Answers", "find_answers", "request_for"]
 
 _WAIT_S = 10.0
+_LEAVING_S = 2.0
 
 
 class Answers:
@@ -49,11 +51,26 @@ class Answers:
             raise SessionError("no collector is running")
         return Client(self.session.directory).ask(question, timeout_s)
 
+    def _asked(self, question: Question) -> Any:
+        """The collector's answer; None when none runs, or it has just ended its session."""
+        if self.session is None or not self.has_collector:
+            return None
+        try:
+            return self.ask(question)
+        except SessionError:
+            deadline = time.monotonic() + _LEAVING_S
+            while self.session.has_collector():
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            self.has_collector = False
+            return None
+
     def stats(self, tool: str | None = None) -> dict[str, Any]:
         """The statistics, from disk when no collector runs."""
-        if self.has_collector:
-            found: dict[str, Any] = self.ask(Stats(tool))
-            return found
+        answer: dict[str, Any] | None = self._asked(Stats(tool))
+        if answer is not None:
+            return answer
         found = stats_on_disk(self.storage, tool, self.options)
         if "complete" in found:
             found["complete"] = self.session is None or not self.session.presences()
@@ -61,24 +78,22 @@ class Answers:
 
     def tree(self) -> list[dict[str, Any]]:
         """The graph from tool to tool."""
-        if self.has_collector:
-            found: list[dict[str, Any]] = self.ask(Tree())
-            return found
+        answer: list[dict[str, Any]] | None = self._asked(Tree())
+        if answer is not None:
+            return answer
         ledger, _ = load(self.storage, self.options)
         return [msgspec.to_builtins(edge) for edge in ledger.tree.graph({})]
 
     def in_flight(self) -> list[dict[str, Any]]:
         """The calls that are open now; none can be seen without a collector."""
-        if not self.has_collector:
-            return []
-        found: list[dict[str, Any]] = self.ask(InFlight())
-        return found
+        answer: list[dict[str, Any]] | None = self._asked(InFlight())
+        return [] if answer is None else answer
 
     def status(self) -> dict[str, Any]:
         """How the session is; ``collector`` is null when none runs."""
-        if self.has_collector:
-            found: dict[str, Any] = self.ask(Status())
-            return found
+        answer: dict[str, Any] | None = self._asked(Status())
+        if answer is not None:
+            return answer
         name = None if self.session is None else self.session.name or self.session.directory.name
         waiting = [] if self.session is None else self.session.presences()
         pids = [p.identity.pid for p in waiting if p.identity is not None and p.is_alive()]
@@ -101,8 +116,7 @@ class Answers:
 
     def history(self, tool: str | None = None) -> Iterator[dict[str, Any]]:
         """The lines on disk, after everything that had ended has been written."""
-        if self.has_collector:
-            self.ask(Flush())
+        self._asked(Flush())
         if not self.storage.is_dir():
             raise StoreError(f"{self.storage}: no such directory; nothing was recorded there")
         return read(self.storage, tool)

@@ -198,9 +198,8 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
                 # Another thread refilled, the mode changed, or the tool forked.
                 left = unfinished.setdefault(thread(), [])
                 marks = row, call_id, parent, start, end, 0
-                item = _Unfinished(wrapped, ready, marks, (body, flags))
                 row = 0
-                left.append(item)
+                left.append((wrapped, ready, marks, (body, flags), None))
                 _finish(left, outer)
                 return result
             meta = plain_meta | flags << 8 | len(body)
@@ -210,9 +209,8 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
             else:
                 left = unfinished.setdefault(thread(), [])
                 marks = row, call_id, parent, start, end, 0
-                item = _Unfinished(wrapped, ready, marks, (body, flags))
                 row = 0
-                left.append(item)
+                left.append((wrapped, ready, marks, (body, flags), None))
                 _finish(left, outer)
                 return result
             current.set(outer)
@@ -223,9 +221,8 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
             left = unfinished.setdefault(thread(), [])
             if row:
                 marks = row, call_id, parent, start, end, position
-                item = _Unfinished(wrapped, ready, marks, (body, flags), error)
                 row = 0
-                left.append(item)
+                left.append((wrapped, ready, marks, (body, flags), error))
             try:
                 _finish(left, outer)
             except BaseException:
@@ -277,13 +274,18 @@ class _Unfinished:
 
 
 # By thread: what an interruption left undone. A dict's and a list's own operations are atomic.
-_unfinished: dict[int, list[_Unfinished]] = {}
+# The hot path lists a tuple, which needs no frame: there may be no room for one.
+_unfinished: dict[int, list[Any]] = {}
 
 
-def _finish(left: list[_Unfinished], outer: int | Pair) -> None:
+def _finish(left: list[Any], outer: int | Pair) -> None:
     """Finish what is *left* in this thread and restore the context."""
     try:
-        for unfinished in left[:]:
+        for found in left[:]:
+            unfinished = found
+            if type(found) is tuple:
+                unfinished = _Unfinished(*found)
+                left[left.index(found)] = unfinished
             # A signal handler's own calls come by here while one is being finished.
             if unfinished.is_busy:
                 continue

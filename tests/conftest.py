@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,10 +10,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from shmperf.memory import SHARED_MEMORY, remove_memory
 
 from .support import Place, wait_until
+
+# A run in CI is the same every time; elsewhere each run looks at other examples.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture
