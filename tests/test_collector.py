@@ -225,8 +225,8 @@ class MortalDisk(Disk):
     def compact(self, limits: Any) -> Any:
         return self._mortal(lambda: Disk.compact(self, limits))
 
-    def erase(self, files: Any) -> None:
-        self._mortal(lambda: Disk.erase(self, files))
+    def erase(self, files: Any) -> bool:
+        return bool(self._mortal(lambda: Disk.erase(self, files)))
 
     def _mortal(self, work: Callable[[], Any]) -> Any:
         self._count()
