@@ -160,8 +160,7 @@ SCALARS = st.one_of(
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=6),
-        st.dictionaries(st.one_of(st.text(), st.integers(-(2**63), 2**64 - 1)), inner),
+        st.lists(inner, max_size=6), st.dictionaries(st.one_of(st.text(), st.integers()), inner)
     ),
     max_leaves=12,
 )
@@ -187,7 +186,7 @@ def test_golden_bytes_pin_the_layout() -> None:
         "92c0c00000000000"
     )
     assert raw[48:].hex() == "00" * 200 + "0001000000000000"
-    assert seal((1, 2, 3, 4), meta_of(1, 0, 2), b"ab") >> 32 == 0xF450F63F
+    assert seal((1, 2, 3, 4), meta_of(1, 0, 2), b"ab") >> 32 == 0x2E43820F
 
 
 @settings(max_examples=300)
