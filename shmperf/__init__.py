@@ -1,5 +1,6 @@
 """shmperf records every tool call in many processes, at about a microsecond each."""
 
+from .instrumentation import instrument, uninstrument
 from .parents import adopt, current, propagate
 from .tracker import (
     annotate,
@@ -23,9 +24,11 @@ __all__ = [
     "flush",
     "get_perf_stats",
     "get_tracker",
+    "instrument",
     "propagate",
     "set_optimization_mode",
     "track",
     "track_class",
     "track_tool_call",
+    "uninstrument",
 ]

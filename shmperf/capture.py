@@ -38,6 +38,8 @@ SHORT = 48
 SHORT_ALONE = 160
 _FEW = 12
 _CONTAINERS = frozenset({dict, list, tuple})
+_BYTES = frozenset({bytes, bytearray, memoryview})
+_SEQUENCES = (list, tuple, set, frozenset)
 
 _REPR_CHARACTERS = 2_000
 _ERROR_CHARACTERS = 10_000
@@ -50,6 +52,11 @@ _SHOWN_INT_BITS = 1024
 _encode = msgspec.msgpack.Encoder().encode
 _msgpack = msgspec.msgpack.encode
 _decode = msgspec.msgpack.decode
+
+
+def _plain(text: str) -> str:
+    """*text* as a str proper: a subclass, which ``repr`` and ``str`` may give, is foreign code."""
+    return str.__str__(text) if type(text) is str else str.__getitem__(text, slice(None))
 
 
 class Picture(NamedTuple):
@@ -74,32 +81,48 @@ class _Walk:
 
     def copy(self, value: Any, depth: int = 0) -> Any:
         """A copy of *value* in plain types; what lies beyond the budget is left out."""
+        # The type and not isinstance: proxies and mocks claim to be of a class that they are not.
         kind = type(value)
         if kind is bool or value is None or kind is float:
             self.budget -= 6
             return value
-        if isinstance(value, str):
+        if issubclass(kind, str):
             return self._text(value)
         if kind is int:
             return self._number(value)
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            return self._text(repr(bytes(value[: max(1, min(self.budget, self.repr_characters))])))
+        if kind in _BYTES:
+            return self._bytes(value)
         if depth >= self.depth:
             self.pruned = True
             return "…"
-        if isinstance(value, dict):
+        if issubclass(kind, dict):
             return self._mapping(dict.items(value), depth)
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return self._sequence(value, depth)
+        if issubclass(kind, _SEQUENCES):
+            return self._members(value, depth)
         return self.shown(value)
 
     def shown(self, value: Any) -> str:
         """The bounded ``repr`` of an object that msgpack does not know."""
         return self._text(self._repr(value))
 
+    def _bytes(self, value: Any) -> str:
+        size = max(1, min(self.budget, self.repr_characters))
+        try:
+            self.pruned = self.pruned or len(value) > size
+            return self._text(repr(bytes(value[:size])))
+        except (TypeError, ValueError, NotImplementedError):  # a view of a scalar, or released
+            return self.shown(value)
+
+    def _members(self, value: Any, depth: int) -> Any:
+        try:
+            members = iter(value)
+        except Exception:  # noqa: BLE001  foreign code: a subclass may iterate as it likes
+            return self.shown(value)
+        return self._sequence(members, depth)
+
     def _text(self, value: str) -> str:
         room = max(1, self.budget)
-        if len(value) > room:
+        if str.__len__(value) > room:
             self.pruned = True
         text = str.__getitem__(value, slice(0, room))
         self.budget -= len(text) + 2
@@ -111,10 +134,10 @@ class _Walk:
 
     def _number(self, value: int) -> int | str:
         bits = value.bit_length()
-        self.budget -= 1 + bits // 4
+        self.budget -= 1 + min(bits, _SHOWN_INT_BITS // 10) // 4
         if bits <= _INT_BITS:
             return value
-        return str(value) if bits <= _SHOWN_INT_BITS else f"<int of {bits} bits>"
+        return self._text(str(value) if bits <= _SHOWN_INT_BITS else f"<int of {bits} bits>")
 
     def _mapping(self, members: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -122,7 +145,7 @@ class _Walk:
             if self.budget <= 0:
                 self.pruned = True
                 break
-            name = self._text(key if isinstance(key, str) else self._repr(key))
+            name = self._text(key if issubclass(type(key), str) else self._repr(key))
             found[name] = self.copy(member, depth + 1)
             self.budget -= 2
         return found
@@ -139,7 +162,7 @@ class _Walk:
 
     def _repr(self, value: Any) -> str:
         try:
-            text = repr(value)
+            text = _plain(repr(value))
         except Exception:  # noqa: BLE001  foreign code: whatever it raises is its own affair
             self.failures += 1
             return f"<{type(value).__name__}: repr failed>"
@@ -202,9 +225,8 @@ def picture_all(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:
         _decode(
             body
         )  # what encodes must also decode: msgspec takes keys that it does not give back
-    except (TypeError, ValueError, OverflowError, RecursionError, RuntimeError):
-        found = _encoded(args, kwargs, walk)
-        return found._replace(flags=found.flags & ~PRUNED)
+    except (TypeError, ValueError, OverflowError, BufferError, RuntimeError):
+        return _encoded(args, kwargs, walk)
     return Picture(body, flags, walk.failures)
 
 
@@ -243,7 +265,7 @@ def error_class(error: BaseException) -> str:
 def error_text(error: BaseException | str) -> str:
     """The whole text of *error*, bounded; its ``str`` is foreign code."""
     try:
-        text = str(error)
+        text = _plain(str(error))
     except Exception:  # noqa: BLE001  foreign code
         text = "<str failed>"
     return text[:_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode()

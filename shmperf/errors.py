@@ -6,6 +6,7 @@ The exception tree.
     ├── FormatError    bytes of another layout version, or not ours at all
     ├── SegmentGone    a worker's memory has disappeared
     ├── StoreError     the storage directory can't be read or written
+    ├── IntegrationError  a framework that is unknown, missing or without the hook
     └── SessionError   a session can't be founded, joined or reached
         └── SessionGone    it has ended meanwhile: look again
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 __all__ = [
     "ConfigError",
     "FormatError",
+    "IntegrationError",
     "SegmentGone",
     "SessionError",
     "SessionGone",
@@ -55,6 +57,10 @@ class ConfigError(ShmperfError):
 
 class FormatError(ShmperfError):
     """Bytes that are not of the expected layout; names what was found and what was expected."""
+
+
+class IntegrationError(ShmperfError):
+    """A framework that is not known, not installed, or of a version without the hook."""
 
 
 class SegmentGone(ShmperfError):

@@ -9,6 +9,7 @@ shared memory, a mapped file in a directory given as *fallback* stands in for it
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import stat
@@ -32,6 +33,7 @@ __all__ = [
 PREFIX = "shmperf-"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Linux keeps it; names there are verified
 _PAGE = 4096
+_NO_SHARED_MEMORY = frozenset({errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class _TrackerWithoutUs:
@@ -60,7 +62,12 @@ class _SharedMemory(shared_memory.SharedMemory):
         tracker = vars(shared_memory).get("resource_tracker")
         if tracker is not None and not isinstance(tracker, _TrackerWithoutUs):
             vars(shared_memory)["resource_tracker"] = _TrackerWithoutUs(tracker)
-        super().__init__(name, create=create, size=size)
+        try:
+            super().__init__(name, create=create, size=size)
+        except BaseException:
+            # The standard library leaves this to __del__, which does nothing here.
+            self.close()
+            raise
 
     def __del__(self) -> None:
         """Nothing: the mapping ends with the process, whatever views of it are still alive."""
@@ -90,6 +97,7 @@ def create_memory(name: str, size: int, fallback: Path | None) -> Memory:
             os.posix_fallocate(fd, 0, _PAGE)
         except OSError:
             shared.unlink()
+            shared.close()
             raise
         return Memory(_view(shared), fd, shared.close)
     except FileExistsError:
@@ -110,7 +118,15 @@ def _create_file(path: Path, size: int) -> Memory:
         path.unlink()
         os.close(fd)
         raise
-    return Memory(memoryview(mapped), fd, mapped.close)
+    return _mapped_file(mapped, fd)
+
+
+def _mapped_file(mapped: mmap.mmap, fd: int) -> Memory:
+    def close() -> None:
+        mapped.close()
+        os.close(fd)
+
+    return Memory(memoryview(mapped), fd, close)
 
 
 def attach_memory(name: str, fallback: Path | None) -> Memory:
@@ -121,7 +137,12 @@ def attach_memory(name: str, fallback: Path | None) -> Memory:
         if fallback is None:
             raise SegmentGone(f"{name} does not exist") from None
         return _attach_file(fallback / name)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        # Where shared memory was refused to the worker too, it went to the fallback.
+        if fallback is None or error.errno not in _NO_SHARED_MEMORY:
+            raise FormatError(f"{name}: {error}") from error
+        return _attach_file(fallback / name)
+    except ValueError as error:
         raise FormatError(f"{name}: {error}") from error
     memory = Memory(_view(shared), vars(shared)["_fd"], shared.close)
     return _verify(name, memory)
@@ -139,12 +160,7 @@ def _attach_file(path: Path) -> Memory:
     except (OSError, ValueError) as error:
         os.close(fd)
         raise FormatError(f"{path}: {error}") from error
-
-    def close() -> None:
-        mapped.close()
-        os.close(fd)
-
-    return _verify(str(path), Memory(memoryview(mapped), fd, close))
+    return _verify(str(path), _mapped_file(mapped, fd))
 
 
 def _verify(name: str, memory: Memory) -> Memory:

@@ -257,6 +257,14 @@ def decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Cal
     Raises ValueError when the body is damaged. *slot* and *body* come from another process and
     are believed in nothing but their bounds.
     """
+    try:
+        return _decode(slot, body, callee, mask, pid)
+    except RecursionError:
+        # C and Python count nesting differently: what unpacks may still be too deep to mask.
+        raise ValueError("nested too deeply") from None
+
+
+def _decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Call:
     call_id, parent, start_ns, end_ns, meta, _, _ = slot
     kind = kind_of(meta)
     found = parse_body(meta, body)

@@ -53,6 +53,7 @@ HEADER_BYTES = 256
 _HEAD, _RETIRED_AT = 0, 16
 _SLOT_WORDS = SLOT_BYTES // 8
 _READ_SLOTS = 1024
+_LAST_POSITION = 1 << 63
 NO_POSITIONS: Iterator[int] = iter(())
 
 
@@ -66,6 +67,12 @@ class Grant(NamedTuple):
 def ring_bytes(slots: int) -> int:
     """Memory that a ring of *slots* slots takes."""
     return HEADER_BYTES + slots * SLOT_BYTES
+
+
+def _slot_start(position: int) -> int:
+    """The start of a slot at or before *position*, which may be any word."""
+    position = min(position, _LAST_POSITION)
+    return position - position % SLOT_BYTES
 
 
 class RingWriter:
@@ -101,7 +108,7 @@ class RingWriter:
         """
         head = self._words[self._head_word] or self.size
         start = self._granted
-        if not start - self.size <= head <= start:
+        if head % SLOT_BYTES or not start - self.size <= head <= start:
             return None
         lap = start - start % self.size
         end = min(head + self.size, lap + self.size)
@@ -157,9 +164,8 @@ class RingReader:
         self._origin = offset + HEADER_BYTES
         self._sealed = sealed
         self.size = slots * SLOT_BYTES
-        head = self._words[self._head_word]
-        start = max(head, position, self.size)
-        self.position = start - start % SLOT_BYTES
+        head = _slot_start(self._words[self._head_word])
+        self.position = max(head, _slot_start(position), self.size)
         self._released = max(head, self.size)
         self._aim()
 

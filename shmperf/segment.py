@@ -311,7 +311,7 @@ class SegmentReader:
                 found.append(extent)
             else:
                 self.refused += 1
-        self._seen = count
+        self._seen = max(self._seen, count)
         return found
 
     def callee(self, extent: Extent) -> Callee | None:

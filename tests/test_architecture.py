@@ -23,7 +23,7 @@ LAYERS = (
     ("limits", "family", "treestate", "calltree", "totals", "statistics"),
     ("journal", "store", "ledger"),
     ("drain", "intake", "disk", "flusher", "sampling", "collector", "daemon"),
-    ("tracker", "__init__"),
+    ("tracker", "instrumentation", "__init__"),
     ("answers", "screens", "running", "demo", "doctor", "cli", "__main__"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
@@ -150,11 +150,13 @@ def test_public_names_are_the_promised_ones() -> None:
         "flush",
         "get_perf_stats",
         "get_tracker",
+        "instrument",
         "propagate",
         "set_optimization_mode",
         "track",
         "track_class",
         "track_tool_call",
+        "uninstrument",
     }
     for name in shmperf.__all__:
         assert getattr(shmperf, name).__doc__
