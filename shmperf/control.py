@@ -116,8 +116,12 @@ class Pending:
 
     def _send(self, answer: dict[str, Any]) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.send(_encode(answer))
+        if connection is None:
+            return
+        message = _encode(answer)
+        if len(message) > _MOST_ANSWER:
+            message = _encode({"error": f"the answer has {len(message)} bytes, too many to send"})
+        connection.send(message)
 
 
 class _Connection:
@@ -127,8 +131,14 @@ class _Connection:
         self.socket = client
         self.incoming = bytearray()
         self.outgoing = bytearray()
+        self.is_stuck = False
 
     def send(self, message: bytes) -> None:
+        # Looked at here: one chunk may hold thousands of requests, all answered before the next.
+        if self.is_stuck or len(self.outgoing) + len(message) > _MOST_ANSWER + _LENGTH.size:
+            self.is_stuck = True
+            self.outgoing.clear()
+            return
         self.outgoing += _LENGTH.pack(len(message)) + message
         self.push()
 
@@ -240,7 +250,8 @@ class Server:
         return [Pending(connection, request) for request in requests]
 
     def _watch(self, connection: _Connection) -> None:
-        if len(connection.outgoing) > _MOST_ANSWER:
+        if connection.is_stuck:
+            self.refused += 1
             self._drop(connection)
             return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.outgoing else 0)
@@ -271,7 +282,7 @@ class Client:
                 message = _encode(request)
                 connection.sendall(_LENGTH.pack(len(message)) + message)
                 answer = msgspec.msgpack.decode(self._receive(connection, deadline))
-            except (OSError, msgspec.MsgspecError, ValueError) as error:
+            except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
                 raise SessionError(f"the collector did not answer: {error}") from None
         if not isinstance(answer, dict) or "ok" not in answer:
             text = answer.get("error") if isinstance(answer, dict) else "an answer that is none"
@@ -284,17 +295,19 @@ class Client:
             connection.settimeout(max(0.001, deadline - time.monotonic()))
             try:
                 connection.connect(str(self._path))
-                if _uid_of(connection) != os.geteuid():
-                    raise SessionError(f"{self._path}: another user's process answers there")
-                return connection
             except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
                 connection.close()
                 if time.monotonic() >= deadline:
                     raise SessionError("no collector is running") from None
                 time.sleep(0.002)
+                continue
             except OSError as error:
                 connection.close()
                 raise SessionError(f"{self._path}: {error.strerror or error}") from None
+            if _uid_of(connection) != os.geteuid():
+                connection.close()
+                raise SessionError(f"{self._path}: another user's process answers there")
+            return connection
 
     def _receive(self, connection: socket.socket, deadline: float) -> bytes:
         (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size, deadline))
@@ -306,7 +319,11 @@ class Client:
 def _exactly(connection: socket.socket, count: int, deadline: float) -> bytes:
     found = bytearray()
     while len(found) < count:
-        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            # Also when it sends a little now and then.
+            raise TimeoutError("timed out")
+        connection.settimeout(left_s)
         chunk = connection.recv(min(_CHUNK, count - len(found)))
         if not chunk:
             raise ValueError("it hung up")

@@ -14,10 +14,11 @@ at which the new generation counts; then the old log is deleted.
     a frame                         it                                          nothing
     new log, no snapshot yet        the old snapshot and the old log            nothing
     snapshot renamed                the new snapshot and an empty log           nothing
-    old log not deleted             the same; the old log goes with the next    nothing
+    old log not deleted             the same; opening deletes the old log       nothing
 
 A frame that was only half written was never answered for: its slots were not released. After any
-failed write the log is not trusted any more: only `replace` goes on, with a whole snapshot. Nothing
+failed write the log is not trusted any more: only `replace` goes on, with a whole snapshot. What
+could not be opened is never overwritten: `replace` renames it to ``unread-<time>.…`` first. Nothing
 is synced to the disk: the promise is against dying processes, not against a dying machine.
 """
 
@@ -40,6 +41,10 @@ _VERSION = 1
 _HEADER = Struct("<8sII")
 _FRAME = Struct("<II")
 _LONGEST = 256 << 20
+# A snapshot is bounded by its file alone: state that waits for a full disk may be large.
+_LONGEST_SNAPSHOT = (1 << 32) - 1
+_TRIES = 10
+_DAMAGED = -1
 _LEAST_TURN = 4 << 20
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -60,6 +65,7 @@ class Journal:
         self._fd = -1
         self._generation = 0
         self._size = 0
+        self._is_read = False
         self._turn = _LEAST_TURN
 
     @property
@@ -76,21 +82,29 @@ class Journal:
         try:
             _make_private(self._directory)
             recovered, generation, end = self._recover()
-            if recovered.damage and recovered.snapshot is None and generation == 0:
+            if generation == _DAMAGED:
                 self._set_aside()
+                generation = 0
             self._close()
             self._generation = generation
             self._fd = self._open_log(generation, end)
         except OSError as error:
             raise _translated(error, self._directory) from error
-        self._size = end
+        self._discard_others()
+        self._is_read = True
+        self._size = max(end, _HEADER.size)
         self._turn = max(_LEAST_TURN, 2 * len(recovered.snapshot or b""))
         return recovered
 
     def read_only(self) -> Recovered:
-        """What is there, changing nothing."""
+        """What is there, changing nothing; whole also while a collector replaces it."""
         try:
-            return self._recover()[0]
+            for _ in range(_TRIES):
+                recovered, generation, _ = self._recover()
+                # The log of a generation goes when the next snapshot is there: then look again.
+                if self._named_generation() == generation:
+                    break
+            return recovered
         except OSError as error:
             raise _translated(error, self._directory) from error
 
@@ -98,6 +112,10 @@ class Journal:
         """Write one frame. Raises StoreError, and from then on until `replace` succeeds."""
         if self._fd < 0:
             raise StoreError(f"{self._directory}: the journal has to be replaced first")
+        if len(payload) > _LONGEST:
+            # Later frames build on this one, so none may follow it.
+            self._close()
+            raise StoreError(f"{self._directory}: a frame of {len(payload)} bytes is too long")
         frame = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         try:
             self._check_identity()
@@ -111,10 +129,19 @@ class Journal:
         self._size += len(frame)
 
     def replace(self, payload: bytes) -> None:
-        """Begin a new generation with *payload* as its snapshot; creates a missing directory."""
+        """
+        Begin a new generation with *payload* as its snapshot; creates a missing directory.
+
+        Raises StoreError; what was there before still counts then.
+        """
+        if len(payload) > _LONGEST_SNAPSHOT:
+            self._close()
+            raise StoreError(f"{self._directory}: a snapshot of {len(payload)} bytes is too long")
         generation = self._generation + 1
         try:
             _make_private(self._directory)
+            if not self._is_read:
+                self._move_unread()
             self._discard(generation)
             fd = self._open_log(generation, 0)
             try:
@@ -128,6 +155,7 @@ class Journal:
             raise _translated(error, self._directory) from error
         old = self._generation
         self._close()
+        self._is_read = True
         self._fd, self._generation, self._size = fd, generation, _HEADER.size
         self._turn = max(_LEAST_TURN, 2 * len(payload))
         self._discard(old)
@@ -143,7 +171,7 @@ class Journal:
         try:
             generation, snapshot = self._read_snapshot()
         except ValueError as error:
-            return Recovered(None, [], f"snapshot: {error}"), 0, 0
+            return Recovered(None, [], f"snapshot: {error}"), _DAMAGED, 0
         frames, end, damage = self._read_log(generation)
         return Recovered(snapshot, frames, damage), generation, end
 
@@ -153,10 +181,19 @@ class Journal:
         except FileNotFoundError:
             return 0, None
         generation = _parse_header(content)
-        frames, _, damage = _parse_frames(content)
+        frames, _, damage = _parse_frames(content, _LONGEST_SNAPSHOT)
         if damage or len(frames) != 1:
             raise ValueError(damage or "no payload")
         return generation, frames[0]
+
+    def _named_generation(self) -> int:
+        """The generation that the snapshot names now."""
+        try:
+            return _parse_header(_read_private(self._directory / "snapshot", _HEADER.size))
+        except FileNotFoundError:
+            return 0
+        except ValueError:
+            return _DAMAGED
 
     def _read_log(self, generation: int) -> tuple[list[bytes], int, str | None]:
         try:
@@ -216,6 +253,21 @@ class Journal:
         for log in self._directory.glob("journal.*"):
             log.unlink()
 
+    def _move_unread(self) -> None:
+        """Put what nobody could read where it does no harm and is not lost."""
+        for path in [*self._directory.glob("snapshot"), *self._directory.glob("journal.*")]:
+            path.replace(self._directory / f"unread-{time.time_ns()}.{path.name}")
+
+    def _discard_others(self) -> None:
+        """Delete what a killed replacement left: other logs, and a snapshot that never counted."""
+        ours = self._log(self._generation)
+        try:
+            for path in [*self._directory.glob("journal.*"), self._directory / "snapshot.new"]:
+                if path != ours:
+                    path.unlink(missing_ok=True)
+        except OSError:
+            return
+
     def _discard(self, generation: int) -> None:
         try:
             self._log(generation).unlink(missing_ok=True)
@@ -241,7 +293,7 @@ def _parse_header(content: bytes, expected: int | None = None) -> int:
     return int(generation)
 
 
-def _parse_frames(content: bytes) -> tuple[list[bytes], int, str | None]:
+def _parse_frames(content: bytes, longest: int = _LONGEST) -> tuple[list[bytes], int, str | None]:
     """The frames in *content* up to the first damage, where that is, and what it is."""
     frames: list[bytes] = []
     at = _HEADER.size
@@ -251,7 +303,7 @@ def _parse_frames(content: bytes) -> tuple[list[bytes], int, str | None]:
         length, check = _FRAME.unpack_from(content, at)
         start = at + _FRAME.size
         payload = content[start : start + length]
-        if length > _LONGEST or len(payload) != length or zlib.crc32(payload) != check:
+        if length > longest or len(payload) != length or zlib.crc32(payload) != check:
             return frames, at, f"a torn or damaged frame at {at}"
         frames.append(payload)
         at = start + length
@@ -273,11 +325,12 @@ def _check_private(fd: int) -> None:
         raise PermissionError("found a file that is not ours")
 
 
-def _read_private(path: Path) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _read_private(path: Path, size: int = -1) -> bytes:
+    # O_NONBLOCK: opening a pipe in the file's place must not wait for a writer.
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(fd, "rb") as file:
         _check_private(file.fileno())
-        return file.read()
+        return file.read(size)
 
 
 def _write_all(fd: int, content: bytes) -> None:

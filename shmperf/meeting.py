@@ -39,13 +39,14 @@ from .places import (
     named_directory,
     read_name,
     remove_directory,
+    remove_left_over,
     runtime_root,
     try_lock,
     write_aside,
     write_name,
     write_new,
 )
-from .presence import read_bounded
+from .presence import let_go, read_bounded
 from .session import Session, Settings
 
 __all__ = [
@@ -63,6 +64,7 @@ T = TypeVar("T")
 
 _TRIES = 20
 _FOUND_DEADLINE_S = 5.0
+_LEFT_OVER_S = 60.0
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -141,19 +143,31 @@ def _join_unnamed(root: Path, request: Request) -> Session:
     storage = _storage_path(request, options)
     settings = Settings(options, str(storage), config)
     try:
-        place = internals_of(storage)
+        session = _meet_on(root, storage, settings)
     except OSError as error:
-        # Nothing can be written there: the session meets under the storage's name, in memory.
-        tell(f"{storage} can't be written ({error.strerror}); history stays in memory")
-        directory = root / f"s-{digest(str(storage))}"
-        _found(directory, settings)
-        return Session(directory)
+        return _meet_without(root, storage, settings, error)
+    _write_pointer(root, request, config, storage)
+    return session
+
+
+def _meet_on(root: Path, storage: Path, settings: Settings) -> Session:
+    place = internals_of(storage)
     with _founding(place):
         session = session_of_storage(storage)
         if session is None or not _is_live(session):
             session = _found_on(root, place, settings)
-    _write_pointer(root, request, config, storage)
     return session
+
+
+def _meet_without(root: Path, storage: Path, settings: Settings, error: OSError) -> Session:
+    """Nothing can be written there: the session meets under the storage's name, in memory."""
+    session = session_of_storage(storage)
+    if session is not None and _is_live(session):
+        return session
+    tell(f"{storage} can't be written ({error.strerror}); history stays in memory")
+    directory = root / f"s-{digest(str(storage))}"
+    _found(directory, settings)
+    return Session(directory)
 
 
 def _is_live(session: Session) -> bool:
@@ -168,7 +182,7 @@ def _found_on(root: Path, place: Path, settings: Settings) -> Session:
             f"{settings.storage} belongs to a session that can't be reached from here "
             "(another container?)"
         )
-    os.close(fd)
+    let_go(fd)
     token = secrets.token_hex(8)
     directory = root / f"s-{token}"
     _found(directory, settings, token)
@@ -206,7 +220,7 @@ def _founding(place: Path) -> Any:
     try:
         yield
     finally:
-        os.close(fd)
+        let_go(fd)
 
 
 def _resolve(request: Request) -> tuple[Options, str]:
@@ -293,14 +307,15 @@ def sweep(root: Path) -> int:
     """
     done = 0
     for aside in [*root.glob(".new-*"), *root.glob(".gone-*")]:
-        if time.time() - aside.stat().st_mtime > 60:
-            remove_directory(aside)
-            done += 1
+        done += remove_left_over(aside, _LEFT_OVER_S)
     for session in sessions(root):
         if not session.keeps_itself or session.has_collector():
             continue
         presences = session.presences()
         if any(presence.is_alive() for presence in presences):
             continue
-        done += session.start_collector() if presences else session.leave()
+        try:
+            done += session.start_collector() if presences else session.leave()
+        except OSError:
+            continue
     return done

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from .errors import SessionError
-from .presence import read_bounded
+from .presence import let_go, read_bounded
 
 __all__ = [
     "LEAVING_S",
@@ -36,6 +36,7 @@ __all__ = [
     "named_directory",
     "read_name",
     "remove_directory",
+    "remove_left_over",
     "runtime_root",
     "try_lock",
     "write_aside",
@@ -48,8 +49,10 @@ LEAVING_S = 1.0
 # Numbers of id blocks that are drawn lie below, random ones above.
 MOST_BLOCKS = 1 << 31
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}\Z")
-_LONGEST_ROOT = 60
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}\Z")
+# A socket's path has room for 103 bytes on macOS and 107 on Linux.
+_LONGEST_ROOT = 103 - len("/n-+") - 20 - len("/control.sock")
+_BLOCKS_DEADLINE_S = 0.25
 
 
 def runtime_root(environ: Mapping[str, str]) -> Path:
@@ -60,12 +63,18 @@ def runtime_root(environ: Mapping[str, str]) -> Path:
     under the temporary directory. Raises SessionError when it belongs to somebody else.
     """
     given = environ.get("XDG_RUNTIME_DIR", "")
-    if given.startswith("/") and len(given) <= _LONGEST_ROOT and _is_ours(Path(given)):
-        return _private(Path(given) / "shmperf")
+    root = Path(given) / "shmperf"
+    if given.startswith("/") and _is_short(root) and _is_ours(Path(given)):
+        return _private(root)
     temporary = environ.get("TMPDIR", "")
-    if not temporary.startswith("/") or len(temporary) > _LONGEST_ROOT:
-        temporary = "/tmp"  # noqa: S108  the directory below is created privately and verified
-    return _private(Path(temporary) / f"shmperf-{os.geteuid()}")
+    root = Path(temporary) / f"shmperf-{os.geteuid()}"
+    if not temporary.startswith("/") or not _is_short(root):
+        root = Path("/tmp") / root.name  # noqa: S108  created privately and verified
+    return _private(root)
+
+
+def _is_short(root: Path) -> bool:
+    return len(os.fsencode(root)) <= _LONGEST_ROOT
 
 
 def named_directory(root: Path, name: str) -> Path:
@@ -121,6 +130,8 @@ def read_name(place: Path) -> tuple[Path, bytes]:
         directory, token = msgspec.msgpack.decode(content, type=tuple[str, bytes])
     except (msgspec.MsgspecError, ValueError) as error:
         raise SessionError(f"{place}/session is damaged: {error}") from None
+    if not directory.startswith("/"):
+        raise SessionError(f"{place}/session is damaged: found a directory {directory!r}")
     return Path(directory), token
 
 
@@ -171,16 +182,18 @@ def lock_within(path: Path, timeout_s: float) -> int | None:
 
 def draw_numbers(path: Path, count: int) -> int:
     """The first of *count* numbers that nobody has drawn before; OSError or ValueError."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = lock_within(path, _BLOCKS_DEADLINE_S)
+    if fd is None:
+        # Its holder has been stopped, perhaps; a tool call waits for nobody.
+        raise BlockingIOError(f"{path} is locked")
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
         first = int(os.pread(fd, 20, 0) or b"1")
         if not 0 < first < MOST_BLOCKS - count:
             raise ValueError("the numbers are used up")
         os.pwrite(fd, str(first + count).encode(), 0)
         return first
     finally:
-        os.close(fd)
+        let_go(fd)
 
 
 def write_new(path: Path, content: bytes) -> None:
@@ -206,6 +219,18 @@ def remove_directory(path: Path) -> None:
     for child in path.iterdir():
         child.unlink(missing_ok=True)
     path.rmdir()
+
+
+def remove_left_over(path: Path, age_s: float) -> bool:
+    """Remove a directory that nobody uses; False when it is young, or another process is faster."""
+    try:
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or time.time() - found.st_mtime < age_s:
+            return False
+        remove_directory(path)
+    except OSError:
+        return False
+    return True
 
 
 def file_identity(path: str) -> tuple[int, ...]:

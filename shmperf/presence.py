@@ -26,7 +26,7 @@ import msgspec
 
 from .errors import SessionError
 
-__all__ = ["Identity", "Presence", "create_locked", "is_locked", "read_bounded"]
+__all__ = ["Identity", "Presence", "create_locked", "is_locked", "let_go", "read_bounded"]
 
 COMING, HERE = ".new-", "w-"
 _NAME = re.compile(r"(?:\.new-|w-)(shmperf-[0-9a-f]{12})\Z")
@@ -102,7 +102,10 @@ class Presence:
             return False
         if self.identity is not None:
             return not self.identity.is_running()
-        return time.time() - self._path.stat().st_mtime > _COMING_S
+        try:
+            return time.time() - self._path.stat().st_mtime > _COMING_S
+        except FileNotFoundError:
+            return False
 
     def remove(self) -> None:
         """Delete the file."""
@@ -116,9 +119,23 @@ def create_locked(path: Path, content: bytes) -> int:
         _lock_soon(fd)
         os.write(fd, content)
     except OSError:
-        os.close(fd)
+        path.unlink(missing_ok=True)
+        let_go(fd)
         raise
     return fd
+
+
+def let_go(fd: int) -> None:
+    """
+    Drop the lock that *fd* holds, and close it.
+
+    A fork in another thread may have copied the descriptor, and as long as a copy is open, closing
+    ours leaves the lock held; unlocking drops it for all of them.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)
 
 
 def _lock_soon(fd: int) -> None:
@@ -145,13 +162,14 @@ def _try_flock(path: Path) -> bool | None:
     except OSError:
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Shared: two who only ask must not take each other for the holder.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
         return None
     finally:
-        os.close(fd)
+        let_go(fd)
     return True
 
 
@@ -161,8 +179,8 @@ def read_bounded(path: Path) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise SessionError(f"{path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise SessionError(f"{path}: {error}") from None
     with os.fdopen(fd, "rb") as file:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():

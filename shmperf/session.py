@@ -26,7 +26,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import stat
 import sys
 import time
 from collections.abc import Callable, Container
@@ -48,18 +47,28 @@ from .places import (
     internals_of,
     lock_within,
     map_word,
-    remove_directory,
+    remove_left_over,
     try_lock,
     write_aside,
     write_name,
 )
-from .presence import COMING, HERE, Identity, Presence, create_locked, is_locked, read_bounded
+from .presence import (
+    COMING,
+    HERE,
+    Identity,
+    Presence,
+    create_locked,
+    is_locked,
+    let_go,
+    read_bounded,
+)
 
 __all__ = ["Session", "Settings", "attach"]
 
 T = TypeVar("T")
 
 _JOIN_DEADLINE_S = 0.005
+_WORD_DEADLINE_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
@@ -86,8 +95,11 @@ class Session:
             self._settings = self._read_settings()
         except FileNotFoundError:
             raise SessionGone from None
+        except (OSError, ValueError) as error:
+            raise SessionError(f"{directory}: no session that can be read: {error}") from None
         self.word = memoryview(self._word_map).cast("Q")
-        self._presence_fd = -1
+        self._presence_fd = self._starting_fd = -1
+        self._presence_file = (0, 0)
         self._pause_s = _FIRST_PAUSE_S
         self._retry_at_s = 0.0
         self._seen_config: tuple[int, ...] | None = None
@@ -181,22 +193,31 @@ class Session:
         """
         directory = self._enter_lock()
         try:
-            segment = f"shmperf-{secrets.token_hex(6)}"
-            coming = self.directory / f"{COMING}{segment}"
-            content = msgspec.msgpack.encode(Identity.of_this_process())
-            fd = create_locked(coming, content)
-            try:
-                made = make_segment(segment)
-                coming.rename(self.directory / f"{HERE}{segment}")
-            except BaseException:
-                remove_memory(segment, self.directory)
-                coming.unlink(missing_ok=True)
-                os.close(fd)
+            return self._announce(make_segment)
+        except OSError:
+            if self._is_still(directory):
                 raise
-            self._presence_fd = fd
-            return made
+            # Somebody has removed the directory by hand.
+            raise SessionGone from None
         finally:
-            os.close(directory)
+            let_go(directory)
+
+    def _announce(self, make_segment: Callable[[str], T]) -> T:
+        segment = f"shmperf-{secrets.token_hex(6)}"
+        coming = self.directory / f"{COMING}{segment}"
+        fd = create_locked(coming, msgspec.msgpack.encode(Identity.of_this_process()))
+        # At once: a tool may fork while the segment is made.
+        self._presence_file, self._presence_fd = _file_of(fd), fd
+        try:
+            made = make_segment(segment)
+            coming.rename(self.directory / f"{HERE}{segment}")
+        except BaseException:
+            self._presence_fd = -1
+            remove_memory(segment, self.directory)
+            coming.unlink(missing_ok=True)
+            let_go(fd)
+            raise
+        return made
 
     def _enter_lock(self) -> int:
         deadline = time.monotonic() + _JOIN_DEADLINE_S
@@ -224,10 +245,18 @@ class Session:
             return False
 
     def after_fork(self) -> None:
-        """In a child: let go of the parent's lock, or the parent would never seem dead."""
+        """
+        In a child: close what holds the parent's locks, or the parent would never seem dead.
+
+        A program that closes all descriptors may have given the presence's number to a file of its
+        own since, so only the very file is closed.
+        """
         fd, self._presence_fd = self._presence_fd, -1
+        starting, self._starting_fd = self._starting_fd, -1
         try:
-            if fd >= 0 and stat.S_ISREG(os.fstat(fd).st_mode):
+            if starting >= 0:
+                os.close(starting)
+            if fd >= 0 and _file_of(fd) == self._presence_file:
                 os.close(fd)
         except OSError:
             return
@@ -309,15 +338,19 @@ class Session:
         if fd is None:
             self._pause_s = _FIRST_PAUSE_S
             return False
-        try:
-            _spawn(self.directory, fd)
-        except OSError as error:
-            self.start_failure = f"the collector did not start: {error}"
-        finally:
-            os.close(fd)
         # Started or not: a collector that dies at once is not started again and again.
         self._retry_at_s = time.monotonic() + self._pause_s
         self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2)
+        self._starting_fd = fd
+        try:
+            _spawn(self.directory, fd)
+            self.start_failure = ""
+        except OSError as error:
+            self.start_failure = f"the collector did not start: {error}"
+        finally:
+            # Closed without unlocking: the lock is the collector's now.
+            self._starting_fd = -1
+            os.close(fd)
         return not self.start_failure
 
     def leave(self) -> bool:
@@ -326,17 +359,17 @@ class Session:
             fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             return True
+        gone = self.directory.with_name(f".gone-{secrets.token_hex(8)}")
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not self._is_still(fd) or self.presences():
                 return False
-            gone = self.directory.with_name(f".gone-{secrets.token_hex(8)}")
             self.directory.rename(gone)
-            remove_directory(gone)
         except (BlockingIOError, FileNotFoundError):
             return False
         finally:
-            os.close(fd)
+            let_go(fd)
+        remove_left_over(gone, 0.0)
         return True
 
     # --- files -------------------------------------------------------------------------------
@@ -356,16 +389,13 @@ class Session:
     @contextmanager
     def _word_locked(self) -> Any:
         """The session word is read, changed and written by one process at a time."""
-        fd = os.open(
-            self.directory / "word.lock",
-            os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
-            0o600,
-        )
+        fd = lock_within(self.directory / "word.lock", _WORD_DEADLINE_S)
+        if fd is None:
+            raise SessionError(f"{self.directory}/word.lock: held for too long by another process")
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(fd)
+            let_go(fd)
 
 
 def attach(directory: Path) -> Session:
@@ -385,41 +415,62 @@ _RUN = (
 )
 
 
-def _spawn(directory: Path, lock_fd: int) -> None:
-    """
-    Start a detached collector that holds *lock_fd* as its descriptor 3.
+_SETSIDS = ("/usr/bin/setsid", "/bin/setsid")
+_FIRST_FREE_FD = 4
 
-    ``setsid --fork`` is through in a millisecond, and its child is nobody's to wait for.
-    """
+
+def _spawn(directory: Path, lock_fd: int) -> None:
+    """Start a detached collector that holds *lock_fd* as its descriptor 3."""
     python = sys.executable
     if not python:
         raise OSError("this interpreter does not know its own executable")
     package = str(Path(__file__).resolve().parent.parent)
     command = [python, "-P", "-c", _RUN, package, str(directory)]
-    log = os.open(
-        directory / "collector.log",
-        os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC,
-        0o600,
-    )
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    actions = [
-        (os.POSIX_SPAWN_DUP2, null, 0),
-        (os.POSIX_SPAWN_DUP2, null, 1),
-        (os.POSIX_SPAWN_DUP2, log, 2),
-        (os.POSIX_SPAWN_DUP2, lock_fd, 3),
-    ]
+    opened: list[int] = []
     try:
-        setsid = next(
-            (p for p in ("/usr/bin/setsid", "/bin/setsid") if os.access(p, os.X_OK)), None
-        )
-        if setsid is None:
-            os.posix_spawn(python, command, os.environ, file_actions=actions, setsid=True)
-            return
+        log = _open_high(directory / "collector.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, opened)
+        null = _open_high(Path(os.devnull), os.O_RDWR, opened)
+        lock = fcntl.fcntl(lock_fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+        opened.append(lock)
+        places = enumerate((null, null, log, lock))
+        _detach(command, [(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in places])
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def _open_high(path: Path, flags: int, opened: list[int]) -> int:
+    """
+    Open a file on a descriptor that the child's first four don't overwrite.
+
+    A program whose standard input is closed gets 0 for whatever it opens next.
+    """
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        opened.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD))
+    finally:
+        os.close(fd)
+    return opened[-1]
+
+
+def _detach(command: list[str], actions: list[tuple[int, int, int]]) -> None:
+    """
+    Run *command* in a session of its own, as nobody's child to wait for.
+
+    ``setsid --fork`` is through in a millisecond. Where there is none, or one without that option
+    (busybox), *command* is the program's own child, and waits for it at the end as a zombie.
+    """
+    setsid = next((path for path in _SETSIDS if os.access(path, os.X_OK)), None)
+    if setsid is not None:
         pid = os.posix_spawn(setsid, [setsid, "--fork", *command], os.environ, file_actions=actions)
         try:
-            os.waitpid(pid, 0)
+            if os.waitpid(pid, 0)[1] == 0:
+                return
         except ChildProcessError:
             return  # the program waits for all of its children itself
-    finally:
-        os.close(log)
-        os.close(null)
+    os.posix_spawn(command[0], command, os.environ, file_actions=actions, setsid=True)
+
+
+def _file_of(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino

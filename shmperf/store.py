@@ -19,10 +19,11 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -37,6 +38,7 @@ _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}\Z")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_LINE = 64 << 20
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _json = msgspec.json.Encoder().encode
 _STATUS_NAMES = {status.value: status.name.lower() for status in Status}
 
@@ -171,13 +173,21 @@ def read(path: Path, tool: str | None = None) -> Iterator[dict[str, Any]]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file as commands read it; one that is too long is passed over whole."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # O_NONBLOCK: opening a pipe in the file's place must not wait for a writer.
+        fd = os.open(path, _READ)
     except OSError:
         return
     with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return
+        too_long = False
         while text := file.readline(_LONGEST_LINE):
-            yield text
+            ends = text.endswith(b"\n")
+            if not too_long and (ends or len(text) < _LONGEST_LINE):
+                yield text
+            too_long = not ends
 
 
 def _parse(text: bytes) -> dict[str, Any] | None:
@@ -198,7 +208,10 @@ def _end_of(text: bytes) -> float:
     found = parsed["data"]
     for key in ("e", "end", "s", "start"):
         if isinstance(found.get(key), (int, float)):
-            return float(found[key])
+            try:
+                return float(found[key])
+            except OverflowError:
+                return 0.0
     return 0.0
 
 
@@ -291,13 +304,14 @@ class History:
 
     def compact_all(self, limits: Mapping[str, int]) -> dict[str, FileState]:
         """Cut every file to the newest of its tool; the states of those that changed."""
-        changed = {}
+        changed: dict[str, FileState] = {}
         try:
             for tool, limit in limits.items():
                 known = self._checked(tool)
                 if known is not None and 0 <= limit < known.lines:
                     changed[tool] = self.files[tool] = self._compact(known, limit)
         except OSError as error:
+            self._unlist(changed)
             raise self._translated(error) from error
         return changed
 
@@ -315,6 +329,11 @@ class History:
     def bytes_used(self) -> int:
         """What all listed files hold."""
         return sum(known.size for known in self.files.values())
+
+    def _unlist(self, tools: Iterable[str]) -> None:
+        """Forget files whose states the caller never saw, and so can't have journalled."""
+        for tool in tools:
+            self.files.pop(tool, None)
 
     def _checked(self, tool: str) -> FileState | None:
         """The listed state of *tool*'s file, if that is still the file there."""
@@ -350,7 +369,9 @@ class History:
             found = os.fstat(fd)
             if found.st_ino != known.inode:
                 raise FileNotFoundError(f"{known.name} has been exchanged")
-            if found.st_size != known.size:
+            if found.st_size < known.size:
+                raise FileNotFoundError(f"{known.name} has been cut")
+            if found.st_size > known.size:
                 os.ftruncate(fd, known.size)
             view = memoryview(text)
             try:
@@ -364,27 +385,39 @@ class History:
         return FileState(known.name, known.inode, known.size + len(text), known.lines + len(calls))
 
     def _compact(self, known: FileState, limit: int) -> FileState:
+        """*known* cut to its newest lines; bytes behind its listed size are not taken over."""
         path = self._path / known.name
-        texts = sorted(_lines(path), key=_end_of)
-        newest = texts[max(0, len(texts) - limit) :]
         aside = self._path / f".{known.name}.new"
         aside.unlink(missing_ok=True)
-        fd = os.open(aside, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            view = memoryview(b"".join(newest))
-            while view:
-                view = view[os.write(fd, view) :]
-            found = os.fstat(fd)
-            aside.replace(path)
-        except OSError:
-            aside.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(fd)
+        with os.fdopen(os.open(path, _READ), "rb") as source:
+            rows = sorted(_rows(source, known.size), key=itemgetter(0))
+            newest = rows[max(0, len(rows) - limit) :]
+            fd = os.open(aside, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                with os.fdopen(fd, "wb") as file:
+                    for _, at, length in newest:
+                        source.seek(at)
+                        file.write(source.read(length))
+                    file.flush()
+                    found = os.fstat(fd)
+                aside.replace(path)
+            except OSError:
+                aside.unlink(missing_ok=True)
+                raise
         return FileState(known.name, found.st_ino, found.st_size, len(newest))
 
     def _translated(self, error: OSError) -> StoreError:
         return StoreError(f"{self._path}: {error.strerror or error}")
+
+
+def _rows(file: BinaryIO, size: int) -> Iterator[tuple[float, int, int]]:
+    """End, offset and length of each whole line in the first *size* bytes."""
+    at = 0
+    for text in file:
+        if at + len(text) > size:
+            return
+        yield _end_of(text), at, len(text)
+        at += len(text)
 
 
 def _count_lines(fd: int) -> tuple[int, int]:

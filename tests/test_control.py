@@ -180,3 +180,62 @@ def test_client_that_does_not_read_blocks_nobody(runtime: Path) -> None:
         stuck.sendall(frame(msgspec.msgpack.encode(Stats())) * 3)
         assert Client(runtime).ask(Ping(), 10) == 1
     answering.close()
+
+
+def test_answer_that_is_too_long_is_refused_in_words(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client learns that its answer can't be sent."""
+    monkeypatch.setattr("shmperf.control._MOST_ANSWER", 100)
+    answering = Answering(runtime, lambda pending: pending.reply("x" * 200))
+    with pytest.raises(SessionError, match="too many to send"):
+        Client(runtime).ask(Ping(), 10)
+    answering.close()
+
+
+def test_client_that_reads_nothing_is_cut_off(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests without end whose answers nobody takes cost a bounded buffer."""
+    monkeypatch.setattr("shmperf.control._MOST_ANSWER", 1 << 16)
+    answering = Answering(runtime, lambda pending: pending.reply("x" * 60_000))
+    client = connect(runtime)
+    client.setblocking(False)
+
+    def is_refused() -> bool:
+        try:
+            client.send(frame(msgspec.msgpack.encode(Ping())) * 50)
+        except OSError:
+            pass
+        return answering.server.refused > 0
+
+    wait_until(is_refused, "the client to be cut off")
+    client.close()
+    answering.close()
+
+
+def test_answer_in_drops_ends_at_the_deadline(runtime: Path) -> None:
+    """A peer that sends a little now and then does not hold a client for ever."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(runtime / "control.sock"))
+        listener.listen()
+        stop = threading.Event()
+
+        def drip() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(struct.pack("<I", 1 << 20))
+                while not stop.wait(0.01):
+                    try:
+                        peer.sendall(b"x")
+                    except OSError:
+                        return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with pytest.raises(SessionError, match="timed out"):
+                Client(runtime).ask(Ping(), 0.2)
+        finally:
+            stop.set()
+            thread.join()

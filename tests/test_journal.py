@@ -191,3 +191,101 @@ def test_any_damage_is_told_and_never_raised(
         return
     assert found.snapshot in (None, b"state")
     assert found.frames == frames[: len(found.frames)]
+
+
+@pytest.mark.parametrize("size", [0, 7, 16, 20])
+def test_killed_before_the_first_snapshot_is_no_obstacle(tmp_path: Path, size: int) -> None:
+    """A first log cut anywhere, its header included, opens, and writing goes on."""
+    journal = Journal(tmp_path)
+    journal.open()
+    journal.append(b"one")
+    journal.close()
+    os.truncate(tmp_path / "journal.0", size)
+    again = Journal(tmp_path)
+    assert again.open().frames == []
+    again.append(b"next")
+    again.close()
+    assert recovered(tmp_path).frames == [b"next"]
+
+
+def test_what_a_killed_replacement_left_is_deleted(tmp_path: Path) -> None:
+    """Old logs, logs without a snapshot and half a snapshot do not stay for ever."""
+    journal = written(tmp_path, [b"one"])
+    image = (tmp_path / "journal.1").read_bytes()
+    journal.replace(b"newer")
+    journal.close()
+    for name in ("journal.1", "journal.3", "snapshot.new"):
+        (tmp_path / name).write_bytes(image)
+    assert recovered(tmp_path) == Recovered(b"newer", [])
+    assert {path.name for path in tmp_path.iterdir()} == {"snapshot", "journal.2"}
+
+
+def test_reading_beside_a_collector_sees_one_generation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot replaced while somebody reads is never seen without its frames."""
+    journal = written(tmp_path, [b"one"])
+    real_open, waiting = os.open, [b"state and one"]
+
+    def open_after_a_replacement(path: object, flags: int, mode: int = 0o777) -> int:
+        if str(path).endswith("journal.1") and waiting:
+            journal.replace(waiting.pop())
+        return real_open(path, flags, mode)  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setattr(os, "open", open_after_a_replacement)
+    assert Journal(tmp_path).read_only() == Recovered(b"state and one", [])
+    journal.close()
+
+
+def test_what_could_not_be_read_is_not_overwritten(tmp_path: Path) -> None:
+    """A snapshot of another version and its log are renamed, not lost, when a new one begins."""
+    written(tmp_path, [b"one"]).close()
+    snapshot, log = tmp_path / "snapshot", tmp_path / "journal.1"
+    content = bytearray(snapshot.read_bytes())
+    content[8] = 9
+    snapshot.write_bytes(content)
+    image = log.read_bytes()
+    journal = Journal(tmp_path)
+    with pytest.raises(FormatError):
+        journal.open()
+    journal.replace(b"own")
+    journal.append(b"two")
+    journal.replace(b"own again")
+    journal.close()
+    assert recovered(tmp_path) == Recovered(b"own again", [])
+    unread = {path.read_bytes() for path in tmp_path.glob("unread-*")}
+    assert unread == {bytes(content), image}
+
+
+def test_snapshot_longer_than_a_frame_may_be_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """State that has grown while the disk was full is not taken for damage."""
+    monkeypatch.setattr("shmperf.journal._LONGEST", 100)
+    written(tmp_path, [b"x" * 100], snapshot=b"s" * 1000).close()
+    assert recovered(tmp_path) == Recovered(b"s" * 1000, [b"x" * 100])
+
+
+def test_frame_that_no_reader_would_take_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame over the bound is a StoreError, and nothing follows it but a snapshot."""
+    monkeypatch.setattr("shmperf.journal._LONGEST", 100)
+    journal = written(tmp_path, [])
+    with pytest.raises(StoreError, match="too long"):
+        journal.append(b"x" * 101)
+    with pytest.raises(StoreError, match="replaced first"):
+        journal.append(b"x")
+    journal.replace(b"whole")
+    journal.append(b"x")
+    journal.close()
+    assert recovered(tmp_path) == Recovered(b"whole", [b"x"])
+
+
+def test_pipe_in_a_files_place_does_not_block(tmp_path: Path) -> None:
+    """What is no regular file is refused at once, not waited for."""
+    written(tmp_path, []).close()
+    (tmp_path / "snapshot").unlink()
+    os.mkfifo(tmp_path / "snapshot")
+    with pytest.raises(StoreError, match="not ours"):
+        Journal(tmp_path).read_only()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +15,8 @@ import pytest
 from shmperf.errors import SessionError, SessionGone
 from shmperf.meeting import Request, join, session_of_storage, sessions, sweep
 from shmperf.options import Options
-from shmperf.places import named_directory, runtime_root
-from shmperf.presence import COMING, Identity, Presence, create_locked
+from shmperf.places import MOST_BLOCKS, named_directory, read_name, runtime_root
+from shmperf.presence import COMING, Identity, Presence, create_locked, is_locked, let_go
 from shmperf.session import Session, attach
 
 from .support import Place
@@ -290,3 +291,100 @@ def test_founders_in_many_processes_make_one_session(place: Place) -> None:
     assert out == "one\n"
     for directory in place.sessions():
         assert attach(directory).leave()
+
+
+def test_those_who_ask_do_not_take_each_other_for_the_holder(tmp_path: Path) -> None:
+    """Two looks at a free lock at the same time both find it free."""
+    path = tmp_path / "lock"
+    path.touch()
+    with path.open() as asker:
+        fcntl.flock(asker, fcntl.LOCK_SH)
+        assert not is_locked(path)
+        fcntl.flock(asker, fcntl.LOCK_EX)
+        assert is_locked(path)
+
+
+def test_lock_let_go_is_free_though_a_fork_has_a_copy(tmp_path: Path) -> None:
+    """A descriptor that a fork in another thread has copied does not keep the lock."""
+    fd = create_locked(tmp_path / "lock", b"")
+    copy = os.dup(fd)
+    assert is_locked(tmp_path / "lock")
+    let_go(fd)
+    assert not is_locked(tmp_path / "lock")
+    os.close(copy)
+
+
+def test_stopped_holder_of_the_numbers_stops_no_worker(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the counter of blocks is locked for too long, numbers are drawn at random."""
+    monkeypatch.setattr("shmperf.places._BLOCKS_DEADLINE_S", 0.01)
+    assert session.next_blocks(3) < MOST_BLOCKS
+    with (session.storage / ".shmperf" / "blocks").open() as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        assert session.next_blocks(3) >= MOST_BLOCKS
+
+
+def test_stopped_holder_of_the_word_is_told(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who can't change the mode in time says so and does not hang."""
+    monkeypatch.setattr("shmperf.session._WORD_DEADLINE_S", 0.01)
+    session.set_mode(True)
+    with (session.directory / "word.lock").open() as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with pytest.raises(SessionError, match="held for too long"):
+            session.set_mode(False)
+
+
+@pytest.mark.parametrize("name", ["settings", "token", "word"])
+def test_directory_in_the_place_of_a_file_is_no_session(session: Session, name: str) -> None:
+    """What can't be read is refused with the directory's name."""
+    (session.directory / name).unlink()
+    (session.directory / name).mkdir()
+    with pytest.raises(SessionError, match=session.directory.name):
+        Session(session.directory)
+
+
+def test_storage_names_no_relative_directory(session: Session) -> None:
+    """A name that depends on who reads it leads nowhere."""
+    place = session.storage / ".shmperf"
+    (place / "session").write_bytes(msgspec.msgpack.encode(("s-here", session.token)))
+    with pytest.raises(SessionError, match="damaged"):
+        read_name(place)
+
+
+def test_directory_removed_by_hand_is_a_session_that_has_gone(session: Session) -> None:
+    """A worker that is entering when that happens looks for another session."""
+
+    def make_segment(name: str) -> None:
+        shutil.rmtree(session.directory)
+
+    with pytest.raises(SessionGone):
+        session.announce(make_segment)
+
+
+def test_long_runtime_directories_leave_room_for_a_socket(tmp_path: Path) -> None:
+    """Whatever is chosen, the path of a named session's socket can be bound."""
+    deep = tmp_path / ("d" * 80)
+    deep.mkdir(mode=0o700)
+    root = runtime_root({"XDG_RUNTIME_DIR": str(deep), "TMPDIR": str(deep)})
+    directory = named_directory(root, "ü" * 50)
+    assert len(os.fsencode(directory / "control.sock")) <= 103
+
+
+def test_program_without_standard_files_starts_a_collector(place: Place) -> None:
+    """A daemon that has closed its first descriptors gets a collector like anybody else."""
+    place.run_script(
+        """
+        import os, shmperf
+        for fd in range(3):
+            os.close(fd)
+        @shmperf.track
+        def tool(): pass
+        tool()
+        assert shmperf.flush()
+        """
+    )
+    place.wait_for_end()
+    assert len(place.lines("tool")) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 from collections.abc import Iterator
@@ -276,3 +277,66 @@ def test_missing_directory_is_told(tmp_path: Path) -> None:
     """Reading where nothing was recorded is a StoreError."""
     with pytest.raises(StoreError, match="no such directory"):
         list(read(tmp_path / "nowhere"))
+
+
+def test_compaction_takes_listed_lines_only(tmp_path: Path) -> None:
+    """Bytes behind the listed size, whole lines too, are not carried into a compacted file."""
+    history = History(tmp_path)
+    write(history, [call(n) for n in range(5)], 5)
+    with (tmp_path / file_name("tool")).open("ab") as file:
+        file.write(line(call(99)) + b'{"torn')
+    history.compact_all({"tool": 3})
+    assert ids(tmp_path) == [2, 3, 4]
+    assert (tmp_path / file_name("tool")).read_bytes().endswith(b"\n")
+
+
+def test_file_cut_behind_our_back_is_not_filled_up(tmp_path: Path) -> None:
+    """A file shorter than listed is a StoreError, and adopted as it is the next time."""
+    history = History(tmp_path)
+    write(history, [call(1), call(2)], -1)
+    path = tmp_path / file_name("tool")
+    path.write_bytes(line(call(1)))
+    with pytest.raises(StoreError):
+        history.append_all({"tool": [call(3)]}, {"tool": -1})
+    assert path.read_bytes() == line(call(1))
+    write(history, [call(3)], -1)
+    assert ids(tmp_path) == [1, 3]
+
+
+def test_file_that_cannot_be_had_costs_its_tool_only(tmp_path: Path) -> None:
+    """A preparation answers every new file once, and those that failed when they can be had."""
+    history = History(tmp_path)
+    bad = tmp_path / file_name("bad")
+    bad.mkdir()
+    counts, limits = {"good": 1, "bad": 1}, {"good": 5, "bad": 5}
+    assert set(history.prepare_all(counts, limits)) == {"good"}
+    bad.rmdir()
+    assert set(history.prepare_all(counts, limits)) == {"bad"}
+
+
+def test_long_line_is_passed_over_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line beyond what a command may load costs itself only, and compaction keeps it whole."""
+    monkeypatch.setattr("shmperf.store._LONGEST_LINE", 300)
+    calls = [call(1), call(2), call(3, params='{"x":"' + "y" * 1000 + '"}'), call(4)]
+    history = History(tmp_path)
+    write(history, calls, 4)
+    assert ids(tmp_path) == [1, 2, 4]
+    history.compact_all({"tool": 3})
+    assert (tmp_path / file_name("tool")).read_bytes() == b"".join(map(line, calls[1:]))
+
+
+def test_number_that_is_no_time_stops_no_compaction(tmp_path: Path) -> None:
+    """An end beyond all floats, written by somebody else, sorts first and is dropped first."""
+    path = tmp_path / file_name("tool")
+    path.write_bytes(b'{"data":{"e":1' + b"0" * 400 + b"}}\n" + line(call(1)) + line(call(2)))
+    history = History(tmp_path)
+    write(history, [call(3)], 2)
+    history.compact_all({"tool": 2})
+    assert ids(tmp_path) == [2, 3]
+
+
+def test_pipe_among_the_history_files_does_not_block(tmp_path: Path) -> None:
+    """Something that is no regular file is passed over at once."""
+    os.mkfifo(tmp_path / file_name("pipe"))
+    write(History(tmp_path), [call(1)], 5)
+    assert [found["tool"] for found in read(tmp_path)] == ["tool"]
