@@ -65,6 +65,7 @@ T = TypeVar("T")
 _TRIES = 20
 _FOUND_DEADLINE_S = 5.0
 _LEFT_OVER_S = 60.0
+_POINTER_S = 7 * 86_400.0
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -299,13 +300,25 @@ def sessions(root: Path) -> list[Session]:
     return found
 
 
+def _remove_old(pointer: Path, age_s: float) -> bool:
+    try:
+        if time.time() - pointer.lstat().st_mtime < age_s:
+            return False
+        pointer.unlink()
+    except OSError:
+        return False
+    return True
+
+
 def sweep(root: Path) -> int:
     """
     See to what dead programs left: end empty sessions, start collectors on those with memory.
 
-    Left-over directories of founders that were killed go too. Returns how many things were done.
+    Left-over directories of founders that were killed go too, and pointers that are a week old:
+    they only spare the next program the reading of its configuration. Returns how many things were
+    done.
     """
-    done = 0
+    done = sum(_remove_old(pointer, _POINTER_S) for pointer in root.glob("p-*"))
     for aside in [*root.glob(".new-*"), *root.glob(".gone-*")]:
         done += remove_left_over(aside, _LEFT_OVER_S)
     for session in sessions(root):

@@ -119,6 +119,15 @@ class RingWriter:
         self.current, self._granted = grant, end
         return grant
 
+    def has_hole(self) -> bool:
+        """True when the slot that the reader waits for is not committed, but the next one is."""
+        head = self._words[self._head_word] or self.size
+        return not self._is_committed(head) and self._is_committed(head + SLOT_BYTES)
+
+    def _is_committed(self, position: int) -> bool:
+        word = (self._origin + position % self.size) // 8 + _SLOT_WORDS - 1
+        return bool(self._words[word] == position)
+
     def retire(self) -> None:
         """No further grant: the reader drains what was granted and then forgets the ring."""
         self._words[self._retired_word] = self._granted

@@ -429,6 +429,9 @@ class Worker:
             size = ring_bytes(slots)
             if size <= budget_bytes // 5 or self.segment.used_bytes + size <= budget_bytes * 2 // 3:
                 return self.segment.add_ring(lane.callee, slots)
+        if lane.writer.has_hole():
+            # It stays full for good: an equal one, from what the others have left.
+            return self.segment.add_ring(lane.callee, lane.writer.slots)
         return None
 
     def _look_around(self) -> None:

@@ -388,3 +388,17 @@ def test_program_without_standard_files_starts_a_collector(place: Place) -> None
     )
     place.wait_for_end()
     assert len(place.lines("tool")) == 1
+
+
+def test_sweep_removes_old_pointers_only(request_here: Request, session: Session) -> None:
+    """What a directory led to is forgotten after a week, and found again by the next program."""
+    root = session.directory.parent
+    (pointer,) = root.glob("p-*")
+    session.announce(lambda name: name)
+    sweep(root)
+    assert pointer.exists()
+    os.utime(pointer, (1, 1))
+    sweep(root)
+    assert not pointer.exists()
+    assert join(request_here).directory == session.directory
+    assert pointer.exists()

@@ -423,3 +423,28 @@ def test_long_records_grow_and_travel(place: Place) -> None:
     place.wait_for_end()
     sizes = [len(line["data"].get("params", {}).get("text", "")) for line in place.lines("tool")]
     assert sizes[-5:] == [10, 300, 5_000, 60_000, 3_000_000]
+
+
+def test_ring_that_a_hole_has_stopped_is_replaced_at_the_budget(place: Place) -> None:
+    """A position that a debugger cost stops its ring, and not the records of all later calls."""
+    place.write("tool_perf_limits.yaml", "ring: {budget_bytes: 1048576, first_slots: 1024}\n")
+    place.run_script(
+        """
+        import time, shmperf
+        from shmperf.worker import tool_named
+        @shmperf.track
+        def tool():
+            end = time.perf_counter() + 50e-6
+            while time.perf_counter() < end: pass
+        tool()
+        shmperf.get_perf_stats()
+        next(tool_named("tool").bound[5])
+        for _ in range(3000): tool()
+        assert not shmperf.get_tracker().lost, shmperf.get_tracker().lost
+        """,
+        SHMPERF_CONFIG="tool_perf_limits.yaml",
+    )
+    place.wait_for_end()
+    found = place.stats()
+    assert found["total_calls"] == 3001
+    assert not any(found["lost"].values())
