@@ -24,13 +24,15 @@ import msgspec
 from . import capture
 from .inflight import CALLEE, GENERATION_STEP, PARENT, START, is_lost
 from .parents import Pair, current_call, parent_of
-from .record import BLOCK, BODY_BYTES, DETAIL, NAMED, PARTS, SLOT, Status, meta_of, seal
+from .record import BLOCK, BODY_BYTES, DETAIL, NAMED, PARTS, SLOT, Status, seal
 from .segment import Fault, Loss
-from .worker import Tool, worker
+from .worker import Route, Tool, worker
 
-__all__ = ["OpenCall", "open_in_detail", "read_memory"]
+__all__ = ["OpenCall", "open_in_detail"]
 
+_OK = int(Status.OK)
 _store = SLOT.pack_into
+_encode = msgspec.msgpack.Encoder().encode
 _PART_COUNT = Struct("<H")
 _MOST_PARTS = 1024
 
@@ -82,16 +84,22 @@ class OpenCall:
         return opened
 
     def open(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, timed_cpu: bool = True
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        route: Route | None = None,
+        *,
+        timed_cpu: bool = True,
     ) -> bool:
         """
         Begin the call and make it current; False when it is not recorded.
 
-        With *timed_cpu* it must end in the thread in which it began.
+        *route* is the tool's, when the caller has asked for it already. With *timed_cpu* the call
+        must end in the thread in which it began.
         """
-        if not self.begin(args, kwargs, timed_cpu=timed_cpu):
+        if not self.begin(args, kwargs, route, timed_cpu=timed_cpu):
             return False
-        self.enter()
+        current_call.set(self.call_id)
         return True
 
     def close(self, error: BaseException | None = None) -> None:
@@ -100,23 +108,33 @@ class OpenCall:
             try:
                 self.end(error)
             finally:
-                self.leave()
+                if current_call.get() == self.call_id:
+                    current_call.set(self.outer)
+                else:
+                    self.leave()
 
     def begin(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, timed_cpu: bool = False
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        route: Route | None = None,
+        *,
+        timed_cpu: bool = False,
     ) -> bool:
         """
         Capture the parameters and occupy a row; False when the call is not recorded.
 
         It does not touch the context: `enter` makes the call current.
         """
-        route = worker.route(self.tool)
+        if route is None:
+            route = worker.route(self.tool)
         if not route.is_recorded:
             return False
         self._ready = worker.ready
         if route.in_detail:
             self.flags = DETAIL
-        self._capture(args, kwargs)
+        if args or kwargs:
+            self._capture(args, kwargs)
         row = worker.take_row()
         segment = worker.segment
         if not row or segment is None:
@@ -124,7 +142,8 @@ class OpenCall:
                 segment.count_loss(Loss.NO_ROW)
             return False
         words = segment.words
-        self.parent = parent_of(self.outer)
+        outer = self.outer
+        self.parent = outer if type(outer) is int else parent_of(outer)
         if timed_cpu and route.in_detail:
             self._cpu_ns = thread_time_ns()
         self.start_ns = perf_counter_ns()
@@ -192,13 +211,18 @@ class OpenCall:
         return self._ready is not worker.ready
 
     def _end(self, error: BaseException | str | None) -> None:
-        if self.is_foreign:
+        if self._ready is not worker.ready:
             self.abandon()
             return
         if not self.position and not self.lost:
-            status = Status.ERROR if isinstance(error, str) else capture.status_for(error)
+            status = _OK if error is None else _status_for(error)
             body = self._detailed(error) if self.flags & DETAIL else self._plain(error)
-            self._store(status, body)
+            if len(body) <= BODY_BYTES:
+                stored = self._store_slot(status | self.flags, body, self.parent, main=True)
+            else:
+                stored = self._store_long(status, body)
+            if not stored:
+                self._count_loss(Loss.RE_ENTERED if worker.is_busy else Loss.RING_FULL)
         _in_detail.pop(self.call_id, None)
         if self.row:
             row = self.row
@@ -206,8 +230,6 @@ class OpenCall:
             self._ready.append(row)
 
     def _capture(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if not args and not kwargs:
-            return
         try:
             body = capture.short_body(args, kwargs)
             if body is not None:
@@ -232,8 +254,8 @@ class OpenCall:
     def _detailed(self, error: BaseException | str | None) -> bytes:
         cpu = None
         if self._cpu_ns >= 0:
-            spent = self._cpu_end_ns - self._cpu_ns
-            cpu = min(100.0, 100.0 * spent / max(1, self.end_ns - self.start_ns))
+            spent, elapsed = self._cpu_end_ns - self._cpu_ns, self.end_ns - self.start_ns
+            cpu = 100.0 * spent / elapsed if spent < elapsed else 100.0
         name = text = None
         if error is not None:
             name = (
@@ -241,36 +263,32 @@ class OpenCall:
             )[:200]
             text = capture.error_text(error)
         params = msgspec.Raw(self.body) if self.body else None
-        metadata = self._encoded_metadata()
-        return msgspec.msgpack.encode((params, read_memory(), cpu, name, text, metadata))
+        metadata = self._encoded_metadata() if self._metadata else None
+        return _encode((params, _memory.read(self.end_ns), cpu, name, text, metadata))
 
     def _encoded_metadata(self) -> msgspec.Raw | None:
-        if not self._metadata:
-            return None
         try:
-            return msgspec.Raw(capture.picture_all((), self._metadata).body)
+            return msgspec.Raw(capture.picture_all((), self._metadata or {}).body)
         except Exception:  # noqa: BLE001  metadata is foreign
             worker.count_fault(Fault.METADATA_FAILED)
             return None
 
-    def _store(self, status: Status, body: bytes) -> None:
-        if len(body) <= BODY_BYTES:
-            stored = self._store_slot(status | self.flags, body, self.parent, main=True)
-        elif len(body) <= self._most_in_parts():
-            stored = self._store_parts(status, body)
-        else:
-            stored = self._store_blob(status, body)
-        if not stored and not self.lost:
-            cause = Loss.RE_ENTERED if worker.is_busy else Loss.RING_FULL
+    def _count_loss(self, cause: Loss) -> None:
+        if not self.lost:
             worker.count_loss(cause, self.row, self.call_id)
             self.lost = True
+
+    def _store_long(self, status: int, body: bytes) -> bool:
+        if len(body) <= self._most_in_parts():
+            return self._store_parts(status, body)
+        return self._store_blob(status, body)
 
     def _most_in_parts(self) -> int:
         lane = self.tool.lane
         slots = lane.writer.slots // 4 if lane else 0
         return min(slots, _MOST_PARTS) * BODY_BYTES - _PART_COUNT.size
 
-    def _store_parts(self, status: Status, body: bytes) -> bool:
+    def _store_parts(self, status: int, body: bytes) -> bool:
         first = BODY_BYTES - _PART_COUNT.size
         rest = [body[at : at + BODY_BYTES] for at in range(first, len(body), BODY_BYTES)]
         kind = status | self.flags | PARTS
@@ -280,14 +298,13 @@ class OpenCall:
         head = _PART_COUNT.pack(len(rest)) + body[:first]
         return self._store_slot(kind, head, self.parent, main=True)
 
-    def _store_blob(self, status: Status, body: bytes) -> bool:
+    def _store_blob(self, status: int, body: bytes) -> bool:
         segment = worker.segment
         name = segment.add_blob(body) if segment is not None else None
         if name is None:
-            worker.count_loss(Loss.TOO_LARGE, self.row, self.call_id)
-            self.lost = True
+            self._count_loss(Loss.TOO_LARGE)
             return False
-        named = msgspec.msgpack.encode((name, len(body)))
+        named = _encode((name, len(body)))
         return self._store_slot(status | self.flags | BLOCK, named, self.parent, main=True)
 
     def _store_slot(self, kind: int, body: bytes, parent: int, *, main: bool) -> bool:
@@ -296,7 +313,7 @@ class OpenCall:
         if segment is None:
             return False
         start, end = (self.start_ns, self.end_ns) if main else (0, 0)
-        meta = meta_of(self.callee, kind, len(body))
+        meta = self.callee << 16 | kind << 8 | len(body)
         if segment.sealed:
             meta = seal((self.call_id, parent, start, end), meta, body)
         call_id, buffer, lane = self.call_id, segment.buffer, self.tool.lane
@@ -325,23 +342,35 @@ def open_in_detail(call_id: int) -> OpenCall | None:
     return _in_detail.get(call_id)
 
 
-def read_memory() -> int | None:
-    """Resident memory of this process in bytes; None where the system does not tell."""
-    try:
-        return int(os.pread(_statm(), 64, 0).split()[1]) * _PAGE_BYTES
-    except (OSError, ValueError, IndexError):
-        return None
+def _status_for(error: BaseException | str) -> int:
+    return Status.ERROR if isinstance(error, str) else capture.status_for(error)
+
+
+class _Memory:
+    """Resident memory of this process; a fork opens a file of its own."""
+
+    def __init__(self) -> None:
+        self._fd = self._pid = -1
+        self._good_until_ns = 0
+        self._bytes: int | None = None
+
+    def read(self, now_ns: int) -> int | None:
+        """Bytes, at most 50 µs old at *now_ns*; None where the system does not tell."""
+        if now_ns < self._good_until_ns and self._pid == worker.pid:
+            return self._bytes
+        try:
+            if self._pid != worker.pid:
+                self._fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+                self._pid = worker.pid
+            pages = os.pread(self._fd, 64, 0).split(b" ", 2)[1]
+            self._bytes = int(pages) * _PAGE_BYTES
+        except (OSError, ValueError, IndexError):
+            self._bytes = None
+        self._good_until_ns = now_ns + _MEMORY_AGE_NS
+        return self._bytes
 
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-_statm_file: tuple[int, int] = (0, -1)
-
-
-def _statm() -> int:
-    """A descriptor of this process's memory figures; a fork opens its own."""
-    global _statm_file  # noqa: PLW0603  one descriptor a process
-    pid, fd = _statm_file
-    if pid != worker.pid:
-        fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        _statm_file = (worker.pid, fd)
-    return fd
+# Parents end right after their children: reading anew for each costs a system call for nothing.
+_MEMORY_AGE_NS = 50_000
+_memory = _Memory()

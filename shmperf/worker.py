@@ -268,7 +268,8 @@ class Worker:
         if self.is_off:
             return NOT_RECORDED
         if session is not None and tool.word == session.word[0]:
-            return self._counted(tool.route)
+            route = tool.route
+            return self._counted(route) if route is NO_ROOM else route
         if not self.start():
             self._uncounted += self._busy
             return NOT_RECORDED

@@ -301,12 +301,13 @@ def _finish(left: list[Any], outer: int | Pair) -> None:
 
 def _detour(wrapped: _Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A call of a plain function by the long way: first calls, detail, long parameters."""
-    if not worker.route(wrapped.tool).is_recorded:
+    route = worker.route(wrapped.tool)
+    if not route.is_recorded:
         return wrapped.function(*args, **kwargs)
     opened = OpenCall(wrapped.tool, wrapped.callee)
     try:
         given = args[1:] if wrapped.skip else args
-        opened.open(given, kwargs)
+        opened.open(given, kwargs, route)
         result = wrapped.function(*args, **kwargs)
     except BaseException as error:
         opened.close(error)
