@@ -36,7 +36,17 @@ from typing import TypeAlias
 import msgspec
 
 from .family import Family, Row, Tools, add_up, bounded, covered_within, settled_tools
-from .treestate import Chunk, Edge, Recent, Record, Settled, TreeDelta, TreeState, batches
+from .treestate import (
+    Chunk,
+    Columns,
+    Edge,
+    Recent,
+    Record,
+    Settled,
+    TreeDelta,
+    TreeState,
+    batches,
+)
 
 __all__ = ["Bounds", "CallTree", "Edge", "Settled", "TreeDelta", "TreeState"]
 
@@ -82,30 +92,29 @@ class CallTree:
 
     # --- what happens ----------------------------------------------------------------------------
 
-    def add(self, worker: str, tool: str, batch: Sequence[Record]) -> None:
+    def add(self, worker: str, tool: str, columns: Columns) -> None:
         """
-        Take finished calls (id, parent, start_ns, end_ns) of one *tool*, drained from one *worker*.
+        Take finished calls of one *tool*, drained from one *worker*, in the order of their storing.
 
-        In the order in which they were stored; times are of the monotonic clock. The batch is kept
-        and must not be changed afterwards. An end before its start is taken for the start.
+        Columns are ids, parents, starts and ends, in nanoseconds of the monotonic clock. They are
+        kept and must not be changed afterwards. An end before its start is taken for the start.
         """
-        if not batch:
+        ids, parents, starts, ends = columns
+        if not ids:
             return
-        ids, parents, starts, ends = zip(*batch, strict=True)
         if any(map(gt, starts, ends)):
-            batch = [(i, parent, start, max(start, end)) for i, parent, start, end in batch]
-            ends = tuple(map(max, starts, ends))
+            ends = list(map(max, starts, ends))
         recent = self._workers.get(worker)
         if recent is None:
             recent = self._workers[worker] = Recent()
             recent.passes = 2
-        recent.new.append((tool, ids, batch))
+        recent.new.append((tool, (ids, parents, starts, ends)))
         self._touched.add(worker)
         if any(parents):
             self._add_children(parents, zip(starts, ends, ids, repeat(tool), strict=False))
         else:
             total_ns = sum(ends) - sum(starts)
-            self._count(None, tool, len(batch), total_ns, total_ns)
+            self._count(None, tool, len(ids), total_ns, total_ns)
 
     def pass_done(self, worker: str) -> list[Settled]:
         """
@@ -142,8 +151,8 @@ class CallTree:
     def clear(self) -> None:
         """Forget graph and families; open calls may still finish, children drained later count."""
         for recent in self._workers.values():
-            for tool, ids, _ in recent.old + recent.new:
-                self._remember(tool, ids)
+            for tool, columns in recent.old + recent.new:
+                self._remember(tool, columns[0])
         self._edges.clear()
         self._rows.clear()
         self._sums.clear()
@@ -308,8 +317,8 @@ class CallTree:
             has_family = self._rows.__contains__
             parents = [
                 (record[3], -record[2], tool, record)
-                for tool, ids, batch in chunks
-                for record in compress(batch, map(has_family, ids))
+                for tool, columns in chunks
+                for record in compress(zip(*columns, strict=True), map(has_family, columns[0]))
             ]
             # By end: a child's own time is known before its parent asks for it.
             parents.sort()
@@ -317,8 +326,8 @@ class CallTree:
                 found = self._settle_one(tool, record)
                 if found is not None:
                     settled.append(found)
-        for tool, ids, _ in chunks:
-            self._remember(tool, ids)
+        for tool, columns in chunks:
+            self._remember(tool, columns[0])
         return settled
 
     def _settle_one(self, tool: str, record: Record) -> Settled | None:
@@ -375,10 +384,10 @@ class CallTree:
     def _known_tools(self) -> dict[int, str]:
         """The tools of those parents that have been drained."""
         drained = [
-            (tool, ids)
+            (tool, columns[0])
             for recent in self._workers.values()
             for chunks in (recent.old, recent.new)
-            for tool, ids, _ in chunks
+            for tool, columns in chunks
         ]
         has_family = self._rows.__contains__
         return {

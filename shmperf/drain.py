@@ -15,20 +15,18 @@ not fit is refused and counted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
-from operator import or_
 from pathlib import Path
 from struct import Struct
 
 from .inflight import InFlightReader, OpenCall, open_calls
 from .ledger import WorkerState
 from .record import BLOCK, BODY_BYTES, PARTS, Callee, Slot, callee_of
-from .ring import RingReader
+from .ring import Batch, RingReader
 from .segment import SHARED, Extent, Kind, SegmentReader
 
 __all__ = ["Take", "WorkerDrain"]
 
-Take = Callable[["WorkerDrain", str, list[Slot], int], None]
+Take = Callable[["WorkerDrain", str, Batch, int], None]
 
 _PART_COUNT = Struct("<H")
 _LONG = (PARTS | BLOCK) << 8
@@ -191,31 +189,31 @@ class WorkerDrain:
         count = 0
         most = lane.reader.size // 256
         while count < most:
-            slots = lane.reader.read()
-            if not slots:
+            batch = lane.reader.read()
+            if not batch:
                 if not (self.is_dead and self._pass_hole(lane)):
                     break
                 continue
-            read = len(slots)
-            seen = reduce(or_, [slot[4] for slot in slots])
+            read = len(batch)
+            seen = batch.all_flags()
             if seen & _LONG:
-                slots, read = self._join(lane, slots)
-            if slots:
-                self._take(lane, slots, seen, take)
+                batch, read = self._join(lane, batch)
+            if batch:
+                self._take(lane, batch, seen, take)
             if not read:
                 break
             count += read
         return count
 
-    def _take(self, lane: _Lane, slots: list[Slot], seen: int, take: Take) -> None:
+    def _take(self, lane: _Lane, batch: Batch, seen: int, take: Take) -> None:
         if lane.tool is not None:
-            take(self, lane.tool, slots, seen)
+            take(self, lane.tool, batch, seen)
             return
         by_tool: dict[str, list[Slot]] = {}
-        for slot in slots:
+        for slot in batch:
             by_tool.setdefault(self.callee(callee_of(slot[4])).tool, []).append(slot)
         for tool, share in by_tool.items():
-            take(self, tool, share, seen)
+            take(self, tool, Batch.of(share), seen)
 
     def _pass_hole(self, lane: _Lane) -> bool:
         """Pass one uncommitted slot of a dead worker, if a committed one follows."""
@@ -225,8 +223,9 @@ class WorkerDrain:
         lane.reader.advance(1)
         return True
 
-    def _join(self, lane: _Lane, slots: list[Slot]) -> tuple[list[Slot], int]:
-        """*slots* with parts put together, and how many slots that took."""
+    def _join(self, lane: _Lane, batch: Batch) -> tuple[Batch, int]:
+        """*batch* with parts put together, and how many slots that took."""
+        slots = list(batch)
         while chunk := lane.reader.read():
             slots += chunk
         whole: list[Slot] = []
@@ -244,10 +243,10 @@ class WorkerDrain:
                 whole.append(self._joined(slot, parts.pop(call_id, {})))
         waiting = [where for call_id, where in first.items() if not self._has_given_up(call_id)]
         if not waiting:
-            return whole, len(slots)
+            return Batch.of(whole), len(slots)
         end, kept = min(waiting)
         lane.reader.advance(end - len(slots))
-        return whole[:kept], end
+        return Batch.of(whole[:kept]), end
 
     def _joined(self, head: Slot, parts: dict[int, bytes]) -> Slot:
         call_id, parent, start_ns, end_ns, meta, body, position = head

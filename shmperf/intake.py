@@ -12,7 +12,8 @@ counted, and a body that can't be read leaves its call without parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import sub
+from itertools import repeat
+from operator import and_, sub
 
 import msgspec
 
@@ -21,10 +22,11 @@ from .drain import WorkerDrain, long_body
 from .errors import ShmperfError
 from .inflight import OpenCall
 from .ledger import Frame, Ledger, WorkerState
-from .limits import Newest, newest_of_batch
+from .limits import Newest
 from .memory import read_blob
 from .options import Options
-from .record import BLOCK, DETAIL, Call, Callee, Slot, Status, decode, masker
+from .record import BLOCK, DETAIL, Call, Callee, Mask, Slot, Status, decode
+from .ring import Batch
 from .totals import Totals
 
 __all__ = ["Intake"]
@@ -32,7 +34,7 @@ __all__ = ["Intake"]
 _STATUS_BITS = 0x07 << 8
 _LENGTH_BITS = 0xFF
 _FAILED = (Status.ERROR, Status.TIMEOUT)
-_GENERATIONS = ((1 << 26) - 1) << 6
+_ROW = (1 << 64) - 1 - (((1 << 26) - 1) << 6)
 _LONGEST_NS = 1 << 62
 _MOST_BLOB_BYTES = 1 << 30
 
@@ -59,37 +61,37 @@ class Intake:
     def configure(self, options: Options) -> None:
         """Take up *options*."""
         self._options = options
-        self._mask = masker(options.capture.secret_keys)
+        self._mask = Mask(options.capture.secret_keys)
 
     # --- records ---------------------------------------------------------------------------------
 
-    def take(self, worker: WorkerDrain, tool: str, slots: list[Slot], seen: int) -> None:
+    def take(self, worker: WorkerDrain, tool: str, batch: Batch, seen: int) -> None:
         """
-        Account for *slots* of one tool, in the order in which they were stored.
+        Account for a *batch* of one tool, in the order in which its calls were stored.
 
-        *seen* is the union of their meta words.
+        *seen* is the union of its meta words.
         """
-        if not {slot[0] >> 32 for slot in slots} <= worker.blocks:
-            slots = self._known(worker, slots)
-            if not slots:
+        if not _blocks(batch.ids) <= worker.blocks:
+            batch = self._known(worker, batch)
+            if not batch:
                 return
-        ids, parents, starts, ends, metas, _, _ = zip(*slots, strict=True)
+        ids, starts, ends = batch.ids, batch.starts, batch.ends
         durations = list(map(sub, ends, starts))
         if min(durations) < 0 or max(durations) > _LONGEST_NS:
             durations = [min(max(0, duration), _LONGEST_NS) for duration in durations]
         errors = 0
         if seen & _STATUS_BITS:
-            errors = sum(meta >> 8 & 0x07 in _FAILED for meta in metas)
+            errors = sum(meta >> 8 & 0x07 in _FAILED for meta in batch.metas)
         last_ended_ns = min(ends[-1], _LONGEST_NS) + self.wall_offset_ns
         self._totals(tool).add(durations, errors, last_ended_ns)
-        self._ledger.tree.add(worker.name, tool, list(zip(ids, parents, starts, ends, strict=True)))
+        self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
         self._note_ended(worker, ids)
         limit = self._options.limit_of(tool)
         if limit:
-            self._keep(worker, tool, newest_of_batch(slots, limit), limit)
+            self._keep(worker, tool, batch.newest(limit), limit)
         self._in_detail = self._in_detail or bool(seen & DETAIL << 8)
         if seen & BLOCK << 8:
-            named = [_blob_name(slot) for slot in slots]
+            named = [_blob_name(slot) for slot in batch]
             self.blobs += [name for name in named if name.startswith(f"{worker.name}.")]
 
     def abort(self, worker: WorkerDrain, found: OpenCall) -> None:
@@ -159,20 +161,20 @@ class Intake:
             frame.settled = [row for row in frame.settled if row[0] in ids]
         return frame
 
-    def _known(self, worker: WorkerDrain, slots: list[Slot]) -> list[Slot]:
+    def _known(self, worker: WorkerDrain, batch: Batch) -> Batch:
         worker.look()
-        known = [slot for slot in slots if slot[0] >> 32 in worker.blocks]
-        if len(known) < len(slots):
+        known = [slot for slot in batch if slot[0] >> 32 in worker.blocks]
+        if len(known) < len(batch):
             self._fault(
                 "record_refused",
                 f"{worker.name}: found ids of no row of its own",
-                len(slots) - len(known),
+                len(batch) - len(known),
             )
-        return known
+        return Batch.of(known)
 
     def _note_ended(self, worker: WorkerDrain, ids: Sequence[int]) -> None:
         ended = worker.ended
-        for key, call_id in {call_id & ~_GENERATIONS: call_id for call_id in ids}.items():
+        for key, call_id in dict(zip(map(and_, ids, repeat(_ROW)), ids, strict=False)).items():
             if call_id > ended.get(key, 0):
                 ended[key] = call_id
         change = self.frame.workers.get(worker.name)
@@ -246,6 +248,12 @@ class Intake:
         call = decode((*slot[:4], bare, b"", 0), b"", callee, self._mask, pid)
         call.status = min(status, Status.CANCELLED)
         return call
+
+
+def _blocks(ids: Sequence[int]) -> set[int]:
+    """The blocks of rows that *ids* belong to; mostly it is one, and then this is a look in C."""
+    first, last = min(ids) >> 32, max(ids) >> 32
+    return {first} if first == last else {call_id >> 32 for call_id in ids}
 
 
 def _blob(named: bytes, worker: WorkerDrain) -> bytes:

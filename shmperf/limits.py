@@ -11,17 +11,11 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Newest", "newest_of_batch"]
+__all__ = ["Newest"]
 
 T = TypeVar("T", bound="tuple[Any, ...]")
-S = TypeVar("S")
 
 _by_end = itemgetter(0, 1)
-
-
-def newest_of_batch(batch: Sequence[S], limit: int) -> Sequence[S]:
-    """The last *limit* of a batch that is in order already; all of it when *limit* is -1."""
-    return batch if limit < 0 or len(batch) <= limit else batch[len(batch) - limit :]
 
 
 class Newest(Generic[T]):

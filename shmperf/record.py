@@ -54,13 +54,13 @@ __all__ = [
     "Call",
     "Callee",
     "Detail",
+    "Mask",
     "Slot",
     "Status",
     "body_of",
     "callee_of",
     "decode",
     "is_intact",
-    "masker",
     "meta_of",
     "parse_body",
     "seal",
@@ -199,6 +199,9 @@ class Outcome(NamedTuple):
 
 
 _unpack = msgspec.msgpack.Decoder().decode
+_HIDDEN = "***"
+_CONTAINERS = frozenset({dict, list})
+_MOST_KEYS, _LONGEST_KEY = 4_096, 200
 _to_json = msgspec.json.Encoder(enc_hook=repr).encode
 
 
@@ -210,10 +213,7 @@ def parse_body(meta: int, body: bytes) -> Outcome:
     """
     if not body:
         return Outcome()
-    try:
-        value = _unpack(body)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    value = _unpacked(body)
     if kind_of(meta) & DETAIL:
         return _parse_detail(value)
     if status_of(meta) == Status.OK:
@@ -221,6 +221,13 @@ def parse_body(meta: int, body: bytes) -> Outcome:
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError("a failed call's body has two fields")
     return Outcome(value[0], err=str(value[1]))
+
+
+def _unpacked(body: bytes) -> Any:
+    try:
+        return _unpack(body)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _parse_detail(value: Any) -> Outcome:
@@ -237,17 +244,32 @@ def _parse_detail(value: Any) -> Outcome:
     )
 
 
-class Mask(NamedTuple):
-    """What hides secrets: the pattern of their keys, and the strings that stand for them."""
+class Mask:
+    """What hides secrets: it knows their keys by a pattern, and remembers what it has looked at."""
 
-    pattern: re.Pattern[str]
-    shown: str = "***"
+    __slots__ = ("_hides", "_pattern")
 
+    def __init__(self, secret_keys: Sequence[str]) -> None:
+        """For values under keys that contain one of *secret_keys*, in any case."""
+        words = "|".join(re.escape(key) for key in secret_keys)
+        self._pattern = re.compile(words or r"(?!)", re.IGNORECASE)
+        self._hides: dict[str, bool] = {}
 
-def masker(secret_keys: Sequence[str]) -> Mask:
-    """A mask for values under keys that contain one of *secret_keys*, in any case."""
-    words = "|".join(re.escape(key) for key in secret_keys)
-    return Mask(re.compile(words or r"(?!)", re.IGNORECASE))
+    def hides(self, key: str, value: Any) -> bool:
+        """True when *value* under *key* is a secret."""
+        found = self._hides.get(key)
+        if found is None:
+            found = self._look(key)
+        # max_tokens=256 is a count that people tune their tools by, not a credential.
+        return found and not (isinstance(value, (int, float)) and key.lower().endswith("tokens"))
+
+    def _look(self, key: str) -> bool:
+        if len(self._hides) >= _MOST_KEYS:
+            self._hides.clear()
+        found = self._pattern.search(key) is not None
+        if len(key) <= _LONGEST_KEY:
+            self._hides[key] = found
+        return found
 
 
 def decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Call:
@@ -266,9 +288,9 @@ def decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Cal
 
 def _decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Call:
     call_id, parent, start_ns, end_ns, meta, _, _ = slot
-    kind = kind_of(meta)
+    kind = meta >> _KIND_SHIFT & 0xFF
     found = parse_body(meta, body)
-    named = name_params(found.params, callee, named=bool(kind & NAMED))
+    named = name_params(found.params, callee, named=kind & NAMED != 0)
     text = json_text(masked(named, mask))
     cut = bool(kind & PRUNED)
     detail = None
@@ -301,6 +323,9 @@ def name_params(params: Any, callee: Callee, *, named: bool = False) -> dict[str
     """Parameters under the names that the function gives them."""
     if params is None:
         return {}
+    names = callee.names
+    if not named and type(params) is list and len(params) <= len(names):
+        return dict(zip(names, params, strict=False))
     keywords: Mapping[Any, Any] = {}
     if named and isinstance(params, list) and len(params) == 2:
         params, keywords = params[0], params[1] if isinstance(params[1], dict) else {}
@@ -308,8 +333,8 @@ def name_params(params: Any, callee: Callee, *, named: bool = False) -> dict[str
         return {str(key): value for key, value in params.items()}
     if not isinstance(params, list):
         return {"value": params}
-    bound = dict(zip(callee.names, params, strict=False))
-    extra = params[len(callee.names) :]
+    bound = dict(zip(names, params, strict=False))
+    extra = params[len(names) :]
     if extra:
         bound[callee.rest or "args"] = extra
     bound.update((str(key), value) for key, value in keywords.items())
@@ -317,24 +342,19 @@ def name_params(params: Any, callee: Callee, *, named: bool = False) -> dict[str
 
 
 def masked(value: Any, mask: Mask) -> Any:
-    """*value* with everything under a secret's key replaced, at any depth; keys become strings."""
-    if isinstance(value, dict):
-        return {
-            key if isinstance(key, str) else str(key): (
-                mask.shown if _is_secret(str(key), member, mask) else masked(member, mask)
-            )
-            for key, member in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [masked(member, mask) for member in value]
+    """*value*, unpacked, with everything under a secret's key replaced; keys become strings."""
+    if type(value) is dict:
+        found = {}
+        for key, member in value.items():
+            name = key if type(key) is str else str(key)
+            if mask.hides(name, member):
+                found[name] = _HIDDEN
+            else:
+                found[name] = masked(member, mask) if type(member) in _CONTAINERS else member
+        return found
+    if type(value) is list:
+        return [masked(member, mask) if type(member) in _CONTAINERS else member for member in value]
     return value
-
-
-def _is_secret(key: str, value: Any, mask: Mask) -> bool:
-    if not mask.pattern.search(key):
-        return False
-    # max_tokens=256 is a count that people tune their tools by, not a credential.
-    return not (isinstance(value, (int, float)) and key.lower().endswith("tokens"))
 
 
 def json_text(value: Any) -> str:

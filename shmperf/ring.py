@@ -42,12 +42,15 @@ Why not bare sequence numbers: byte positions spare the writer a shift and a mas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from operator import or_
 from typing import NamedTuple
 
 from .record import SLOT, SLOT_BYTES, Slot, is_intact
 
-__all__ = ["HEADER_BYTES", "Grant", "RingReader", "RingWriter", "ring_bytes"]
+__all__ = ["HEADER_BYTES", "Batch", "Grant", "RingReader", "RingWriter", "ring_bytes"]
 
 HEADER_BYTES = 256
 _HEAD, _RETIRED_AT = 0, 16
@@ -133,6 +136,47 @@ class RingWriter:
         self._words[self._retired_word] = self._granted
 
 
+class Batch:
+    """
+    Slots by columns: ids, parents, starts, ends and meta words, in the order of their positions.
+
+    Bodies, the larger part by far, stay in the ring until `newest` copies those that are wanted.
+    """
+
+    __slots__ = ("_newest", "ends", "ids", "metas", "parents", "starts")
+
+    def __init__(
+        self, columns: Sequence[Sequence[int]], newest: Callable[[int], list[Slot]]
+    ) -> None:
+        self.ids, self.parents, self.starts, self.ends, self.metas = columns
+        self._newest = newest
+
+    @classmethod
+    def of(cls, slots: list[Slot]) -> Batch:
+        """*slots* that have been copied already."""
+        columns = tuple(zip(*slots, strict=True))[:5] if slots else ((),) * 5
+        return cls(columns, lambda count: slots[len(slots) - count :])
+
+    def __len__(self) -> int:
+        """How many slots."""
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Slot]:
+        """All slots, whole."""
+        return iter(self.newest(-1))
+
+    def newest(self, limit: int) -> list[Slot]:
+        """The last *limit* slots, whole; -1 for all. Only until the ring is released."""
+        return self._newest(len(self) if limit < 0 else min(limit, len(self)))
+
+    def all_flags(self) -> int:
+        """The union of the meta words."""
+        return reduce(or_, self.metas, 0)
+
+
+_EMPTY = Batch.of([])
+
+
 class RingReader:
     """
     The reading side; the collector's thread.
@@ -182,7 +226,7 @@ class RingReader:
         """True when the next slot is committed."""
         return bool(self._words[self._next_word] == self.position)
 
-    def read(self, most: int = _READ_SLOTS) -> list[Slot]:
+    def read(self, most: int = _READ_SLOTS) -> Batch:
         """
         The committed slots from here on, at most *most* and not beyond the end of the lap.
 
@@ -192,15 +236,19 @@ class RingReader:
         count = min(most, (self.size - here) // SLOT_BYTES)
         count = self._committed(count)
         if not count:
-            return []
+            return _EMPTY
         # The words were read first: on x86-64 the payload behind a visible position is visible.
-        start = self._origin + here
-        raw = bytes(self._buffer[start : start + count * SLOT_BYTES])
-        slots: list[Slot] = list(SLOT.iter_unpack(raw))
+        start, end = self._origin + here, self._origin + here + count * SLOT_BYTES
         if self._sealed:
-            slots = self._intact(slots)
-        self.advance(len(slots))
-        return slots
+            batch = Batch.of(self._intact(self._slots(start, end)))
+        else:
+            words, stop = self._words, end // 8
+            batch = Batch(
+                [words[at:stop:_SLOT_WORDS].tolist() for at in range(start // 8, start // 8 + 5)],
+                lambda newest: self._slots(end - newest * SLOT_BYTES, end),
+            )
+        self.advance(len(batch))
+        return batch
 
     def advance(self, slots: int) -> None:
         """Move on by *slots* slots, or back by a negative number not yet released."""
@@ -234,8 +282,17 @@ class RingReader:
         word = (self._origin + position % self.size) // 8 + _SLOT_WORDS - 1
         return bool(self._words[word] == position)
 
+    def _slots(self, start: int, end: int) -> list[Slot]:
+        return list(SLOT.iter_unpack(bytes(self._buffer[start:end])))
+
     def _committed(self, count: int) -> int:
-        first = self._next_word
+        words, first, position = self._words, self._next_word, self.position
+        # Where there is no hole this is the answer already; where there is one, it is found below.
+        count = bisect_left(
+            range(count),
+            True,
+            key=lambda n: words[first + n * _SLOT_WORDS] != position + n * SLOT_BYTES,
+        )
         seen = self._words[first : first + count * _SLOT_WORDS : _SLOT_WORDS].tolist()
         wanted = range(self.position, self.position + count * SLOT_BYTES, SLOT_BYTES)
         if seen == list(wanted):

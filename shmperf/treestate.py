@@ -16,6 +16,7 @@ from .family import Family, Row, bounded
 __all__ = [
     "Batch",
     "Chunk",
+    "Columns",
     "Edge",
     "Recent",
     "Record",
@@ -27,7 +28,9 @@ __all__ = [
 
 # id, parent, start_ns, end_ns.
 Record: TypeAlias = tuple[int, int, int, int]
-Chunk: TypeAlias = tuple[str, Sequence[int], Sequence[Record]]
+Columns: TypeAlias = tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[int]]
+# Calls of one tool, as columns: they are looked at whole far more often than one by one.
+Chunk: TypeAlias = tuple[str, Columns]
 Batch: TypeAlias = tuple[str, list[Record]]
 Passes: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2)]
 
@@ -121,9 +124,14 @@ class Recent:
 
 
 def batches(chunks: Iterable[Chunk]) -> list[Batch]:
-    """*chunks* as they are written: the ids stand in the records."""
-    return [(tool, list(batch)) for tool, _, batch in chunks]
+    """*chunks* as they are written, record by record."""
+    return [(tool, list(zip(*columns, strict=True))) for tool, columns in chunks]
 
 
 def _chunks(batches: Iterable[Batch]) -> list[Chunk]:
-    return [(tool, [record[0] for record in batch], batch) for tool, batch in batches]
+    return [(tool, _columns(batch)) for tool, batch in batches if batch]
+
+
+def _columns(batch: list[Record]) -> Columns:
+    ids, parents, starts, ends = zip(*batch, strict=True)
+    return ids, parents, starts, ends

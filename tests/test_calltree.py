@@ -21,6 +21,11 @@ def through_msgpack(told, kind):
     return msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=kind)
 
 
+def add(tree, worker, tool, records):
+    """Add *records* (id, parent, start_ns, end_ns), which a tree takes by columns."""
+    tree.add(worker, tool, tuple(zip(*records, strict=True)) or ((),) * 4)
+
+
 def as_set(state):
     """A state without its order."""
     edges = sorted(state.edges, key=lambda edge: (edge.parent is None, edge.parent, edge.tool))
@@ -48,9 +53,9 @@ def settle(tree, worker="w"):
 def test_a_parent_gets_its_children_and_its_own_time():
     """A settled parent names its children, their totals, and its time without them."""
     tree = CallTree()
-    tree.add("w", "leaf", [(2, 1, 10, 20), (3, 1, 30, 50)])
-    tree.add("w", "", [(4, 1, 60, 65)])
-    tree.add("w", "root", [(1, 0, 0, 100)])
+    add(tree, "w", "leaf", [(2, 1, 10, 20), (3, 1, 30, 50)])
+    add(tree, "w", "", [(4, 1, 60, 65)])
+    add(tree, "w", "root", [(1, 0, 0, 100)])
     assert settle(tree) == [Settled(1, [2, 3, 4], {"leaf": (2, 30), "": (1, 5)}, 65)]
     assert rows_of(tree.graph({})) == {
         (None, "root"): (1, 100, 65),
@@ -62,8 +67,8 @@ def test_a_parent_gets_its_children_and_its_own_time():
 def test_the_empty_name_is_a_tool_and_not_the_absence_of_one():
     """Children of a tool called "" stand under "", not among the roots."""
     tree = CallTree()
-    tree.add("w", "leaf", [(2, 1, 10, 20), (3, 9, 10, 20)])
-    tree.add("w", "", [(1, 0, 0, 100)])
+    add(tree, "w", "leaf", [(2, 1, 10, 20), (3, 9, 10, 20)])
+    add(tree, "w", "", [(1, 0, 0, 100)])
     assert ("", "leaf") in rows_of(tree.graph({}))
     settle(tree)
     assert rows_of(tree.graph({9: ""}))["", "leaf"] == (2, 20, 20)
@@ -72,18 +77,18 @@ def test_the_empty_name_is_a_tool_and_not_the_absence_of_one():
 def test_a_parent_drained_before_its_children_waits_for_them():
     """A child drained one pass after its parent still belongs to it."""
     tree = CallTree()
-    tree.add("w", "root", [(1, 0, 0, 100)])
+    add(tree, "w", "root", [(1, 0, 0, 100)])
     assert tree.pass_done("w") == []
-    tree.add("w", "leaf", [(2, 1, 10, 20)])
+    add(tree, "w", "leaf", [(2, 1, 10, 20)])
     assert tree.pass_done("w") == [Settled(1, [2], {"leaf": (1, 10)}, 90)]
 
 
 def test_a_late_child_changes_no_settled_parent():
     """A child drained after its parent settled enters the graph under the parent's tool."""
     tree = CallTree()
-    tree.add("w", "root", [(1, 0, 0, 100)])
+    add(tree, "w", "root", [(1, 0, 0, 100)])
     settle(tree)
-    tree.add("other", "leaf", [(2, 1, 10, 20)])
+    add(tree, "other", "leaf", [(2, 1, 10, 20)])
     assert settle(tree, "other") == []
     assert rows_of(tree.graph({})) == {
         (None, "root"): (1, 100, 100),
@@ -94,10 +99,10 @@ def test_a_late_child_changes_no_settled_parent():
 def test_a_late_child_stays_in_the_graph_when_its_parent_is_forgotten():
     """Forgetting a settled call files its late children under its tool."""
     tree = CallTree(TINY)
-    tree.add("w", "root", [(1, 0, 0, 100)])
+    add(tree, "w", "root", [(1, 0, 0, 100)])
     settle(tree)
-    tree.add("other", "leaf", [(2, 1, 10, 20)])
-    tree.add("w", "noise", [(i, 0, 0, 1) for i in range(100, 140)])
+    add(tree, "other", "leaf", [(2, 1, 10, 20)])
+    add(tree, "w", "noise", [(i, 0, 0, 1) for i in range(100, 140)])
     settle(tree)
     assert rows_of(tree.graph({}))["root", "leaf"] == (1, 10, 10)
     assert tree.unknown_parents == 0
@@ -107,17 +112,17 @@ def test_children_side_by_side_are_not_subtracted_twice():
     """Own time is duration minus the union of the children's intervals, clipped to the call."""
     tree = CallTree()
     children = [(2, 1, 10, 40), (3, 1, 20, 60), (4, 1, 25, 30), (5, 1, 90, 150)]
-    tree.add("w", "leaf", sorted(children, key=lambda record: record[3]))
-    tree.add("w", "root", [(1, 0, 0, 100)])
+    add(tree, "w", "leaf", sorted(children, key=lambda record: record[3]))
+    add(tree, "w", "root", [(1, 0, 0, 100)])
     assert settle(tree)[0].self_ns == 100 - 50 - 10
 
 
 def test_the_own_time_of_a_tool_excludes_grandchildren_once():
     """In a chain every edge's own time is what no deeper call covers."""
     tree = CallTree()
-    tree.add("w", "a", [(1, 0, 0, 100)])
-    tree.add("w", "b", [(2, 1, 10, 60)])
-    tree.add("w", "c", [(3, 2, 20, 40)])
+    add(tree, "w", "a", [(1, 0, 0, 100)])
+    add(tree, "w", "b", [(2, 1, 10, 60)])
+    add(tree, "w", "c", [(3, 2, 20, 40)])
     assert [found.id for found in settle(tree)] == [2, 1]
     assert rows_of(tree.graph({})) == {
         (None, "a"): (1, 100, 50),
@@ -129,9 +134,9 @@ def test_the_own_time_of_a_tool_excludes_grandchildren_once():
 def test_own_time_is_corrected_when_the_parent_has_settled_before():
     """A call of another worker that settles after its parent still gives up its children's time."""
     tree = CallTree()
-    tree.add("w1", "a", [(1, 0, 0, 100)])
-    tree.add("w2", "b", [(2, 1, 10, 60)])
-    tree.add("w2", "c", [(3, 2, 20, 40)])
+    add(tree, "w1", "a", [(1, 0, 0, 100)])
+    add(tree, "w2", "b", [(2, 1, 10, 60)])
+    add(tree, "w2", "c", [(3, 2, 20, 40)])
     settle(tree, "w1")
     settle(tree, "w2")
     assert rows_of(tree.graph({}))["a", "b"] == (1, 50, 30)
@@ -140,7 +145,7 @@ def test_own_time_is_corrected_when_the_parent_has_settled_before():
 def test_children_of_an_open_call_show_already():
     """The graph names the tool of a parent that still runs."""
     tree = CallTree()
-    tree.add("w", "leaf", [(2, 1, 10, 20)])
+    add(tree, "w", "leaf", [(2, 1, 10, 20)])
     settle(tree)
     assert rows_of(tree.graph({1: "root"})) == {("root", "leaf"): (1, 10, 10)}
     assert rows_of(tree.graph({})) == {(None, "leaf"): (1, 10, 10)}
@@ -149,18 +154,18 @@ def test_children_of_an_open_call_show_already():
 def test_children_of_an_aborted_call_keep_its_tool():
     """An aborted call's children, also those drained later, stand under its tool."""
     tree = CallTree()
-    tree.add("w", "leaf", [(2, 1, 10, 20)])
+    add(tree, "w", "leaf", [(2, 1, 10, 20)])
     tree.add_aborted({1: "root"})
-    tree.add("other", "leaf", [(3, 1, 10, 25)])
+    add(tree, "other", "leaf", [(3, 1, 10, 25)])
     assert rows_of(tree.graph({})) == {("root", "leaf"): (2, 25, 25)}
 
 
 def test_a_dead_workers_calls_settle_at_once():
     """Nothing more comes from a worker that is gone, so nothing is waited for."""
     tree = CallTree()
-    tree.add("w", "leaf", [(2, 1, 10, 20)])
+    add(tree, "w", "leaf", [(2, 1, 10, 20)])
     tree.pass_done("w")
-    tree.add("w", "root", [(1, 0, 0, 100)])
+    add(tree, "w", "root", [(1, 0, 0, 100)])
     assert [found.id for found in tree.worker_gone("w")] == [1]
     assert tree.worker_gone("w") == tree.pass_done("w") == []
 
@@ -168,12 +173,12 @@ def test_a_dead_workers_calls_settle_at_once():
 def test_a_cleanup_forgets_what_was_and_counts_what_comes():
     """After a cleanup the graph is empty, and children of calls that were open count again."""
     tree = CallTree()
-    tree.add("w", "leaf", [(2, 1, 10, 20)])
-    tree.add("w", "done", [(7, 0, 0, 5)])
+    add(tree, "w", "leaf", [(2, 1, 10, 20)])
+    add(tree, "w", "done", [(7, 0, 0, 5)])
     tree.clear()
     assert tree.graph({}) == []
-    tree.add("w", "leaf", [(3, 1, 30, 40), (8, 7, 1, 2)])
-    tree.add("w", "root", [(1, 0, 0, 100)])
+    add(tree, "w", "leaf", [(3, 1, 30, 40), (8, 7, 1, 2)])
+    add(tree, "w", "root", [(1, 0, 0, 100)])
     assert settle(tree) == [Settled(1, [3], {"leaf": (1, 10)}, 90)]
     assert ("done", "leaf") in rows_of(tree.graph({}))
 
@@ -187,11 +192,11 @@ def test_a_parent_of_very_many_children_stays_small_and_exact():
         for call_id in range(first, first + 100):
             batch.append((call_id, 1, start + 3, start + 10))
             start += 10
-        tree.add("w", "leaf", batch)
+        add(tree, "w", "leaf", batch)
         tree.pass_done("w")
         tree.self_check()
     assert len(msgspec.msgpack.encode(tree.take_delta())) < 40_000
-    tree.add("w", "root", [(1, 0, 0, start)])
+    add(tree, "w", "root", [(1, 0, 0, start)])
     (found,) = settle(tree)
     assert found.totals == {"leaf": (10_000, 70_000)}
     assert found.self_ns == 30_000
@@ -203,11 +208,11 @@ def test_an_interval_older_than_the_barrier_is_clipped_and_counted():
     """What comes too late for the union of a crowded parent is not subtracted twice."""
     tree = CallTree(TINY)
     spans = [(10 * i, 10 * i + 5) for i in range(1, 6)]
-    tree.add("w", "leaf", [(100 + i, 1, s, e) for i, (s, e) in enumerate(spans)])
+    add(tree, "w", "leaf", [(100 + i, 1, s, e) for i, (s, e) in enumerate(spans)])
     tree.take_delta()
-    tree.add("v", "slow", [(200, 1, 5, 55)])
+    add(tree, "v", "slow", [(200, 1, 5, 55)])
     tree.take_delta()
-    tree.add("w", "root", [(1, 0, 0, 100)])
+    add(tree, "w", "root", [(1, 0, 0, 100)])
     (found,) = settle(tree)
     assert found.totals == {"leaf": (5, 25), "slow": (1, 50)}
     assert 100 - 55 <= found.self_ns <= 100 - 25
@@ -217,7 +222,7 @@ def test_an_interval_older_than_the_barrier_is_clipped_and_counted():
 def test_families_without_a_parent_are_let_go_and_counted():
     """Children of parents that never come are bounded; the graph counts them as roots."""
     tree = CallTree(TINY)
-    tree.add("w", "leaf", [(i, 1000 + i, 0, 10) for i in range(1, 101)])
+    add(tree, "w", "leaf", [(i, 1000 + i, 0, 10) for i in range(1, 101)])
     settle(tree)
     tree.self_check()
     assert rows_of(tree.graph({})) == {(None, "leaf"): (100, 1000, 1000)}
@@ -229,7 +234,7 @@ def test_nonsense_does_no_harm(record):
     """A call that is its own parent, ends before it starts or lasts for ever is only counted."""
     tree = CallTree(TINY)
     for _ in range(40):
-        tree.add("w", "t", [record, (2, 1, 0, 2**64 - 1)])
+        add(tree, "w", "t", [record, (2, 1, 0, 2**64 - 1)])
         settle(tree)
         tree.self_check()
         through_msgpack(tree.take_delta(), TreeDelta)
@@ -349,7 +354,7 @@ def run(random, tree, replica=None):
             now += random.choice([0, 1, 5, 20])
             records = forest.committed(worker, tool, now)
             model.drain(worker, records)
-            tree.add(worker, tool, records)
+            add(tree, worker, tool, records)
             if replica is not None and random.random() < 0.3:
                 tell(tree, replica)
         settled = tree.pass_done(worker)
@@ -400,12 +405,12 @@ def test_deltas_in_order_give_an_equal_state(random):
 def test_a_delta_tells_of_any_number_of_passes(passes):
     """What was told as just drained ages in the replica as it did in the tree."""
     tree, replica = CallTree(), CallTree()
-    tree.add("w", "a", [(1, 0, 0, 9)])
+    add(tree, "w", "a", [(1, 0, 0, 9)])
     tell(tree, replica)
-    tree.add("w", "a", [(2, 0, 0, 9)])
+    add(tree, "w", "a", [(2, 0, 0, 9)])
     for call_id in range(passes):
         tree.pass_done("w")
-        tree.add("w", "b", [(10 + call_id, 0, 0, 9)])
+        add(tree, "w", "b", [(10 + call_id, 0, 0, 9)])
     tell(tree, replica)
 
 
@@ -432,7 +437,7 @@ class Journalled(RuleBasedStateMachine):
         ),
     )
     def add(self, worker, tool, batch):
-        self.tree.add(worker, tool, batch)
+        add(self.tree, worker, tool, batch)
 
     @rule(worker=WORKERS)
     def pass_done(self, worker):

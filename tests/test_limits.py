@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shmperf.limits import Newest, newest_of_batch
+from shmperf.limits import Newest
 
 LIMITS = st.integers(-1, 6)
 BATCHES = st.lists(st.lists(st.integers(0, 30), max_size=12), max_size=8)
@@ -54,10 +54,3 @@ def test_memory_follows_the_limit_and_not_the_traffic():
         newest.add([(end, end)])
         assert len(newest._items) <= 20
     assert newest.evicted >= 980
-
-
-@given(LIMITS, st.lists(st.integers()))
-def test_the_newest_of_a_batch_in_order_are_its_last(limit, batch):
-    """All of it for -1, nothing for 0, else the end of it."""
-    found = list(newest_of_batch(batch, limit))
-    assert found == (batch if limit < 0 else batch[::-1][:limit][::-1])

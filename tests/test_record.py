@@ -18,13 +18,13 @@ from shmperf.record import (
     SLOT,
     SLOT_BYTES,
     Callee,
+    Mask,
     Slot,
     Status,
     body_of,
     callee_of,
     decode,
     is_intact,
-    masker,
     meta_of,
     parse_body,
     seal,
@@ -32,7 +32,7 @@ from shmperf.record import (
 )
 
 CALLEE = Callee("search", ("query", "top"), "more")
-MASK = masker(Options().capture.secret_keys)
+MASK = Mask(Options().capture.secret_keys)
 pack = msgspec.msgpack.encode
 
 
@@ -313,7 +313,7 @@ def test_positional_secrets_are_masked_by_their_names(value: object) -> None:
     """A secret passed by position, or among the rest, is masked like one passed by name."""
     body = pack(value)
     callee = Callee("login", ("user", "password"), "api_keys")
-    call = decode(slot(body), body, callee, masker(["password", "api_key"]), 1)
+    call = decode(slot(body), body, callee, Mask(["password", "api_key"]), 1)
     assert "hunter2" not in call.params
     assert '"***"' in call.params
 
@@ -321,14 +321,14 @@ def test_positional_secrets_are_masked_by_their_names(value: object) -> None:
 def test_no_secret_keys_mask_nothing() -> None:
     """An empty list of secret keys shows everything."""
     body = pack({"password": "x", "": 1})
-    call = decode(slot(body), body, CALLEE, masker([]), 1)
+    call = decode(slot(body), body, CALLEE, Mask([]), 1)
     assert json.loads(call.params) == {"password": "x", "": 1}
 
 
 def test_characters_of_a_pattern_are_plain_in_secret_keys() -> None:
     """A configured key is a text, not a pattern."""
     body = pack({"a.b": 1, "axb": 2})
-    call = decode(slot(body), body, CALLEE, masker(["a.b"]), 1)
+    call = decode(slot(body), body, CALLEE, Mask(["a.b"]), 1)
     assert json.loads(call.params) == {"a.b": "***", "axb": 2}
 
 
