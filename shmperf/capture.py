@@ -31,6 +31,7 @@ __all__ = [
     "picture_all",
     "short_body",
     "status_for",
+    "status_named",
 ]
 
 PLAIN_TYPES = frozenset({int, float, bool, type(None)})
@@ -48,6 +49,14 @@ _DEPTH_ALL = 40
 _UNBOUNDED = 1 << 62
 _INT_BITS = 63
 _SHOWN_INT_BITS = 1024
+
+# What others tell of an error may be no more than its name.
+_STATUS_NAMED = {
+    "TimeoutError": Status.TIMEOUT,
+    "timeout": Status.TIMEOUT,
+    "CancelledError": Status.CANCELLED,
+    "cancelled": Status.CANCELLED,
+}
 
 _encode = msgspec.msgpack.Encoder().encode
 _msgpack = msgspec.msgpack.encode
@@ -255,6 +264,12 @@ def status_for(error: BaseException | None) -> Status:
         if cancelled is not None and isinstance(error, cancelled):
             return Status.CANCELLED
     return Status.ERROR
+
+
+def status_named(error: str) -> Status:
+    """The outcome of a call that ended with *error*, a text that opens with the error's class."""
+    name = error.partition(":")[0].rpartition(".")[2]
+    return _STATUS_NAMED.get(name, Status.ERROR)
 
 
 def error_class(error: BaseException) -> str:

@@ -169,6 +169,11 @@ class OpenCall:
         if now == self.call_id:
             current_call.set(self.outer)
 
+    def describe(self, params: Mapping[str, Any]) -> None:
+        """Capture parameters that were not known at the beginning."""
+        if params and not self.end_ns:
+            self._capture((), params)
+
     def annotate(self, metadata: Mapping[str, Any]) -> None:
         """Add to the metadata, which optimization mode keeps."""
         if self._metadata is None:
@@ -343,7 +348,7 @@ def open_in_detail(call_id: int) -> OpenCall | None:
 
 
 def _status_for(error: BaseException | str) -> int:
-    return Status.ERROR if isinstance(error, str) else capture.status_for(error)
+    return capture.status_named(error) if isinstance(error, str) else capture.status_for(error)
 
 
 class _Memory:

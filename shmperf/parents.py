@@ -17,11 +17,14 @@ from contextvars import ContextVar
 from typing import Any, Generic, ParamSpec, TypeVar
 
 __all__ = [
+    "TRACKED",
     "Pair",
+    "Seen",
     "adopt",
     "current",
     "current_call",
     "hex_id",
+    "outermost_open",
     "parent_of",
     "parse_id",
     "propagate",
@@ -42,6 +45,36 @@ class Pair:
         self.call_id = call_id
         self.outer = outermost_open(outer)
         self.is_open = True
+
+
+# The observer that decorators are; a framework's hook has a name of its own.
+TRACKED = "track"
+
+
+class Seen(Pair):
+    """
+    A call that a framework's hook has begun, and which observers have seen it.
+
+    A decorated function, a second hook or a span that begins *the same tool directly beneath* is
+    another sight of this call, once for each observer; what comes after that is a call of its own.
+    An observer that may see one call several times over gives a *key* by which it knows it again.
+    """
+
+    __slots__ = ("_observers", "tool")
+
+    def __init__(self, call_id: int, outer: int | Pair, tool: str, *observers: str) -> None:
+        """A call of *tool* that began under *outer*."""
+        super().__init__(call_id, outer)
+        self.tool = tool
+        self._observers: dict[str, object] = dict.fromkeys(observers)
+
+    def is_seen_by(self, observer: str, tool: str, key: object = None) -> bool:
+        """True when the call of *tool* that *observer* begins now is this one, seen again."""
+        if tool != self.tool or not self.is_open:
+            return False
+        mine = object() if key is None else key
+        found = self._observers.setdefault(observer, mine)
+        return found is mine or (key is not None and found == key)
 
 
 current_call: ContextVar[int | Pair] = ContextVar("shmperf_current_call", default=0)

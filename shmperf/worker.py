@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from .control import Client, Flush
 from .errors import ShmperfError, tell
-from .inflight import ROWS, has_spent_row, mark_loss
+from .inflight import CALLEE, ROW_WORDS, ROWS, has_spent_row, mark_loss
 from .meeting import Request, enter
 from .options import Options
 from .record import Callee
@@ -361,6 +361,18 @@ class Worker:
             finally:
                 self._busy = False
         return number
+
+    def is_open(self, tool: Tool, call_id: int) -> bool:
+        """True when *call_id* is a call of *tool* that is open in this process."""
+        segment = self.segment
+        if segment is None:
+            return False
+        words = segment.words
+        for first in self._blocks:
+            if words[first] >> 32 == call_id >> 32:
+                row = first + (call_id & ROWS - 1) * ROW_WORDS
+                return words[row] == call_id and words[row + CALLEE] in tool.callees.values()
+        return False
 
     def _lane_for(self, tool: Tool) -> Lane | None:
         segment = self.segment

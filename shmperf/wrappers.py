@@ -28,11 +28,11 @@ import msgspec
 from .capture import PLAIN_TYPES, SHORT, short_body
 from .inflight import CALLEE, GENERATION_STEP, PARENT, START
 from .opencall import OpenCall
-from .parents import Pair, current_call, hex_id, parent_of
+from .parents import TRACKED, Pair, Seen, current_call, hex_id, parent_of
 from .record import BODY_BYTES, NAMED, SLOT, Callee
 from .worker import Tool, tool_named, worker
 
-__all__ = ["call", "track", "track_class"]
+__all__ = ["call", "named_callee", "positional_names", "track", "track_class"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -98,7 +98,7 @@ class _Wrapped:
         self.function = function
         self.tool = tool
         self.params = params
-        names, rest, self.skip = _positional_names(function)
+        names, rest, self.skip = positional_names(function)
         self.callee = worker.callee(tool, Callee(tool.name, names, rest))
 
     def given(
@@ -121,7 +121,7 @@ class _Wrapped:
         return {name: bound[name] for name in self.params if name in bound}
 
 
-def _positional_names(function: Callable[..., Any]) -> tuple[tuple[str, ...], str | None, bool]:
+def positional_names(function: Callable[..., Any]) -> tuple[tuple[str, ...], str | None, bool]:
     """Names of the positional parameters, of the rest, and whether the first is self or cls."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -187,6 +187,10 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
             try:
                 words[row + row_parent] = parent
             except TypeError:
+                if type(outer) is Seen and outer.is_seen_by(TRACKED, tool.name):
+                    free, row = row, 0
+                    ready.append(free)
+                    return function(*args, **kwargs)
                 words[row + row_parent] = parent = parent_of(outer)
             words[row + row_callee] = callee
             call_id = words[row] + step
@@ -299,10 +303,16 @@ def _finish(left: list[Any], outer: int | Pair) -> None:
         current_call.set(outer)
 
 
+def _is_seen(tool: Tool) -> bool:
+    """True when the call that begins now is one that a framework's hook has begun already."""
+    outer = current_call.get()
+    return type(outer) is Seen and outer.is_seen_by(TRACKED, tool.name)
+
+
 def _detour(wrapped: _Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A call of a plain function by the long way: first calls, detail, long parameters."""
     route = worker.route(wrapped.tool)
-    if not route.is_recorded:
+    if not route.is_recorded or _is_seen(wrapped.tool):
         return wrapped.function(*args, **kwargs)
     opened = OpenCall(wrapped.tool, wrapped.callee)
     try:
@@ -318,7 +328,7 @@ def _detour(wrapped: _Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 def _track_chosen(wrapped: _Wrapped) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if wrapped.tool.bound is None:
+        if wrapped.tool.bound is None or _is_seen(wrapped.tool):
             return wrapped.function(*args, **kwargs)
         opened = OpenCall(wrapped.tool, wrapped.callee)
         try:
@@ -338,7 +348,7 @@ def _track_chosen(wrapped: _Wrapped) -> Callable[..., Any]:
 
 def _track_coroutine(wrapped: _Wrapped) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if wrapped.tool.bound is None:
+        if wrapped.tool.bound is None or _is_seen(wrapped.tool):
             return await wrapped.function(*args, **kwargs)
         opened = OpenCall(wrapped.tool, wrapped.callee)
         try:
@@ -361,7 +371,8 @@ class _Steps:
     def __init__(self, wrapped: _Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._opened = OpenCall(wrapped.tool, wrapped.callee)
         self._outer: int | Pair = 0
-        self._opened.begin(*wrapped.given(args, kwargs))
+        if not _is_seen(wrapped.tool):
+            self._opened.begin(*wrapped.given(args, kwargs))
 
     def __enter__(self) -> None:
         self._outer = current_call.get()

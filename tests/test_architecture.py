@@ -19,7 +19,7 @@ LAYERS = (
     ("record", "ring", "inflight", "memory", "segment"),
     ("presence", "places", "session", "meeting", "control"),
     ("capture", "parents"),
-    ("worker", "opencall", "wrappers"),
+    ("worker", "opencall", "wrappers", "observer"),
     ("limits", "family", "treestate", "calltree", "totals", "statistics"),
     ("journal", "store", "ledger"),
     ("drain", "intake", "disk", "flusher", "sampling", "collector", "daemon"),
@@ -28,7 +28,7 @@ LAYERS = (
 )
 ORDER = [name for layer in LAYERS for name in layer]
 
-WORKER = {"worker", "opencall", "wrappers", "tracker", "capture"}
+WORKER = {"worker", "opencall", "wrappers", "observer", "tracker", "capture"}
 COLLECTOR = {"drain", "intake", "disk", "flusher", "sampling", "collector", "daemon"}
 
 # Imports inside functions, each with its reason where it stands.
@@ -47,7 +47,7 @@ LATE = {
 }
 
 # Foreign code, and the collector's guards.
-BROAD = {"capture", "opencall", "wrappers", "collector", "disk"}
+BROAD = {"capture", "opencall", "wrappers", "observer", "collector", "disk"}
 
 
 def trees() -> Iterator[tuple[str, ast.Module]]:

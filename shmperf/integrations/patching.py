@@ -1,0 +1,73 @@
+"""Changing a framework's classes so that it can be undone exactly, for hooks that want it."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from shmperf.errors import IntegrationError
+
+__all__ = ["imported", "live", "replace", "undo_all"]
+
+T = TypeVar("T")
+
+_NOTHING = object()
+
+
+def imported(module: str, *names: str, package: str, having: str) -> Any:
+    """
+    The *module*, in which *names* (dotted) are there.
+
+    Raises IntegrationError otherwise: *having* says which versions of *package* have them.
+    """
+    try:
+        found = importlib.import_module(module)
+        for name in names:
+            value: Any = found
+            for part in name.split("."):
+                value = getattr(value, part)
+    except (ImportError, AttributeError) as error:
+        raise IntegrationError(
+            f"{package} {_version(package)} has not the hook ({error}); it takes {package} {having}"
+        ) from None
+    return found
+
+
+def replace(owner: Any, name: str, value: Any) -> Callable[[], None]:
+    """Set an attribute; the function that restores what was there, or that nothing was."""
+    before = vars(owner).get(name, _NOTHING)
+    setattr(owner, name, value)
+
+    def restore() -> None:
+        if before is _NOTHING:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
+
+    return restore
+
+
+def live(cls: type[T]) -> list[T]:
+    """The instances of *cls* that exist: servers may be older than the switch."""
+    # By the type: proxies and mocks run code when they are asked for their class.
+    return [found for found in gc.get_objects() if issubclass(type(found), cls)]
+
+
+def undo_all(*undos: Callable[[], None]) -> Callable[[], None]:
+    """One function that runs *undos*, the last first."""
+
+    def undo() -> None:
+        for step in reversed(undos):
+            step()
+
+    return undo
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "(unknown version)"

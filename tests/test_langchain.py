@@ -1,0 +1,238 @@
+"""LangChain and LangGraph: tools under their names, with parents and outcomes."""
+
+from __future__ import annotations
+
+import pytest
+
+from .frameworks import calls, counts, edges, only, run
+from .support import Place
+
+pytest.importorskip("langgraph.prebuilt", reason="langgraph is not installed")
+
+AGENT = """
+    import asyncio, shmperf
+    from langchain_core.messages import AIMessage, HumanMessage
+    from langchain_core.tools import tool
+    from langgraph.graph import END, START, MessagesState, StateGraph
+    from langgraph.prebuilt import ToolNode
+
+    @tool
+    def lookup(key: str) -> str:
+        "Look a key up."
+        return key.upper()
+
+    @tool
+    @shmperf.track
+    def search(query: str) -> str:
+        "Search."
+        return lookup.invoke({"key": query})
+
+    @tool
+    def broken(query: str) -> str:
+        "Fail."
+        raise ValueError("no such thing")
+
+    @tool
+    async def slow(query: str) -> str:
+        "Take too long."
+        raise TimeoutError
+
+    CALLS = [("search", "a"), ("search", "b"), ("broken", "c")]
+
+    def scripted(names):
+        def model(state):
+            if len(state["messages"]) > 1:
+                return {"messages": [AIMessage("done")]}
+            calls = [
+                {"name": name, "args": {"query": query}, "id": f"call-{at}"}
+                for at, (name, query) in enumerate(names)
+            ]
+            return {"messages": [AIMessage("", tool_calls=calls)]}
+        return model
+
+    def agent(names):
+        graph = StateGraph(MessagesState)
+        graph.add_node("model", scripted(names))
+        graph.add_node("tools", ToolNode([search, broken, slow], handle_tool_errors=True))
+        graph.add_edge(START, "model")
+        graph.add_conditional_edges(
+            "model", lambda state: "tools" if state["messages"][-1].tool_calls else END
+        )
+        graph.add_edge("tools", "model")
+        return graph.compile()
+
+    START_WITH = {"messages": [HumanMessage("go")]}
+"""
+
+
+def test_an_agents_tools_have_names_parents_and_outcomes(place: Place) -> None:
+    """A ToolNode's calls are children of who ran the agent, nested tools of their tools."""
+    run(
+        place,
+        AGENT,
+        """
+        shmperf.instrument("langchain")
+        with shmperf.call("agent"):
+            agent(CALLS).invoke(START_WITH)
+        """,
+    )
+    # `search` is decorated as well, and counted once.
+    assert counts(place) == {"agent": (1, 0), "search": (2, 0), "lookup": (2, 0), "broken": (1, 1)}
+    assert edges(place) == {
+        (None, "agent", 1),
+        ("agent", "search", 2),
+        ("search", "lookup", 2),
+        ("agent", "broken", 1),
+    }
+    searches = {one["id"]: one["p"] for one in calls(place, "search")}
+    assert sorted(one["query"] for one in searches.values()) == ["a", "b"]
+    assert {one["parent"] for one in calls(place, "lookup")} == set(searches)
+    failed = only(place, "broken")
+    assert (failed["status"], failed["err"]) == ("error", "ValueError")
+
+
+def test_async_tools_time_out_and_are_cancelled(place: Place) -> None:
+    """An async tool's parent is right, a timeout is one, and a cancelled tool is no error."""
+    run(
+        place,
+        AGENT,
+        """
+        shmperf.instrument("langchain")
+        started = None
+
+        @tool
+        async def endless(query: str) -> str:
+            "Never answer."
+            started.set()
+            await asyncio.Event().wait()
+
+        @tool
+        async def outer(query: str) -> str:
+            "Ask another one."
+            return await lookup.ainvoke({"key": query})
+
+        async def main():
+            global started
+            started = asyncio.Event()
+            async with shmperf.call("agent"):
+                await asyncio.gather(*(outer.ainvoke({"query": str(at)}) for at in range(5)))
+                await agent([("slow", "a")]).ainvoke(START_WITH)
+                task = asyncio.create_task(endless.ainvoke({"query": "b"}))
+                await started.wait()
+                task.cancel()
+                await asyncio.wait([task])
+                assert task.cancelled()
+
+        asyncio.run(main())
+        """,
+    )
+    assert counts(place) == {
+        "agent": (1, 0),
+        "outer": (5, 0),
+        "lookup": (5, 0),
+        "slow": (1, 1),
+        "endless": (1, 0),
+    }
+    assert edges(place) == {
+        (None, "agent", 1),
+        ("agent", "outer", 5),
+        ("outer", "lookup", 5),
+        ("agent", "slow", 1),
+        ("agent", "endless", 1),
+    }
+    assert only(place, "slow")["status"] == "timeout"
+    assert only(place, "endless")["status"] == "cancelled"
+    assert len({one["parent"] for one in calls(place, "lookup")}) == 5
+
+
+def test_detail_has_source_node_and_call_id(place: Place) -> None:
+    """Optimization mode keeps where a call came from, its parameters and its error's text."""
+    run(
+        place,
+        AGENT,
+        """
+        shmperf.instrument("langchain")
+        agent([("broken", "c")]).invoke(START_WITH)
+        """,
+        optimize=True,
+    )
+    failed = only(place, "broken")
+    assert failed["metadata"] == {"source": "langchain", "call_id": "call-0", "node": "tools"}
+    assert failed["params"] == {"query": "c"}
+    assert "no such thing" in failed["error"]
+
+
+def test_a_handler_by_hand_counts_once_beside_the_switch(place: Place) -> None:
+    """The exported handler works alone, and a run that has it twice is counted once."""
+    run(
+        place,
+        AGENT,
+        """
+        from shmperf.integrations.langchain import callback_handler
+        given = {"callbacks": [callback_handler()]}
+        lookup.invoke({"key": "alone"}, given)
+        shmperf.instrument("langchain")
+        lookup.invoke({"key": "both"}, given)
+        """,
+    )
+    assert counts(place) == {"lookup": (2, 0)}
+
+
+def test_a_tool_that_calls_itself_is_two_calls(place: Place) -> None:
+    """Counting once what two have seen does not swallow recursion."""
+    run(
+        place,
+        AGENT,
+        """
+        shmperf.instrument("langchain")
+
+        @tool
+        @shmperf.track
+        def descend(depth: int) -> str:
+            "Go down."
+            return descend.invoke({"depth": depth - 1}) if depth else "bottom"
+
+        descend.invoke({"depth": 2})
+        """,
+    )
+    assert counts(place) == {"descend": (3, 0)}
+    assert edges(place) == {(None, "descend", 1), ("descend", "descend", 2)}
+
+
+def test_uninstrument_leaves_nothing(place: Place) -> None:
+    """The hook is gone without a trace, and comes again."""
+    run(
+        place,
+        AGENT,
+        """
+        from langchain_core.tracers import context
+        before = list(context._configure_hooks)
+        shmperf.instrument("langchain", "langchain")
+        assert len(context._configure_hooks) == len(before) + 1
+        shmperf.uninstrument("langchain")
+        assert context._configure_hooks == before
+        lookup.invoke({"key": "unseen"})
+        shmperf.instrument("langchain")
+        lookup.invoke({"key": "seen"})
+        """,
+    )
+    assert counts(place) == {"lookup": (1, 0)}
+
+
+def test_a_version_without_the_hook_is_named(place: Place) -> None:
+    """One line says what is missing and which versions have it."""
+    out = run(
+        place,
+        """
+        import shmperf
+        from langchain_core.tracers import context
+        from shmperf.errors import IntegrationError
+        del context.register_configure_hook
+        try:
+            shmperf.instrument("langchain")
+        except IntegrationError as error:
+            print(error)
+        """,
+    )
+    assert "langchain-core" in out
+    assert ">=0.2" in out
