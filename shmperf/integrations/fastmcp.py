@@ -1,0 +1,87 @@
+"""
+FastMCP servers: a middleware that sees every tool call.
+
+`attach` gives it to every server of the process, also to those that exist; `middleware` makes one
+for ``FastMCP(…, middleware=[…])`` or ``server.add_middleware(…)``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from shmperf.observer import Observer, Sight
+
+from .patching import imported, live, replace, undo_all
+
+__all__ = ["attach", "middleware"]
+
+_VERSIONS = ">=2.9"
+_observer = Observer("fastmcp")
+
+
+def attach() -> Callable[[], None]:
+    """Give every server the middleware, as its outermost."""
+    server = imported(
+        "fastmcp", "FastMCP.add_middleware", package="fastmcp", having=_VERSIONS
+    ).FastMCP
+    added = middleware()
+    for found in live(server):
+        found.middleware.insert(0, added)
+    init = server.__init__
+
+    @functools.wraps(init)
+    def init_with_middleware(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        self.middleware.insert(0, added)
+
+    def take_out() -> None:
+        for found in live(server):
+            found.middleware[:] = [one for one in found.middleware if one is not added]
+
+    return undo_all(take_out, replace(server, "__init__", init_with_middleware))
+
+
+def middleware() -> Any:
+    """A FastMCP middleware that records tool calls."""
+    found = imported(
+        "fastmcp.server.middleware",
+        "Middleware.on_call_tool",
+        package="fastmcp",
+        having=_VERSIONS,
+    )
+
+    class ShmperfMiddleware(found.Middleware):  # type: ignore[misc, name-defined]
+        async def on_call_tool(self, context: Any, call_next: Callable[[Any], Any]) -> Any:
+            sight = _observer.guard(_begin, context)
+            return await _observer.watch(sight, call_next(context), _reason)
+
+    return ShmperfMiddleware()
+
+
+def _begin(context: Any) -> Sight:
+    message = context.message
+    sight = _observer.begin(message.name, message.arguments or {}, key=id(message))
+    request = getattr(context, "fastmcp_context", None)
+    server = getattr(getattr(request, "fastmcp", None), "name", None)
+    sight.annotate(server=server, call_id=_request_id(request))
+    return sight
+
+
+def _request_id(request: Any) -> str | None:
+    try:
+        return str(request.request_id)
+    except (AttributeError, RuntimeError, ValueError):
+        return None  # called in the program, without a request
+
+
+def _reason(outcome: Any) -> BaseException | str | None:
+    if isinstance(outcome, BaseException):
+        # ToolError stands around what the tool has raised.
+        wraps = type(outcome).__name__ == "ToolError" and outcome.__cause__ is not None
+        return outcome.__cause__ if wraps else outcome
+    if getattr(outcome, "is_error", False):
+        texts = [getattr(part, "text", "") for part in outcome.content]
+        return f"ToolError: {' '.join(texts)}"
+    return None

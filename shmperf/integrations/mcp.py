@@ -1,0 +1,126 @@
+"""
+The MCP SDK, both sides: a server's middleware, and the client session's ``call_tool``.
+
+Where client and server are of one session, in one process or two, the client sends its call's id
+with the request's metadata: the call is counted once, as the client's, and what the tool calls is
+beneath it. Other servers ignore the key, as the protocol wants it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from shmperf.observer import Observer, Sight, foreign_call, shared_call
+
+from .patching import imported, live, replace, undo_all
+
+__all__ = ["attach", "failure", "middleware"]
+
+_VERSIONS = ">=2.0"
+# JSON-RPC's code for a request that was not answered in time, as the SDK has it.
+_REQUEST_TIMEOUT = -32001
+_META_KEY = "shmperf/call"
+_client = Observer("mcp client", "mcp")
+_server = Observer("mcp server", "mcp")
+
+
+def attach() -> Callable[[], None]:
+    """Give every server, also those that exist, the middleware, and wrap the client's call."""
+    lowlevel = _imported("mcp.server.lowlevel.server", "Server.get_request_handler")
+    session = _imported("mcp.client.session", "ClientSession.call_tool")
+    added = middleware()
+    servers = live(lowlevel.Server)
+    for server in servers:
+        if not hasattr(server, "middleware"):
+            _imported("mcp.server.lowlevel.server", "Server.middleware")
+        server.middleware.append(added)
+    init = lowlevel.Server.__init__
+
+    @functools.wraps(init)
+    def init_with_middleware(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        self.middleware.append(added)
+
+    def take_out() -> None:
+        for server in live(lowlevel.Server):
+            server.middleware[:] = [one for one in server.middleware if one is not added]
+
+    return undo_all(
+        take_out,
+        replace(lowlevel.Server, "__init__", init_with_middleware),
+        replace(session.ClientSession, "call_tool", _tracked(session.ClientSession.call_tool)),
+    )
+
+
+def middleware() -> Any:
+    """A middleware for ``MCPServer(…, middleware=[…])`` or a low-level server's list."""
+    _imported("mcp.server.context", "ServerMiddleware")
+
+    async def shmperf_middleware(context: Any, call_next: Callable[[Any], Any]) -> Any:
+        if getattr(context, "method", None) != "tools/call":
+            return await call_next(context)
+        sight = _server.guard(_begin_serving, context)
+        return await _server.watch(sight, call_next(context), failure)
+
+    return shmperf_middleware
+
+
+def failure(outcome: Any) -> BaseException | str | None:
+    """The error that an answer or an exception stands for: MCP's failures are answers."""
+    if isinstance(outcome, BaseException):
+        code = getattr(getattr(outcome, "error", None), "code", None)
+        return f"TimeoutError: {outcome}" if code == _REQUEST_TIMEOUT else outcome
+    if isinstance(outcome, dict):
+        failed, content = outcome.get("isError"), outcome.get("content")
+    else:
+        failed, content = getattr(outcome, "is_error", False), getattr(outcome, "content", None)
+    if not failed:
+        return None
+    texts = [_text(part) for part in content or ()]
+    return f"ToolError: {' '.join(text for text in texts if text)}"
+
+
+def _text(part: Any) -> str:
+    found = part.get("text") if isinstance(part, dict) else getattr(part, "text", "")
+    return found if isinstance(found, str) else ""
+
+
+def _begin_serving(context: Any) -> Sight:
+    params = context.params or {}
+    tool = params["name"]
+    known = foreign_call((params.get("_meta") or {}).get(_META_KEY))
+    if known:
+        return _server.join(known, tool, _client.name)
+    key = (id(context.session), context.request_id)
+    sight = _server.begin(tool, params.get("arguments") or {}, key=key)
+    sight.annotate(call_id=str(context.request_id))
+    return sight
+
+
+def _tracked(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def call_tool(
+        self: Any, name: str, arguments: dict[str, Any] | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        sight = _client.guard(_begin_asking, self, name, arguments)
+        known = shared_call(sight.id) if sight is not None else None
+        if known:
+            kwargs["meta"] = {**(kwargs.get("meta") or {}), _META_KEY: known}
+        running = original(self, name, arguments, *args, **kwargs)
+        return await _client.watch(sight, running, failure)
+
+    return call_tool
+
+
+def _begin_asking(session: Any, name: str, arguments: dict[str, Any] | None) -> Sight:
+    sight = _client.begin(name, arguments or {})
+    server = getattr(getattr(session, "initialize_result", None), "server_info", None)
+    server = server or getattr(session, "server_info", None)
+    sight.annotate(server=getattr(server, "name", None))
+    return sight
+
+
+def _imported(module: str, *names: str) -> Any:
+    return imported(module, *names, package="mcp", having=_VERSIONS)

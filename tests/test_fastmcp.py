@@ -1,0 +1,136 @@
+"""FastMCP servers: their tools, once, with parents and outcomes."""
+
+from __future__ import annotations
+
+import pytest
+
+from .frameworks import calls, counts, edges, only, run
+from .support import Place
+
+pytest.importorskip("fastmcp", reason="fastmcp is not installed")
+
+SERVER = """
+    import asyncio, logging, shmperf
+    from fastmcp import Client, FastMCP
+    from fastmcp.exceptions import ToolError
+
+    # FastMCP logs what its tools raise.
+    logging.getLogger("fastmcp").setLevel(logging.CRITICAL)
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)
+
+    def serve():
+        server = FastMCP("weather")
+
+        @shmperf.track
+        def locate(city):
+            return city.lower()
+
+        @server.tool
+        @shmperf.track
+        def forecast(city: str) -> str:
+            return "rain in " + locate(city)
+
+        @server.tool
+        def broken(city: str) -> str:
+            raise ValueError("no such city")
+
+        @server.tool
+        async def late(city: str) -> str:
+            raise TimeoutError
+
+        return server
+
+    async def use(server):
+        async with Client(server) as client:
+            async with shmperf.call("agent"):
+                for city in "AB":
+                    result = await client.call_tool("forecast", {"city": city})
+                    assert result.data == "rain in " + city.lower()
+                for tool in ("broken", "late"):
+                    try:
+                        await client.call_tool(tool, {"city": "C"})
+                    except ToolError:
+                        pass
+"""
+
+COUNTS = {"agent": (1, 0), "forecast": (2, 0), "locate": (2, 0), "broken": (1, 1), "late": (1, 1)}
+
+
+@pytest.mark.parametrize("names", ['"fastmcp"', '"fastmcp", "mcp"', '"mcp", "fastmcp"'])
+def test_a_servers_tools_are_counted_once(place: Place, names: str) -> None:
+    """With the SDK's hooks or without, decorated or not, each call is one call."""
+    run(place, SERVER, f"shmperf.instrument({names}); asyncio.run(use(serve()))")
+    assert counts(place) == COUNTS
+    assert ("forecast", "locate", 2) in edges(place)
+    assert sorted(one["p"]["city"] for one in calls(place, "forecast")) == ["A", "B"]
+    if "mcp" not in names.replace("fastmcp", ""):
+        # Only the server sees its tool's own exception.
+        assert only(place, "broken")["err"] == "ValueError"
+        assert only(place, "late")["status"] == "timeout"
+    else:
+        assert edges(place) == {
+            (None, "agent", 1),
+            ("agent", "forecast", 2),
+            ("forecast", "locate", 2),
+            ("agent", "broken", 1),
+            ("agent", "late", 1),
+        }
+
+
+def test_the_middleware_by_hand_counts_once_beside_the_switch(place: Place) -> None:
+    """A server that was given the middleware and has the switch on has one call, with metadata."""
+    run(
+        place,
+        SERVER,
+        """
+        from shmperf.integrations.fastmcp import middleware
+        server = serve()
+        server.add_middleware(middleware())
+        shmperf.instrument("fastmcp")
+        asyncio.run(use(server))
+        """,
+        optimize=True,
+    )
+    assert counts(place) == COUNTS
+    metadata = only(place, "broken")["metadata"]
+    assert (metadata["source"], metadata["server"]) == ("fastmcp", "weather")
+    assert metadata["call_id"]
+
+
+def test_tools_called_in_the_program_and_by_tools(place: Place) -> None:
+    """``server.call_tool`` without a client is a call, and so is a tool that calls another."""
+    run(
+        place,
+        SERVER,
+        """
+        shmperf.instrument("fastmcp")
+        server = serve()
+
+        @server.tool
+        async def plan(city: str) -> str:
+            return (await server.call_tool("forecast", {"city": city})).content[0].text
+
+        asyncio.run(server.call_tool("plan", {"city": "A"}))
+        """,
+    )
+    assert edges(place) == {(None, "plan", 1), ("plan", "forecast", 1), ("forecast", "locate", 1)}
+
+
+def test_uninstrument_restores_class_and_servers(place: Place) -> None:
+    """The class and every server are as they were before."""
+    run(
+        place,
+        SERVER,
+        """
+        old, before = serve(), vars(FastMCP)["__init__"]
+        chain = list(old.middleware)
+        shmperf.instrument("fastmcp")
+        new = serve()
+        assert len(new.middleware) == len(old.middleware) == len(chain) + 1
+        shmperf.uninstrument("fastmcp")
+        assert vars(FastMCP)["__init__"] is before
+        assert old.middleware == chain and len(new.middleware) == len(chain)
+        asyncio.run(use(old))
+        """,
+    )
+    assert counts(place) == {"agent": (1, 0), "forecast": (2, 0), "locate": (2, 0)}
