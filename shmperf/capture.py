@@ -56,6 +56,7 @@ _STATUS_NAMED = {
     "timeout": Status.TIMEOUT,
     "CancelledError": Status.CANCELLED,
     "cancelled": Status.CANCELLED,
+    "SoftTimeLimitExceeded": Status.TIMEOUT,
 }
 
 _encode = msgspec.msgpack.Encoder().encode

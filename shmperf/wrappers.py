@@ -22,6 +22,7 @@ from threading import get_ident
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -32,7 +33,15 @@ from .parents import TRACKED, Pair, Seen, current_call, hex_id, parent_of
 from .record import BODY_BYTES, NAMED, SLOT, Callee
 from .worker import Tool, tool_named, worker
 
-__all__ = ["call", "named_callee", "positional_names", "track", "track_class"]
+__all__ = [
+    "call",
+    "named_callee",
+    "positional_names",
+    "recipe_of",
+    "track",
+    "track_as",
+    "track_class",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -86,7 +95,18 @@ def track_as(function: Any, name: str | None, params: Any) -> Any:
         made = _track_chosen(wrapped)
     else:
         made = _track_function(wrapped)
+    _made[made] = wrapped
     return functools.update_wrapper(made, function)
+
+
+# What became of functions, for those who send functions by value to other processes.
+_made: WeakKeyDictionary[Callable[..., Any], _Wrapped] = WeakKeyDictionary()
+
+
+def recipe_of(function: Any) -> tuple[Callable[..., Any], str, Any] | None:
+    """The arguments with which `track_as` makes this tracked *function* again; None for others."""
+    wrapped = _made.get(function)
+    return None if wrapped is None else (wrapped.function, wrapped.tool.name, wrapped.params)
 
 
 class _Wrapped:

@@ -30,7 +30,8 @@ def counts(place: Place) -> dict[str, tuple[int, int]]:
 
 def edges(place: Place) -> set[tuple[str | None, str, int]]:
     """Parent, tool and how many calls, as ``tree`` shows them."""
-    return {(node["parent"], node["tool"], node["calls"]) for node in place.ask("tree")}
+    nodes = [node for node in place.ask("tree") if node["calls"]]
+    return {(node["parent"], node["tool"], node["calls"]) for node in nodes}
 
 
 def calls(place: Place, tool: str) -> list[dict[str, Any]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
 import importlib.metadata
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, TypeVar
 
 from shmperf.errors import IntegrationError
+from shmperf.wrappers import recipe_of, track_as
 
-__all__ = ["imported", "live", "replace", "undo_all"]
+__all__ = ["imported", "live", "replace", "send_tracked", "undo_all"]
 
 T = TypeVar("T")
 
@@ -54,6 +57,26 @@ def live(cls: type[T]) -> list[T]:
     """The instances of *cls* that exist: servers may be older than the switch."""
     # By the type: proxies and mocks run code when they are asked for their class.
     return [found for found in gc.get_objects() if issubclass(type(found), cls)]
+
+
+def send_tracked(pickler: Any) -> Callable[[], None]:
+    """
+    Let a cloudpickle *pickler* class send tracked functions by value: they are tracked anew there.
+
+    What a tracked function is made of belongs to its process. Functions that can be imported are
+    sent by name, as before.
+    """
+    original = pickler.reducer_override
+
+    @functools.wraps(original)
+    def reducer_override(self: Any, value: Any) -> Any:
+        reduced = original(self, value)
+        if type(value) is not FunctionType or reduced is NotImplemented:
+            return reduced
+        recipe = recipe_of(value)
+        return reduced if recipe is None else (track_as, recipe)
+
+    return replace(pickler, "reducer_override", reducer_override)
 
 
 def undo_all(*undos: Callable[[], None]) -> Callable[[], None]:
