@@ -67,7 +67,7 @@ def uninstrument(*names: str) -> list[str]:
 def _attach(name: str) -> Callable[[], None]:
     package, module = KNOWN[name]
     if not _is_installed(package):
-        raise IntegrationError(f"{name} is not installed: pip install {name}")
+        raise IntegrationError(f"{name} is not installed: pip install 'shmperf[{name}]'")
     found = importlib.import_module(f"{__package__}.integrations.{module}")
     attach: Callable[[], Callable[[], None]] = found.attach
     return attach()

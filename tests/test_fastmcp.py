@@ -116,6 +116,26 @@ def test_tools_called_in_the_program_and_by_tools(place: Place) -> None:
     assert edges(place) == {(None, "plan", 1), ("plan", "forecast", 1), ("forecast", "locate", 1)}
 
 
+def test_a_mounted_servers_tool_is_one_call(place: Place) -> None:
+    """A call that passes through two servers is counted once, as the client knows it."""
+    run(
+        place,
+        SERVER,
+        """
+        shmperf.instrument("fastmcp")
+        main = FastMCP("main")
+        main.mount(serve(), namespace="sub")
+
+        async def use():
+            async with Client(main) as client:
+                await client.call_tool("sub_forecast", {"city": "A"})
+
+        asyncio.run(use())
+        """,
+    )
+    assert edges(place) == {(None, "sub_forecast", 1), ("sub_forecast", "locate", 1)}
+
+
 def test_uninstrument_restores_class_and_servers(place: Place) -> None:
     """The class and every server are as they were before."""
     run(

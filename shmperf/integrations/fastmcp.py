@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from shmperf.observer import Observer, Sight
+from shmperf.parents import current
 
 from .patching import imported, live, replace, undo_all
 
@@ -19,6 +21,8 @@ __all__ = ["attach", "middleware"]
 
 _VERSIONS = ">=2.9"
 _observer = Observer("fastmcp")
+# The call that a server of this context handles: tool, server and id.
+_handled: ContextVar[tuple[str, int, str | None]] = ContextVar("shmperf_fastmcp")
 
 
 def attach() -> Callable[[], None]:
@@ -62,11 +66,24 @@ def middleware() -> Any:
 
 def _begin(context: Any) -> Sight:
     message = context.message
-    sight = _observer.begin(message.name, message.arguments or {}, key=id(message))
     request = getattr(context, "fastmcp_context", None)
-    server = getattr(getattr(request, "fastmcp", None), "name", None)
-    sight.annotate(server=server, call_id=_request_id(request))
+    server = getattr(request, "fastmcp", None)
+    known = _passed_on(message.name, server)
+    if known:
+        return _observer.join(known, message.name)
+    sight = _observer.begin(message.name, message.arguments or {}, key=id(message))
+    sight.annotate(server=getattr(server, "name", None), call_id=_request_id(request))
+    _handled.set((message.name, id(server), sight.id))
     return sight
+
+
+def _passed_on(name: str, server: Any) -> str | None:
+    """The id of the call that another server passes on to *server*, which is mounted there."""
+    tool, handler, call_id = _handled.get(("", 0, None))
+    if handler == id(server) or call_id is None or call_id != current():
+        return None
+    # Mounted under a namespace, the tool's name there ends with its name here.
+    return call_id if tool == name or tool.endswith(f"_{name}") else None
 
 
 def _request_id(request: Any) -> str | None:
