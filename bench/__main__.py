@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .collector import drain, idle, latency, memory
+from .integrations import integrations
 from .measure import Row, environment
 from .overhead import overhead
 from .startup import startup
@@ -28,6 +29,7 @@ _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "latency": latency,
     "startup": startup,
     "memory": memory,
+    "integrations": integrations,
 }
 
 

@@ -233,8 +233,8 @@ def _floor_store() -> Callable[[], Any]:
 
 
 def _opentelemetry() -> Callable[[int], float]:
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415  a peer, only here
-    from opentelemetry.sdk.trace.export import (  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import (
         BatchSpanProcessor,
         SpanExporter,
         SpanExportResult,
@@ -256,7 +256,7 @@ def _opentelemetry() -> Callable[[int], float]:
 
 
 def _prometheus() -> Callable[[int], float]:
-    from prometheus_client import Histogram  # noqa: PLC0415  reads its environment when imported
+    from prometheus_client import Histogram
 
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         raise RuntimeError("prometheus_client needs PROMETHEUS_MULTIPROC_DIR before its import")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from .frameworks import calls, counts, edges, only, run
+from .frameworks import calls, counts, edges, only, requires, run
 from .support import Place
 
-pytest.importorskip("distributed", reason="distributed is not installed")
+requires("distributed")
 
 TASKS = """
     import shmperf

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from .frameworks import calls, counts, edges, only, run
+from .frameworks import calls, counts, edges, only, requires, run
 from .support import Place
 
-pytest.importorskip("fastmcp", reason="fastmcp is not installed")
+requires("fastmcp", 2)
 
 SERVER = """
     import asyncio, logging, shmperf

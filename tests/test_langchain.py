@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
-from .frameworks import calls, counts, edges, only, run
+from .frameworks import calls, counts, edges, only, requires, run
 from .support import Place
 
-pytest.importorskip("langgraph.prebuilt", reason="langgraph is not installed")
+requires("langgraph")
 
 AGENT = """
     import asyncio, shmperf

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from .frameworks import calls, counts, edges, only, run
+from .frameworks import calls, counts, edges, only, requires, run
 from .support import Place
 
-pytest.importorskip("mcp.server.mcpserver", reason="mcp 2 is not installed")
+requires("mcp", 2)
 
 SERVER = """
     import asyncio, logging, os, sys, shmperf

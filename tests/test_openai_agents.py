@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
-from .frameworks import calls, counts, edges, only, run
+from .frameworks import calls, counts, edges, only, requires, run
 from .support import Place
 
-pytest.importorskip("agents.tracing", reason="openai-agents is not installed")
+requires("openai-agents")
 
 AGENT = """
     import asyncio, json, logging, shmperf

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
-from .frameworks import calls, counts, edges, only, run
+from .frameworks import calls, counts, edges, only, requires, run
 from .support import Place
 
-pytest.importorskip("opentelemetry.sdk.trace", reason="opentelemetry-sdk is not installed")
+requires("opentelemetry-sdk")
 
 SPANS = """
     import asyncio, json, shmperf
@@ -161,7 +159,7 @@ def test_a_span_ended_elsewhere(place: Place) -> None:
 
 def test_frameworks_that_make_spans_are_counted_once(place: Place) -> None:
     """Pydantic AI's own spans and its hook see one call."""
-    pytest.importorskip("pydantic_ai.capabilities", reason="pydantic-ai 2 is not installed")
+    requires("pydantic-ai-slim", 2)
     run(
         place,
         SPANS,

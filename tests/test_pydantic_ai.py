@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
-from .frameworks import calls, counts, edges, only, run
+from .frameworks import calls, counts, edges, only, requires, run
 from .support import Place
 
-pytest.importorskip("pydantic_ai.capabilities", reason="pydantic-ai 2 is not installed")
+requires("pydantic-ai-slim", 2)
 
 AGENT = """
     import asyncio, shmperf

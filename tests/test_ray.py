@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
-from .frameworks import calls, counts, only, run
+from .frameworks import calls, counts, only, requires, run
 from .support import Place
 
-pytest.importorskip("ray", reason="ray is not installed")
+requires("ray", 2)
 
 TASKS = """
     import asyncio, ray, shmperf
