@@ -57,6 +57,10 @@ _STATUS_NAMED = {
     "CancelledError": Status.CANCELLED,
     "cancelled": Status.CANCELLED,
     "SoftTimeLimitExceeded": Status.TIMEOUT,
+    # A tool that is put off until somebody has answered: it has not failed.
+    "ApprovalRequired": Status.CANCELLED,
+    "CallDeferred": Status.CANCELLED,
+    "GraphInterrupt": Status.CANCELLED,
 }
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -23,9 +23,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+from .capture import error_text, status_for, status_named
 from .errors import tell
 from .opencall import OpenCall, open_in_detail
 from .parents import TRACKED, Pair, Seen, current_call, hex_id, outermost_open, parent_of, parse_id
+from .record import Status
 from .segment import Fault
 from .worker import tool_named, worker
 from .wrappers import named_callee, positional_names
@@ -77,15 +79,24 @@ class Sight:
         pair, self._pair = self._pair, None
         if pair is None:
             return
-        if isinstance(error, BaseException) and type(error).__name__ in _RETRIES:
-            self.annotate(outcome="retry")
         try:
             if self._opened is not None:
+                if isinstance(error, BaseException):
+                    error = self._known_by_name(error)
                 self._opened.end(error)
         finally:
             pair.is_open = False
             if current_call.get() is pair:
                 current_call.set(pair.outer)
+
+    def _known_by_name(self, error: BaseException) -> BaseException | str:
+        """*error*, or a text where a framework's own class tells more than what it inherits."""
+        name = type(error).__name__
+        if name in _RETRIES:
+            self.annotate(outcome="retry")
+        if status_for(error) is not Status.ERROR or status_named(name) is Status.ERROR:
+            return error
+        return f"{name}: {error_text(error)}"
 
 
 # Control flow: the framework asks for the call to be made again.
@@ -121,6 +132,7 @@ class Observer:
         found = tool_named(tool)
         if found.bound is None:
             return _NOT_RECORDED
+        tool = found.name
         outer = parse_id(parent) if parent else outermost_open(current_call.get())
         if not outer and beneath is not None and beneath._pair is not None:
             outer = outermost_open(beneath._pair)
@@ -145,17 +157,20 @@ class Observer:
     async def watch(
         self,
         sight: Sight | None,
-        running: Awaitable[R],
         reason: Callable[[Any], BaseException | str | None],
+        function: Callable[P, Awaitable[R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> R:
         """
-        What *running* returns or raises; *sight* ends with it.
+        What *function* returns or raises; *sight* ends with it.
 
         *reason* turns a result into the error that it stands for, or None, and an exception into
         the one that is to be recorded.
         """
         try:
-            result = await running
+            result = await function(*args, **kwargs)
         except BaseException as error:
             self._end(sight, error, reason)
             raise

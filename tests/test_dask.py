@@ -81,6 +81,30 @@ def test_tasks_have_names_parents_and_outcomes(place: Place, options: str) -> No
     assert is_in_client == ("processes=False" in options)
 
 
+def test_an_asynchronous_client(place: Place) -> None:
+    """A client in an event loop registers the plugin too, and its tasks have parents."""
+    place.write("tasks.py", TASKS)
+    run(
+        place,
+        CLIENT,
+        """
+        import asyncio
+
+        async def main():
+            options = {"dashboard_address": None, "processes": False, "asynchronous": True}
+            async with LocalCluster(**options) as cluster:
+                async with Client(cluster, asynchronous=True) as client:
+                    async with shmperf.call("agent"):
+                        assert await client.submit(tasks.forecast, "A") == "rain in a"
+
+        if __name__ == "__main__":
+            shmperf.instrument("dask")
+            asyncio.run(main())
+        """,
+    )
+    assert edges(place) == {(None, "agent", 1), ("agent", "forecast", 1), ("forecast", "locate", 1)}
+
+
 def test_a_tracked_function_of_the_program_itself_is_sent(place: Place) -> None:
     """A function that workers can't import arrives tracked, under its name."""
     run(

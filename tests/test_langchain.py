@@ -143,6 +143,38 @@ def test_async_tools_time_out_and_are_cancelled(place: Place) -> None:
     assert len({one["parent"] for one in calls(place, "lookup")}) == 5
 
 
+def test_an_interrupted_tool_is_no_error(place: Place) -> None:
+    """A tool that waits for a person is cancelled, and runs again when there is an answer."""
+    run(
+        place,
+        AGENT,
+        """
+        from langgraph.checkpoint.memory import InMemorySaver
+        from langgraph.types import Command, interrupt
+        shmperf.instrument("langchain")
+
+        @tool
+        def approved(query: str) -> str:
+            "Ask a person."
+            return interrupt("may I?")
+
+        graph = StateGraph(MessagesState)
+        graph.add_node("model", scripted([("approved", "a")]))
+        graph.add_node("tools", ToolNode([approved]))
+        graph.add_edge(START, "model")
+        graph.add_edge("model", "tools")
+        compiled = graph.compile(checkpointer=InMemorySaver())
+        config = {"configurable": {"thread_id": "1"}}
+        compiled.invoke(START_WITH, config)
+        compiled.invoke(Command(resume="yes"), config)
+        """,
+    )
+    assert counts(place) == {"approved": (2, 0)}
+    first, second = sorted(calls(place, "approved"), key=lambda one: one["s"])
+    assert (first["status"], first["err"]) == ("cancelled", "GraphInterrupt")
+    assert "status" not in second
+
+
 def test_detail_has_source_node_and_call_id(place: Place) -> None:
     """Optimization mode keeps where a call came from, its parameters and its error's text."""
     run(

@@ -212,9 +212,9 @@ def test_what_is_not_understood_is_counted_and_told_once(place: Place) -> None:
 
         for at in range(3):
             sight = one.guard(lambda: None.missing)
-            assert asyncio.run(one.watch(sight, answer(), lambda result: None)) == 5
+            assert asyncio.run(one.watch(sight, lambda result: None, answer)) == 5
             seen = one.begin("watched", {})
-            assert asyncio.run(one.watch(seen, answer(), lambda result: result.missing)) == 5
+            assert asyncio.run(one.watch(seen, lambda result: result.missing, answer)) == 5
         print(len(told), "one: a call was not understood: AttributeError" in told[0])
         """,
     )

@@ -82,9 +82,7 @@ def _on_postrun(*, task_id: str, **_: Any) -> None:
 
 
 def _on_failure(*, task_id: str, exception: BaseException, **_: Any) -> None:
-    kind = type(exception).__name__
-    # The limit's exception is not one of Python's timeouts; it is known by its name.
-    _end(task_id, f"{kind}: {exception}" if kind == "SoftTimeLimitExceeded" else exception)
+    _end(task_id, exception)
 
 
 def _on_retry(*, request: Any, reason: Any, **_: Any) -> None:

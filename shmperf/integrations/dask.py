@@ -5,7 +5,7 @@ Dask: each task that a worker executes is a call, in the worker's process.
 and sends the current call's id along as an annotation, so that tasks have who submitted them as
 their parent. `worker_plugin` makes the plugin for ``client.register_plugin(…)``. Workers need
 shmperf installed. Tasks of a worker with a process pool are seen; what they call is not beneath
-them.
+them. An asynchronous client's plugin stays until the client unregisters it.
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ def track_worker(worker: Any) -> Callable[[], None]:
     @functools.wraps(original)
     async def execute(key: Any, *, stimulus_id: str) -> Any:
         sight = _observer.guard(_begin, worker, key)
-        running = original(key, stimulus_id=stimulus_id)
-        return await _observer.watch(sight, running, _reason)
+        return await _observer.watch(sight, _reason, original, key, stimulus_id=stimulus_id)
 
     return replace(worker, "execute", execute)
 

@@ -59,7 +59,7 @@ def middleware() -> Any:
     class ShmperfMiddleware(found.Middleware):  # type: ignore[misc, name-defined]
         async def on_call_tool(self, context: Any, call_next: Callable[[Any], Any]) -> Any:
             sight = _observer.guard(_begin, context)
-            return await _observer.watch(sight, call_next(context), _reason)
+            return await _observer.watch(sight, _reason, call_next, context)
 
     return ShmperfMiddleware()
 

@@ -2,8 +2,9 @@
 The MCP SDK, both sides: a server's middleware, and the client session's ``call_tool``.
 
 Where client and server are of one session, in one process or two, the client sends its call's id
-with the request's metadata: the call is counted once, as the client's, and what the tool calls is
-beneath it. Other servers ignore the key, as the protocol wants it.
+with the request's metadata, and a random word that names the session: the call is counted once, as
+the client's, and what the tool calls is beneath it. Other servers ignore the key, as the protocol
+wants it.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def middleware() -> Any:
         if getattr(context, "method", None) != "tools/call":
             return await call_next(context)
         sight = _server.guard(_begin_serving, context)
-        return await _server.watch(sight, call_next(context), failure)
+        return await _server.watch(sight, failure, call_next, context)
 
     return shmperf_middleware
 
@@ -108,8 +109,7 @@ def _tracked(original: Callable[..., Any]) -> Callable[..., Any]:
         known = shared_call(sight.id) if sight is not None else None
         if known:
             kwargs["meta"] = {**(kwargs.get("meta") or {}), _META_KEY: known}
-        running = original(self, name, arguments, *args, **kwargs)
-        return await _client.watch(sight, running, failure)
+        return await _client.watch(sight, failure, original, self, name, arguments, *args, **kwargs)
 
     return call_tool
 

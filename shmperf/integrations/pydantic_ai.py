@@ -29,8 +29,9 @@ def attach() -> Callable[[], None]:
     async def wrap_tool_execute(
         self: Any, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any
     ) -> Any:
-        running = original(self, ctx, call=call, tool_def=tool_def, args=args, handler=handler)
-        return await _execute(ctx, call, args, running)
+        sight = _observer.guard(_begin, ctx, call, args)
+        given = {"call": call, "tool_def": tool_def, "args": args, "handler": handler}
+        return await _observer.watch(sight, _reason, original, self, ctx, **given)
 
     return replace(combined, "wrap_tool_execute", wrap_tool_execute)
 
@@ -49,14 +50,10 @@ def capability() -> Any:
             args: Any,
             handler: Any,
         ) -> Any:
-            return await _execute(ctx, call, args, handler(args))
+            sight = _observer.guard(_begin, ctx, call, args)
+            return await _observer.watch(sight, _reason, handler, args)
 
     return ShmperfCapability()
-
-
-async def _execute(ctx: Any, call: Any, args: Any, running: Any) -> Any:
-    sight = _observer.guard(_begin, ctx, call, args)
-    return await _observer.watch(sight, running, _reason)
 
 
 def _begin(ctx: Any, call: Any, args: Any) -> Sight:

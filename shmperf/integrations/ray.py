@@ -107,7 +107,7 @@ def _around_coroutine(function: Any, target: Any, name: str) -> Any:
     async def run(*args: Any, **kwargs: Any) -> Any:
         method = getattr(function, "method", None)
         sight = _observer.guard(_begin, target, method, name, args, kwargs)
-        return await _observer.watch(sight, function(*args, **kwargs), _reason)
+        return await _observer.watch(sight, _reason, function, *args, **kwargs)
 
     return run
 
