@@ -25,11 +25,11 @@ from typing import Any, Self, TypeVar, overload
 
 import msgspec
 
-from .capture import PLAIN_TYPES, SHORT, short_body
+from .capture import PLAIN_TYPES, SHORT, Cut, short_body
 from .inflight import CALLEE, GENERATION_STEP, PARENT, START
 from .opencall import OpenCall
 from .parents import Pair, current_call, hex_id, parent_of
-from .record import BODY_BYTES, NAMED, SLOT, Callee
+from .record import BODY_BYTES, NAMED, PRUNED, SLOT, Callee
 from .worker import Tool, tool_named, worker
 
 __all__ = ["call", "track", "track_class"]
@@ -143,7 +143,7 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
     step = GENERATION_STEP
     row_start, row_parent, row_callee = START, PARENT, CALLEE
     store, clock, encode, current = _store, perf_counter_ns, _encode, current_call
-    simple, short, most = PLAIN_TYPES, SHORT, BODY_BYTES
+    simple, short, cut, most = PLAIN_TYPES, SHORT, Cut, BODY_BYTES
     unfinished, thread = _unfinished, get_ident
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912, PLR0915
@@ -158,14 +158,14 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
         given = args[1:] if skip else args
         if kwargs:
             body = short_body(given, kwargs)
-            if given:
-                flags = NAMED
+            flags = (NAMED if given else 0) | (PRUNED if type(body) is cut else 0)
         elif given:
             for value in given:
                 kind = type(value)
                 if kind in simple or (kind is str and len(value) <= short):
                     continue
                 body = short_body(given, kwargs)
+                flags = PRUNED if type(body) is cut else 0
                 break
             else:
                 try:
