@@ -1,5 +1,5 @@
 """
-``python -m bench [SECTION …] [--quick] [--json FILE]``: measure, print a table, write the figures.
+``python -m bench [SECTION …]``: measure, print tables, write figures, chart and README.
 
 Exits 0 whether targets are met or not: a shared machine's figures are for people to judge.
 """
@@ -12,18 +12,21 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from .collector import drain, idle, latency, memory
 from .integrations import integrations
 from .measure import Row, environment
 from .overhead import overhead
+from .relative import relative
+from .report import chart, readme, table
+from .scale import scale
 from .startup import startup
 
 _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "overhead": overhead,
+    "relative": relative,
+    "scale": scale,
     "drain": drain,
     "idle": idle,
     "latency": latency,
@@ -39,36 +42,25 @@ def main() -> int:
     parser.add_argument("sections", nargs="*", choices=[*_SECTIONS, []], metavar="SECTION")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, under a minute")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    parser.add_argument("--svg", metavar="FILE", help="draw the overhead there")
+    parser.add_argument("--readme", metavar="FILE", help="write the table into that README")
     given = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = Console(width=None if sys.stdout.isatty() else 120)
     env = environment()
     console.print(", ".join(f"{key} {value}" for key, value in env.items()), style="dim")
     rows: list[Row] = []
     for name in given.sections or _SECTIONS:
         found = _SECTIONS[name](quick=given.quick)
-        console.print(_table(name, found))
+        console.print(table(name, found))
         rows += found
     if given.json:
         report = {"env": env, "rows": [row.as_dict() for row in rows]}
         Path(given.json).write_text(json.dumps(report, indent=2) + "\n")
+    if given.svg:
+        chart(Path(given.svg), env, rows)
+    if given.readme:
+        readme(Path(given.readme), env, rows)
     return 0
-
-
-def _table(title: str, rows: list[Row]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("", "median", "least … greatest", "target", "met"):
-        table.add_column(column, justify="left" if not column else "right")
-    for row in rows:
-        spread = "" if row.low is None or row.high is None else f"{row.low:.3g} … {row.high:.3g}"
-        sign = "≥" if row.at_least else "≤"
-        target = "" if row.target is None else f"{sign} {row.target:,g}"
-        met = {True: "yes", False: "no", None: ""}[row.met]
-        table.add_row(row.name, f"{_figure(row.value)} {row.unit}", spread, target, met)
-    return table
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def _timed_runs(run_once: Callable[[], Any]) -> Subject:
 
 @contextmanager
 def _langchain() -> Iterator[Subject]:
-    from langchain_core.tools import StructuredTool
+    from langchain_core.tools import StructuredTool  # noqa: PLC0415
 
     tool = StructuredTool.from_function(_named_tool())
     yield _timed(lambda: tool.invoke({"key": "a"}))
@@ -123,8 +123,8 @@ def _langchain() -> Iterator[Subject]:
 
 @contextmanager
 def _mcp() -> Iterator[Subject]:
-    from mcp.client.client import Client
-    from mcp.server.mcpserver import MCPServer
+    from mcp.client.client import Client  # noqa: PLC0415
+    from mcp.server.mcpserver import MCPServer  # noqa: PLC0415
 
     def run(count: int) -> float:
         async def use() -> float:
@@ -144,7 +144,7 @@ def _mcp() -> Iterator[Subject]:
 
 @contextmanager
 def _fastmcp() -> Iterator[Subject]:
-    from fastmcp import FastMCP
+    from fastmcp import FastMCP  # noqa: PLC0415
 
     def run(count: int) -> float:
         async def use() -> float:
@@ -163,9 +163,9 @@ def _fastmcp() -> Iterator[Subject]:
 
 @contextmanager
 def _openai_agents() -> Iterator[Subject]:
-    from agents import Agent, ModelResponse, Runner, Usage, function_tool
-    from agents.models.interface import Model
-    from openai.types.responses import (
+    from agents import Agent, ModelResponse, Runner, Usage, function_tool  # noqa: PLC0415
+    from agents.models.interface import Model  # noqa: PLC0415
+    from openai.types.responses import (  # noqa: PLC0415
         ResponseFunctionToolCall,
         ResponseOutputMessage,
         ResponseOutputText,
@@ -205,9 +205,9 @@ def _openai_agents() -> Iterator[Subject]:
 
 @contextmanager
 def _pydantic_ai() -> Iterator[Subject]:
-    from pydantic_ai import Agent
-    from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
-    from pydantic_ai.models.function import FunctionModel
+    from pydantic_ai import Agent  # noqa: PLC0415
+    from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart  # noqa: PLC0415
+    from pydantic_ai.models.function import FunctionModel  # noqa: PLC0415
 
     def answer(messages: list[Any], _: Any) -> ModelResponse:
         if len(messages) > 1:
@@ -224,7 +224,7 @@ def _pydantic_ai() -> Iterator[Subject]:
 
 @contextmanager
 def _opentelemetry() -> Iterator[Subject]:
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
 
     tracer = TracerProvider().get_tracer("bench")
     attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "tool"}
@@ -238,7 +238,7 @@ def _opentelemetry() -> Iterator[Subject]:
 
 @contextmanager
 def _celery() -> Iterator[Subject]:
-    from celery import Celery
+    from celery import Celery  # noqa: PLC0415
 
     app = Celery("bench", broker="memory://", set_as_current=False)
     app.conf.task_always_eager = True
@@ -248,7 +248,7 @@ def _celery() -> Iterator[Subject]:
 
 @contextmanager
 def _dask() -> Iterator[Subject]:
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster  # noqa: PLC0415
 
     cluster = LocalCluster(
         dashboard_address=None, processes=False, n_workers=1, threads_per_worker=1
@@ -265,7 +265,7 @@ def _dask() -> Iterator[Subject]:
 
 @contextmanager
 def _ray() -> Iterator[Subject]:
-    import ray
+    import ray  # noqa: PLC0415
 
     def run(count: int) -> float:
         # What the switch changes is in the workers, which start with Ray.

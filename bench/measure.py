@@ -20,8 +20,26 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
-__all__ = ["Row", "environment", "in_turn", "private_place", "ratio", "run_python", "wait_until"]
+import shmperf
+
+__all__ = [
+    "Row",
+    "Series",
+    "collector_pid",
+    "environment",
+    "in_turn",
+    "interval",
+    "pin",
+    "private_place",
+    "ratio",
+    "row_of",
+    "run_python",
+    "wait_until",
+]
+
+Series = dict[str, list[float]]
 
 
 class Row(msgspec.Struct, kw_only=True):
@@ -70,21 +88,59 @@ def ratio(
     return row_of(name, ratios, "×", target=target)
 
 
-def in_turn(
-    subjects: Mapping[str, Callable[[int], float]], rounds: int, count: int
-) -> dict[str, list[float]]:
+def in_turn(subjects: Mapping[str, Callable[[int], float]], rounds: int, count: int) -> Series:
     """
     What each subject returned in each round, the subjects taking turns.
 
     A subject gets how often it is to do its work, and returns nanoseconds a piece.
     """
-    found: dict[str, list[float]] = {name: [] for name in subjects}
+    found: Series = {name: [] for name in subjects}
     for subject in subjects.values():
         subject(count)
     for _ in range(rounds):
         for name, subject in subjects.items():
             found[name].append(subject(count))
     return found
+
+
+def interval(figures: Sequence[float]) -> tuple[float, float]:
+    """
+    The 95 % confidence interval of the median of *figures*.
+
+    By order statistics, the normal approximation of the binomial distribution: it assumes nothing
+    of how the figures are distributed (Conover, Practical Nonparametric Statistics, chapter 3).
+    """
+    ordered, count = sorted(figures), len(figures)
+    half = 0.98 * count**0.5
+    low = max(0, round(count / 2 - half) - 1)
+    return ordered[low], ordered[min(count - 1, round(count / 2 + half))]
+
+
+def pin(*others: int) -> None:
+    """Keep this process on one core and those of the pids *others* off it, where that can be."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    cores = os.sched_getaffinity(0)
+    try:
+        for pid in others:
+            os.sched_setaffinity(pid, cores - {max(cores)} or cores)
+        os.sched_setaffinity(0, {max(cores)})
+    except OSError:
+        return
+
+
+def collector_pid() -> int:
+    """The pid of the collector of this process's session."""
+    shmperf.get_perf_stats()
+    session = str(shmperf.get_tracker().session)
+    for process in psutil.process_iter():
+        try:
+            line = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if "serve_embedded" in line and session in line:
+            return int(process.pid)
+    raise RuntimeError("no collector was found")
 
 
 @contextmanager
@@ -94,7 +150,11 @@ def private_place() -> Iterator[tuple[Path, dict[str, str]]]:
         runtime = Path(directory) / "r"
         runtime.mkdir(mode=0o700)
         environ = {k: v for k, v in os.environ.items() if not k.startswith("SHMPERF")}
-        yield Path(directory), {**environ, "XDG_RUNTIME_DIR": str(runtime)}
+        environ |= {
+            "XDG_RUNTIME_DIR": str(runtime),
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+        }
+        yield Path(directory), environ
         wait_until(lambda: not list(runtime.glob("shmperf/[sn]-*")), 30.0)
 
 

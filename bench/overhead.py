@@ -1,69 +1,47 @@
 """
 What recording a call costs the program that makes it, beside its peers.
 
-Runs in a process of its own (``python -m bench.overhead``), since some peers want their environment
-set before they are imported. Every figure is above the bare call. Rounds are short and shmperf's
-rings are drained between them, as in a program whose tools do something.
+Runs in a process of its own, since some peers want their environment set before they are imported.
+Every figure is above the bare call. Rounds are short and shmperf's rings are drained between them,
+as in a program whose tools do something.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
-from struct import Struct
 from time import perf_counter_ns
-from typing import Any
-
-import msgspec
 
 import shmperf
 
-from .measure import Row, in_turn, private_place, ratio, row_of, run_python
+from .measure import (
+    Row,
+    Series,
+    collector_pid,
+    in_turn,
+    pin,
+    private_place,
+    ratio,
+    row_of,
+    run_python,
+)
+from .peers import PEERS, Subject, made, timed, tool
+from .stages import STAGES, floor_clocks, floor_store, stages
 
-__all__ = ["overhead"]
+__all__ = ["CHART", "overhead"]
 
 _COUNT = 1_000
-_TARGET_US = 1.8
-
-
-def overhead(*, quick: bool) -> list[Row]:
-    """The rows, ratios first."""
-    with private_place() as (cwd, environ), tempfile.TemporaryDirectory() as metrics:
-        environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
-        environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
-        code = f"from bench.overhead import main; main({15 if quick else 60})"
-        text = run_python(code, cwd, environ)
-    series: dict[str, list[float]] = json.loads(text.splitlines()[-1])
-    above = {
-        name: [one - bare for one, bare in zip(figures, series["bare"], strict=True)]
-        for name, figures in series.items()
-    }
-    normal = above["normal"]
-    rows = [
-        ratio("normal mode ÷ OpenTelemetry span", normal, above["opentelemetry"], 0.1),
-        ratio("normal mode ÷ prometheus time()", normal, above["prometheus"], 0.7),
-        ratio("normal mode ÷ floor with clocks, encode and store", normal, above["floor store"]),
-    ]
-    targets = {"normal": _TARGET_US, "optimization": 5.0, "off": 0.1, "limit 0": 0.3}
-    for name, figures in above.items():
-        if name != "bare":
-            micros = [figure / 1000 for figure in figures]
-            rows.append(row_of(_TITLES[name], micros, "µs", target=targets.get(name)))
-    return rows
-
 
 _TITLES = {
     "normal": "track, normal mode",
     "two arguments": "track, two arguments",
     "keywords": "track, keyword arguments",
     "dict": "track, a dict argument",
+    "text": "track, a text of 10,000 characters",
     "optimization": "track, optimization mode",
     "off": "track, tracking off",
     "limit 0": "track, limit 0",
@@ -72,23 +50,61 @@ _TITLES = {
     "async": "track, coroutine",
     "floor clocks": "floor: wrapper and two clocks",
     "floor store": "floor: clocks, encode and one store",
-    "opentelemetry": "OpenTelemetry span, batch processor",
-    "prometheus": "prometheus multiprocess time()",
+    **PEERS,
 }
+# What the chart compares.
+CHART = {name: _TITLES[name] for name in ("off", "normal", "optimization", *PEERS)}
+_TARGETS = {"normal": 1.4, "optimization": 5.0, "off": 0.1, "limit 0": 0.3}
+_RATIOS = {"opentelemetry": 0.08, "prometheus": 0.55, "viztracer": 0.55, "floor store": 2.0}
+
+
+def overhead(*, quick: bool) -> list[Row]:
+    """The rows, ratios first, then the breakdown."""
+    with private_place() as (cwd, environ), tempfile.TemporaryDirectory() as metrics:
+        environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+        code = f"from bench.overhead import main; main({15 if quick else 60})"
+        text = run_python(code, cwd, environ)
+    series: Series = json.loads(text.splitlines()[-1])
+    above = {
+        name: [(one - bare) / 1000 for one, bare in zip(figures, series["bare"], strict=True)]
+        for name, figures in series.items()
+    }
+    normal = above["normal"]
+    rows = [
+        ratio(f"normal mode ÷ {_TITLES[name]}", normal, above[name], _RATIOS.get(name))
+        for name in ("floor store", *PEERS)
+        if name in above
+    ]
+    rows += [
+        row_of(title, above[name], "µs", target=_TARGETS.get(name))
+        for name, title in _TITLES.items()
+        if name in above
+    ]
+    return rows + _breakdown(above)
+
+
+def _breakdown(above: Series) -> list[Row]:
+    rows = []
+    before = [0.0] * len(above["normal"])
+    for name in (*STAGES, "normal"):
+        title = "protocol and drain" if name == "normal" else name
+        steps = [now - former for now, former in zip(above[name], before, strict=True)]
+        rows.append(row_of(f"of which: {title}", steps, "µs"))
+        before = above[name]
+    return rows
 
 
 def main(rounds: int) -> None:
     """Measure in this process, and print the series as one line of JSON."""
     Path("config").mkdir()
     Path("config/tool_perf_limits.yaml").write_text("tool_limits: {untracked: 0}\n")
-    print(json.dumps(in_turn(_subjects(), rounds, _COUNT)))
+    subjects = _subjects()
+    subjects["normal"](_COUNT)
+    pin(collector_pid())
+    print(json.dumps(in_turn(subjects, rounds, _COUNT)))
 
 
-def _tool() -> None:
-    """A tool that does nothing: what is left is the cost of recording it."""
-
-
-def _tool_with_two(one: int, two: str) -> None:
+def _tool_with_two(one: int, two: object) -> None:
     """The same with parameters."""
 
 
@@ -96,40 +112,32 @@ async def _async_tool() -> None:
     """The same as a coroutine."""
 
 
-def _subjects() -> dict[str, Callable[[int], float]]:
-    tracked = shmperf.track(name="tool")(_tool)
+def _subjects() -> dict[str, Subject]:
+    tracked = shmperf.track(name="tool")(tool)
     with_two = shmperf.track(name="with_two")(_tool_with_two)
-    untracked = shmperf.track(name="untracked")(_tool)
+    untracked = shmperf.track(name="untracked")(tool)
+    text = "All happy families are alike. " * 334
     return {
-        "bare": _timed(_tool),
-        "normal": _drained(_timed(tracked)),
-        "two arguments": _drained(_timed(lambda: with_two(3, "abc"), _tool_with_two, 3, "abc")),
-        "keywords": _drained(_timed(lambda: with_two(one=3, two="abc"))),
-        "dict": _drained(_timed(lambda: with_two(3, {"param1": "value1"}))),  # type: ignore[arg-type]
-        "optimization": _in_detail(_timed(tracked)),
-        "off": _switched_off(_timed(tracked)),
-        "limit 0": _timed(untracked),
+        "bare": timed(tool),
+        "normal": _drained(timed(tracked)),
+        "two arguments": _drained(timed(lambda: with_two(3, "abc"))),
+        "keywords": _drained(timed(lambda: with_two(one=3, two="abc"))),
+        "dict": _drained(timed(lambda: with_two(3, {"param1": "value1"}))),
+        "text": _drained(timed(lambda: with_two(3, text))),
+        "optimization": _in_detail(timed(tracked)),
+        "off": _switched_off(timed(tracked)),
+        "limit 0": timed(untracked),
         "block": _drained(_blocks),
         "pair": _drained(_pairs),
         "async": _drained(_coroutines),
-        "floor clocks": _timed(_floor_clocks()),
-        "floor store": _timed(_floor_store()),
-        "opentelemetry": _opentelemetry(),
-        "prometheus": _prometheus(),
+        "floor clocks": timed(floor_clocks()),
+        "floor store": timed(floor_store()),
+        **{name: timed(function) for name, function in stages().items()},
+        **made(),
     }
 
 
-def _timed(function: Callable[[], Any], *_: Any) -> Callable[[int], float]:
-    def run(count: int) -> float:
-        start = perf_counter_ns()
-        for _ in range(count):
-            function()
-        return (perf_counter_ns() - start) / count
-
-    return run
-
-
-def _drained(subject: Callable[[int], float]) -> Callable[[int], float]:
+def _drained(subject: Subject) -> Subject:
     """*subject* with empty rings to begin with."""
 
     def run(count: int) -> float:
@@ -146,7 +154,7 @@ def _optimization() -> Iterator[None]:
     shmperf.set_optimization_mode(False)
 
 
-def _in_detail(subject: Callable[[int], float]) -> Callable[[int], float]:
+def _in_detail(subject: Subject) -> Subject:
     def run(count: int) -> float:
         with _optimization():
             return _drained(subject)(count)
@@ -154,7 +162,7 @@ def _in_detail(subject: Callable[[int], float]) -> Callable[[int], float]:
     return run
 
 
-def _switched_off(subject: Callable[[int], float]) -> Callable[[int], float]:
+def _switched_off(subject: Subject) -> Subject:
     def run(count: int) -> float:
         shmperf.get_tracker().enabled = False
         try:
@@ -194,80 +202,3 @@ def _coroutines(count: int) -> float:
         return (perf_counter_ns() - between - (between - start)) / count
 
     return asyncio.run(repeat())
-
-
-# --- floors --------------------------------------------------------------------------------------
-
-
-def _floor_clocks() -> Callable[[], Any]:
-    """The least that a wrapper in pure Python with two clock reads can do."""
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        perf_counter_ns()
-        result = _tool(*args, **kwargs)
-        perf_counter_ns()
-        return result
-
-    return wrapper
-
-
-def _floor_store() -> Callable[[], Any]:
-    """The same with the context, one encode and one store of a slot, and no protocol at all."""
-    slot = Struct("@248sQ")
-    memory = memoryview(bytearray(256))
-    encode = msgspec.msgpack.Encoder().encode
-    current: ContextVar[int] = ContextVar("current", default=0)
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        parent = current.get()
-        start = perf_counter_ns()
-        result = _tool(*args, **kwargs)
-        end = perf_counter_ns()
-        slot.pack_into(memory, 0, encode((1, parent, start, end, args)), 1)
-        return result
-
-    return wrapper
-
-
-# --- peers ---------------------------------------------------------------------------------------
-
-
-def _opentelemetry() -> Callable[[int], float]:
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import (
-        BatchSpanProcessor,
-        SpanExporter,
-        SpanExportResult,
-    )
-
-    class Nowhere(SpanExporter):
-        def export(self, spans: Any) -> SpanExportResult:  # noqa: ARG002  the interface's name
-            return SpanExportResult.SUCCESS
-
-    provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(Nowhere()))
-    tracer = provider.get_tracer("bench")
-
-    def traced() -> None:
-        with tracer.start_as_current_span("tool"):
-            _tool()
-
-    return _timed(traced)
-
-
-def _prometheus() -> Callable[[int], float]:
-    from prometheus_client import Histogram
-
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        raise RuntimeError("prometheus_client needs PROMETHEUS_MULTIPROC_DIR before its import")
-    histogram = Histogram("tool_seconds", "a tool", ["tool"]).labels("tool")
-
-    def timed() -> None:
-        with histogram.time():
-            _tool()
-
-    return _timed(timed)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 15)

@@ -23,6 +23,7 @@ __all__ = [
     "PLAIN_TYPES",
     "SHORT",
     "SHORT_ALONE",
+    "Cut",
     "Picture",
     "error_class",
     "error_text",
@@ -44,6 +45,8 @@ _SEQUENCES = (list, tuple, set, frozenset)
 
 _REPR_CHARACTERS = 2_000
 _ERROR_CHARACTERS = 10_000
+# With the quotes and names of JSON this fills a summary, and it fits into one slot.
+_SUMMARY_BUDGET = SUMMARY_CHARACTERS - 4
 _DEPTH = 6
 _DEPTH_ALL = 40
 _UNBOUNDED = 1 << 62
@@ -79,6 +82,10 @@ class Picture(NamedTuple):
     body: bytes
     flags: int
     failures: int = 0
+
+
+class Cut(bytes):
+    """Encoded parameters of which a string was too long to be taken whole."""
 
 
 class _Walk:
@@ -190,18 +197,43 @@ def short_body(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None
     Parameters encoded as they are, when a look says that they are short; else None.
 
     Looks one level into dicts, lists and tuples: what most tools get costs a third of a `picture`.
+    Strings beside them that are too long are cut to what a summary shows, and the body is a `Cut`.
     """
+    has_long = is_cut = False
     for value in args:
         if not _is_short(value):
-            return None
+            if type(value) is not str:
+                return None
+            has_long = True
     for value in kwargs.values():
         if not _is_short(value):
-            return None
+            if type(value) is not str:
+                return None
+            has_long = True
+    if has_long:
+        args, kwargs, is_cut = _with_strings_cut(args, kwargs)
     try:
         body = _encode((args, kwargs) if args and kwargs else (kwargs or args))
     except (OverflowError, ValueError):
         return None
-    return body if len(body) <= BODY_BYTES else None
+    if len(body) > BODY_BYTES:
+        return None
+    return Cut(body) if is_cut else body
+
+
+def _with_strings_cut(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
+    """Both with their strings as a summary has room for them in turn, and whether any was cut."""
+    room, is_cut = _SUMMARY_BUDGET, False
+    shown = []
+    for value in (*args, *kwargs.values()):
+        if type(value) is str:
+            is_cut = is_cut or len(value) > room
+            value = value[: max(room, 0)]  # noqa: PLW2901  what is shown of it
+            room -= len(value)
+        shown.append(value)
+    return tuple(shown[: len(args)]), dict(zip(kwargs, shown[len(args) :], strict=True)), is_cut
 
 
 def _is_short(value: Any) -> bool:
@@ -226,7 +258,7 @@ def _is_short(value: Any) -> bool:
 
 def picture(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:
     """The summary's share of a call's parameters; never more than a few slots."""
-    walk = _Walk(SUMMARY_CHARACTERS + 8, _DEPTH, SUMMARY_CHARACTERS)
+    walk = _Walk(_SUMMARY_BUDGET, _DEPTH, SUMMARY_CHARACTERS)
     return _encoded(args, kwargs, walk)
 
 

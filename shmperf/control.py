@@ -5,6 +5,9 @@ Questions to a collector and its answers: msgpack messages on a Unix socket, bou
     request:  one of the structs below, tagged by its name
     answer:   {"ok": value} or {"error": text}, one for each request, in order
 
+Beside it lies a pipe, ``bell``: a byte in it, whatever it says, ends the collector's wait. Workers
+write one when a ring fills up while the collector sleeps, at most a few hundred times a second.
+
 The socket lies in the session's private directory, and each side checks the other's uid. The server
 never blocks: it is driven by the collector's loop, a slow client has a bounded buffer, and one that
 sends what is no request is cut off and counted.
@@ -39,6 +42,7 @@ __all__ = [
     "Status",
     "Stop",
     "Tree",
+    "wake",
 ]
 
 _LENGTH = Struct("<I")
@@ -47,6 +51,7 @@ _MOST_REQUEST = 1 << 18
 _MOST_ANSWER = 256 << 20
 _MOST_CONNECTIONS = 64
 _CHUNK = 1 << 16
+_BELL = "bell"
 
 
 class Stats(msgspec.Struct, tag=True):
@@ -188,6 +193,7 @@ class Server:
         path.unlink(missing_ok=True)
         self.refused = 0
         self._path = path
+        self._bell = _hang_bell(directory / _BELL)
         self._selector = selectors.DefaultSelector()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
@@ -196,11 +202,13 @@ class Server:
             self._listener.bind(str(path))
         except OSError as error:
             self._listener.close()
+            os.close(self._bell)
             raise SessionError(f"{path}: {error.strerror or error}") from error
         finally:
             os.umask(mask)
         self._listener.listen(_MOST_CONNECTIONS)
         self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._bell, selectors.EVENT_READ)
         self._connections: dict[int, _Connection] = {}
 
     def wait(self, timeout_s: float) -> list[Pending]:
@@ -209,6 +217,8 @@ class Server:
         for key, _ in self._selector.select(max(0.0, timeout_s)):
             if key.fileobj is self._listener:
                 self._accept()
+            elif key.fileobj == self._bell:
+                os.read(self._bell, _CHUNK)
             else:
                 found += self._serve(self._connections[key.fd])
         for connection in list(self._connections.values()):
@@ -222,7 +232,11 @@ class Server:
             self._drop(connection)
         self._selector.close()
         self._listener.close()
+        if self._bell >= 0:
+            os.close(self._bell)
+            self._bell = -1
         self._path.unlink(missing_ok=True)
+        self._path.with_name(_BELL).unlink(missing_ok=True)
 
     def _accept(self) -> None:
         try:
@@ -262,6 +276,31 @@ class Server:
         self._connections.pop(connection.socket.fileno(), None)
         self._selector.unregister(connection.socket)
         connection.socket.close()
+
+
+def wake(directory: Path) -> None:
+    """End the wait of the collector of the session in *directory*, if there is one; never waits."""
+    try:
+        fd = os.open(directory / _BELL, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.write(fd, b"!")
+    except OSError:
+        return
+    finally:
+        os.close(fd)
+
+
+def _hang_bell(path: Path) -> int:
+    """A new pipe at *path* and the descriptor that reads it; SessionError when that can't be."""
+    try:
+        path.unlink(missing_ok=True)
+        os.mkfifo(path, 0o600)
+        # For writing as well: a pipe that nobody writes to counts as ended, and would always ring.
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise SessionError(f"{path}: {error.strerror or error}") from error
 
 
 class Client:

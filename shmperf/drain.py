@@ -20,7 +20,7 @@ from struct import Struct
 
 from .inflight import InFlightReader, OpenCall, open_calls
 from .ledger import WorkerState
-from .record import BLOCK, BODY_BYTES, PARTS, Callee, Slot, callee_of
+from .record import BLOCK, PARTS, Callee, Slot, callee_of
 from .ring import Batch, RingReader
 from .segment import SHARED, Extent, Kind, SegmentReader
 
@@ -272,4 +272,4 @@ class WorkerDrain:
 def long_body(slot: Slot) -> bytes:
     """The body of a slot whose parts have been joined, or of a plain one."""
     meta, body = slot[4], slot[5]
-    return body if meta & PARTS << 8 else body[: min(meta & 0xFF, BODY_BYTES)]
+    return body if meta & PARTS << 8 else body[: meta & 0xFF]

@@ -148,7 +148,7 @@ class Intake:
     def close_frame(self, news: Sequence[WorkerDrain]) -> Frame:
         """The frame so far, with how far the workers in *news* are read; begins the next one."""
         for tool, kept in self._kept.items():
-            calls = [self._decode(*raw[2:]) for raw in kept.take()]
+            calls = [self._decode(slot, worker, done) for _, _, slot, worker, done in kept.take()]
             self.frame.kept.setdefault(tool, []).extend(calls)
         self._kept.clear()
         for worker in news:
@@ -228,16 +228,18 @@ class Intake:
 
     def _decode(self, slot: Slot, worker: WorkerDrain, done: int) -> Call:
         """The call in *slot*, drained when *worker* had been looked at *done* times."""
-        callee = worker.callee(slot[4] >> 16 & 0xFFFF)
+        meta = slot[4]
+        callee = worker.callees.get(meta >> 16 & 0xFFFF) or worker.callee(meta >> 16 & 0xFFFF)
         body = long_body(slot)
         try:
-            if slot[4] & BLOCK << 8:
+            if meta & BLOCK << 8:
                 body = _blob(body, worker)
             call = decode(slot, body, callee, self._mask, worker.pid)
         except (ValueError, TypeError, ShmperfError) as error:
             self._fault("body_damaged", f"{worker.name}: {error}", 1)
             call = self._without_body(slot, callee, worker.pid)
-        call.start_ns = min(call.start_ns, _LONGEST_NS) + self.wall_offset_ns
+        call.start_ns = min(call.start_ns, _LONGEST_NS)
+        call.start_ns += self.wall_offset_ns
         if call.detail is not None and self._passes.get(worker.name, 0) < done + 3:
             self._unsettled[call.id] = (worker.name, done + 1)
         return call

@@ -24,7 +24,7 @@ import msgspec
 from . import capture
 from .inflight import CALLEE, GENERATION_STEP, PARENT, START, is_lost
 from .parents import Pair, current_call, parent_of
-from .record import BLOCK, BODY_BYTES, DETAIL, NAMED, PARTS, SLOT, Status, seal
+from .record import BLOCK, BODY_BYTES, DETAIL, NAMED, PARTS, PRUNED, SLOT, Status, seal
 from .segment import Fault, Loss
 from .worker import Route, Tool, worker
 
@@ -237,9 +237,10 @@ class OpenCall:
     def _capture(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         try:
             body = capture.short_body(args, kwargs)
-            if body is not None:
+            is_cut = type(body) is capture.Cut
+            if body is not None and not (is_cut and self.flags & DETAIL):
                 self.body = body
-                self.flags |= NAMED if args and kwargs else 0
+                self.flags |= (NAMED if args and kwargs else 0) | (PRUNED if is_cut else 0)
                 return
             take = capture.picture_all if self.flags & DETAIL else capture.picture
             self.body, flags, failures = take(args, kwargs)

@@ -106,21 +106,27 @@ class RingWriter:
         """
         The next released positions up to the end of the lap, or None while the ring is full.
 
-        It is the ``current`` grant from then on. Only when the last one is exhausted. A head
-        outside what was granted is not believed.
+        At most half of the ring at a time, so that its filling up is noticed in time. It is the
+        ``current`` grant from then on. Only when the last one is exhausted. A head outside what was
+        granted is not believed.
         """
         head = self._words[self._head_word] or self.size
         start = self._granted
         if head % SLOT_BYTES or not start - self.size <= head <= start:
             return None
         lap = start - start % self.size
-        end = min(head + self.size, lap + self.size)
+        end = min(head + self.size, lap + self.size, start + self.size // 2)
         if end <= start:
             return None
         grant = Grant(iter(range(start, end, SLOT_BYTES)), self._origin - lap)
         # Two stores that no signal handler gets between: a range that nobody holds is a hole.
         self.current, self._granted = grant, end
         return grant
+
+    @property
+    def is_pressed(self) -> bool:
+        """True when more than half of the ring is granted and not released."""
+        return self._granted - (self._words[self._head_word] or self.size) > self.size // 2
 
     def has_hole(self) -> bool:
         """True when the slot that the reader waits for is not committed, but the next one is."""

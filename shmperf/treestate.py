@@ -35,7 +35,7 @@ Batch: TypeAlias = tuple[str, list[Record]]
 Passes: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2)]
 
 
-class Settled(msgspec.Struct, array_like=True):
+class Settled(msgspec.Struct, array_like=True, gc=False):
     """A call that has children: their first ids, calls and time by tool, and its own time."""
 
     id: int

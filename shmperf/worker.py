@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from .control import Client, Flush
+from .control import Client, Flush, wake
 from .errors import ShmperfError, tell
 from .inflight import CALLEE, ROW_WORDS, ROWS, has_spent_row, mark_loss
 from .meeting import Request, enter
@@ -51,6 +51,9 @@ Bound = tuple[int, memoryview, list[int], memoryview, memoryview, Iterator[int],
 _GROWTH = 4
 _LOOK_AT_ROWS_EVERY = 256
 _COLLECTOR_CHECK_S = 1.0
+# Small rings are replaced by larger ones before they cost a record; large ones are worth a signal.
+_WAKE_SLOTS = 1024
+_WAKE_PAUSE_S = 0.003
 _EXIT_WAIT_S = 10.0
 _ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
@@ -157,7 +160,7 @@ class Worker:
         self._blocks: list[int] = []
         self._refills = 0
         self._uncounted = 0
-        self._checked_at_s = 0.0
+        self._checked_at_s = self._woken_at_s = 0.0
 
     @property
     def is_wanted(self) -> bool:
@@ -416,8 +419,12 @@ class Worker:
         if lane.writer.current.positions is exhausted:
             self._refills += 1
             self._look_around()
-            if lane.writer.grant() is None and not self._grow(lane):
-                return False
+            if lane.writer.grant() is None:
+                self._wake_collector()
+                if not self._grow(lane):
+                    return False
+            elif lane.writer.slots >= _WAKE_SLOTS and lane.writer.is_pressed:
+                self._wake_collector()
         if tool.bound is not None:
             self._bind(tool)
         return True
@@ -446,6 +453,13 @@ class Worker:
             # It stays full for good: an equal one, from what the others have left.
             return self.segment.add_ring(lane.callee, lane.writer.slots)
         return None
+
+    def _wake_collector(self) -> None:
+        """A ring fills up: let the collector look before its time, a few hundred times a second."""
+        now = time.monotonic()
+        if self.session is not None and now - self._woken_at_s > _WAKE_PAUSE_S:
+            self._woken_at_s = now
+            wake(self.session.directory)
 
     def _look_around(self) -> None:
         """What is rare enough to be done at refills: a dead collector, spent rows."""

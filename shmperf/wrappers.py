@@ -26,11 +26,11 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from .capture import PLAIN_TYPES, SHORT, short_body
+from .capture import PLAIN_TYPES, SHORT, Cut, short_body
 from .inflight import CALLEE, GENERATION_STEP, PARENT, START
 from .opencall import OpenCall
 from .parents import TRACKED, Pair, Seen, current_call, hex_id, parent_of
-from .record import BODY_BYTES, NAMED, SLOT, Callee
+from .record import BODY_BYTES, NAMED, PRUNED, SLOT, Callee
 from .worker import Tool, tool_named, worker
 
 __all__ = [
@@ -163,10 +163,11 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
     step = GENERATION_STEP
     row_start, row_parent, row_callee = START, PARENT, CALLEE
     store, clock, encode, current = _store, perf_counter_ns, _encode, current_call
-    simple, short, most = PLAIN_TYPES, SHORT, BODY_BYTES
+    simple, short, cut, most = PLAIN_TYPES, SHORT, Cut, BODY_BYTES
+    named, pruned = NAMED << 8, PRUNED << 8
     unfinished, thread = _unfinished, get_ident
 
-    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912, PLR0915
+    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0911, PLR0912, PLR0915
         bound = tool.bound
         if bound is None:
             return function(*args, **kwargs)
@@ -174,26 +175,32 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
         if session[0] != word:
             return _detour(wrapped, args, kwargs)
         body: bytes | None = b""
-        flags = 0
+        # Flags and length, the low bits of the meta word.
+        info = 0
         given = args[1:] if skip else args
         if kwargs:
             body = short_body(given, kwargs)
-            if given:
-                flags = NAMED
+            if body is None:
+                return _detour(wrapped, args, kwargs)
+            info = len(body) | (named if given else 0) | (pruned if type(body) is cut else 0)
         elif given:
             for value in given:
                 kind = type(value)
                 if kind in simple or (kind is str and len(value) <= short):
                     continue
                 body = short_body(given, kwargs)
+                if body is None:
+                    return _detour(wrapped, args, kwargs)
+                info = len(body) | (pruned if type(body) is cut else 0)
                 break
             else:
                 try:
                     body = encode(given)
                 except (OverflowError, ValueError):
-                    body = None
-        if body is None or len(body) > most:
-            return _detour(wrapped, args, kwargs)
+                    return _detour(wrapped, args, kwargs)
+                info = len(body)
+                if info > most:
+                    return _detour(wrapped, args, kwargs)
         try:
             row = ready.pop()
         except IndexError:
@@ -223,10 +230,10 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
                 left = unfinished.setdefault(thread(), [])
                 marks = row, call_id, parent, start, end, 0
                 row = 0
-                left.append((wrapped, ready, marks, (body, flags), None))
+                left.append((wrapped, ready, marks, (body, info), None))
                 _finish(left, outer)
                 return result
-            meta = plain_meta | flags << 8 | len(body)
+            meta = plain_meta | info
             for position in positions:
                 store(buffer, position + shift, call_id, parent, start, end, meta, body, position)
                 break
@@ -234,7 +241,7 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
                 left = unfinished.setdefault(thread(), [])
                 marks = row, call_id, parent, start, end, 0
                 row = 0
-                left.append((wrapped, ready, marks, (body, flags), None))
+                left.append((wrapped, ready, marks, (body, info), None))
                 _finish(left, outer)
                 return result
             current.set(outer)
@@ -246,7 +253,7 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
             if row:
                 marks = row, call_id, parent, start, end, position
                 row = 0
-                left.append((wrapped, ready, marks, (body, flags), error))
+                left.append((wrapped, ready, marks, (body, info), error))
             try:
                 _finish(left, outer)
             except BaseException:
@@ -262,7 +269,7 @@ class _Unfinished:
     """
     A call that the hot path began and leaves to be finished.
 
-    *marks* tell how far it came, *captured* holds its parameters and the flags that go with them.
+    *marks* tell how far it came, *captured* holds its body, and flags and length.
     It stays listed until it is finished, whatever strikes meanwhile.
     """
 
@@ -290,7 +297,8 @@ class _Unfinished:
             opened = OpenCall.resumed(
                 self.wrapped.tool, self.wrapped.callee, self.ready, self.marks
             )
-            opened.body, opened.flags = self.captured
+            body, info = self.captured
+            opened.body, opened.flags = body, info >> 8
             self.opened = opened
         if self.opened.call_id:
             # With an end the function had returned: what struck later is not its error.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
@@ -14,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shmperf.control import Cleanup, Client, Pending, Ping, Server, Stats
+from shmperf.control import Cleanup, Client, Pending, Ping, Server, Stats, wake
 from shmperf.errors import SessionError
 
-from .support import wait_until
+from .support import Place, wait_until
 
 
 class Answering:
@@ -239,3 +240,41 @@ def test_answer_in_drops_ends_at_the_deadline(runtime: Path) -> None:
         finally:
             stop.set()
             thread.join()
+
+
+def test_wake_ends_the_wait_of_a_collector_and_never_waits(runtime: Path) -> None:
+    """A byte ends one wait, however many came; without a collector nothing happens."""
+    wake(runtime)
+    server = Server(runtime)
+    for _ in range(100_000):
+        wake(runtime)
+    assert server.wait(3600) == []
+    (runtime / "bell").unlink()
+    os.mkfifo(runtime / "bell")
+    wake(runtime)
+    server.close()
+    assert not list(runtime.iterdir())
+
+
+def test_worker_wakes_the_collector_when_a_ring_is_full(place: Place) -> None:
+    """Not before, and without waiting: here nobody ever answers."""
+    place.run_script(
+        """
+        import os, shmperf
+        from shmperf.worker import worker
+        @shmperf.track
+        def tool(): pass
+        tool()
+        bell = worker.session.directory / "bell"
+        os.mkfifo(bell)
+        fd = os.open(bell, os.O_RDWR | os.O_NONBLOCK)
+        for _ in range(15): tool()
+        try:
+            assert not os.read(fd, 1)
+        except BlockingIOError:
+            pass
+        tool()
+        assert os.read(fd, 1) == b"!"
+        """,
+        SHMPERF_SESSION="unattended",
+    )

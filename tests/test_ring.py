@@ -297,9 +297,22 @@ def test_grant_is_shared_by_whoever_takes_from_it() -> None:
     ring = Ring(16)
     grant = ring.writer.grant()
     assert grant is not None
-    positions = [next(grant.positions) for _ in range(16)]
-    assert len(set(positions)) == 16
+    positions = [next(grant.positions) for _ in range(8)]
+    assert len(set(positions)) == 8
     assert next(grant.positions, None) is None
+
+
+def test_ring_is_pressed_when_more_than_half_is_out() -> None:
+    """A grant is half of the ring; the second one without a release is what should be noticed."""
+    ring = Ring(16)
+    for call_id in range(8):
+        ring.write(call_id)
+    assert not ring.writer.is_pressed
+    ring.write(8)
+    assert ring.writer.is_pressed
+    ring.read()
+    ring.release()
+    assert not ring.writer.is_pressed
 
 
 LAPS = pytest.mark.parametrize("laps", [0, 1, 3])

@@ -55,9 +55,10 @@ def descriptors(name: str) -> list[str]:
 
 
 def store(segment: Segment, ring: RingWriter, call_id: int) -> None:
-    grant = ring.grant() or ring.current
-    position = next(grant.positions)
-    at = position + grant.shift
+    position = next(ring.current.positions, None)
+    if position is None:
+        position = next((ring.grant() or ring.current).positions)
+    at = position + ring.current.shift
     SLOT.pack_into(segment.buffer, at, call_id, 0, 1, 2, meta_of(1), b"", position)
 
 

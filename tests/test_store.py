@@ -17,10 +17,14 @@ from hypothesis import strategies as st
 
 from shmperf.errors import StoreError
 from shmperf.record import Call, Detail, Status
-from shmperf.store import SUFFIX, History, file_name, line, read
+from shmperf.store import SUFFIX, History, file_name, jsonl, read
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND + 123_456_789
+
+
+def line(call: Call) -> bytes:
+    return jsonl([call])
 
 
 def call(number: int, tool: str = "tool", **more: object) -> Call:
