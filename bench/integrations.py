@@ -269,7 +269,13 @@ def _ray() -> Iterator[Subject]:
 
     def run(count: int) -> float:
         # What the switch changes is in the workers, which start with Ray.
-        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            num_cpus=1,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _temp_dir=str(Path("ray").absolute()),
+        )
         try:
             task = ray.remote(_named_tool())
             ray.get(task.remote("a"))
