@@ -17,6 +17,8 @@ from operator import and_, sub
 
 import msgspec
 
+from .anomaly import Finding, Usual
+from .bug import Bug
 from .calltree import Settled
 from .drain import WorkerDrain, long_body
 from .errors import ShmperfError
@@ -24,8 +26,8 @@ from .inflight import OpenCall
 from .ledger import Frame, Ledger, WorkerState
 from .limits import Newest
 from .memory import read_blob
-from .options import Options
-from .record import BLOCK, DETAIL, Call, Callee, Mask, Slot, Status, decode
+from .options import Options, Watch
+from .record import BLOCK, DETAIL, Call, Callee, Mask, Slot, Status, decode, parse_body
 from .ring import Batch
 from .totals import Totals
 
@@ -56,12 +58,18 @@ class Intake:
         self._unsettled: dict[int, tuple[str, int]] = {}
         self._passes: dict[str, int] = {}
         self._in_detail = False
+        self._usual: Usual | None = None
         self.configure(ledger.options)
 
     def configure(self, options: Options) -> None:
         """Take up *options*."""
         self._options = options
         self._mask = Mask(options.capture.secret_keys)
+
+    def watch(self, watch: Watch | None) -> None:
+        """Look at durations from now on as *watch* says; None for not at all."""
+        if watch != (None if self._usual is None else self._usual.watch):
+            self._usual = None if watch is None else Usual(watch)
 
     # --- records ---------------------------------------------------------------------------------
 
@@ -82,6 +90,9 @@ class Intake:
         errors = 0
         if seen & _STATUS_BITS:
             errors = sum(meta >> 8 & 0x07 in _FAILED for meta in batch.metas)
+            self._count_bugs(worker, tool, batch)
+        if self._usual is not None:
+            self._compare(self._usual, worker, tool, batch, durations)
         last_ended_ns = min(ends[-1], _LONGEST_NS) + self.wall_offset_ns
         self._totals(tool).add(durations, errors, last_ended_ns)
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
@@ -93,6 +104,42 @@ class Intake:
         if seen & BLOCK << 8:
             named = [_blob_name(slot) for slot in batch]
             self.blobs += [name for name in named if name.startswith(f"{worker.name}.")]
+
+    def _count_bugs(self, worker: WorkerDrain, tool: str, batch: Batch) -> None:
+        """Group the failed calls of *batch* whose exceptions were caught."""
+        for slot in batch:
+            if not slot[4] & _STATUS_BITS:
+                continue
+            try:
+                found = parse_body(slot[4], self._whole_body(slot, worker))
+            except (ValueError, TypeError, ShmperfError):
+                continue  # told when it is decoded, if it is kept
+            if found.fingerprint is None:
+                continue
+            at_ns = min(slot[3], _LONGEST_NS) + self.wall_offset_ns
+            bug = self.frame.bugs.setdefault(found.fingerprint, Bug())
+            sample = None
+            if bug.sample is None and found.fingerprint not in self._ledger.state.bugs:
+                sample = self._decode(slot, worker, 0)
+            bug.merge(Bug(1, at_ns, at_ns, [tool], sample))
+
+    def _compare(
+        self, usual: Usual, worker: WorkerDrain, tool: str, batch: Batch, durations: list[int]
+    ) -> None:
+        for index, low_ns, high_ns, samples, untold in usual.look(tool, durations, batch.ends):
+            self.frame.unusual.append(
+                Finding(
+                    tool,
+                    batch.ids[index],
+                    worker.pid,
+                    min(batch.ends[index], _LONGEST_NS) + self.wall_offset_ns,
+                    durations[index],
+                    low_ns,
+                    high_ns,
+                    samples,
+                    untold,
+                )
+            )
 
     def abort(self, worker: WorkerDrain, found: OpenCall) -> None:
         """A call that was open when its worker died."""
@@ -230,10 +277,8 @@ class Intake:
         """The call in *slot*, drained when *worker* had been looked at *done* times."""
         meta = slot[4]
         callee = worker.callees.get(meta >> 16 & 0xFFFF) or worker.callee(meta >> 16 & 0xFFFF)
-        body = long_body(slot)
         try:
-            if meta & BLOCK << 8:
-                body = _blob(body, worker)
+            body = self._whole_body(slot, worker)
             call = decode(slot, body, callee, self._mask, worker.pid)
         except (ValueError, TypeError, ShmperfError) as error:
             self._fault("body_damaged", f"{worker.name}: {error}", 1)
@@ -243,6 +288,10 @@ class Intake:
         if call.detail is not None and self._passes.get(worker.name, 0) < done + 3:
             self._unsettled[call.id] = (worker.name, done + 1)
         return call
+
+    def _whole_body(self, slot: Slot, worker: WorkerDrain) -> bytes:
+        body = long_body(slot)
+        return _blob(body, worker) if slot[4] & BLOCK << 8 else body
 
     def _without_body(self, slot: Slot, callee: Callee, pid: int) -> Call:
         status = slot[4] >> 8 & 0x07

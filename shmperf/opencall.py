@@ -48,6 +48,7 @@ class OpenCall:
         "body",
         "call_id",
         "callee",
+        "caught",
         "end_ns",
         "flags",
         "lost",
@@ -68,6 +69,7 @@ class OpenCall:
         self.start_ns = 0
         self.body = b""
         self.lost = False
+        self.caught: tuple[str, str, str] | None = None
         self._metadata: dict[str, Any] | None = None
         self._cpu_ns = self._cpu_end_ns = -1
         self._ready = worker.ready
@@ -175,6 +177,10 @@ class OpenCall:
             self._metadata = {}
         self._metadata.update(metadata)
 
+    def catch(self, message: str, fingerprint: str, where: str) -> None:
+        """What the record of a failing call tells of its exception, beside the class."""
+        self.caught = message, fingerprint, where
+
     def end(self, error: BaseException | str | None = None) -> None:
         """
         Store the call, or count it as lost, and free its row; only the first time.
@@ -250,7 +256,7 @@ class OpenCall:
         if error is None:
             return self.body
         name = error.partition(":")[0] if isinstance(error, str) else capture.error_class(error)
-        return capture.failed_body(self.body, name[:200])
+        return capture.failed_body(self.body, name[:200], *(self.caught or ()))
 
     def _detailed(self, error: BaseException | str | None) -> bytes:
         cpu = None
@@ -265,7 +271,8 @@ class OpenCall:
             text = capture.error_text(error)
         params = msgspec.Raw(self.body) if self.body else None
         metadata = self._encoded_metadata() if self._metadata else None
-        return _encode((params, _memory.read(self.end_ns), cpu, name, text, metadata))
+        found = (params, _memory.read(self.end_ns), cpu, name, text, metadata)
+        return _encode(found if self.caught is None else (*found, *self.caught[1:]))
 
     def _encoded_metadata(self) -> msgspec.Raw | None:
         try:

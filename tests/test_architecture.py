@@ -20,7 +20,7 @@ LAYERS = (
     ("presence", "places", "session", "meeting", "control"),
     ("capture", "parents"),
     ("worker", "opencall", "wrappers"),
-    ("limits", "family", "treestate", "calltree", "totals", "statistics"),
+    ("limits", "family", "treestate", "calltree", "totals", "statistics", "bug", "anomaly"),
     ("journal", "store", "ledger"),
     ("drain", "intake", "disk", "flusher", "sampling", "collector", "daemon"),
     ("tracker", "instrumentation", "__init__"),
