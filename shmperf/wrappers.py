@@ -98,7 +98,7 @@ class _Wrapped:
         self.function = function
         self.tool = tool
         self.params = params
-        names, rest, self.skip = _positional_names(function)
+        names, rest, self.skip = positional_names(function)
         self.callee = worker.callee(tool, Callee(tool.name, names, rest))
 
     def given(
@@ -121,7 +121,7 @@ class _Wrapped:
         return {name: bound[name] for name in self.params if name in bound}
 
 
-def _positional_names(function: Callable[..., Any]) -> tuple[tuple[str, ...], str | None, bool]:
+def positional_names(function: Callable[..., Any]) -> tuple[tuple[str, ...], str | None, bool]:
     """Names of the positional parameters, of the rest, and whether the first is self or cls."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -468,11 +468,20 @@ def track_class(target: Any = None, /, *, method: str = "execute") -> Any:
     its class. A method that calls its parent's through ``super()`` is one call.
     """
     if target is None:
-        return lambda found: _track_class(found, method)
-    return _track_class(target, method)
+        return lambda found: wrap_method(found, method, _tracked)
+    return wrap_method(target, method, _tracked)
 
 
-def _track_class(base: Any, method: str) -> Any:
+def _tracked(function: Callable[..., Any], called: str) -> Callable[..., Any]:
+    return track_as(function, called, None)  # type: ignore[no-any-return]  # made here
+
+
+# Makes of a method, and the name that calls go by, what is called instead of it.
+Wrap = Callable[[Callable[..., Any], str], Callable[..., Any]]
+
+
+def wrap_method(base: Any, method: str, wrap: Wrap) -> Any:
+    """*base*, with *method* of it and of every subclass replaced by what *wrap* makes of it."""
     inherited = base.__dict__.get("__init_subclass__")
 
     def init_subclass(cls: Any, /, **kwargs: Any) -> None:
@@ -480,11 +489,11 @@ def _track_class(base: Any, method: str) -> Any:
             inherited.__get__(None, cls)(**kwargs)
         else:
             super(base, cls).__init_subclass__(**kwargs)
-        _track_method(cls, method)
+        _wrap_method(cls, method, wrap)
 
     base.__init_subclass__ = classmethod(init_subclass)
     for cls in (base, *_subclasses(base)):
-        _track_method(cls, method)
+        _wrap_method(cls, method, wrap)
     return base
 
 
@@ -492,7 +501,7 @@ def _subclasses(base: type[Any]) -> list[type[Any]]:
     return [found for cls in base.__subclasses__() for found in (cls, *_subclasses(cls))]
 
 
-def _track_method(cls: type, method: str) -> None:
+def _wrap_method(cls: type, method: str, wrap: Wrap) -> None:
     function = cls.__dict__.get(method)
     if not inspect.isfunction(function) or getattr(function, "__isabstractmethod__", False):
         return
@@ -508,7 +517,7 @@ def _track_method(cls: type, method: str) -> None:
         called = name if isinstance(name, str) else type(instance).__name__
         found = by_name.get(called)
         if found is None:
-            found = by_name[called] = track_as(function, called, None)
+            found = by_name[called] = wrap(function, called)
         return found
 
     made: Any = functools.update_wrapper(_dispatcher(function, way_for), function)
