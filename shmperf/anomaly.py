@@ -1,15 +1,16 @@
 """
 Which durations leave their tool's usual range: a window of each tool's newest durations.
 
-    usual range:  from  5th percentile × (1 - threshold)  to  95th percentile × (1 + threshold)
+    usual range:  from  5th percentile - margin  to  95th percentile + margin
 
-of the window before the call, and at least `LEAST_NS` wider on both sides, since below that it is
-the scheduler that speaks and not the tool. Percentiles and not the mean: a tool whose durations
-always spread is usual in all of its spread, one outlier does not move the range, and a tool that
-has become slower for good is told of for a few calls and then has another usual range.
+of the window before the call. The margin is the greatest of three: the threshold's share of the
+percentile; half the distance between the two, since a tool that always spreads is usual in all of
+its spread; and `LEAST_NS`, since below that it is the scheduler that speaks and not the tool. Why
+percentiles and not the mean: one outlier does not move them, and a tool that has become slower for
+good is told of for a few calls and then has another usual range.
 
 Pure: the collector feeds it what it drains. Of one tool at most one call a second is told, with
-how many there were since the last.
+how many there were since the last; one that is twice as far off as the last is told at once.
 """
 
 from __future__ import annotations
@@ -72,11 +73,11 @@ def told_of(found: Finding) -> dict[str, Any]:
 
 
 class _Window:
-    __slots__ = ("durations", "high", "low", "told_ns", "untold")
+    __slots__ = ("durations", "high", "low", "told_ns", "told_off_ns", "untold")
 
     def __init__(self, size: int) -> None:
         self.durations: deque[int] = deque(maxlen=size)
-        self.low = self.high = self.untold = 0
+        self.low = self.high = self.untold = self.told_off_ns = 0
         self.told_ns = -_PAUSE_NS
 
     def settle(self, threshold: float) -> None:
@@ -84,8 +85,9 @@ class _Window:
         ordered = sorted(self.durations)
         last = len(ordered) - 1
         least, most = ordered[round(last * 0.05)], ordered[round(last * 0.95)]
-        self.low = max(0, min(round(least * (1 - threshold)), least - LEAST_NS))
-        self.high = max(round(most * (1 + threshold)), most + LEAST_NS)
+        margin = max((most - least) // 2, LEAST_NS)
+        self.low = max(0, least - max(margin, round(least * threshold)))
+        self.high = most + max(margin, round(most * threshold))
 
 
 class Usual:
@@ -142,8 +144,10 @@ class Usual:
         for index, duration in enumerate(durations_ns, first):
             if low <= duration <= high:
                 continue
-            if ends_ns[index] - window.told_ns < _PAUSE_NS:
+            off_ns = max(duration - high, low - duration)
+            is_too_soon = ends_ns[index] - window.told_ns < _PAUSE_NS
+            if is_too_soon and off_ns < 2 * window.told_off_ns:
                 window.untold += 1
                 continue
             found.append((index, low, high, len(window.durations), window.untold))
-            window.told_ns, window.untold = ends_ns[index], 0
+            window.told_ns, window.told_off_ns, window.untold = ends_ns[index], off_ns, 0

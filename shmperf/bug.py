@@ -4,8 +4,8 @@ Exceptions by fingerprint: what makes two of them the same, and how often each w
 A fingerprint is a digest of the exception's class and of the functions that it came through, from
 the tool to where it was raised, each with the line counted from the function's own first one. So it
 is the same in every process and on every machine, and stays when other parts of a file change.
-An exception that leaves several intercepted calls on its way has one fingerprint in all of them:
-what counts is the way below the innermost.
+An exception that leaves several intercepted calls on its way has one fingerprint in all of them,
+by the way below the innermost; that one has the place where it was raised, and alone is counted.
 """
 
 from __future__ import annotations
@@ -27,11 +27,16 @@ _MOST_TOOLS = 50
 _MOST_FRAMES = 200
 _PLACES_SHOWN = 3
 _LONGEST_PLACE = 80
-_OURS = __package__ + "."
+_NO_PLACE = "outside of Python"
+_OURS, _CHAIN = __package__ + ".", "InterceptorChain."
 
 
 class Bug(msgspec.Struct):
-    """One fingerprint: how often, when (Unix, nanoseconds), in which tools, and one sample."""
+    """
+    One fingerprint: how often, when (Unix, nanoseconds), in which tools, and one sample.
+
+    An exception that failed several calls, one inside the other, counts once; its tools are all.
+    """
 
     count: int = 0
     first_ns: int = 0
@@ -41,7 +46,7 @@ class Bug(msgspec.Struct):
 
     def merge(self, later: Bug) -> None:
         """Add what *later* counted; the sample is the first."""
-        self.first_ns = min(self.first_ns, later.first_ns) if self.count else later.first_ns
+        self.first_ns = min(self.first_ns or later.first_ns, later.first_ns)
         self.last_ns = max(self.last_ns, later.last_ns)
         self.count += later.count
         new = [tool for tool in later.tools if tool not in self.tools]
@@ -57,11 +62,16 @@ def merge(known: dict[str, Bug], later: Mapping[str, Bug]) -> None:
 
 
 def fingerprint_of(error: BaseException) -> tuple[str, str]:
-    """The fingerprint of *error* and, for people, the functions where it was raised."""
+    """
+    The fingerprint of *error* and, for people, the functions where it was raised.
+
+    The latter is empty when an intercepted call below has had the exception before.
+    """
     kind = type(error)
     parts = [f"{_plain(kind.__module__)}.{kind.__qualname__}"]
     shown: list[str] = []
-    for traceback in _below_the_tool(error.__traceback__):
+    found, came_before = _below_the_tool(error.__traceback__)
+    for traceback in found:
         code = traceback.tb_frame.f_code
         line = traceback.tb_lineno or 0
         name = f"{_module(traceback.tb_frame)}.{code.co_qualname}"
@@ -71,20 +81,23 @@ def fingerprint_of(error: BaseException) -> tuple[str, str]:
             parts.append(part)
             shown.append(f"{name}:{line}"[-_LONGEST_PLACE:])
     digest = hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
-    where = " > ".join(shown[-_PLACES_SHOWN:])
+    where = "" if came_before else " > ".join(shown[-_PLACES_SHOWN:]) or _NO_PLACE
     return digest[:FINGERPRINT_CHARACTERS], where.encode("utf-8", "backslashreplace").decode()
 
 
-def _below_the_tool(traceback: TracebackType | None) -> list[TracebackType]:
-    """The newest entries, from behind the last one of ours, at most so many."""
+def _below_the_tool(traceback: TracebackType | None) -> tuple[list[TracebackType], bool]:
+    """The newest entries behind the last one of ours; whether calls were intercepted below."""
     found: list[TracebackType] = []
+    chains = 0
     while traceback is not None:
-        if _module(traceback.tb_frame).startswith(_OURS):
+        frame = traceback.tb_frame
+        if _module(frame).startswith(_OURS):
             found.clear()
+            chains += frame.f_code.co_qualname.startswith(_CHAIN)
         else:
             found.append(traceback)
         traceback = traceback.tb_next
-    return found[-_MOST_FRAMES:]
+    return found[-_MOST_FRAMES:], chains > 1
 
 
 def _module(frame: FrameType) -> str:

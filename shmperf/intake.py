@@ -119,9 +119,13 @@ class Intake:
             at_ns = min(slot[3], _LONGEST_NS) + self.wall_offset_ns
             bug = self.frame.bugs.setdefault(found.fingerprint, Bug())
             sample = None
-            if bug.sample is None and found.fingerprint not in self._ledger.state.bugs:
+            if found.where and bug.sample is None and self._is_without_sample(found.fingerprint):
                 sample = self._decode(slot, worker, 0)
-            bug.merge(Bug(1, at_ns, at_ns, [tool], sample))
+            bug.merge(Bug(int(bool(found.where)), at_ns, at_ns, [tool], sample))
+
+    def _is_without_sample(self, fingerprint: str) -> bool:
+        known = self._ledger.state.bugs.get(fingerprint)
+        return known is None or known.sample is None
 
     def _compare(
         self, usual: Usual, worker: WorkerDrain, tool: str, batch: Batch, durations: list[int]

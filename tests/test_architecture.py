@@ -25,7 +25,7 @@ LAYERS = (
     ("limits", "family", "treestate", "calltree", "totals", "statistics", "bug", "anomaly"),
     ("journal", "store", "ledger"),
     ("drain", "intake", "disk", "flusher", "sampling", "collector", "daemon"),
-    ("tracker", "instrumentation", "interceptors", "__init__"),
+    ("tracker", "instrumentation", "interceptors", "optimized_perf_tracker", "__init__"),
     ("answers", "screens", "running", "demo", "doctor", "cli", "__main__"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
@@ -42,6 +42,7 @@ LATE = {
     ("sampling", "psutil"),
     ("tracker", "ledger"),
     ("tracker", "statistics"),
+    ("optimized_perf_tracker", "ledger"),
     ("cli", "demo"),
     ("cli", "running"),
     ("cli", "daemon"),
