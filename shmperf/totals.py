@@ -133,7 +133,9 @@ class Totals(msgspec.Struct, array_like=True):
         )
         if found.count or found.aborted:
             found.last_ended_ns = self.last_ended_ns
-        if found.count and self.min_ns is not None and self.max_ns is not None:
+        if found.count == 1:
+            found.min_ns = found.max_ns = found.sum_ns
+        elif found.count and self.min_ns is not None and self.max_ns is not None:
             found.min_ns, found.max_ns = self.min_ns, self.max_ns
             if self.min_ns == earlier.min_ns:
                 found.min_ns = found._least(self.min_ns)
