@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .collector import drain, idle, latency, memory
+from .interceptors import interceptors
 from .measure import Row, environment
 from .overhead import overhead
 from .relative import relative
@@ -24,6 +25,7 @@ from .startup import startup
 
 _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "overhead": overhead,
+    "interceptors": interceptors,
     "relative": relative,
     "scale": scale,
     "drain": drain,

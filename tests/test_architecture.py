@@ -12,7 +12,9 @@ import shmperf
 
 PACKAGE = Path(shmperf.__file__).parent
 # Each file with a subject of its own; a package here is one, in the order of its parts.
-PARTS = {"interceptors": ("chain", "tracking", "bugcatcher", "perfcatcher", "everywhere")}
+PARTS = {
+    "interceptors": ("quickcall", "chain", "tracking", "bugcatcher", "perfcatcher", "everywhere")
+}
 MODULES = sorted([*(path.stem for path in PACKAGE.glob("*.py")), *PARTS])
 
 # A module imports only what stands before it. It may grow; it may not turn around.
@@ -50,7 +52,7 @@ LATE = {
 }
 
 # Foreign code, and the collector's guards.
-BROAD = {"capture", "opencall", "wrappers", "interceptors", "collector", "disk"}
+BROAD = {"errors", "capture", "opencall", "wrappers", "interceptors", "collector", "disk"}
 
 
 def files(name: str) -> list[Path]:

@@ -551,6 +551,39 @@ assert found["in_flight"] == 0 and found["begun"] == 2, found
     assert by_tool(place) == {"tool": 2}
 
 
+@pytest.mark.parametrize("kind", ["KeyboardInterrupt", "Alarm"])
+def test_raising_signal_handlers_leave_no_call_open(place: Place, kind: str) -> None:
+    """Whatever step they strike in, they pass, and each call is stored or counted once."""
+    place.run_script(
+        PROGRAM
+        + """
+import signal, sys
+class Alarm(Exception): pass
+kind = Alarm if sys.argv[1] == "Alarm" else KeyboardInterrupt
+def handler(*_): raise kind
+def tool(n): return n
+def outer(n): return intercept_tool_call("inner", tool, (n,))
+intercept_tool_call("outer", outer, (1,))
+signal.signal(signal.SIGALRM, handler)
+calls = 1
+for turn in range(1500):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-4 + turn % 97 * 1e-6)
+        while True:
+            assert intercept_tool_call("outer", outer, (calls,)) == calls
+            calls += 1
+    except kind:
+        assert shmperf.current() is None, turn
+stats = shmperf.get_perf_stats()
+lost = sum(stats["lost"].values())
+assert stats["begun"] == stats["total_calls"] + lost and not stats["in_flight"], stats
+assert stats["total_calls"] + lost >= 2 * calls
+""",
+        kind,
+        PERFCATCHER_ENABLED="false",
+    )
+
+
 def test_intercept_class_covers_a_framework_of_tools(place: Place) -> None:
     """Subclasses made before and after, async ones, names of instances; super() is one call."""
     place.run_script(

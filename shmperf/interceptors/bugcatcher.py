@@ -13,7 +13,8 @@ from shmperf.record import Status
 from shmperf.worker import Tool, enabled_by, tool_named
 from shmperf.wrappers import named_callee
 
-from .chain import SEEN, Context, InterceptorPriority, Seen, ToolInterceptor
+from .chain import SEEN, Context, InterceptorPriority, ToolInterceptor
+from .quickcall import Seen
 
 __all__ = ["BugCatcherInterceptor"]
 
@@ -53,8 +54,9 @@ class BugCatcherInterceptor(ToolInterceptor):
             return False
         seen = context.get(SEEN) or Seen(None, (), {})
         caught = (error_text(exception)[:_MESSAGE_CHARACTERS], *fingerprint_of(exception))
-        if seen.opened is not None and seen.opened.call_id:
-            seen.opened.catch(*caught)
+        opened = seen.call()
+        if opened is not None and opened.call_id:
+            opened.catch(*caught)
         else:
             _record_failure(tool_named(tool_name), seen, exception, caught)
         return False

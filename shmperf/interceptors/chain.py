@@ -7,8 +7,9 @@ Interceptors: code around every tool call, in order of priority, that can never 
     on_exception       in order, instead of after_execution; one True suppresses the exception
 
 What a hook raises is told once on the ``shmperf`` logger and passed over; `KeyboardInterrupt` and
-its like are nobody's to swallow, and pass. An asynchronous tool is awaited in the middle: the call
-returns a coroutine, and nothing happens before that is awaited.
+its like, and what a signal handler raises while one of ours runs, are nobody's to swallow. An
+asynchronous tool is awaited in the middle: the call returns a coroutine, and nothing happens before
+that is awaited.
 
 Three interceptors make up the global chain. What they know of a call is in its context, under the
 key ``shmperf`` and until the call ends; an interceptor that returns another context loses nothing.
@@ -24,19 +25,19 @@ from time import perf_counter_ns
 from types import CodeType, CoroutineType
 from typing import Any
 
-import msgspec
-
 from shmperf.capture import error_text
 from shmperf.errors import tell
-from shmperf.opencall import OpenCall
 from shmperf.parents import Pair, current_call
 
-__all__ = ["SEEN", "Context", "InterceptorChain", "InterceptorPriority", "Seen", "ToolInterceptor"]
+from .quickcall import Seen
+
+__all__ = ["SEEN", "Context", "InterceptorChain", "InterceptorPriority", "ToolInterceptor"]
 
 Context = dict[str, Any]
 
 SEEN = "shmperf"
 _MOST_TOLD = 1_000
+_OURS = __name__.partition(".")[0] + "."
 
 
 class InterceptorPriority(Enum):
@@ -54,7 +55,7 @@ class ToolInterceptor:
     One interceptor: override what is wanted. ``enabled`` may be switched at any time.
 
     A class that says ``wants_call`` finds a `Seen` in the context, one that says ``takes_time``
-    leaves the time in its `Seen.opened`.
+    leaves the call's times in it.
     """
 
     wants_call = False
@@ -86,17 +87,6 @@ class ToolInterceptor:
     ) -> bool:
         """After the tool has raised; True suppresses: the call then returns None."""
         return False
-
-
-class Seen(msgspec.Struct):
-    """One call, for those who want it; ``start_ns`` only where none of them takes the time."""
-
-    function: Callable[..., Any] | None
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    is_timed: bool = False
-    start_ns: int = 0
-    opened: OpenCall | None = None
 
 
 class InterceptorChain:
@@ -231,7 +221,9 @@ class InterceptorChain:
                     given = interceptor.before_execution(tool_name, args, kwargs, context)
                     if given is not context:
                         context = _taken_over(context, given)
-            except Exception as error:  # noqa: BLE001  foreign code
+            except Exception as error:
+                if _is_interruption(interceptor, error):
+                    raise
                 _report(interceptor, "before_execution", error)
         return context
 
@@ -240,7 +232,9 @@ def _leave(entered: list[ToolInterceptor], tool_name: str, result: Any, context:
     for interceptor in reversed(entered):
         try:
             result = interceptor.after_execution(tool_name, result, context)
-        except Exception as error:  # noqa: BLE001  foreign code
+        except Exception as error:
+            if _is_interruption(interceptor, error):
+                raise
             _report(interceptor, "after_execution", error)
     return result
 
@@ -250,13 +244,35 @@ def _is_suppressed(
 ) -> bool:
     """Tell all of *error*; True when one suppresses it. What ends a program is never suppressed."""
     suppressed = False
+    struck: BaseException | None = None
     for interceptor in entered:
         try:
             if interceptor.on_exception(tool_name, error, context):
                 suppressed = True
-        except Exception as failure:  # noqa: BLE001  foreign code
-            _report(interceptor, "on_exception", failure)
+        except BaseException as failure:  # noqa: BLE001  foreign code
+            if not isinstance(failure, Exception) or _is_interruption(interceptor, failure):
+                struck = failure  # passed on when all have heard
+            else:
+                _report(interceptor, "on_exception", failure)
+    if struck is not None:
+        raise struck
     return suppressed and isinstance(error, Exception)
+
+
+def _is_interruption(interceptor: ToolInterceptor, error: Exception) -> bool:
+    """
+    Whether *error* is not the interceptor's own but struck while its hook ran.
+
+    Programs limit a tool's time by a signal handler that raises. That can't be told from what
+    anybody's hook raises, but ours call nothing of the program's.
+    """
+    traceback = error.__traceback__
+    if not interceptor.wants_call or traceback is None:
+        return False
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    module = str(traceback.tb_frame.f_globals.get("__name__"))
+    return not module.startswith(_OURS)
 
 
 def _taken_over(context: Context, given: Any) -> Context:
@@ -275,7 +291,7 @@ async def _within(coroutine: Coroutine[Any, Any, Any], call: int | Pair) -> Any:
 
 def _carried(coroutine: Coroutine[Any, Any, Any], seen: Seen | None) -> Coroutine[Any, Any, Any]:
     """*coroutine* under the call that began in this context, which is no longer current here."""
-    opened = None if seen is None else seen.opened
+    opened = None if seen is None else seen.call()
     if opened is None or not opened.call_id:
         return coroutine
     opened.forget_cpu()

@@ -80,9 +80,8 @@ class PerfCatcherInterceptor(ToolInterceptor):
     def after_execution(self, tool_name: str, result: Any, context: Context) -> Any:  # noqa: ARG002
         """Once a second, look whether there is something to tell."""
         seen = context.get(SEEN)
-        opened = None if seen is None else seen.opened
-        if opened is not None and opened.end_ns >= self._look_at_ns:
-            self._look_at_ns = opened.end_ns + _LOOK_EVERY_NS
+        if seen is not None and seen.end_ns >= self._look_at_ns and seen.end_ns:
+            self._look_at_ns = seen.end_ns + _LOOK_EVERY_NS
             self._tell()
         return result
 

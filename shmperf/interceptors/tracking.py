@@ -7,12 +7,12 @@ from types import MethodType
 from typing import Any
 
 from shmperf.opencall import OpenCall
-from shmperf.parents import current_call
 from shmperf.record import Callee
 from shmperf.worker import Tool, tool_named, worker
 from shmperf.wrappers import named_callee, positional_names
 
-from .chain import SEEN, Context, InterceptorPriority, Seen, ToolInterceptor
+from .chain import SEEN, Context, InterceptorPriority, ToolInterceptor
+from .quickcall import Seen
 
 __all__ = ["OptimizedPerfTrackerInterceptor"]
 
@@ -45,16 +45,25 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
             seen = context.get(SEEN) or context.setdefault(SEEN, Seen(None, args, kwargs))
             if args:
                 callee = self._callee(tool, seen.function)
-            opened = seen.opened = OpenCall(tool, callee)
-            if opened.begin(args, kwargs, timed_cpu=seen.is_timed):
-                current_call.set(opened.call_id)
+            if not seen.try_begin(tool, callee):
+                opened = seen.opened = OpenCall(tool, callee)
+                opened.open(args, kwargs, timed_cpu=seen.is_timed)
         return context
 
     def after_execution(self, tool_name: str, result: Any, context: Context) -> Any:  # noqa: ARG002
         """End the call."""
         seen = context.get(SEEN)
-        if seen is not None and seen.opened is not None:
-            seen.opened.close()
+        if seen is not None:
+            try:
+                quick = seen.quick
+                if quick is not None and quick.try_end():
+                    seen.end_ns = quick.end_ns
+                else:
+                    _end(seen, None)
+            except BaseException:
+                # Struck in the middle: taken up where it was, then passed on.
+                _end(seen, None)
+                raise
         return result
 
     def on_exception(
@@ -65,8 +74,12 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
     ) -> bool:
         """End the call with its exception."""
         seen = context.get(SEEN)
-        if seen is not None and seen.opened is not None:
-            seen.opened.close(exception)
+        if seen is not None:
+            try:
+                _end(seen, exception)
+            except BaseException:
+                _end(seen, exception)
+                raise
         return False
 
     def _known(self, tool_name: str) -> tuple[Tool, int]:
@@ -91,3 +104,11 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
             if len(self._callees) < _MOST_NAMES:
                 self._callees[key] = number
         return number
+
+
+def _end(seen: Seen, exception: BaseException | None) -> None:
+    opened = seen.call()
+    if opened is not None:
+        # One that has been stored was interrupted later: that is not its error.
+        opened.close(None if opened.end_ns else exception)
+        seen.end_ns = opened.end_ns
