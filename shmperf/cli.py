@@ -248,7 +248,6 @@ def _errors(given: Arguments) -> int:
 def _bug(fingerprint: str, bug: Bug) -> dict[str, Any]:
     """Caught exceptions of one fingerprint: all since the last cleanup, kept or not."""
     sample = bug.sample
-    message = "" if sample is None else sample.message or (sample.detail and sample.detail.error)
     return {
         "fingerprint": fingerprint,
         "tool": bug.tools[0] if bug.tools else "",
@@ -258,7 +257,7 @@ def _bug(fingerprint: str, bug: Bug) -> dict[str, Any]:
         "count": bug.count,
         "first": timestamp(bug.first_ns),
         "last": timestamp(bug.last_ns),
-        "sample": message,
+        "sample": None if sample is None else sample.message,
         "where": None if sample is None else sample.where,
         "params": None if sample is None else sample.params,
         "id": None if sample is None else f"{sample.id:016x}",

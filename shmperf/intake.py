@@ -39,6 +39,7 @@ _FAILED = (Status.ERROR, Status.TIMEOUT)
 _ROW = (1 << 64) - 1 - (((1 << 26) - 1) << 6)
 _LONGEST_NS = 1 << 62
 _MOST_BLOB_BYTES = 1 << 30
+_SAMPLE_CHARACTERS = 2_000
 
 # A kept record: end, id, slot, worker, and how often the worker had been looked at by then.
 _Raw = tuple[int, int, Slot, WorkerDrain, int]
@@ -120,7 +121,7 @@ class Intake:
             bug = self.frame.bugs.setdefault(found.fingerprint, Bug())
             sample = None
             if found.where and bug.sample is None and self._is_without_sample(found.fingerprint):
-                sample = self._decode(slot, worker, 0)
+                sample = _short(self._decode(slot, worker, 0))
             bug.merge(Bug(int(bool(found.where)), at_ns, at_ns, [tool], sample))
 
     def _is_without_sample(self, fingerprint: str) -> bool:
@@ -309,6 +310,14 @@ def _blocks(ids: Sequence[int]) -> set[int]:
     """The blocks of rows that *ids* belong to; mostly it is one, and then this is a look in C."""
     first, last = min(ids) >> 32, max(ids) >> 32
     return {first} if first == last else {call_id >> 32 for call_id in ids}
+
+
+def _short(call: Call) -> Call:
+    """*call* as a sample: of one recorded in detail, what a group of errors needs of it."""
+    if call.detail is not None:
+        call.message, call.detail = call.detail.error, None
+        call.params = call.params[:_SAMPLE_CHARACTERS]
+    return call
 
 
 def _blob(named: bytes, worker: WorkerDrain) -> bytes:
