@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from .anomaly import UNUSUAL, sentence, told_of
+from .anomaly import UNUSUAL, told_of
 from .control import (
     Cleanup,
     Errors,
@@ -39,7 +39,7 @@ from .control import (
 )
 from .disk import Disk
 from .drain import WorkerDrain
-from .errors import FormatError, SegmentGone, ShmperfError, tell
+from .errors import FormatError, SegmentGone, ShmperfError
 from .flusher import Flusher
 from .intake import Intake
 from .ledger import Clock, Frame, Ledger
@@ -319,7 +319,7 @@ class Collector:
             payload = msgspec.msgpack.encode(frame)
             self.ledger.apply(frame, live=True)
             if frame.unusual:
-                self._guard("unusual", self._tell_unusual, frame)
+                self._guard("unusual", self._show_unusual)
             if self._is_taken_up:
                 self.disk.append(payload, self.ledger.encode)
             else:
@@ -331,10 +331,8 @@ class Collector:
         self.intake.blobs.clear()
         self._due["commit"] = self._clock() + self.waits.commit_s
 
-    def _tell_unusual(self, frame: Frame) -> None:
+    def _show_unusual(self) -> None:
         """Show what left its usual range to the workers, who tell their own programs."""
-        for found in frame.unusual:
-            tell(sentence(found))
         shown = msgspec.msgpack.encode(self.ledger.state.unusual)
         write_aside(self.session.directory / UNUSUAL, shown)
 

@@ -65,13 +65,17 @@ class OptimizedPerfTracker:
     _config: LiveConfig
 
     def __new__(cls) -> Self:
+        found = OptimizedPerfTracker._instance
+        if isinstance(found, cls):
+            return found
+        made = super().__new__(cls)
+        # Asked for outside the lock: a fork meanwhile must not leave it locked for long.
+        made._base = _figures(None)
+        made._config = LiveConfig((), _current_options())
         with OptimizedPerfTracker._lock:
             found = OptimizedPerfTracker._instance
             if not isinstance(found, cls):
-                found = super().__new__(cls)
-                found._base = _figures(None)
-                found._config = LiveConfig((), _current_options())
-                OptimizedPerfTracker._instance = found
+                found = OptimizedPerfTracker._instance = made
         return found
 
     # --- calls -----------------------------------------------------------------------------------

@@ -584,6 +584,40 @@ assert stats["total_calls"] + lost >= 2 * calls
     )
 
 
+def test_hooks_may_be_called_without_a_chain(place: Place) -> None:
+    """By somebody else's chain, also with one context for call after call."""
+    place.run_script(
+        PROGRAM
+        + """
+parts = get_global_interceptor_chain().interceptors
+context = {}
+for number in range(3):
+    args = (number,)
+    for part in parts: context = part.before_execution("tool", args, {}, context)
+    if number < 2:
+        for part in reversed(parts): assert part.after_execution("tool", 1, context) == 1
+    else:
+        for part in parts: assert part.on_exception("tool", ValueError("no"), context) is False
+"""
+    )
+    lines = [line["data"] for line in place.lines("tool")]
+    assert [data["p"] for data in lines] == [f'{{"args":[{number}]}}' for number in range(3)]
+    assert [data.get("error") for data in lines] == [None, None, "no"]
+
+
+def test_a_class_that_forgets_its_parents_init_has_the_defaults() -> None:
+    """Normal priority, enabled."""
+
+    class Careless(ToolInterceptor):
+        def __init__(self) -> None:
+            """Nothing."""
+
+        def after_execution(self, tool_name: str, result: Any, context: Any) -> Any:
+            return -result
+
+    assert chain_of(Careless()).intercept_tool_call("double", double, (1,)) == -2
+
+
 def test_intercept_class_covers_a_framework_of_tools(place: Place) -> None:
     """Subclasses made before and after, async ones, names of instances; super() is one call."""
     place.run_script(

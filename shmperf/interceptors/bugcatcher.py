@@ -44,7 +44,8 @@ class BugCatcherInterceptor(ToolInterceptor):
         context: Context,
     ) -> Context:
         """Keep the parameters, for the case that the call fails."""
-        if SEEN not in context:
+        seen = context.get(SEEN)
+        if seen is None or seen.args is not args:
             context[SEEN] = Seen(None, args, kwargs)
         return context
 

@@ -60,6 +60,8 @@ class ToolInterceptor:
 
     wants_call = False
     takes_time = False
+    priority = InterceptorPriority.NORMAL
+    enabled = True
 
     def __init__(self, priority: InterceptorPriority = InterceptorPriority.NORMAL) -> None:
         self.priority = priority

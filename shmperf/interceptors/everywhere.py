@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
@@ -16,22 +15,20 @@ from .tracking import OptimizedPerfTrackerInterceptor
 
 __all__ = ["get_global_interceptor_chain", "intercept_class", "intercept_tool_call"]
 
-_global_chain: InterceptorChain | None = None
-_global_lock = threading.Lock()
+# One a process; a dict's own operations are atomic, and a fork can't leave it locked.
+_chains: dict[str, InterceptorChain] = {}
 
 
 def get_global_interceptor_chain() -> InterceptorChain:
     """This process's chain: BugCatcher, PerfCatcher, the tracker, and what a program adds."""
-    global _global_chain  # noqa: PLW0603  one a process, made when it is first asked for
-    if _global_chain is None:
-        with _global_lock:
-            if _global_chain is None:
-                chain = InterceptorChain()
-                chain.add_interceptor(BugCatcherInterceptor())
-                chain.add_interceptor(PerfCatcherInterceptor())
-                chain.add_interceptor(OptimizedPerfTrackerInterceptor())
-                _global_chain = chain
-    return _global_chain
+    chain = _chains.get("global")
+    if chain is None:
+        chain = InterceptorChain()
+        chain.add_interceptor(BugCatcherInterceptor())
+        chain.add_interceptor(PerfCatcherInterceptor())
+        chain.add_interceptor(OptimizedPerfTrackerInterceptor())
+        chain = _chains.setdefault("global", chain)
+    return chain
 
 
 def intercept_tool_call(
@@ -42,7 +39,7 @@ def intercept_tool_call(
     context: Context | None = None,
 ) -> Any:
     """Call *tool_func* through the global chain; see `InterceptorChain.intercept_tool_call`."""
-    chain = _global_chain or get_global_interceptor_chain()
+    chain = _chains.get("global") or get_global_interceptor_chain()
     return chain.intercept_tool_call(tool_name, tool_func, args, kwargs, context)
 
 

@@ -42,7 +42,9 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
         known = self._tools.get(tool_name)
         tool, callee = known or self._known(tool_name)
         if tool.bound is not None:
-            seen = context.get(SEEN) or context.setdefault(SEEN, Seen(None, args, kwargs))
+            seen = context.get(SEEN)
+            if seen is None or seen.args is not args:
+                seen = context[SEEN] = Seen(None, args, kwargs)
             if args:
                 callee = self._callee(tool, seen.function)
             if not seen.try_begin(tool, callee):
