@@ -108,11 +108,12 @@ class Intake:
 
     def _count_bugs(self, worker: WorkerDrain, tool: str, batch: Batch) -> None:
         """Group the failed calls of *batch* whose exceptions were caught."""
-        for slot in batch:
-            if not slot[4] & _STATUS_BITS:
+        for index, meta in enumerate(batch.metas):
+            if not meta & _STATUS_BITS:
                 continue
+            slot = batch.at(index)
             try:
-                found = parse_body(slot[4], self._whole_body(slot, worker))
+                found = parse_body(meta, self._whole_body(slot, worker))
             except (ValueError, TypeError, ShmperfError):
                 continue  # told when it is decoded, if it is kept
             if found.fingerprint is None:

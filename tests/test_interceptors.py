@@ -312,6 +312,21 @@ def test_an_async_tool_that_fails() -> None:
         asyncio.run(chain.intercept_tool_call("tool", tool, (LookupError(),)))
 
 
+def test_importing_shmperf_does_not_import_them(place: Place) -> None:
+    """Who does not use interceptors or the drop-in module pays nothing for them."""
+    place.run_script(
+        """
+import shmperf, sys
+names = {name.removeprefix("shmperf.") for name in sys.modules}
+assert not names & {"interceptors", "optimized_perf_tracker", "bug", "anomaly", "totals"}, names
+import shmperf.interceptors, shmperf.optimized_perf_tracker, threading
+assert threading.active_count() == 1
+assert not {"yaml", "psutil", "rich", "asyncio"} & set(sys.modules)
+"""
+    )
+    assert not place.sessions()
+
+
 # --- fingerprints ---------------------------------------------------------------------------------
 
 
