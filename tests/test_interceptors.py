@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -748,6 +750,33 @@ def test_errors_are_grouped_by_fingerprint_across_processes_and_limits(place: Pl
         place.run_script("import shmperf\nwith shmperf.call('other'): pass\n")
     place.shmperf("cleanup")
     assert place.ask("errors") == []
+
+
+def test_a_killed_collector_counts_no_exception_twice_or_not_at_all(place: Place) -> None:
+    """Groups are journalled with the records that they count."""
+    program = place.start_script(
+        PROGRAM
+        + """
+import sys
+def fail(n): raise ValueError(n)
+for line in sys.stdin:
+    for n in range(200):
+        try: intercept_tool_call("fail", fail, (n,))
+        except ValueError: pass
+    print("done", flush=True)
+"""
+    )
+    assert program.stdin is not None
+    assert program.stdout is not None
+    for _ in range(4):
+        program.stdin.write("\n")
+        program.stdin.flush()
+        assert program.stdout.readline() == "done\n"
+        os.kill(place.collector_pid(), signal.SIGKILL)
+    place.finish(program)
+    found = place.stats()["tool_stats"]["fail"]
+    (group,) = place.ask("errors")
+    assert group["count"] == found["errors"] == found["count"] == 800
 
 
 def test_failed_calls_that_nobody_caught_are_grouped_by_class(place: Place) -> None:
