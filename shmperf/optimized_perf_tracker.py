@@ -40,7 +40,7 @@ _STATS_WAIT_S = 5.0
 _SHUTDOWN_WAIT_S = 5.0
 _SHOWN_CHARACTERS = 80
 
-Path = tuple[str, ...]
+Keys = tuple[str, ...]
 
 
 class TrackingMode(Enum):
@@ -227,7 +227,7 @@ class LiveConfig(dict[str, Any]):
 
     __slots__ = ("_path",)
 
-    def __init__(self, path: Path, found: Options | Mapping[str, Any]) -> None:
+    def __init__(self, path: Keys, found: Options | Mapping[str, Any]) -> None:
         super().__init__()
         self._path = path
         self.show(found)
