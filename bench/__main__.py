@@ -16,6 +16,7 @@ from rich.console import Console
 
 from .collector import drain, idle, latency, memory
 from .integrations import integrations
+from .interceptors import interceptors
 from .measure import Row, environment
 from .overhead import overhead
 from .relative import relative
@@ -25,6 +26,7 @@ from .startup import startup
 
 _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "overhead": overhead,
+    "interceptors": interceptors,
     "relative": relative,
     "scale": scale,
     "drain": drain,

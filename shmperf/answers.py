@@ -16,11 +16,13 @@ from typing import Any
 
 import msgspec
 
+from .anomaly import told_of
+from .bug import Bug
 from .config import resolve
-from .control import Client, Flush, InFlight, Stats, Status, Tree
+from .control import Client, Errors, Flush, InFlight, Stats, Status, Tree
 from .control import Request as Question
 from .errors import ConfigError, SessionError, StoreError
-from .ledger import load, stats_on_disk
+from .ledger import Ledger, load, stats_on_disk
 from .meeting import Request, known_storage, session_of_storage
 from .options import Options
 from .places import named_directory, runtime_root
@@ -104,7 +106,22 @@ class Answers:
             "collector": None,
             "storage_state": "ok" if self.storage.is_dir() else "no such directory",
             "workers": [{"pid": pid} for pid in pids],
+            "unusual": [told_of(found) for found in self._on_disk().state.unusual],
         }
+
+    def bugs(self) -> dict[str, Bug]:
+        """The exceptions that were caught, by fingerprint."""
+        answer = self._asked(Errors())
+        if answer is None:
+            return self._on_disk().state.bugs
+        return msgspec.convert(answer, dict[str, Bug])
+
+    def _on_disk(self) -> Ledger:
+        """What the storage directory holds; nothing where there is none."""
+        try:
+            return load(self.storage, self.options)[0]
+        except StoreError:
+            return Ledger(self.options)
 
     def mode(self) -> str:
         """The session's mode; without a session, the configured one."""

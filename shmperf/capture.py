@@ -323,8 +323,12 @@ def error_text(error: BaseException | str) -> str:
     return text[:_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode()
 
 
-def failed_body(body: bytes, error: str) -> bytes:
-    """The body of a failed call: its parameters and the class of its error."""
+def failed_body(body: bytes, error: str, *caught: str) -> bytes:
+    """
+    The body of a failed call: its parameters and the class of its error.
+
+    Of one that was *caught*, message, fingerprint and place as well.
+    """
     params = msgspec.Raw(body) if body else None
-    failed = _encode((params, error.encode("utf-8", "backslashreplace").decode()))
-    return failed if len(failed) <= BODY_BYTES * 64 else _encode((None, "…"))
+    failed = _encode((params, error.encode("utf-8", "backslashreplace").decode(), *caught))
+    return failed if len(failed) <= BODY_BYTES * 64 else _encode((None, "…", *caught))

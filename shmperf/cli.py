@@ -20,10 +20,13 @@ import msgspec
 
 from . import screens
 from .answers import Answers, find_answers, request_for
+from .bug import Bug
 from .config import dump, resolve
 from .control import Cleanup, Ping, Stop
 from .errors import SessionError, ShmperfError
 from .meeting import Request
+from .record import Status
+from .store import timestamp
 
 __all__ = ["main"]
 
@@ -97,7 +100,7 @@ def _add_reading(commands: Any) -> None:
     _add_reader(commands, "tree", _tree, "which tool calls which: calls, total and own time")
     for name, do, text in (
         ("slow", _slow, "the slowest calls kept"),
-        ("errors", _errors, "failed calls kept, by tool and class"),
+        ("errors", _errors, "caught exceptions by fingerprint, other failed calls by class"),
     ):
         found = _add_reader(commands, name, do, text)
         found.add_argument("tool", nargs="?", metavar="TOOL")
@@ -233,15 +236,49 @@ def _slow(given: Arguments) -> int:
 
 
 def _errors(given: Arguments) -> int:
+    caught = [
+        _bug(fingerprint, bug)
+        for fingerprint, bug in _answers(given).bugs().items()
+        if given.tool is None or given.tool in bug.tools
+    ]
+    found = sorted([*caught, *_failed(given)], key=lambda group: -group["count"])
+    return _show(given, found[: given.limit], screens.errors)
+
+
+def _bug(fingerprint: str, bug: Bug) -> dict[str, Any]:
+    """Caught exceptions of one fingerprint: all since the last cleanup, kept or not."""
+    sample = bug.sample
+    return {
+        "fingerprint": fingerprint,
+        "tool": bug.tools[0] if bug.tools else "",
+        "tools": bug.tools,
+        "status": None if sample is None else Status(sample.status).name.lower(),
+        "err": None if sample is None else sample.err,
+        "count": bug.count,
+        "first": timestamp(bug.first_ns),
+        "last": timestamp(bug.last_ns),
+        "sample": None if sample is None else sample.message,
+        "where": None if sample is None else sample.where,
+        "params": None if sample is None else sample.params,
+        "id": None if sample is None else f"{sample.id:016x}",
+        "parent": f"{sample.parent:016x}" if sample is not None and sample.parent else None,
+        "pid": None if sample is None else sample.pid,
+    }
+
+
+def _failed(given: Arguments) -> list[dict[str, Any]]:
+    """Failed calls that nobody caught, among those kept: by tool, status and class."""
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
     for call in _calls(given):
-        if call["status"] == "ok":
+        if call["status"] == "ok" or call["fingerprint"]:
             continue
         key = (call["tool"], call["status"], str(call["err"]))
         group = groups.setdefault(
             key,
             {
+                "fingerprint": None,
                 "tool": call["tool"],
+                "tools": [call["tool"]],
                 "status": call["status"],
                 "err": call["err"],
                 "count": 0,
@@ -252,8 +289,8 @@ def _errors(given: Arguments) -> int:
         group["first"] = min(group["first"], call["timestamp"])
         if call["timestamp"] >= group.get("last", ""):
             group.update(last=call["timestamp"], sample=call["error"] or call["params"])
-    found = sorted(groups.values(), key=lambda group: -group["count"])
-    return _show(given, found[: given.limit], screens.errors)
+            group.update({key: call[key] for key in ("params", "id", "parent", "pid")}, where=None)
+    return list(groups.values())
 
 
 def _calls(given: Arguments) -> Iterator[dict[str, Any]]:
@@ -272,6 +309,7 @@ def _calls(given: Arguments) -> Iterator[dict[str, Any]]:
             "status": found.get("status", "ok"),
             "err": found.get("err"),
             "error": found.get("error"),
+            "fingerprint": found.get("fingerprint"),
             "params": json.dumps(params) if in_detail else params,
         }
 

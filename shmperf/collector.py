@@ -21,8 +21,11 @@ from typing import Any
 
 import msgspec
 
+from .anomaly import UNUSUAL, told_of
 from .control import (
     Cleanup,
+    Errors,
+    Figures,
     Flush,
     InFlight,
     Mode,
@@ -42,6 +45,7 @@ from .intake import Intake
 from .ledger import Clock, Frame, Ledger
 from .memory import remove_memory
 from .options import Options
+from .places import write_aside
 from .presence import Presence
 from .sampling import Sampler
 from .session import Session
@@ -99,6 +103,7 @@ class Collector:
         self._held: list[Frame] = []
         self._is_taken_up = False
         self._due: dict[str, float] = {}
+        self._generation = -1
         self._started_s = clock()
         self._quiet_since_s: float | None = None
 
@@ -154,6 +159,8 @@ class Collector:
 
     def step(self) -> int:
         """One round of the cycle; returns the records drained in it."""
+        if self.session.word[0] >> 8 != self._generation:
+            self._guard("settings", self._take_up_settings)
         if not self._is_taken_up and self._is_due("storage", self.waits.storage_s):
             self._guard("storage", self._take_up)
         if self._is_due("find", self.waits.find_s):
@@ -311,6 +318,8 @@ class Collector:
             frame.tree = self.ledger.tree.take_delta()
             payload = msgspec.msgpack.encode(frame)
             self.ledger.apply(frame, live=True)
+            if frame.unusual:
+                self._guard("unusual", self._show_unusual)
             if self._is_taken_up:
                 self.disk.append(payload, self.ledger.encode)
             else:
@@ -321,6 +330,11 @@ class Collector:
             remove_memory(name, self.session.directory)
         self.intake.blobs.clear()
         self._due["commit"] = self._clock() + self.waits.commit_s
+
+    def _show_unusual(self) -> None:
+        """Show what left its usual range to the workers, who tell their own programs."""
+        shown = msgspec.msgpack.encode(self.ledger.state.unusual)
+        write_aside(self.session.directory / UNUSUAL, shown)
 
     def _should_commit(self) -> bool:
         return self._is_due("commit", self.waits.commit_s) or self._wants_release()
@@ -381,17 +395,24 @@ class Collector:
                 return True
             return False
         self.settle()
-        if isinstance(request, Stats):
-            in_detail = bool(self.session.word[0] & 1)
-            if in_detail != self.ledger.state.optimization:
-                self.intake.frame.optimization = in_detail
-                self.commit()
-            return self.ledger.stats(request.tool, len(self.workers), complete=True)
         if isinstance(request, Flush):
             self.flush(force=True)
             if self.disk.is_unavailable():
                 raise ShmperfError(f"storage is unavailable: {self.disk.reason}")
             return True
+        return self._report(request)
+
+    def _report(self, request: object) -> Any:
+        """What is known, everything that had ended included."""
+        if isinstance(request, (Stats, Figures)):
+            in_detail = bool(self.session.word[0] & 1)
+            if in_detail != self.ledger.state.optimization:
+                self.intake.frame.optimization = in_detail
+                self.commit()
+            ask = self.ledger.stats if isinstance(request, Stats) else self.ledger.figures
+            return ask(request.tool, len(self.workers), complete=True)
+        if isinstance(request, Errors):
+            return self.ledger.state.bugs
         if isinstance(request, Tree):
             return self._tree()
         if isinstance(request, InFlight):
@@ -446,6 +467,7 @@ class Collector:
             "lost": books.lost_by_cause(),
             "faults": books.faults,
             "told": dict(self._told),
+            "unusual": [told_of(found) for found in self.ledger.state.unusual],
         }
 
     # --- housekeeping ----------------------------------------------------------------------------
@@ -456,9 +478,15 @@ class Collector:
         if options is None:
             return
         self._told.pop("config", None)
-        self.options = self.ledger.options = options
-        self.intake.configure(options)
         self.session.publish(options)
+        self._take_up_settings()
+
+    def _take_up_settings(self) -> None:
+        """The settings as they are now, whoever has changed them."""
+        self._generation = self.session.word[0] >> 8
+        self.options = self.ledger.options = self.session.reload()
+        self.intake.configure(self.options)
+        self.intake.watch(self.session.watch)
 
     def _set_clock(self) -> None:
         """

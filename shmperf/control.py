@@ -31,6 +31,8 @@ from .errors import SessionError
 __all__ = [
     "Cleanup",
     "Client",
+    "Errors",
+    "Figures",
     "Flush",
     "InFlight",
     "Mode",
@@ -58,6 +60,16 @@ class Stats(msgspec.Struct, tag=True):
     """Statistics of one tool, or of all."""
 
     tool: str | None = None
+
+
+class Figures(msgspec.Struct, tag=True):
+    """What the statistics of one tool, or of all, are made of."""
+
+    tool: str | None = None
+
+
+class Errors(msgspec.Struct, tag=True):
+    """The exceptions that were caught, by fingerprint."""
 
 
 class Flush(msgspec.Struct, tag=True):
@@ -96,7 +108,7 @@ class Ping(msgspec.Struct, tag=True):
     """Answered with the collector's pid."""
 
 
-Request = Stats | Flush | Cleanup | Mode | InFlight | Tree | Status | Stop | Ping
+Request = Stats | Figures | Errors | Flush | Cleanup | Mode | InFlight | Tree | Status | Stop | Ping
 
 _decode_request = msgspec.msgpack.Decoder(Request).decode
 _encode = msgspec.msgpack.Encoder().encode

@@ -17,6 +17,8 @@ from operator import and_, sub
 
 import msgspec
 
+from .anomaly import Finding, Usual
+from .bug import Bug
 from .calltree import Settled
 from .drain import WorkerDrain, long_body
 from .errors import ShmperfError
@@ -24,8 +26,8 @@ from .inflight import OpenCall
 from .ledger import Frame, Ledger, WorkerState
 from .limits import Newest
 from .memory import read_blob
-from .options import Options
-from .record import BLOCK, DETAIL, Call, Callee, Mask, Slot, Status, decode
+from .options import Options, Watch
+from .record import BLOCK, DETAIL, Call, Callee, Mask, Slot, Status, decode, parse_body
 from .ring import Batch
 from .totals import Totals
 
@@ -37,6 +39,7 @@ _FAILED = (Status.ERROR, Status.TIMEOUT)
 _ROW = (1 << 64) - 1 - (((1 << 26) - 1) << 6)
 _LONGEST_NS = 1 << 62
 _MOST_BLOB_BYTES = 1 << 30
+_SAMPLE_CHARACTERS = 2_000
 
 # A kept record: end, id, slot, worker, and how often the worker had been looked at by then.
 _Raw = tuple[int, int, Slot, WorkerDrain, int]
@@ -56,12 +59,18 @@ class Intake:
         self._unsettled: dict[int, tuple[str, int]] = {}
         self._passes: dict[str, int] = {}
         self._in_detail = False
+        self._usual: Usual | None = None
         self.configure(ledger.options)
 
     def configure(self, options: Options) -> None:
         """Take up *options*."""
         self._options = options
         self._mask = Mask(options.capture.secret_keys)
+
+    def watch(self, watch: Watch | None) -> None:
+        """Look at durations from now on as *watch* says; None for not at all."""
+        if watch != (None if self._usual is None else self._usual.watch):
+            self._usual = None if watch is None else Usual(watch)
 
     # --- records ---------------------------------------------------------------------------------
 
@@ -82,6 +91,9 @@ class Intake:
         errors = 0
         if seen & _STATUS_BITS:
             errors = sum(meta >> 8 & 0x07 in _FAILED for meta in batch.metas)
+            self._count_bugs(worker, tool, batch)
+        if self._usual is not None:
+            self._compare(self._usual, worker, tool, batch, durations)
         last_ended_ns = min(ends[-1], _LONGEST_NS) + self.wall_offset_ns
         self._totals(tool).add(durations, errors, last_ended_ns)
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
@@ -93,6 +105,47 @@ class Intake:
         if seen & BLOCK << 8:
             named = [_blob_name(slot) for slot in batch]
             self.blobs += [name for name in named if name.startswith(f"{worker.name}.")]
+
+    def _count_bugs(self, worker: WorkerDrain, tool: str, batch: Batch) -> None:
+        """Group the failed calls of *batch* whose exceptions were caught."""
+        for index, meta in enumerate(batch.metas):
+            if not meta & _STATUS_BITS:
+                continue
+            slot = batch.at(index)
+            try:
+                found = parse_body(meta, self._whole_body(slot, worker))
+            except (ValueError, TypeError, ShmperfError):
+                continue  # told when it is decoded, if it is kept
+            if found.fingerprint is None:
+                continue
+            at_ns = min(slot[3], _LONGEST_NS) + self.wall_offset_ns
+            bug = self.frame.bugs.setdefault(found.fingerprint, Bug())
+            sample = None
+            if found.where and bug.sample is None and self._is_without_sample(found.fingerprint):
+                sample = _short(self._decode(slot, worker, 0))
+            bug.merge(Bug(int(bool(found.where)), at_ns, at_ns, [tool], sample))
+
+    def _is_without_sample(self, fingerprint: str) -> bool:
+        known = self._ledger.state.bugs.get(fingerprint)
+        return known is None or known.sample is None
+
+    def _compare(
+        self, usual: Usual, worker: WorkerDrain, tool: str, batch: Batch, durations: list[int]
+    ) -> None:
+        for index, low_ns, high_ns, samples, untold in usual.look(tool, durations, batch.ends):
+            self.frame.unusual.append(
+                Finding(
+                    tool,
+                    batch.ids[index],
+                    worker.pid,
+                    min(batch.ends[index], _LONGEST_NS) + self.wall_offset_ns,
+                    durations[index],
+                    low_ns,
+                    high_ns,
+                    samples,
+                    untold,
+                )
+            )
 
     def abort(self, worker: WorkerDrain, found: OpenCall) -> None:
         """A call that was open when its worker died."""
@@ -230,10 +283,8 @@ class Intake:
         """The call in *slot*, drained when *worker* had been looked at *done* times."""
         meta = slot[4]
         callee = worker.callees.get(meta >> 16 & 0xFFFF) or worker.callee(meta >> 16 & 0xFFFF)
-        body = long_body(slot)
         try:
-            if meta & BLOCK << 8:
-                body = _blob(body, worker)
+            body = self._whole_body(slot, worker)
             call = decode(slot, body, callee, self._mask, worker.pid)
         except (ValueError, TypeError, ShmperfError) as error:
             self._fault("body_damaged", f"{worker.name}: {error}", 1)
@@ -243,6 +294,10 @@ class Intake:
         if call.detail is not None and self._passes.get(worker.name, 0) < done + 3:
             self._unsettled[call.id] = (worker.name, done + 1)
         return call
+
+    def _whole_body(self, slot: Slot, worker: WorkerDrain) -> bytes:
+        body = long_body(slot)
+        return _blob(body, worker) if slot[4] & BLOCK << 8 else body
 
     def _without_body(self, slot: Slot, callee: Callee, pid: int) -> Call:
         status = slot[4] >> 8 & 0x07
@@ -256,6 +311,14 @@ def _blocks(ids: Sequence[int]) -> set[int]:
     """The blocks of rows that *ids* belong to; mostly it is one, and then this is a look in C."""
     first, last = min(ids) >> 32, max(ids) >> 32
     return {first} if first == last else {call_id >> 32 for call_id in ids}
+
+
+def _short(call: Call) -> Call:
+    """*call* as a sample: of one recorded in detail, what a group of errors needs of it."""
+    if call.detail is not None:
+        call.message, call.detail = call.detail.error, None
+        call.params = call.params[:_SAMPLE_CHARACTERS]
+    return call
 
 
 def _blob(named: bytes, worker: WorkerDrain) -> bytes:

@@ -27,16 +27,18 @@ from typing import Any
 
 import msgspec
 
+from .anomaly import Finding
+from .bug import Bug, merge
 from .calltree import CallTree, TreeDelta, TreeState
 from .errors import StoreError
 from .journal import Journal
 from .options import Options
 from .record import Call, Callee
-from .statistics import Books, all_stats, tool_stats
+from .statistics import Books, Figures, all_stats, tool_stats
 from .store import FileState
 from .totals import Totals
 
-__all__ = ["Clock", "Frame", "Ledger", "WorkerState", "load", "stats_on_disk"]
+__all__ = ["Clock", "Frame", "Ledger", "WorkerState", "figures_on_disk", "load", "stats_on_disk"]
 
 
 class Clock(msgspec.Struct, array_like=True):
@@ -87,6 +89,8 @@ class State(msgspec.Struct):
     let_go: int = 0
     optimization: bool = False
     tree: TreeState = msgspec.field(default_factory=TreeState)
+    bugs: dict[str, Bug] = {}
+    unusual: list[Finding] = []
 
 
 class Frame(msgspec.Struct, omit_defaults=True):
@@ -106,6 +110,8 @@ class Frame(msgspec.Struct, omit_defaults=True):
     cleaned: bool = False
     erased: bool = False
     optimization: bool | None = None
+    bugs: dict[str, Bug] = {}
+    unusual: list[Finding] = []
 
     def is_empty(self) -> bool:
         """True when applying it changes nothing."""
@@ -114,6 +120,8 @@ class Frame(msgspec.Struct, omit_defaults=True):
 
 # Of a tool that keeps all: what waits in memory while the disk can't be written.
 _MOST_KEPT = 200_000
+# Findings that `status` shows.
+_MOST_UNUSUAL = 20
 _NOTHING = Frame()
 _encode = msgspec.msgpack.Encoder().encode
 _decode_frame = msgspec.msgpack.Decoder(Frame).decode
@@ -163,6 +171,9 @@ class Ledger:
         self._apply_kept(frame)
         state.files.update(frame.files)
         state.faults.update(frame.faults)
+        merge(state.bugs, frame.bugs)
+        if frame.unusual:
+            state.unusual = [*state.unusual, *frame.unusual][-_MOST_UNUSUAL:]
         if frame.tree is not None and not live:
             self.tree.apply(frame.tree)
         if frame.cleaned:
@@ -195,6 +206,18 @@ class Ledger:
         sizes = {name: self.current_size(name) for name in state.totals}
         books = self.books(workers, complete=complete)
         return all_stats(state.totals, sizes, self.options.limit_of, books)
+
+    def figures(self, tool: str | None, workers: int, *, complete: bool) -> Figures:
+        """What statistics are made of, of one tool or of all."""
+        totals = self.state.totals
+        if tool is not None:
+            totals = {tool: totals[tool]} if tool in totals else {}
+        return Figures(
+            totals=totals,
+            sizes={name: self.current_size(name) for name in totals},
+            books=self.books(workers, complete=complete),
+            forgotten=self.state.forgotten.begun,
+        )
 
     def current_size(self, tool: str) -> int:
         """Records kept of *tool*: on disk and waiting, within its limit."""
@@ -270,6 +293,7 @@ class Ledger:
         forgotten.losses = _sum([forgotten.losses, books.losses])
         forgotten.faults = _sum([forgotten.faults, books.faults])
         state.totals, state.kept = {}, {}
+        state.bugs, state.unusual = {}, []
         state.erasing, state.files = state.erasing | state.files, {}
         if not live:
             self.tree.clear()
@@ -310,6 +334,15 @@ def load(storage: Path, options: Options) -> tuple[Ledger, str | None]:
     ledger = Ledger(options)
     damage = ledger.restore(recovered.snapshot, recovered.frames)
     return ledger, recovered.damage or damage
+
+
+def figures_on_disk(storage: Path, tool: str | None, options: Options) -> Figures:
+    """What statistics are made of, from what the disk holds."""
+    try:
+        ledger, _ = load(storage, options)
+    except StoreError:
+        ledger = Ledger(options)
+    return ledger.figures(tool, len(ledger.state.workers), complete=False)
 
 
 def stats_on_disk(storage: Path, tool: str | None, options: Options) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class OpenCall:
         "body",
         "call_id",
         "callee",
+        "caught",
         "end_ns",
         "flags",
         "lost",
@@ -68,6 +69,7 @@ class OpenCall:
         self.start_ns = 0
         self.body = b""
         self.lost = False
+        self.caught: tuple[str, str, str] | None = None
         self._metadata: dict[str, Any] | None = None
         self._cpu_ns = self._cpu_end_ns = -1
         self._ready = worker.ready
@@ -135,7 +137,10 @@ class OpenCall:
             self.flags = DETAIL
         if args or kwargs:
             self._capture(args, kwargs)
-        row = worker.take_row()
+        try:
+            row = self._ready.pop()
+        except IndexError:
+            row = worker.take_row()
         segment = worker.segment
         if not row or segment is None:
             if segment is not None:
@@ -180,6 +185,14 @@ class OpenCall:
             self._metadata = {}
         self._metadata.update(metadata)
 
+    def forget_cpu(self) -> None:
+        """The call will end in another thread than it began in, or be awaited in between."""
+        self._cpu_ns = -1
+
+    def catch(self, message: str, fingerprint: str, where: str) -> None:
+        """What the record of a failing call tells of its exception, beside the class."""
+        self.caught = message, fingerprint, where
+
     def end(self, error: BaseException | str | None = None) -> None:
         """
         Store the call, or count it as lost, and free its row; only the first time.
@@ -223,12 +236,13 @@ class OpenCall:
             status = _OK if error is None else _status_for(error)
             body = self._detailed(error) if self.flags & DETAIL else self._plain(error)
             if len(body) <= BODY_BYTES:
-                stored = self._store_slot(status | self.flags, body, self.parent, main=True)
+                stored = self._store_slot(status | self.flags, body)
             else:
                 stored = self._store_long(status, body)
             if not stored:
                 self._count_loss(Loss.RE_ENTERED if worker.is_busy else Loss.RING_FULL)
-        _in_detail.pop(self.call_id, None)
+        if self.flags & DETAIL:
+            _in_detail.pop(self.call_id, None)
         if self.row:
             row = self.row
             self.row = 0
@@ -255,7 +269,7 @@ class OpenCall:
         if error is None:
             return self.body
         name = error.partition(":")[0] if isinstance(error, str) else capture.error_class(error)
-        return capture.failed_body(self.body, name[:200])
+        return capture.failed_body(self.body, name[:200], *(self.caught or ()))
 
     def _detailed(self, error: BaseException | str | None) -> bytes:
         cpu = None
@@ -270,7 +284,8 @@ class OpenCall:
             text = capture.error_text(error)
         params = msgspec.Raw(self.body) if self.body else None
         metadata = self._encoded_metadata() if self._metadata else None
-        return _encode((params, _memory.read(self.end_ns), cpu, name, text, metadata))
+        found = (params, _memory.read(self.end_ns), cpu, name, text, metadata)
+        return _encode(found if self.caught is None else (*found, *self.caught[1:]))
 
     def _encoded_metadata(self) -> msgspec.Raw | None:
         try:
@@ -299,10 +314,10 @@ class OpenCall:
         rest = [body[at : at + BODY_BYTES] for at in range(first, len(body), BODY_BYTES)]
         kind = status | self.flags | PARTS
         for number, part in enumerate(rest, 1):
-            if not self._store_slot(kind, part, number, main=False):
+            if not self._store_part(kind, part, number):
                 return False
         head = _PART_COUNT.pack(len(rest)) + body[:first]
-        return self._store_slot(kind, head, self.parent, main=True)
+        return self._store_slot(kind, head)
 
     def _store_blob(self, status: int, body: bytes) -> bool:
         segment = worker.segment
@@ -311,29 +326,43 @@ class OpenCall:
             self._count_loss(Loss.TOO_LARGE)
             return False
         named = _encode((name, len(body)))
-        return self._store_slot(status | self.flags | BLOCK, named, self.parent, main=True)
+        return self._store_slot(status | self.flags | BLOCK, named)
 
-    def _store_slot(self, kind: int, body: bytes, parent: int, *, main: bool) -> bool:
-        """Store one slot; *main* is the one that makes the call finished, and marks it so."""
+    def _store_slot(self, kind: int, body: bytes) -> bool:
+        """Store the slot that makes the call finished, and mark it so."""
         segment = worker.segment
         if segment is None:
             return False
-        start, end = (self.start_ns, self.end_ns) if main else (0, 0)
+        call_id, parent, start, end = self.call_id, self.parent, self.start_ns, self.end_ns
         meta = self.callee << 16 | kind << 8 | len(body)
         if segment.sealed:
-            meta = seal((self.call_id, parent, start, end), meta, body)
-        call_id, buffer, lane = self.call_id, segment.buffer, self.tool.lane
+            meta = seal((call_id, parent, start, end), meta, body)
+        buffer, lane = segment.buffer, self.tool.lane
         while lane is not None:
             positions, shift = lane.writer.current
-            # One line each: nothing may come between taking a position and storing it.
-            if main:
-                for self.position in positions:
-                    _store(buffer, self.position + shift, call_id, parent, start, end, meta, body, self.position)  # fmt: skip  # noqa: E501
-                    return True
-            else:
-                for position in positions:
-                    _store(buffer, position + shift, call_id, parent, start, end, meta, body, position)  # fmt: skip  # noqa: E501
-                    return True
+            # One line: nothing may come between taking a position and storing it.
+            for self.position in positions:
+                _store(buffer, self.position + shift, call_id, parent, start, end, meta, body, self.position)  # fmt: skip  # noqa: E501
+                return True
+            if not worker.refill(self.tool, positions):
+                return False
+        return False
+
+    def _store_part(self, kind: int, body: bytes, number: int) -> bool:
+        """Store a later part of a record, which has its number and no times."""
+        segment = worker.segment
+        if segment is None:
+            return False
+        call_id = self.call_id
+        meta = self.callee << 16 | kind << 8 | len(body)
+        if segment.sealed:
+            meta = seal((call_id, number, 0, 0), meta, body)
+        buffer, lane = segment.buffer, self.tool.lane
+        while lane is not None:
+            positions, shift = lane.writer.current
+            for position in positions:
+                _store(buffer, position + shift, call_id, number, 0, 0, meta, body, position)
+                return True
             if not worker.refill(self.tool, positions):
                 return False
         return False

@@ -17,7 +17,17 @@ from msgspec import Meta
 
 from .errors import ConfigError
 
-__all__ = ["Capture", "Collector", "Optimization", "Options", "Rag", "Ring", "Storage", "find"]
+__all__ = [
+    "Capture",
+    "Collector",
+    "Optimization",
+    "Options",
+    "Rag",
+    "Ring",
+    "Storage",
+    "Watch",
+    "find",
+]
 
 _PLACES = (
     Path("config/tool_perf_limits.yaml"),
@@ -135,6 +145,14 @@ class Collector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sample_interval_seconds: Annotated[
         float, Meta(gt=0, le=3600, description="how often memory and CPU of workers are sampled")
     ] = 5
+
+
+class Watch(msgspec.Struct, frozen=True, kw_only=True):
+    """How `PerfCatcherInterceptor` wants durations watched; from its environment variables."""
+
+    variance_threshold: Annotated[float, Meta(ge=0, le=1_000)] = 0.2
+    min_samples: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    window_size: Annotated[int, Meta(ge=2, le=10_000)] = 100
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,8 +14,10 @@ is msgpack, and holds only what a call's parameters and outcome need:
 
     status   DETAIL   body
     OK       no       parameters, or nothing when there are none
-    other    no       [parameters, class of the error]
+    other    no       [parameters, class of the error] and, of a caught one, further
+                      [message, fingerprint, where]
     any      yes      [parameters, memory_bytes, cpu_percent, error class, error text, metadata]
+                      and, of a caught one, further [fingerprint, where]
 
 Parameters are an array of positional values, whose names the *callee* (a line of the segment's
 name table) knows; a map from name to value; or, with NAMED, [array, map].
@@ -44,6 +46,7 @@ __all__ = [
     "BLOCK",
     "BODY_BYTES",
     "DETAIL",
+    "FINGERPRINT_CHARACTERS",
     "LENGTH_MASK",
     "NAMED",
     "PARTS",
@@ -71,6 +74,7 @@ SLOT = Struct("@QQQQQ208sQ")
 SLOT_BYTES = SLOT.size
 BODY_BYTES = 208
 SUMMARY_CHARACTERS = 200
+FINGERPRINT_CHARACTERS = 16
 
 LENGTH_MASK = 0xFF
 _KIND_SHIFT = 8
@@ -122,7 +126,7 @@ class Call(msgspec.Struct, array_like=True, gc=False):
 
     ``start_ns`` is wall time (Unix, nanoseconds). ``params`` is JSON text with secrets masked: in
     normal mode a summary already cut, in optimization mode (``detail`` is there) all of it, and
-    empty where it is unknown.
+    empty where it is unknown. The last three fields are of a caught exception (see `bug`).
     """
 
     tool: str
@@ -136,6 +140,9 @@ class Call(msgspec.Struct, array_like=True, gc=False):
     truncated: bool = False
     err: str | None = None
     detail: Detail | None = None
+    message: str | None = None
+    fingerprint: str | None = None
+    where: str | None = None
 
     @property
     def end_ns(self) -> int:
@@ -196,6 +203,8 @@ class Outcome(NamedTuple):
     err: str | None = None
     error: str | None = None
     metadata: Any = None
+    fingerprint: str | None = None
+    where: str | None = None
 
 
 _unpack = msgspec.msgpack.Decoder().decode
@@ -221,15 +230,25 @@ def parse_body(meta: int, body: bytes) -> Outcome:
         return _parse_detail(value)
     if status_of(meta) == Status.OK:
         return Outcome(value)
-    if not isinstance(value, list) or len(value) != 2:
-        raise ValueError("a failed call's body has two fields")
-    return Outcome(value[0], err=str(value[1]))
+    if not isinstance(value, list) or len(value) not in (2, 5):
+        raise ValueError("a failed call's body has two or five fields")
+    if len(value) == 2:
+        return Outcome(value[0], err=str(value[1]))
+    params, err, message, fingerprint, where = value
+    return Outcome(
+        params,
+        err=str(err),
+        error=str(message),
+        fingerprint=_fingerprint(fingerprint),
+        where=str(where),
+    )
 
 
 def _parse_detail(value: Any) -> Outcome:
-    if not isinstance(value, list) or len(value) != len(Outcome._fields):
-        raise ValueError("a detailed body has six fields")
-    params, memory, cpu, err, error, metadata = value
+    if not isinstance(value, list) or len(value) not in (6, 8):
+        raise ValueError("a detailed body has six or eight fields")
+    params, memory, cpu, err, error, metadata = value[:6]
+    fingerprint, where = value[6:] or (None, None)
     return Outcome(
         params,
         memory if isinstance(memory, int) else None,
@@ -237,7 +256,13 @@ def _parse_detail(value: Any) -> Outcome:
         None if err is None else str(err),
         None if error is None else str(error),
         metadata,
+        _fingerprint(fingerprint),
+        None if where is None else str(where),
     )
+
+
+def _fingerprint(value: Any) -> str | None:
+    return None if value is None else str(value)[:FINGERPRINT_CHARACTERS]
 
 
 class Mask:
@@ -348,6 +373,9 @@ def _decode_any(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -
         truncated=cut,
         err=found.err,
         detail=detail,
+        message=None if detail is not None else found.error,
+        fingerprint=found.fingerprint,
+        where=found.where,
     )
 
 

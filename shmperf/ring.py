@@ -149,19 +149,20 @@ class Batch:
     Bodies, the larger part by far, stay in the ring until `newest` copies those that are wanted.
     """
 
-    __slots__ = ("_newest", "ends", "ids", "metas", "parents", "starts")
+    __slots__ = ("_span", "ends", "ids", "metas", "parents", "starts")
 
     def __init__(
-        self, columns: Sequence[Sequence[int]], newest: Callable[[int], list[Slot]]
+        self, columns: Sequence[Sequence[int]], span: Callable[[int, int], list[Slot]]
     ) -> None:
+        """*span* copies the slots from one index up to another."""
         self.ids, self.parents, self.starts, self.ends, self.metas = columns
-        self._newest = newest
+        self._span = span
 
     @classmethod
     def of(cls, slots: list[Slot]) -> Batch:
         """*slots* that have been copied already."""
         columns = tuple(zip(*slots, strict=True))[:5] if slots else ((),) * 5
-        return cls(columns, lambda count: slots[len(slots) - count :])
+        return cls(columns, lambda first, last: slots[first:last])
 
     def __len__(self) -> int:
         """How many slots."""
@@ -173,7 +174,12 @@ class Batch:
 
     def newest(self, limit: int) -> list[Slot]:
         """The last *limit* slots, whole; -1 for all. Only until the ring is released."""
-        return self._newest(len(self) if limit < 0 else min(limit, len(self)))
+        count = len(self)
+        return self._span(0 if limit < 0 else max(0, count - limit), count)
+
+    def at(self, index: int) -> Slot:
+        """One slot, whole. Only until the ring is released."""
+        return self._span(index, index + 1)[0]
 
     def all_flags(self) -> int:
         """The union of the meta words."""
@@ -251,7 +257,9 @@ class RingReader:
             words, stop = self._words, end // 8
             batch = Batch(
                 [words[at:stop:_SLOT_WORDS].tolist() for at in range(start // 8, start // 8 + 5)],
-                lambda newest: self._slots(end - newest * SLOT_BYTES, end),
+                lambda first, last: self._slots(
+                    start + first * SLOT_BYTES, start + last * SLOT_BYTES
+                ),
             )
         self.advance(len(batch))
         return batch

@@ -162,17 +162,18 @@ def slowest(lines: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def errors(groups: Iterable[Mapping[str, Any]]) -> Table:
-    """Failed calls among those kept, grouped by tool and class."""
-    table = _table("tool", "status", "class", "count", "first", "last", "sample")
+    """Caught exceptions by fingerprint; of other failed calls those kept, by tool and class."""
+    table = _table("tool", "fingerprint", "class", "count", "first", "last", "sample")
     for row in groups:
+        others = len(row["tools"]) - 1
         table.add_row(
-            _name(row["tool"]),
-            printable(row["status"]),
+            _name(row["tool"]) + (f" +{others}" if others > 0 else ""),
+            printable(row["fingerprint"] or row["status"]),
             printable(row["err"] or "–"),
             f"{row['count']:,}",
             printable(row["first"]),
             printable(row["last"]),
-            printable(row["sample"], 60),
+            printable(" at ".join(filter(None, (row["sample"], row["where"]))), 80),
         )
     return table
 
@@ -189,6 +190,13 @@ def in_flight(rows: Iterable[Mapping[str, Any]]) -> Table:
             row["parent"] or "–",
         )
     return table
+
+
+def _unusual(row: Mapping[str, Any]) -> str:
+    usual = f"{duration(row['usual_from_s'])} to {duration(row['usual_to_s'])}"
+    more = f", and {row['untold']:,} more before" if row["untold"] else ""
+    tool = printable(row["tool"], _LONGEST_NAME)
+    return f"{tool} took {duration(row['duration_s'])}, usual are {usual} (call {row['id']}){more}"
 
 
 def status(found: Mapping[str, Any]) -> RenderableType:
@@ -208,6 +216,8 @@ def status(found: Mapping[str, Any]) -> RenderableType:
     lines.append(f"mode       {found['mode']}")
     for cause, text in found.get("told", {}).items():
         lines.append(f"\n{printable(cause)}: {printable(text, 200)}", "yellow")
+    for row in found.get("unusual", ()):
+        lines.append(f"\nunusual    {_unusual(row)}", "yellow")
     if not found["workers"]:
         return lines
     table = _table("worker pid", "memory", "CPU", "threads")

@@ -37,7 +37,7 @@ import msgspec
 
 from .errors import SessionError, SessionGone
 from .memory import remove_memory
-from .options import Options
+from .options import Options, Watch
 from .places import (
     LEAVING_S,
     MOST_BLOCKS,
@@ -80,6 +80,7 @@ class Settings(msgspec.Struct):
     config: str = ""
     name: str | None = None
     is_transient: bool = False
+    watch: Watch | None = None
 
 
 class Session:
@@ -147,10 +148,29 @@ class Session:
         with self._word_locked():
             self.word[0] = self.word[0] & ~1 | optimization
 
+    @property
+    def watch(self) -> Watch | None:
+        """How durations are to be watched, as last read; None where nobody asked."""
+        return self._settings.watch
+
     def publish(self, options: Options) -> None:
         """Make *options* the settings of every process, from its next call on."""
-        self._settings = msgspec.structs.replace(self._settings, options=options)
-        self._write_settings()
+        self.amend(lambda settings: msgspec.structs.replace(settings, options=options))
+
+    def amend(self, change: Callable[[Settings], Settings]) -> None:
+        """
+        Change the settings of every process, from its next call on: what *change* makes of them.
+
+        They are read, changed and written as one step, so nobody's change undoes another's. Raises
+        what *change* raises, and SessionError or OSError when the session has gone.
+        """
+        with self._word_locked():
+            known = self._known_settings()
+            changed = change(known)
+            if changed != known:
+                write_aside(self.directory / "settings", msgspec.msgpack.encode(changed))
+                self.word[0] += 1 << 8
+            self._settings = changed
 
     def move_to(self, storage: Path, options: Options, config: str) -> None:
         """Settings of a collector that was told another storage than who founded the session."""
@@ -161,10 +181,7 @@ class Session:
 
     def reload(self) -> Options:
         """Read the settings anew."""
-        try:
-            self._settings = self._read_settings()
-        except FileNotFoundError:
-            raise SessionError(f"{self.directory} has gone") from None
+        self._settings = self._known_settings()
         return self._settings.options
 
     def changed_options(self) -> Options | None:
@@ -373,6 +390,12 @@ class Session:
         return True
 
     # --- files -------------------------------------------------------------------------------
+
+    def _known_settings(self) -> Settings:
+        try:
+            return self._read_settings()
+        except FileNotFoundError:
+            raise SessionError(f"{self.directory} has gone") from None
 
     def _read_settings(self) -> Settings:
         try:

@@ -14,7 +14,7 @@ import msgspec
 
 from .totals import Totals
 
-__all__ = ["Books", "all_stats", "empty_stats", "tool_stats"]
+__all__ = ["Books", "Figures", "all_stats", "empty_stats", "since", "tool_stats"]
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +40,44 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
         if rest > 0:
             found["unknown"] = found.get("unknown", 0) + rest
         return found
+
+
+class Figures(msgspec.Struct, kw_only=True):
+    """What statistics are made of; ``forgotten`` grows with every cleanup."""
+
+    totals: dict[str, Totals] = {}
+    sizes: dict[str, int] = {}
+    books: Books = Books()
+    forgotten: int = 0
+
+
+def since(base: Figures | None, now: Figures) -> Figures:
+    """
+    What *now* holds that was not there at *base*; all of it when there was a cleanup in between.
+
+    Calls that were open at *base* belong to what came afterwards.
+    """
+    if base is None or base.forgotten != now.forgotten:
+        return now
+    totals, sizes = {}, {}
+    for tool, found in now.totals.items():
+        known = base.totals.get(tool)
+        left = found if known is None else found.minus(known)
+        if left.count or left.aborted:
+            totals[tool] = left
+            sizes[tool] = min(now.sizes.get(tool, 0), left.count + left.aborted)
+    then, books = base.books, now.books
+    settled = sum(found.count + found.aborted for found in base.totals.values())
+    lost = {cause: n - then.losses.get(cause, 0) for cause, n in books.losses.items()}
+    faults = {cause: n - then.faults.get(cause, 0) for cause, n in books.faults.items()}
+    left_books = msgspec.structs.replace(
+        books,
+        begun=books.begun - settled - then.lost,
+        lost=books.lost - then.lost,
+        losses={cause: n for cause, n in lost.items() if n > 0},
+        faults={cause: n for cause, n in faults.items() if n > 0},
+    )
+    return Figures(totals=totals, sizes=sizes, books=left_books, forgotten=now.forgotten)
 
 
 def tool_stats(tool: str, totals: Totals | None, size: int, limit: int) -> dict[str, Any]:

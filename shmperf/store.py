@@ -31,7 +31,7 @@ import msgspec
 from .errors import StoreError
 from .record import Call, Status
 
-__all__ = ["SUFFIX", "FileState", "History", "file_name", "jsonl", "read"]
+__all__ = ["SUFFIX", "FileState", "History", "file_name", "jsonl", "read", "timestamp"]
 
 SUFFIX = "_perf.jsonl"
 
@@ -84,6 +84,9 @@ class _Plain(msgspec.Struct, omit_defaults=True, gc=False):
     status: str = ""
     err: str | None = None
     truncated: bool = False
+    error: str | None = None
+    fingerprint: str | None = None
+    where: str | None = None
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -111,8 +114,11 @@ def _plain(call: Call) -> _Line:
         _STATUS_NAMES.get(status, "error") if status else "",
         call.err,
         call.truncated,
+        call.message,
+        call.fingerprint,
+        call.where,
     )
-    return _Line(tool, _timestamp(start), data)
+    return _Line(tool, timestamp(start), data)
 
 
 def _detailed(call: Call) -> _Line:
@@ -145,15 +151,17 @@ def _detailed(call: Call) -> _Line:
         found["status"] = _STATUS_NAMES.get(call.status, "error")
     if call.err is not None:
         found["err"] = call.err
+    if call.fingerprint is not None:
+        found["fingerprint"], found["where"] = call.fingerprint, call.where
     if call.truncated:
         found["truncated"] = True
-    return _Line(call.tool, _timestamp(call.start_ns), found)
+    return _Line(call.tool, timestamp(call.start_ns), found)
 
 
 _second: tuple[int, str] = (-1, "")
 
 
-def _timestamp(wall_ns: int) -> str:
+def timestamp(wall_ns: int) -> str:
     """ISO 8601 in UTC with microseconds; the part that changes once a second is kept."""
     global _second  # noqa: PLW0603  a memory of one entry
     seconds, rest = divmod(wall_ns, 1_000_000_000)

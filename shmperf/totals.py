@@ -110,6 +110,48 @@ class Totals(msgspec.Struct, array_like=True):
             self.histogram[index] = self.histogram.get(index, 0) + count
         self.last_ended_ns = max(self.last_ended_ns, other.last_ended_ns)
 
+    def minus(self, earlier: Totals) -> Totals:
+        """
+        Return what was counted since *earlier*, a former state of these totals.
+
+        Exact, but for the least and the greatest duration where those of all calls are older: then
+        they are off by a bucket's width at most.
+        """
+        left = {
+            index: count - earlier.histogram.get(index, 0)
+            for index, count in self.histogram.items()
+            if count > earlier.histogram.get(index, 0)
+        }
+        found = Totals(
+            count=self.count - earlier.count,
+            errors=self.errors - earlier.errors,
+            aborted=self.aborted - earlier.aborted,
+            sampled_out=self.sampled_out - earlier.sampled_out,
+            sum_ns=self.sum_ns - earlier.sum_ns,
+            zero_count=self.zero_count - earlier.zero_count,
+            histogram=left,
+        )
+        if found.count or found.aborted:
+            found.last_ended_ns = self.last_ended_ns
+        if found.count == 1:
+            found.min_ns = found.max_ns = found.sum_ns
+        elif found.count and self.min_ns is not None and self.max_ns is not None:
+            found.min_ns, found.max_ns = self.min_ns, self.max_ns
+            if self.min_ns == earlier.min_ns:
+                found.min_ns = found._least(self.min_ns)
+            if self.max_ns == earlier.max_ns:
+                found.max_ns = min(self.max_ns, found._most())
+        return found
+
+    def _least(self, least_ns: int) -> int:
+        """The lower bound of all durations: *least_ns*, or the first bucket's own."""
+        if self.zero_count or not self.histogram:
+            return 0
+        return max(least_ns, math.floor(upper_bound(min(self.histogram) - 1)))
+
+    def _most(self) -> int:
+        return math.ceil(upper_bound(max(self.histogram))) if self.histogram else 0
+
     def quantile(self, q: float) -> int | None:
         """
         Return the duration in nanoseconds that a share *q* of the calls does not exceed, or None.

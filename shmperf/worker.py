@@ -55,6 +55,7 @@ _COLLECTOR_CHECK_S = 1.0
 _WAKE_SLOTS = 1024
 _WAKE_PAUSE_S = 0.003
 _EXIT_WAIT_S = 10.0
+_told_values: set[tuple[str, str]] = set()
 _ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 _nothing = memoryview(bytearray(8)).cast("Q")
@@ -123,16 +124,14 @@ def tool_named(name: str) -> Tool:
     return found
 
 
-def enabled_by(environ: Mapping[str, str]) -> bool:
-    """What OPTIMIZED_PERF_TRACKER_ENABLED says; a value that is neither yes nor no is told once."""
-    text = environ.get("OPTIMIZED_PERF_TRACKER_ENABLED", "true")
+def enabled_by(environ: Mapping[str, str], name: str = "OPTIMIZED_PERF_TRACKER_ENABLED") -> bool:
+    """What the variable *name* says; a value that is neither yes nor no is told, and means yes."""
+    text = environ.get(name, "true")
     if text.strip().lower() in _OFF:
         return False
-    if text.strip().lower() not in _ON:
-        tell(
-            f"OPTIMIZED_PERF_TRACKER_ENABLED: found {text!r}, expected true or false; "
-            "tracking is on"
-        )
+    if text.strip().lower() not in _ON and (name, text) not in _told_values:
+        _told_values.add((name, text))
+        tell(f"{name}: found {text!r}, expected true or false; taken as true")
     return True
 
 

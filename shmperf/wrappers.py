@@ -20,7 +20,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from threading import get_ident
 from time import perf_counter_ns
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, Self, TypeVar, overload
 from weakref import WeakKeyDictionary
 
@@ -35,12 +35,14 @@ from .worker import Tool, tool_named, worker
 
 __all__ = [
     "call",
+    "is_seen",
     "named_callee",
     "positional_names",
     "recipe_of",
     "track",
     "track_as",
     "track_class",
+    "tracked_name",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -96,17 +98,28 @@ def track_as(function: Any, name: str | None, params: Any) -> Any:
     else:
         made = _track_function(wrapped)
     _made[made] = wrapped
+    _codes.add(made.__code__)
     return functools.update_wrapper(made, function)
 
 
 # What became of functions, for those who send functions by value to other processes.
 _made: WeakKeyDictionary[Callable[..., Any], _Wrapped] = WeakKeyDictionary()
+# The code that they have in common, which is quicker to look for.
+_codes: set[CodeType] = set()
 
 
 def recipe_of(function: Any) -> tuple[Callable[..., Any], str, Any] | None:
     """The arguments with which `track_as` makes this tracked *function* again; None for others."""
     wrapped = _made.get(function)
     return None if wrapped is None else (wrapped.function, wrapped.tool.name, wrapped.params)
+
+
+def tracked_name(function: Any) -> str | None:
+    """The name under which this tracked function or method is recorded; None for others."""
+    if getattr(function, "__code__", None) not in _codes:
+        return None
+    wrapped = _made.get(getattr(function, "__func__", function))
+    return None if wrapped is None else wrapped.tool.name
 
 
 class _Wrapped:
@@ -331,16 +344,16 @@ def _finish(left: list[Any], outer: int | Pair) -> None:
         current_call.set(outer)
 
 
-def _is_seen(tool: Tool) -> bool:
-    """True when the call that begins now is one that a framework's hook has begun already."""
+def is_seen(tool: Tool, observer: str = TRACKED) -> bool:
+    """True when the call that begins now is one that another observer has begun already."""
     outer = current_call.get()
-    return type(outer) is Seen and outer.is_seen_by(TRACKED, tool.name)
+    return type(outer) is Seen and outer.is_seen_by(observer, tool.name)
 
 
 def _detour(wrapped: _Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A call of a plain function by the long way: first calls, detail, long parameters."""
     route = worker.route(wrapped.tool)
-    if not route.is_recorded or _is_seen(wrapped.tool):
+    if not route.is_recorded or is_seen(wrapped.tool):
         return wrapped.function(*args, **kwargs)
     opened = OpenCall(wrapped.tool, wrapped.callee)
     try:
@@ -356,7 +369,7 @@ def _detour(wrapped: _Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 def _track_chosen(wrapped: _Wrapped) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if wrapped.tool.bound is None or _is_seen(wrapped.tool):
+        if wrapped.tool.bound is None or is_seen(wrapped.tool):
             return wrapped.function(*args, **kwargs)
         opened = OpenCall(wrapped.tool, wrapped.callee)
         try:
@@ -376,7 +389,7 @@ def _track_chosen(wrapped: _Wrapped) -> Callable[..., Any]:
 
 def _track_coroutine(wrapped: _Wrapped) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if wrapped.tool.bound is None or _is_seen(wrapped.tool):
+        if wrapped.tool.bound is None or is_seen(wrapped.tool):
             return await wrapped.function(*args, **kwargs)
         opened = OpenCall(wrapped.tool, wrapped.callee)
         try:
@@ -399,7 +412,7 @@ class _Steps:
     def __init__(self, wrapped: _Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._opened = OpenCall(wrapped.tool, wrapped.callee)
         self._outer: int | Pair = 0
-        if not _is_seen(wrapped.tool):
+        if not is_seen(wrapped.tool):
             self._opened.begin(*wrapped.given(args, kwargs))
 
     def __enter__(self) -> None:
@@ -499,11 +512,20 @@ def track_class(target: Any = None, /, *, method: str = "execute") -> Any:
     its class. A method that calls its parent's through ``super()`` is one call.
     """
     if target is None:
-        return lambda found: _track_class(found, method)
-    return _track_class(target, method)
+        return lambda found: wrap_method(found, method, _tracked)
+    return wrap_method(target, method, _tracked)
 
 
-def _track_class(base: Any, method: str) -> Any:
+def _tracked(function: Callable[..., Any], called: str) -> Callable[..., Any]:
+    return track_as(function, called, None)  # type: ignore[no-any-return]  # made here
+
+
+# Makes of a method, and the name that calls go by, what is called instead of it.
+Wrap = Callable[[Callable[..., Any], str], Callable[..., Any]]
+
+
+def wrap_method(base: Any, method: str, wrap: Wrap) -> Any:
+    """*base*, with *method* of it and of every subclass replaced by what *wrap* makes of it."""
     inherited = base.__dict__.get("__init_subclass__")
 
     def init_subclass(cls: Any, /, **kwargs: Any) -> None:
@@ -511,11 +533,11 @@ def _track_class(base: Any, method: str) -> Any:
             inherited.__get__(None, cls)(**kwargs)
         else:
             super(base, cls).__init_subclass__(**kwargs)
-        _track_method(cls, method)
+        _wrap_method(cls, method, wrap)
 
     base.__init_subclass__ = classmethod(init_subclass)
     for cls in (base, *_subclasses(base)):
-        _track_method(cls, method)
+        _wrap_method(cls, method, wrap)
     return base
 
 
@@ -523,7 +545,7 @@ def _subclasses(base: type[Any]) -> list[type[Any]]:
     return [found for cls in base.__subclasses__() for found in (cls, *_subclasses(cls))]
 
 
-def _track_method(cls: type, method: str) -> None:
+def _wrap_method(cls: type, method: str, wrap: Wrap) -> None:
     function = cls.__dict__.get(method)
     if not inspect.isfunction(function) or getattr(function, "__isabstractmethod__", False):
         return
@@ -539,7 +561,7 @@ def _track_method(cls: type, method: str) -> None:
         called = name if isinstance(name, str) else type(instance).__name__
         found = by_name.get(called)
         if found is None:
-            found = by_name[called] = track_as(function, called, None)
+            found = by_name[called] = wrap(function, called)
         return found
 
     made: Any = functools.update_wrapper(_dispatcher(function, way_for), function)

@@ -11,7 +11,11 @@ import pytest
 import shmperf
 
 PACKAGE = Path(shmperf.__file__).parent
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+# Each file with a subject of its own; a package here is one, in the order of its parts.
+PARTS = {
+    "interceptors": ("quickcall", "chain", "tracking", "bugcatcher", "perfcatcher", "everywhere")
+}
+MODULES = sorted([*(path.stem for path in PACKAGE.glob("*.py")), *PARTS])
 
 # A module imports only what stands before it. It may grow; it may not turn around.
 LAYERS = (
@@ -20,15 +24,15 @@ LAYERS = (
     ("presence", "places", "session", "meeting", "control"),
     ("capture", "parents"),
     ("worker", "opencall", "wrappers", "observer"),
-    ("limits", "family", "treestate", "calltree", "totals", "statistics"),
+    ("limits", "family", "treestate", "calltree", "totals", "statistics", "bug", "anomaly"),
     ("journal", "store", "ledger"),
     ("drain", "intake", "disk", "flusher", "sampling", "collector", "daemon"),
-    ("tracker", "instrumentation", "__init__"),
+    ("tracker", "instrumentation", "interceptors", "optimized_perf_tracker", "__init__"),
     ("answers", "screens", "running", "demo", "doctor", "cli", "__main__"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 
-WORKER = {"worker", "opencall", "wrappers", "observer", "tracker", "capture"}
+WORKER = {"worker", "opencall", "wrappers", "observer", "tracker", "capture", "interceptors"}
 COLLECTOR = {"drain", "intake", "disk", "flusher", "sampling", "collector", "daemon"}
 
 # Imports inside functions, each with its reason where it stands.
@@ -40,6 +44,7 @@ LATE = {
     ("sampling", "psutil"),
     ("tracker", "ledger"),
     ("tracker", "statistics"),
+    ("optimized_perf_tracker", "ledger"),
     ("cli", "demo"),
     ("cli", "running"),
     ("cli", "daemon"),
@@ -47,12 +52,28 @@ LATE = {
 }
 
 # Foreign code, and the collector's guards.
-BROAD = {"capture", "opencall", "wrappers", "observer", "collector", "disk"}
+BROAD = {
+    "errors",
+    "capture",
+    "opencall",
+    "wrappers",
+    "observer",
+    "interceptors",
+    "collector",
+    "disk",
+}
+
+
+def files(name: str) -> list[Path]:
+    if name in PARTS:
+        return [PACKAGE / name / f"{part}.py" for part in (*PARTS[name], "__init__")]
+    return [PACKAGE / f"{name}.py"]
 
 
 def trees() -> Iterator[tuple[str, ast.Module]]:
     for name in MODULES:
-        yield name, ast.parse((PACKAGE / f"{name}.py").read_text())
+        for path in files(name):
+            yield name, ast.parse(path.read_text())
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
@@ -61,6 +82,8 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
         if isinstance(node, ast.ImportFrom):
             if node.level and node.module is None:
                 yield from ((alias.name, True) for alias in node.names)
+            elif (node.module or "").startswith("shmperf."):
+                yield str(node.module).split(".")[1], True
             else:
                 yield (node.module or "").split(".")[0], bool(node.level)
         elif isinstance(node, ast.Import):
@@ -87,8 +110,19 @@ def test_imports_go_one_way() -> None:
     for name, tree in trees():
         late = {found for _, found in late_imports(name, tree)}
         for found, ours in imports(tree):
-            if ours and found not in late:
+            if ours and found not in late and found not in PARTS.get(name, ()):
                 assert ORDER.index(found) < ORDER.index(name), f"{name} imports {found}"
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_parts_of_a_package_have_an_order(name: str) -> None:
+    """Every file of a package is named, and imports only those before it."""
+    order = (*PARTS[name], "__init__")
+    assert sorted(order) == sorted(path.stem for path in (PACKAGE / name).glob("*.py"))
+    for place, path in enumerate(files(name)):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                assert node.module in order[:place], f"{path.stem} imports {node.module}"
 
 
 def test_worker_and_collector_meet_in_bytes() -> None:

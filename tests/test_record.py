@@ -117,6 +117,19 @@ def test_detail_carries_everything() -> None:
     assert json.loads(call.detail.metadata or "") == {"secret": "***", "seen": [2]}
 
 
+def test_caught_exception_carries_message_fingerprint_and_place() -> None:
+    """In both modes; the fingerprint is bounded, whoever wrote it."""
+    body = pack((["q"], "ValueError", "no q", "f" * 99, "tools.search:3"))
+    call = decode(slot(body, Status.ERROR), body, CALLEE, MASK, 9)
+    assert (call.err, call.message, call.where) == ("ValueError", "no q", "tools.search:3")
+    assert call.fingerprint == "f" * 16
+    body = pack((["q"], 4096, 12.5, "KeyError", "'k'", None, "0123", "tools.search:3"))
+    call = decode(slot(body, DETAIL | Status.ERROR), body, CALLEE, MASK, 1)
+    assert (call.err, call.message, call.fingerprint) == ("KeyError", None, "0123")
+    assert call.detail is not None
+    assert call.detail.error == "'k'"
+
+
 @given(st.binary(max_size=300), st.integers(0, 0xFF), st.integers(0, (1 << 64) - 1))
 def test_any_bytes_decode_or_are_refused(body: bytes, kind: int, word: int) -> None:
     """Whatever lies in a slot gives a call or a ValueError, nothing else."""
@@ -250,9 +263,12 @@ def test_nesting_of_any_depth_decodes_or_is_refused(
     [
         ([1], Status.ERROR),
         ([1, "E", 3], Status.TIMEOUT),
+        ([1, "E", "message", "fingerprint"], Status.ERROR),
+        ([1, "E", "message", "fingerprint", "where", 6], Status.ERROR),
         ({"a": 1}, Status.ERROR),
         ([1, 2, 3, 4, 5], DETAIL),
         ([1, 2, 3, 4, 5, 6, 7], DETAIL),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], DETAIL),
         ("six", DETAIL),
     ],
 )

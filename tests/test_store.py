@@ -90,6 +90,17 @@ def test_outcome_and_parent_join_where_there_are_some() -> None:
     assert (data["status"], data["err"], data["truncated"]) == ("timeout", "TimeoutError", True)
 
 
+def test_a_caught_exception_joins_its_line() -> None:
+    """error, fingerprint and where, in both shapes."""
+    caught = {"err": "E", "fingerprint": "0123", "where": "a.b:3", "status": Status.ERROR}
+    detail = Detail(None, None, "boom", "{}", [], {}, 1)
+    for more in ({"message": "boom"}, {"detail": detail}):
+        data = strict(line(call(1, **caught, **more)))["data"]
+        assert isinstance(data, dict)
+        assert (data["error"], data["fingerprint"], data["where"]) == ("boom", "0123", "a.b:3")
+    assert "fingerprint" not in strict(line(call(1, detail=detail)))["data"]  # type: ignore[operator]
+
+
 def test_aborted_line_has_no_end() -> None:
     """An aborted call has neither end nor duration."""
     data = strict(line(call(1, duration_ns=None, status=Status.ABORTED, params="")))["data"]

@@ -133,3 +133,27 @@ def test_a_tool_without_calls_has_null_durations():
     found = Totals().stats("t", 0, -1)
     assert found["count"] == found["current_size"] == 0
     assert {found[key] for key in found if key.endswith("_s") or key == "last_updated"} == {None}
+
+
+@given(st.lists(st.integers(-5, 1 << 45), max_size=60), DURATIONS)
+def test_what_came_later_can_be_told_apart(before, later):
+    """All totals less former ones are those of the rest, extremes within a bucket's width."""
+    known = totals_of(before, errors=len(before) // 2)
+    all_of_them = totals_of(before + later, errors=len(before) // 2 + 1, ended=7)
+    found, exact = all_of_them.minus(known), totals_of(later, errors=1, ended=7)
+    assert (found.count, found.errors, found.sum_ns, found.zero_count, found.histogram) == (
+        exact.count,
+        exact.errors,
+        exact.sum_ns,
+        exact.zero_count,
+        exact.histogram,
+    )
+    assert found.min_ns <= exact.min_ns <= found.min_ns * WIDTH + 1
+    assert found.max_ns / WIDTH - 1 <= exact.max_ns <= found.max_ns
+    assert found.last_ended_ns == 7
+
+
+def test_without_later_calls_nothing_is_left():
+    """Neither extremes nor a time of the last."""
+    found = totals_of([1, 2, 3], ended=5).minus(totals_of([1, 2, 3], ended=5))
+    assert msgspec.structs.astuple(found) == msgspec.structs.astuple(Totals())
