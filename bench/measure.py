@@ -200,6 +200,7 @@ def run_python(code: str, cwd: Path, environ: Mapping[str, str]) -> str:
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
+    sys.stderr.write(done.stderr)
     return done.stdout
 
 

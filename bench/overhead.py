@@ -33,7 +33,7 @@ from .measure import (
     row_of,
     run_python,
 )
-from .peers import PEERS, Subject, made, timed, tool
+from .peers import PEERS, Subject, installed, made, timed, tool
 from .stages import STAGES, floor_clocks, floor_store, stages
 
 __all__ = ["CHART", "overhead"]
@@ -189,8 +189,8 @@ def _subjects() -> dict[str, Subject]:
         "floor clocks": _given(floor_clocks(_with_two), 3, "abc"),
         "floor store": _given(floor_store(_with_two), 3, "abc"),
     }
-    found |= {name: _given(made, 3, "abc") for name, made in stages(_with_two).items()}
-    return found | {name: peer.subject() for name, peer in made().items()}
+    found |= {name: _given(stage, 3, "abc") for name, stage in stages(_with_two).items()}
+    return found | {name: made(name).subject() for name in installed()}
 
 
 def _given(function: Callable[..., Any], one: int, two: object) -> Subject:

@@ -8,7 +8,7 @@ process or thread. One whose package is missing is left out and told in one line
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import logging
 import logging.handlers
 import multiprocessing
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-__all__ = ["PEERS", "Peer", "Subject", "made", "timed", "tool"]
+__all__ = ["PEERS", "Peer", "Subject", "installed", "made", "timed", "tool"]
 
 Subject = Callable[[int], float]
 Tool = Callable[[], Any]
@@ -185,7 +185,7 @@ def structlog(work: Tool) -> Peer:
 
 
 _MAKERS: dict[str, tuple[str, Callable[[Tool], Peer]]] = {
-    "opentelemetry": ("opentelemetry.sdk", opentelemetry),
+    "opentelemetry": ("opentelemetry.sdk.trace.export", opentelemetry),
     "prometheus": ("prometheus_client", prometheus),
     "viztracer": ("viztracer", viztracer),
     "logging": ("logging", logging_queue),
@@ -201,20 +201,21 @@ PEERS = {
 }
 
 
-def made(work: Tool = tool, names: Iterable[str] = PEERS) -> dict[str, Peer]:
-    """Those peers of *names* whose package is installed, around *work*."""
-    found = {}
+def installed(names: Iterable[str] = PEERS) -> list[str]:
+    """Those of *names* whose package is installed, and now imported; of the others it is told."""
+    found = []
     for name in names:
-        package, maker = _MAKERS[name]
-        if _is_installed(package):
-            found[name] = maker(work)
-        else:
+        package, _ = _MAKERS[name]
+        try:
+            importlib.import_module(package)
+        except ImportError:
             print(f"{PEERS[name]}: {package} is not installed, left out", file=sys.stderr)
+        else:
+            found.append(name)
     return found
 
 
-def _is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False
+def made(name: str, work: Tool = tool) -> Peer:
+    """The peer of that name around *work*; once a process."""
+    _, maker = _MAKERS[name]
+    return maker(work)
