@@ -30,6 +30,7 @@ import shmperf
 __all__ = [
     "Row",
     "Series",
+    "anonymous_mib",
     "collector_pid",
     "cpu_s",
     "environment",
@@ -149,12 +150,17 @@ def pin(*others: int) -> None:
         return
 
 
-def resident_mib(pid: int | str = "self") -> float:
-    """Memory that a process has for itself, in MiB: neither files nor shared memory."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+def resident_mib() -> float:
+    """This process's own memory in MiB: neither files nor shared memory."""
+    return anonymous_mib(Path("/proc/self/smaps_rollup").read_text())
+
+
+def anonymous_mib(smaps_rollup: str) -> float:
+    """The same, of a process whose ``/proc/PID/smaps_rollup`` reads so."""
+    for line in smaps_rollup.splitlines():
         if line.startswith("Anonymous:"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError(f"/proc/{pid}/smaps_rollup has no line Anonymous")
+    raise ValueError("there is no line Anonymous")
 
 
 def cpu_s(pid: int) -> float:
