@@ -43,7 +43,6 @@ os.wait()
 def startup(*, quick: bool) -> list[Row]:
     """The rows."""
     rounds = 5 if quick else 20
-    imports: list[float] = []
     founding: list[float] = []
     ready: list[float] = []
     joining: list[float] = []
@@ -51,8 +50,7 @@ def startup(*, quick: bool) -> list[Row]:
     with private_place() as (cwd, environ):
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
         run_python("import shmperf, shmperf.daemon", cwd, environ)
-        for _ in range(2 * rounds):
-            imports.append(float(run_python(_IMPORT, cwd, environ)))
+        imports = [float(run_python(_IMPORT, cwd, environ)) for _ in range(2 * rounds)]
     for _ in range(rounds):
         with private_place() as (cwd, environ):
             environ.pop("PYTHONDONTWRITEBYTECODE", None)
