@@ -29,7 +29,7 @@ from shmperf.options import Options
 from shmperf.ring import Batch, RingReader
 from shmperf.totals import Totals
 
-from .measure import Row, row_of
+from .measure import Row, pinned, row_of
 from .rig import Rig, rig_of
 
 __all__ = ["drain"]
@@ -44,6 +44,11 @@ Fill = Callable[[Rig], None]
 
 def drain(*, quick: bool) -> list[Row]:
     """The rows."""
+    with pinned():
+        return _rows(quick=quick)
+
+
+def _rows(*, quick: bool) -> list[Row]:
     rounds = 20 if quick else 60
     rows = _rates(rounds)
     for limit in (100, -1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from .measure import Row, row_of
+from .measure import Row, pinned, row_of
 from .rig import rig_of
 
 __all__ = ["idle"]
@@ -15,10 +15,11 @@ _STEPS = 100
 def idle(*, quick: bool) -> list[Row]:
     """The rows: the CPU time of idle steps, at the pace at which they come."""
     rounds = 10 if quick else 30
-    return [
-        _idle("1 worker, 1 tool", 1, 1, rounds, 0.5),
-        _idle("64 workers × 1,000 tools", 64, 1_000, rounds, 1.0),
-    ]
+    with pinned():
+        return [
+            _idle("1 worker, 1 tool", 1, 1, rounds, 0.5),
+            _idle("64 workers × 1,000 tools", 64, 1_000, rounds, 1.0),
+        ]
 
 
 def _idle(name: str, workers: int, tools: int, rounds: int, target: float) -> Row:

@@ -37,6 +37,7 @@ __all__ = [
     "in_turn",
     "interval",
     "pin",
+    "pinned",
     "private_place",
     "ratio",
     "resident_mib",
@@ -148,6 +149,19 @@ def pin(*others: int) -> None:
         os.sched_setaffinity(0, {max(cores)})
     except OSError:
         return
+
+
+@contextmanager
+def pinned() -> Iterator[None]:
+    """This process on one core for a while, where that can be."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    pin()
+    try:
+        yield
+    finally:
+        # Processes started later would inherit it.
+        if cores:
+            os.sched_setaffinity(0, cores)
 
 
 def resident_mib() -> float:

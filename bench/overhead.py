@@ -83,7 +83,7 @@ def overhead(*, quick: bool) -> list[Row]:
     """The rows, ratios first, then the breakdown."""
     with private_place() as (cwd, environ), tempfile.TemporaryDirectory() as metrics:
         environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
-        code = f"from bench.overhead import main; main({15 if quick else 60})"
+        code = f"from bench.overhead import main; main({15 if quick else 100})"
         text = run_python(code, cwd, environ)
     found = json.loads(text.splitlines()[-1])
     return _rows(found["series"], found["lost"])

@@ -42,10 +42,10 @@ Work = Callable[[int], str]
 def relative(*, quick: bool) -> list[Row]:
     """The rows; low and high are the 95 % confidence interval of the median."""
     with private_place() as (cwd, environ):
-        code = f"from bench.relative import main; main({8 if quick else 32})"
+        code = f"from bench.relative import main; main({8 if quick else 24})"
         parts: list[dict[str, Series]] = [
             json.loads(run_python(code, cwd, environ).splitlines()[-1])
-            for _ in range(4 if quick else 8)
+            for _ in range(4 if quick else 6)
         ]
     found = {size: _joined([part[size] for part in parts]) for size in parts[0]}
     rows = []

@@ -39,7 +39,9 @@ _NAMES = {"shmperf": "shmperf", **_PEERS}
 _WARM = 2_000
 _BLOCK = 100
 _BLOCKS = 20
-_FLAT_OUT = 3_000
+# Calls in sum: long enough that no ring holds them all. What peers reach shows sooner.
+_FLAT_OUT = 200_000
+_FLAT_OUT_PEERS = 40_000
 _QUESTIONS = 5
 _RATE = 200_000
 _RATE_WORKERS = 64
@@ -219,10 +221,12 @@ def _theirs(subject: str, workers: int) -> _Run:
 
 def _together(subject: str, workers: int, question: Callable[[], Any] | None) -> _Run:
     """All workers through their phases at the same time."""
+    calls = (_FLAT_OUT if subject == "shmperf" else _FLAT_OUT_PEERS) // workers
     context = get_context("fork")
     barrier, results = context.Barrier(workers + 1), context.Queue()
     processes = [
-        context.Process(target=_phases, args=(barrier, results, subject)) for _ in range(workers)
+        context.Process(target=_phases, args=(barrier, results, subject, calls))
+        for _ in range(workers)
     ]
     for process in processes:
         process.start()
@@ -242,7 +246,7 @@ def _together(subject: str, workers: int, question: Callable[[], Any] | None) ->
         cost_us=(mean["cost"] + mean["rest"]) / 1000,
         background_us=mean["rest"] / 1000,
         work_us=mean["work"] / 1000,
-        rate=workers * _FLAT_OUT / took_s,
+        rate=workers * calls / took_s,
         question_ms=question_ms,
         slots=max(one["slots"] for one in found),
         shared_mib=max(one["shared_mib"] for one in found),
@@ -260,16 +264,16 @@ def _asked_ms(question: Callable[[], Any]) -> float:
     return statistics.median(took)
 
 
-def _phases(barrier: Any, results: Any, subject: str) -> None:
+def _phases(barrier: Any, results: Any, subject: str, calls: int) -> None:
     try:
-        results.put(_measured(barrier, subject))
+        results.put(_measured(barrier, subject, calls))
     except BaseException:
         # Or everybody else would wait for us.
         barrier.abort()
         raise
 
 
-def _measured(barrier: Any, subject: str) -> dict[str, float]:
+def _measured(barrier: Any, subject: str, calls: int) -> dict[str, float]:
     peer = Peer(_tracked) if subject == "shmperf" else made(subject, _work)
     peer.before()
     for _ in range(_WARM):
@@ -279,7 +283,7 @@ def _measured(barrier: Any, subject: str) -> dict[str, float]:
     found: dict[str, float] = _blocks(peer)
     barrier.wait(_DEADLINE_S)
     found["start_s"] = time.monotonic()
-    for _ in range(_FLAT_OUT):
+    for _ in range(calls):
         peer.call()
     peer.after()
     found["end_s"] = time.monotonic()
