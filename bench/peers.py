@@ -184,12 +184,13 @@ def structlog(work: Tool) -> Peer:
     return Peer(logged)
 
 
-_MAKERS: dict[str, tuple[str, Callable[[Tool], Peer]]] = {
-    "opentelemetry": ("opentelemetry.sdk.trace.export", opentelemetry),
-    "prometheus": ("prometheus_client", prometheus),
-    "viztracer": ("viztracer", viztracer),
-    "logging": ("logging", logging_queue),
-    "structlog": ("structlog", structlog),
+# What is imported, what brings it, and what makes the peer.
+_MAKERS: dict[str, tuple[str, str, Callable[[Tool], Peer]]] = {
+    "opentelemetry": ("opentelemetry.sdk.trace.export", "opentelemetry-sdk", opentelemetry),
+    "prometheus": ("prometheus_client", "prometheus-client", prometheus),
+    "viztracer": ("viztracer", "viztracer", viztracer),
+    "logging": ("logging.handlers", "Python", logging_queue),
+    "structlog": ("structlog", "structlog", structlog),
 }
 
 PEERS = {
@@ -205,9 +206,9 @@ def installed(names: Iterable[str] = PEERS) -> list[str]:
     """Those of *names* whose package is installed, and now imported; of the others it is told."""
     found = []
     for name in names:
-        package, _ = _MAKERS[name]
+        module, package, _ = _MAKERS[name]
         try:
-            importlib.import_module(package)
+            importlib.import_module(module)
         except ImportError:
             print(f"{PEERS[name]}: {package} is not installed, left out", file=sys.stderr)
         else:
@@ -217,5 +218,5 @@ def installed(names: Iterable[str] = PEERS) -> list[str]:
 
 def made(name: str, work: Tool = tool) -> Peer:
     """The peer of that name around *work*; once a process."""
-    _, maker = _MAKERS[name]
+    _, _, maker = _MAKERS[name]
     return maker(work)

@@ -79,7 +79,7 @@ def chart(path: Path, env: Mapping[str, str], rows: Sequence[Row]) -> None:
     axes.bar_label(bars, [_bar_label(row, normal) for row in shown], padding=4)
     for text, row in zip(axes.get_yticklabels(), shown, strict=True):
         text.set_fontweight("bold" if row is normal else "normal")
-    axes.set_xlim(0, 1.25 * max(row.value for row in shown))
+    axes.set_xlim(0, 1.35 * max(row.value for row in shown))
     axes.set_title("What recording adds to one call of a tool", loc="left", fontsize=13)
     axes.set_xlabel(
         "microseconds above the bare call, median (times shmperf's normal mode); less is better\n"

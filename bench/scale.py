@@ -7,7 +7,9 @@ its pages been touched before. What the process's other threads used (a peer's e
 cost of the calls. Then all go flat out, and the rate is taken; then all wait while somebody asks
 for the figures. Peers do the same in turn with us, by round and number of workers.
 
-How the work itself grows says what the machine does to any code when all cores are busy.
+How the work itself grows says what the machine does to any code when all cores are busy; "as work"
+counts our cost in units of the work that was done between our calls. Where the work itself grows or
+shrinks by much, the machine was busy with others, and the run says little.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ _PEERS = {"opentelemetry": "OpenTelemetry", "prometheus": "prometheus multiproce
 _NAMES = {"shmperf": "shmperf", **_PEERS}
 _WARM = 2_000
 _BLOCK = 100
+# Of each worker, and at least so many of all: few workers must not mean few figures.
 _BLOCKS = 20
+_LEAST_BLOCKS = 320
 # Calls in sum: long enough that no ring holds them all. What peers reach shows sooner.
 _FLAT_OUT = 200_000
 _FLAT_OUT_PEERS = 40_000
@@ -68,34 +72,31 @@ class _Run(msgspec.Struct):
 def scale(*, quick: bool) -> list[Row]:
     """The rows."""
     workers = _QUICK if quick else _WORKERS
-    text = _run_here(f"everything({workers}, {1 if quick else 3})")
-    runs = msgspec.json.decode(text, type=list[_Run])
+    growth = _runs(f"growth({(1, max(workers))}, {3 if quick else 7})")
+    runs = _runs(f"everything({workers}, {1 if quick else 3})")
     paced = json.loads(_run_here(f"at_rate({1 if quick else 5})"))
-    rows = [*_growth(runs, workers), *_peers(runs, workers)]
+    rows = _growth(growth)
     name = f"{_RATE_WORKERS} workers, {_RATE:,} calls/s in sum"
-    rows.insert(1, Row(name=f"{name}: lost", value=paced["lost"], unit="calls", target=0))
+    rows.append(Row(name=f"{name}: lost", value=paced["lost"], unit="calls", target=0))
     # Without this, nothing lost would mean nothing.
-    rows.insert(2, Row(name=f"{name}: reached", value=paced["rate"], unit="calls/s"))
+    rows.append(Row(name=f"{name}: reached", value=paced["rate"], unit="calls/s"))
+    rows += _peers(runs, workers)
     for subject, count in product(_NAMES, workers):
         found = [run for run in runs if (run.subject, run.workers) == (subject, count)]
         rows += _figures(found)
     return rows
 
 
-def _growth(runs: Sequence[_Run], workers: Sequence[int]) -> list[Row]:
-    least, most = min(workers), max(workers)
-    title = f"CPU time a call, {least} → {most} workers"
-    rows = []
-    for subject, name in _NAMES.items():
-        cost = _by_workers(runs, subject, lambda run: run.cost_us)
-        if not cost:
-            continue
-        more = _more(cost[most], cost[least])
-        rows.append(row_of(f"{title}: {name}", more, "% more"))
-    rows[0].target = 10
+def _growth(runs: Sequence[_Run]) -> list[Row]:
+    """How the cost grows from few to many workers, and how the work itself does."""
+    few, many = sorted({run.workers for run in runs})
+    cost = _by_workers(runs, "shmperf", lambda run: run.cost_us)
     work = _by_workers(runs, "shmperf", lambda run: run.work_us)
-    more = _more(work[most], work[least])
-    rows.append(row_of(f"{title}: the work itself, unrecorded", more, "% more"))
+    share = _by_workers(runs, "shmperf", lambda run: run.cost_us / run.work_us)
+    title = f"CPU time a call, {few} → {many} workers"
+    whats = ((title, cost), (f"{title}: the work itself", work), (f"{title}: as work", share))
+    rows = [row_of(name, _more(of[many], of[few]), "% more") for name, of in whats]
+    rows[0].target = 10
     return rows
 
 
@@ -108,10 +109,14 @@ def _peers(runs: Sequence[_Run], workers: Sequence[int]) -> list[Row]:
     ours = _by_workers(runs, "shmperf", lambda run: run.cost_us)
     for subject, name in _PEERS.items():
         theirs = _by_workers(runs, subject, lambda run: run.cost_us)
-        for count in (min(workers), max(workers)):
-            if theirs:
-                title = f"{_many(count)}: CPU time a call, shmperf ÷ {name}"
-                rows.append(ratio(title, ours[count], theirs[count]))
+        if not theirs:
+            continue
+        few, many = min(workers), max(workers)
+        for count in (few, many):
+            title = f"{_many(count)}: CPU time a call, shmperf ÷ {name}"
+            rows.append(ratio(title, ours[count], theirs[count]))
+        title = f"CPU time a call, {few} → {many} workers, {name}"
+        rows.append(row_of(title, _more(theirs[many], theirs[few]), "% more"))
     return rows
 
 
@@ -159,6 +164,10 @@ def _many(workers: int) -> str:
 # --- in a process of its own ----------------------------------------------------------------------
 
 
+def _runs(call: str) -> list[_Run]:
+    return msgspec.json.decode(_run_here(call), type=list[_Run])
+
+
 def _run_here(call: str) -> str:
     with private_place() as (cwd, environ):
         environ["PROMETHEUS_MULTIPROC_DIR"] = str(cwd / "metrics")
@@ -190,9 +199,26 @@ def everything(workers: Sequence[int], rounds: int) -> None:
     print(msgspec.json.encode(runs).decode())
 
 
+def growth(workers: Sequence[int], rounds: int) -> None:
+    """
+    Measure only how our cost grows, few workers and many in turn; print the runs.
+
+    Close together: a shared machine's speed changes within the seconds that everything takes.
+    """
+    _tracked()
+    collector_pid()
+    runs = []
+    for round_ in range(rounds):
+        for count in workers if round_ % 2 == 0 else reversed(workers):
+            runs.append(_together("shmperf", count, None, 0))
+            # Let the collector come to rest: it is no part of what the next one is to show.
+            shmperf.get_perf_stats()
+    print(msgspec.json.encode(runs).decode())
+
+
 def _ours(workers: int, pid: int) -> _Run:
     before, before_s = shmperf.get_perf_stats(), cpu_s(pid)
-    run = _together("shmperf", workers, shmperf.get_perf_stats)
+    run = _together("shmperf", workers, shmperf.get_perf_stats, _FLAT_OUT // workers)
     after, after_s = shmperf.get_perf_stats(), cpu_s(pid)
     calls = after["begun"] - before["begun"]
     lost = sum(after["lost"].values()) - sum(before["lost"].values())
@@ -202,8 +228,9 @@ def _ours(workers: int, pid: int) -> _Run:
 
 
 def _theirs(subject: str, workers: int) -> _Run:
+    calls = _FLAT_OUT_PEERS // workers
     if subject != "prometheus":
-        return _together(subject, workers, None)
+        return _together(subject, workers, None, calls)
     from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415  a peer
     from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
 
@@ -213,19 +240,19 @@ def _theirs(subject: str, workers: int) -> _Run:
         generate_latest(registry)
 
     try:
-        return _together(subject, workers, scrape)
+        return _together(subject, workers, scrape, calls)
     finally:
         for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).iterdir():
             file.unlink()
 
 
-def _together(subject: str, workers: int, question: Callable[[], Any] | None) -> _Run:
-    """All workers through their phases at the same time."""
-    calls = (_FLAT_OUT if subject == "shmperf" else _FLAT_OUT_PEERS) // workers
+def _together(subject: str, workers: int, question: Callable[[], Any] | None, calls: int) -> _Run:
+    """All workers through their phases at the same time, *calls* of each flat out."""
+    blocks = max(_BLOCKS, _LEAST_BLOCKS // workers)
     context = get_context("fork")
     barrier, results = context.Barrier(workers + 1), context.Queue()
     processes = [
-        context.Process(target=_phases, args=(barrier, results, subject, calls))
+        context.Process(target=_phases, args=(barrier, results, subject, blocks, calls))
         for _ in range(workers)
     ]
     for process in processes:
@@ -264,23 +291,23 @@ def _asked_ms(question: Callable[[], Any]) -> float:
     return statistics.median(took)
 
 
-def _phases(barrier: Any, results: Any, subject: str, calls: int) -> None:
+def _phases(barrier: Any, results: Any, subject: str, blocks: int, calls: int) -> None:
     try:
-        results.put(_measured(barrier, subject, calls))
+        results.put(_measured(barrier, subject, blocks, calls))
     except BaseException:
         # Or everybody else would wait for us.
         barrier.abort()
         raise
 
 
-def _measured(barrier: Any, subject: str, calls: int) -> dict[str, float]:
+def _measured(barrier: Any, subject: str, blocks: int, calls: int) -> dict[str, float]:
     peer = Peer(_tracked) if subject == "shmperf" else made(subject, _work)
     peer.before()
     for _ in range(_WARM):
         peer.call()
     peer.after()
     barrier.wait(_DEADLINE_S)
-    found: dict[str, float] = _blocks(peer)
+    found: dict[str, float] = _in_blocks(peer, blocks)
     barrier.wait(_DEADLINE_S)
     found["start_s"] = time.monotonic()
     for _ in range(calls):
@@ -293,11 +320,11 @@ def _measured(barrier: Any, subject: str, calls: int) -> dict[str, float]:
     return found
 
 
-def _blocks(peer: Peer) -> dict[str, float]:
+def _in_blocks(peer: Peer, blocks: int) -> dict[str, float]:
     """Nanoseconds of CPU time a call: above the work, of the rest of the process, of the work."""
     process_ns, thread_ns = time.process_time_ns(), time.thread_time_ns()
     marks = [thread_ns]
-    for _ in range(_BLOCKS):
+    for _ in range(blocks):
         for function in (_work, peer.call):
             for _ in range(_BLOCK):
                 function()
@@ -308,7 +335,7 @@ def _blocks(peer: Peer) -> dict[str, float]:
     work_ns, recorded_ns = statistics.median(took[::2]), statistics.median(took[1::2])
     return {
         "cost": (recorded_ns - work_ns) / _BLOCK,
-        "rest": max(0, process_ns - thread_ns) / (_BLOCKS * _BLOCK),
+        "rest": max(0, process_ns - thread_ns) / (blocks * _BLOCK),
         "work": work_ns / _BLOCK,
     }
 
