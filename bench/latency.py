@@ -48,7 +48,7 @@ while True: load()
 
 def latency(*, quick: bool) -> list[Row]:
     """From the end of a call to statistics that count it."""
-    code = _LATENCY.format(rounds=100 if quick else 300)
+    code = _LATENCY.format(rounds=60 if quick else 300)
     loaded = _LOADED.format(load=_LOAD, code=code)
     return [*_rows("idle", code, _TARGET_MS), *_rows("two workers flat out beside it", loaded)]
 

@@ -235,12 +235,13 @@ def wait_until(condition: Callable[[], object], timeout_s: float) -> bool:
 
 
 def environment() -> dict[str, str]:
-    """Machine, interpreter and commit."""
+    """Machine, what else ran on it in the last minute, interpreter and commit."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": str(os.cpu_count()),
+        "load": f"{os.getloadavg()[0]:.1f}",
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -45,7 +45,7 @@ def relative(*, quick: bool) -> list[Row]:
         code = f"from bench.relative import main; main({8 if quick else 24})"
         parts: list[dict[str, Series]] = [
             json.loads(run_python(code, cwd, environ).splitlines()[-1])
-            for _ in range(4 if quick else 6)
+            for _ in range(3 if quick else 6)
         ]
     found = {size: _joined([part[size] for part in parts]) for size in parts[0]}
     rows = []

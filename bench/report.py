@@ -46,7 +46,7 @@ def readme(path: Path, env: Mapping[str, str], rows: Sequence[Row]) -> None:
     shown.sort(key=lambda row: row.unit not in _RATIOS)
     lines = [
         f"Python {env['python']}, {env['processor']}, {env['cores']} cores, {env['system']}, ",
-        f"commit {env['commit']}.\n\n",
+        f"load {env['load']} before the run, commit {env['commit']}.\n\n",
         "| | median | spread | target | met |\n| --- | ---: | ---: | ---: | --- |\n",
     ]
     lines += [

@@ -22,7 +22,14 @@ from bench.rig import rig_of
 from bench.stages import STAGES, stages
 
 ROOT = Path(__file__).parent.parent
-ENV = {"python": "3.x", "processor": "a chip", "cores": "2", "system": "a system", "commit": "c0"}
+ENV = {
+    "python": "3.x",
+    "processor": "a chip",
+    "cores": "2",
+    "load": "0.1",
+    "system": "a system",
+    "commit": "c0",
+}
 
 
 def rows() -> list[Row]:
@@ -199,7 +206,7 @@ def test_command_writes_the_figures(tmp_path: Path) -> None:
     )
     report = json.loads(file.read_text())
     assert report.keys() == {"env", "rows"}
-    assert {"python", "commit", "cores", "processor", "system"} <= report["env"].keys()
+    assert ENV.keys() <= report["env"].keys()
     assert len(report["rows"]) == 2
     for row in report["rows"]:
         assert {"name", "value", "unit", "target", "met"} <= row.keys()
