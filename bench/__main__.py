@@ -14,10 +14,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .collector import drain, idle, latency, memory
+from .drain import drain
+from .idle import idle
 from .integrations import integrations
 from .interceptors import interceptors
+from .latency import latency
 from .measure import Row, environment
+from .memory import memory
 from .overhead import overhead
 from .relative import relative
 from .report import chart, readme, table
@@ -40,19 +43,17 @@ _SECTIONS: dict[str, Callable[..., list[Row]]] = {
 
 def main() -> int:
     """Run the sections asked for."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=[*_SECTIONS, []], metavar="SECTION")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, under a minute")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there")
-    parser.add_argument("--svg", metavar="FILE", help="draw the overhead there")
-    parser.add_argument("--readme", metavar="FILE", help="write the table into that README")
-    given = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    given = _arguments()
+    console = Console(width=None if sys.stdout.isatty() else 140)
     env = environment()
     console.print(", ".join(f"{key} {value}" for key, value in env.items()), style="dim")
+    console.print("medians of interleaved rounds; spread: their middle half", style="dim")
     rows: list[Row] = []
     for name in given.sections or _SECTIONS:
+        print(f"measuring {name} …", file=sys.stderr)
         found = _SECTIONS[name](quick=given.quick)
+        for row in found:
+            row.section = name
         console.print(table(name, found))
         rows += found
     if given.json:
@@ -63,6 +64,27 @@ def main() -> int:
     if given.readme:
         readme(Path(given.readme), env, rows)
     return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog=f"sections: {', '.join(_SECTIONS)}; all when none is named",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help="measure only these")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, under a minute")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    parser.add_argument("--svg", metavar="FILE", help="draw the overhead there")
+    parser.add_argument("--readme", metavar="FILE", help="write the table into that README")
+    given = parser.parse_args()
+    for name in given.sections:
+        if name not in _SECTIONS:
+            parser.error(f"no section {name!r}: {', '.join(_SECTIONS)}")
+    if given.svg and given.sections and "overhead" not in given.sections:
+        parser.error("--svg draws the section overhead: name it too")
+    return given
 
 
 if __name__ == "__main__":

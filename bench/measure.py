@@ -1,12 +1,15 @@
 """
 How everything here is measured: in turn, in rounds, with medians and their spread.
 
-The machine is shared and noisy. What is compared runs interleaved (A B C A B C …) in one process or
-one minute, so that a slow moment hits all alike; ratios are taken round by round.
+The machine is shared and noisy. What is compared runs interleaved (A B C C B A A B C …) in one
+process or one minute, so that a slow moment hits all alike; ratios are taken round by round. The
+spread is the middle half of the rounds: of sixty rounds the least and the greatest tell of the
+machine only.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import statistics
@@ -27,13 +30,17 @@ import shmperf
 __all__ = [
     "Row",
     "Series",
+    "anonymous_mib",
     "collector_pid",
+    "cpu_s",
     "environment",
     "in_turn",
     "interval",
     "pin",
+    "pinned",
     "private_place",
     "ratio",
+    "resident_mib",
     "row_of",
     "run_python",
     "wait_until",
@@ -43,7 +50,11 @@ Series = dict[str, list[float]]
 
 
 class Row(msgspec.Struct, kw_only=True):
-    """One figure: the median of its rounds, their least and greatest, and the target if any."""
+    """
+    One figure: the median of its rounds, and the target if any.
+
+    *low* and *high* are the spread, the quartiles of the rounds, unless the name says otherwise.
+    """
 
     name: str
     value: float
@@ -53,6 +64,7 @@ class Row(msgspec.Struct, kw_only=True):
     low: float | None = None
     high: float | None = None
     rounds: int = 1
+    section: str = ""
 
     @property
     def met(self) -> bool | None:
@@ -69,12 +81,15 @@ class Row(msgspec.Struct, kw_only=True):
 
 def row_of(name: str, figures: Sequence[float], unit: str, **more: Any) -> Row:
     """The row of several rounds' *figures*."""
+    low = high = None
+    if len(figures) > 1:
+        low, _, high = statistics.quantiles(figures, n=4, method="inclusive")
     return Row(
         name=name,
         value=statistics.median(figures),
         unit=unit,
-        low=min(figures),
-        high=max(figures),
+        low=low,
+        high=high,
         rounds=len(figures),
         **more,
     )
@@ -90,16 +105,23 @@ def ratio(
 
 def in_turn(subjects: Mapping[str, Callable[[int], float]], rounds: int, count: int) -> Series:
     """
-    What each subject returned in each round, the subjects taking turns.
+    What each subject returned in each round, the subjects taking turns, there and back.
 
-    A subject gets how often it is to do its work, and returns nanoseconds a piece.
+    A subject gets how often it is to do its work, and returns nanoseconds a piece. Each pays for
+    its own garbage: it is collected before the next one's turn.
     """
     found: Series = {name: [] for name in subjects}
     for subject in subjects.values():
         subject(count)
+    gc.collect()
+    gc.freeze()
+    order = list(subjects)
     for _ in range(rounds):
-        for name, subject in subjects.items():
-            found[name].append(subject(count))
+        for name in order:
+            found[name].append(subjects[name](count))
+            gc.collect()
+        order.reverse()
+    gc.unfreeze()
     return found
 
 
@@ -127,6 +149,38 @@ def pin(*others: int) -> None:
         os.sched_setaffinity(0, {max(cores)})
     except OSError:
         return
+
+
+@contextmanager
+def pinned() -> Iterator[None]:
+    """This process on one core for a while, where that can be."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    pin()
+    try:
+        yield
+    finally:
+        # Processes started later would inherit it.
+        if cores:
+            os.sched_setaffinity(0, cores)
+
+
+def resident_mib() -> float:
+    """This process's own memory in MiB: neither files nor shared memory."""
+    return anonymous_mib(Path("/proc/self/smaps_rollup").read_text())
+
+
+def anonymous_mib(smaps_rollup: str) -> float:
+    """The same, of a process whose ``/proc/PID/smaps_rollup`` reads so."""
+    for line in smaps_rollup.splitlines():
+        if line.startswith("Anonymous:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError("there is no line Anonymous")
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process so far, in steps of a hundredth of a second."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def collector_pid() -> int:
@@ -166,6 +220,7 @@ def run_python(code: str, cwd: Path, environ: Mapping[str, str]) -> str:
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
+    sys.stderr.write(done.stderr)
     return done.stdout
 
 
@@ -180,12 +235,13 @@ def wait_until(condition: Callable[[], object], timeout_s: float) -> bool:
 
 
 def environment() -> dict[str, str]:
-    """Machine, interpreter and commit."""
+    """Machine, what else ran on it in the last minute, interpreter and commit."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": str(os.cpu_count()),
+        "load": f"{os.getloadavg()[0]:.1f}",
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%d"),
     }
@@ -201,7 +257,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
         done = subprocess.run(
             command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True

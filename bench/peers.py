@@ -1,34 +1,67 @@
 """
-What people use today, doing the same: noting that a call of a tool began and ended.
+What people use today, doing the same: noting that a call of a tool happened and how long it took.
 
-Each peer is a function that makes a subject: given a count, it makes that many calls of a tool that
-does nothing and returns nanoseconds a call. One whose package is missing is left out and told.
+Each peer is given the tool and wraps it the way its own documentation does, at its fastest: one
+record a call, writers and formatters made once, and whoever receives the records sits in another
+process or thread. One whose package is missing is left out and told in one line.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import logging
 import logging.handlers
 import multiprocessing
 import os
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from time import perf_counter_ns
-from typing import Any
+from time import perf_counter, perf_counter_ns
+from typing import Any, NamedTuple
 
-__all__ = ["PEERS", "Subject", "made", "timed", "tool"]
+import msgspec
+
+__all__ = ["PEERS", "Peer", "Subject", "installed", "made", "timed", "tool"]
 
 Subject = Callable[[int], float]
+Tool = Callable[[], Any]
+
+
+def _nothing() -> None:
+    pass
+
+
+class Peer(NamedTuple):
+    """
+    A recorded tool, and what is done before and after many calls of it.
+
+    *after* waits until the peer's threads have nothing left to do, so that they take no time from
+    whoever comes next.
+    """
+
+    call: Tool
+    before: Callable[[], Any] = _nothing
+    after: Callable[[], Any] = _nothing
+
+    def subject(self) -> Subject:
+        """Nanoseconds a call."""
+        run = timed(self.call)
+
+        def prepared(count: int) -> float:
+            self.before()
+            try:
+                return run(count)
+            finally:
+                self.after()
+
+        return prepared
 
 
 def tool() -> None:
     """A tool that does nothing: what is left is the cost of recording it."""
 
 
-def timed(function: Callable[[], Any]) -> Subject:
+def timed(function: Tool) -> Subject:
     """*function* as a subject."""
 
     def run(count: int) -> float:
@@ -40,7 +73,7 @@ def timed(function: Callable[[], Any]) -> Subject:
     return run
 
 
-def opentelemetry() -> Subject:
+def opentelemetry(work: Tool) -> Peer:
     """A span of the OpenTelemetry SDK, batch processor, an exporter that does nothing."""
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415  a peer, only here
     from opentelemetry.sdk.trace.export import (  # noqa: PLC0415
@@ -59,12 +92,12 @@ def opentelemetry() -> Subject:
 
     def traced() -> None:
         with tracer.start_as_current_span("tool"):
-            tool()
+            work()
 
-    return timed(traced)
+    return Peer(traced, after=provider.force_flush)
 
 
-def prometheus() -> Subject:
+def prometheus(work: Tool) -> Peer:
     """``Histogram.time()`` of prometheus_client in multiprocess mode."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         raise RuntimeError("prometheus_client needs PROMETHEUS_MULTIPROC_DIR before its import")
@@ -74,12 +107,12 @@ def prometheus() -> Subject:
 
     def observed() -> None:
         with histogram.time():
-            tool()
+            work()
 
-    return timed(observed)
+    return Peer(observed)
 
 
-def viztracer() -> Subject:
+def viztracer(work: Tool) -> Peer:
     """``log_event`` of a VizTracer that traces nothing else."""
     from viztracer import VizTracer  # noqa: PLC0415  a peer, only here
 
@@ -87,86 +120,103 @@ def viztracer() -> Subject:
 
     def logged() -> None:
         with tracer.log_event("tool"):
-            tool()
+            work()
 
-    def run(count: int) -> float:
-        # Only here: while it is on, it slows down every call of the process.
-        tracer.start()
-        try:
-            return timed(logged)(count)
-        finally:
-            tracer.stop()
-            tracer.clear()
+    def stop() -> None:
+        tracer.stop()
+        tracer.clear()
 
-    return run
+    # Only for its own calls: while it is on, it slows down every call of the process.
+    return Peer(logged, tracer.start, stop)
 
 
-def logging_queue() -> Subject:
-    """Two log records a call through a QueueHandler into a ``multiprocessing.Queue``."""
-    queue: Any = multiprocessing.get_context("spawn").Queue()
-    threading.Thread(target=_empty, args=(queue,), daemon=True).start()
+def logging_queue(work: Tool) -> Peer:
+    """One log record a call through a QueueHandler into a ``multiprocessing.Queue``."""
+    context = multiprocessing.get_context("spawn")
+    queue: Any = context.Queue()
+    emptied = context.Event()
+    context.Process(target=_empty, args=(queue, emptied), daemon=True).start()
     logger = logging.getLogger("bench.queue")
     logger.propagate = False
     logger.setLevel(logging.INFO)
     logger.addHandler(logging.handlers.QueueHandler(queue))
 
     def logged() -> None:
-        logger.info("start %s", "tool")
-        tool()
-        logger.info("end %s", "tool")
+        start = perf_counter()
+        work()
+        logger.info("%s took %s", "tool", perf_counter() - start)
 
-    return timed(logged)
+    def wait() -> None:
+        queue.put(None)
+        emptied.wait()
+        emptied.clear()
+
+    return Peer(logged, after=wait)
 
 
-def _empty(queue: Any) -> None:
+def _empty(queue: Any, emptied: Any) -> None:
     while True:
-        queue.get()
+        if queue.get() is None:
+            emptied.set()
 
 
-def structlog() -> Subject:
-    """Two JSON lines a call, written to a file by structlog."""
+def structlog(work: Tool) -> Peer:
+    """One JSON line a call, written to a file by structlog as fast as its documentation has it."""
     import structlog as package  # noqa: PLC0415  a peer, only here
 
-    file = Path("structlog.jsonl").open("w", encoding="utf-8")  # noqa: SIM115  open to the end
+    file = Path(f"structlog-{os.getpid()}.jsonl").open("wb")  # noqa: SIM115  open to the end
+    encode = msgspec.json.encode
     logger = package.wrap_logger(
-        package.WriteLogger(file),
+        package.BytesLogger(file),
+        wrapper_class=package.make_filtering_bound_logger(logging.INFO),
         processors=[
-            package.processors.TimeStamper(fmt="iso"),
-            package.processors.JSONRenderer(),
+            package.processors.add_log_level,
+            package.processors.TimeStamper(fmt="iso", utc=True),
+            package.processors.JSONRenderer(serializer=lambda line, **_: encode(line)),
         ],
-    )
+    ).bind()
 
     def logged() -> None:
-        logger.info("start", tool="tool")
-        tool()
-        logger.info("end", tool="tool")
+        start = perf_counter()
+        work()
+        logger.info("called", tool="tool", seconds=perf_counter() - start)
 
-    return timed(logged)
+    return Peer(logged)
 
 
-_MAKERS = {
-    "opentelemetry": ("opentelemetry.sdk", opentelemetry),
-    "prometheus": ("prometheus_client", prometheus),
-    "viztracer": ("viztracer", viztracer),
-    "logging": ("logging", logging_queue),
-    "structlog": ("structlog", structlog),
+# What is imported, what brings it, and what makes the peer.
+_MAKERS: dict[str, tuple[str, str, Callable[[Tool], Peer]]] = {
+    "opentelemetry": ("opentelemetry.sdk.trace.export", "opentelemetry-sdk", opentelemetry),
+    "prometheus": ("prometheus_client", "prometheus-client", prometheus),
+    "viztracer": ("viztracer", "viztracer", viztracer),
+    "logging": ("logging.handlers", "Python", logging_queue),
+    "structlog": ("structlog", "structlog", structlog),
 }
 
 PEERS = {
     "opentelemetry": "OpenTelemetry span",
     "prometheus": "prometheus Histogram.time()",
     "viztracer": "viztracer log_event",
-    "logging": "logging to a Queue, two records",
-    "structlog": "structlog to a file, two lines",
+    "logging": "logging to a multiprocessing.Queue",
+    "structlog": "structlog to a file",
 }
 
 
-def made() -> dict[str, Subject]:
-    """Every peer whose package is installed."""
-    found = {}
-    for name, (package, maker) in _MAKERS.items():
-        if importlib.util.find_spec(package.partition(".")[0]) is None:
+def installed(names: Iterable[str] = PEERS) -> list[str]:
+    """Those of *names* whose package is installed, and now imported; of the others it is told."""
+    found = []
+    for name in names:
+        module, package, _ = _MAKERS[name]
+        try:
+            importlib.import_module(module)
+        except ImportError:
             print(f"{PEERS[name]}: {package} is not installed, left out", file=sys.stderr)
         else:
-            found[name] = maker()
+            found.append(name)
     return found
+
+
+def made(name: str, work: Tool = tool) -> Peer:
+    """The peer of that name around *work*; once a process."""
+    _, _, maker = _MAKERS[name]
+    return maker(work)

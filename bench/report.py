@@ -19,70 +19,92 @@ from .overhead import CHART
 __all__ = ["chart", "readme", "table"]
 
 _BEGIN, _END = "<!-- bench: written by python -m bench --readme -->\n", "<!-- bench: end -->\n"
-_OURS, _THEIRS = "#2a6f97", "#b8b8b8"
+_OURS, _THEIRS = "#1f6f8b", "#c3c7cb"
+_RATIOS = ("×", "% more")
 
 
 def table(title: str, rows: Sequence[Row]) -> Table:
     """One section as a terminal shows it."""
     found = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("", "median", "least … greatest", "target", "met"):
-        found.add_column(column, justify="left" if not column else "right")
+    found.add_column("", overflow="fold")
+    for column in ("median", "spread", "target", "met"):
+        found.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        found.add_row(row.name, _value(row), _spread(row), _target(row), _met(row))
+        found.add_row(row.name, _value(row), _spread(row), _target(row), _met(row).strip("*"))
     return found
 
 
 def readme(path: Path, env: Mapping[str, str], rows: Sequence[Row]) -> None:
-    """Write the rows that have a target into the README, between its markers."""
-    where = f"Python {env['python']}, {env['processor']}, {env['cores']} cores, {env['system']}"
-    lines = [
-        f"{where}; medians of interleaved rounds.\n",
-        "\n| | median | least … greatest | target |\n| --- | ---: | ---: | ---: |\n",
-    ]
-    for row in rows:
-        if row.target is None and row.name not in CHART.values():
-            continue
-        met = "" if row.met is not False else " (not met)"
-        lines.append(f"| {row.name} | {_value(row)} | {_spread(row)} | {_target(row)}{met} |\n")
+    """Write what has a target and what the chart compares into the README, between its markers."""
     text = path.read_text()
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    if not rest:
-        raise SystemExit(f"{path}: no line {_BEGIN.strip()!r}")
-    path.write_text(before + _BEGIN + "".join(lines) + _END + after)
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise SystemExit(f"{path}: no lines {_BEGIN.strip()!r} and {_END.strip()!r}")
+    shown = [row for row in rows if row.target is not None or row.name in CHART.values()]
+    # Ratios first: they hold on other machines too.
+    shown.sort(key=lambda row: row.unit not in _RATIOS)
+    lines = [
+        f"Python {env['python']}, {env['processor']}, {env['cores']} cores, {env['system']}, ",
+        f"load {env['load']} before the run, commit {env['commit']}.\n\n",
+        "| | median | spread | target | met |\n| --- | ---: | ---: | ---: | --- |\n",
+    ]
+    lines += [
+        f"| {row.name} | {_value(row)} | {_spread(row)} | {_target(row)} | {_met(row)} |\n"
+        for row in shown
+    ]
+    path.write_text(before + begin + "".join(lines) + end + after)
 
 
 def chart(path: Path, env: Mapping[str, str], rows: Sequence[Row]) -> None:
-    """What a call costs with shmperf and with its peers, as bars."""
+    """What a call costs with shmperf and with its peers, as bars; the file's ending is its form."""
     # Half a second that only a chart needs.
     from matplotlib import rc_context  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     by_name = {row.name: row for row in rows}
     shown = [by_name[title] for title in CHART.values() if title in by_name]
-    if not shown:
+    normal = by_name.get(CHART["track normal"])
+    if normal is None:
         raise SystemExit("--svg: the chart needs the section overhead")
     shown.sort(key=lambda row: -row.value)
-    names = [_label(row.name) for row in shown]
-    colours = [_OURS if name.startswith("shmperf") else _THEIRS for name in names]
-    figure = Figure(figsize=(8.4, 0.42 * len(shown) + 1.1), layout="constrained")
+    figure = Figure(figsize=(8.4, 0.42 * len(shown) + 1.3), layout="constrained")
     axes = figure.add_subplot()
-    bars = axes.barh(names, [row.value for row in shown], color=colours, height=0.72)
-    axes.bar_label(bars, [f"{row.value:.3g} µs" for row in shown], padding=4)
-    axes.set_xlim(0, 1.12 * max(row.value for row in shown))
-    axes.set_title("What recording adds to a call that does nothing", loc="left", fontsize=12)
+    bars = axes.barh(
+        [_label(row) for row in shown],
+        [row.value for row in shown],
+        color=[_OURS if _is_ours(row) else _THEIRS for row in shown],
+        height=0.72,
+    )
+    axes.bar_label(bars, [_bar_label(row, normal) for row in shown], padding=4)
+    for text, row in zip(axes.get_yticklabels(), shown, strict=True):
+        text.set_fontweight("bold" if row is normal else "normal")
+    axes.set_xlim(0, 1.35 * max(row.value for row in shown))
+    axes.set_title("What recording adds to one call of a tool", loc="left", fontsize=13)
     axes.set_xlabel(
-        f"µs above the bare call, median; Python {env['python']}, commit {env['commit']}"
+        "microseconds above the bare call, median (times shmperf's normal mode); less is better\n"
+        f"Python {env['python']}, {env['processor']}, {env['cores']} cores, commit {env['commit']}",
+        fontsize=9,
     )
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
     # Text stays text, and the same figures give the same file.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "shmperf"}):
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(path, metadata=metadata, dpi=120)
 
 
-def _label(name: str) -> str:
-    return name.replace("track", "shmperf", 1) if name.startswith("track,") else name
+def _is_ours(row: Row) -> bool:
+    return row.name.startswith("track,")
+
+
+def _label(row: Row) -> str:
+    return row.name.replace("track", "shmperf", 1) if _is_ours(row) else row.name
+
+
+def _bar_label(row: Row, normal: Row) -> str:
+    text = f"{_figure(row.value)} µs"
+    return text if _is_ours(row) else f"{text}  ({row.value / normal.value:.1f} ×)"
 
 
 def _value(row: Row) -> str:
@@ -90,9 +112,9 @@ def _value(row: Row) -> str:
 
 
 def _spread(row: Row) -> str:
-    return (
-        "" if row.low is None or row.high is None else f"{_figure(row.low)} … {_figure(row.high)}"
-    )
+    if row.low is None or row.high is None:
+        return ""
+    return f"{_figure(row.low)} … {_figure(row.high)}"
 
 
 def _target(row: Row) -> str:
@@ -100,7 +122,7 @@ def _target(row: Row) -> str:
 
 
 def _met(row: Row) -> str:
-    return {True: "yes", False: "no", None: ""}[row.met]
+    return {True: "yes", False: "**no**", None: ""}[row.met]
 
 
 def _figure(value: float) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 from .measure import Row, private_place, row_of, run_python
 
 __all__ = ["startup"]
 
-_BASE = "import msgspec, multiprocessing.shared_memory"
+# What any program with msgspec and shared memory imports is not ours.
+_IMPORT = """
+import msgspec, multiprocessing.shared_memory, time
+start = time.perf_counter()
+import shmperf
+print((time.perf_counter() - start) * 1000)
+"""
 _FIRST_CALL = """
 import time, shmperf
 @shmperf.track
@@ -40,7 +43,6 @@ os.wait()
 def startup(*, quick: bool) -> list[Row]:
     """The rows."""
     rounds = 5 if quick else 20
-    imports: list[float] = []
     founding: list[float] = []
     ready: list[float] = []
     joining: list[float] = []
@@ -48,9 +50,7 @@ def startup(*, quick: bool) -> list[Row]:
     with private_place() as (cwd, environ):
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
         run_python("import shmperf, shmperf.daemon", cwd, environ)
-        for _ in range(2 * rounds):
-            base_ms = _milliseconds(_BASE, cwd, environ)
-            imports.append(_milliseconds("import shmperf", cwd, environ) - base_ms)
+        imports = [float(run_python(_IMPORT, cwd, environ)) for _ in range(2 * rounds)]
     for _ in range(rounds):
         with private_place() as (cwd, environ):
             environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -63,7 +63,7 @@ def startup(*, quick: bool) -> list[Row]:
             joining.append(float(joined))
             forked.append(float(run_python(_FORK, cwd, environ)))
     return [
-        row_of("import, above msgspec and shared_memory", imports, "ms", target=10),
+        row_of("import shmperf, after msgspec and shared_memory", imports, "ms", target=10),
         row_of("first call, founding a session", founding, "ms", target=60),
         row_of("first call, joining one", joining, "ms", target=5),
         row_of("first call of a fork's child", forked, "ms", target=5),
@@ -76,9 +76,3 @@ _JOIN = (
     .replace("print((first - start) * 1000, ", "print(")
     .replace("(time.perf_counter() - start) * 1000", "(first - start) * 1000")
 )
-
-
-def _milliseconds(code: str, cwd: Path, environ: dict[str, str]) -> float:
-    start = time.perf_counter()
-    run_python(code, cwd, environ)
-    return (time.perf_counter() - start) * 1000

@@ -1,0 +1,214 @@
+"""
+How many records a second the collector takes, and where its time goes.
+
+Records a second of CPU time, so that nothing waits for a disk or another process; threads that
+write are counted too. A stage's time is its own, without the stages that it calls.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from threading import get_ident
+from typing import Any
+
+import msgspec
+
+from shmperf import store
+from shmperf.calltree import CallTree
+from shmperf.collector import Collector
+from shmperf.disk import Disk
+from shmperf.drain import WorkerDrain
+from shmperf.intake import Intake
+from shmperf.journal import Journal
+from shmperf.ledger import Ledger
+from shmperf.limits import Newest
+from shmperf.options import Options
+from shmperf.ring import Batch, RingReader
+from shmperf.totals import Totals
+
+from .measure import Row, pinned, row_of
+from .rig import Rig, rig_of
+
+__all__ = ["drain"]
+
+_TOOLS = (1, 10, 100, 1_000)
+_WORKERS = (1, 10, 50, 200)
+_RECORDS = 6_000
+_TOGETHER = 10
+
+Fill = Callable[[Rig], None]
+
+
+def drain(*, quick: bool) -> list[Row]:
+    """The rows."""
+    with pinned():
+        return _rows(quick=quick)
+
+
+def _rows(*, quick: bool) -> list[Row]:
+    rounds = 20 if quick else 60
+    rows = _rates(rounds)
+    for limit in (100, -1):
+        rows += _stages(rounds, limit)
+    for limit in (100, -1):
+        for tools in (1, 1_000) if quick else _TOOLS:
+            rows.append(_spread(tools, 1, limit, rounds // 6))
+        for workers in (50,) if quick else _WORKERS[1:]:
+            rows.append(_spread(10, workers, limit, rounds // 6))
+    return rows
+
+
+def _options(limit: int) -> Options:
+    return msgspec.structs.replace(Options(), default_perf_points=limit)
+
+
+def _rates(rounds: int) -> list[Row]:
+    """What the targets speak of, in turn."""
+    whats: tuple[tuple[str, Fill, int, int], ...] = (
+        ("limit 100, counted and limited", Rig.fill_flat, 100, 1_000_000),
+        ("limit 100, settled into trees and journalled", Rig.fill_families, 100, 600_000),
+        ("limit -1, every record formatted and written", Rig.fill_flat, -1, 300_000),
+    )
+    figures: dict[str, list[float]] = {name: [] for name, _, _, _ in whats}
+    with ExitStack() as stack:
+        rigs = [stack.enter_context(rig_of(_options(limit))) for _, _, limit, _ in whats]
+        for _ in range(rounds):
+            for rig, (name, fill, limit, _) in zip(rigs, whats, strict=True):
+                fill(rig)
+                count, took_s = _drained(rig, writes=limit < 0)
+                figures[name].append(count / took_s)
+    return [
+        row_of(f"drain: {name}", figures[name], "records/s", target=target, at_least=True)
+        for name, _, _, target in whats
+    ]
+
+
+def _drained(rig: Rig, *, writes: bool) -> tuple[int, float]:
+    """How many records were drained, and the CPU time that it took."""
+    start_s = time.process_time()
+    count = rig.run()
+    if writes:
+        rig.collector.flush(force=True)
+    return count, time.process_time() - start_s
+
+
+# --- by stage -------------------------------------------------------------------------------------
+
+
+_STAGES: tuple[tuple[str, object, str], ...] = (
+    ("read", RingReader, "has_record"),
+    ("read", RingReader, "read"),
+    ("read", WorkerDrain, "read_rows"),
+    ("read", WorkerDrain, "is_quiet"),
+    ("read", WorkerDrain, "run_pass"),
+    ("account", Intake, "take"),
+    ("totals", Totals, "add"),
+    ("tree", CallTree, "add"),
+    ("tree", CallTree, "pass_done"),
+    ("tree", CallTree, "take_delta"),
+    ("limits", Batch, "newest"),
+    ("limits", Intake, "_keep"),
+    ("limits", Newest, "add"),
+    ("limits", Newest, "take"),
+    ("decode", Intake, "close_frame"),
+    ("state", Ledger, "apply"),
+    ("journal", Collector, "commit"),
+    ("journal", Disk, "append"),
+    ("journal", Journal, "append"),
+    ("journal", Journal, "replace"),
+    ("format", store, "jsonl"),
+    ("write", Collector, "flush"),
+    ("write", store.History, "prepare_all"),
+    ("write", store.History, "append_all"),
+)
+
+
+def _stages(rounds: int, limit: int) -> list[Row]:
+    """Where the time goes, by wrapping what each stage calls once a batch or once a frame."""
+    names = list(dict.fromkeys(name for name, _, _ in _STAGES))
+    figures: dict[str, list[float]] = {name: [] for name in [*names, "the rest"]}
+    with ExitStack() as stack:
+        rig = stack.enter_context(rig_of(_options(limit)))
+        spent = stack.enter_context(_counting())
+        for _ in range(rounds // _TOGETHER):
+            # With a limit a drain is rarely followed by a write: once in so many here.
+            spent.clear()
+            count, took_s = 0, 0.0
+            for number in range(_TOGETHER):
+                rig.fill_families()
+                writes = limit < 0 or number == _TOGETHER - 1
+                drained, more_s = _drained(rig, writes=writes)
+                count, took_s = count + drained, took_s + more_s
+            for name in names:
+                figures[name].append(spent[name] / count / 1000)
+            figures["the rest"].append((took_s * 1e9 - sum(spent.values())) / count / 1000)
+    return [
+        row_of(f"drain: limit {limit}, trees, of which: {name}", found, "µs/record")
+        for name, found in figures.items()
+    ]
+
+
+@contextmanager
+def _counting() -> Iterator[dict[str, int]]:
+    """Nanoseconds of CPU time by stage, while this lasts."""
+    spent: dict[str, int] = defaultdict(int)
+    # By thread: what the calls made by the stages that are running took.
+    inner: dict[int, list[int]] = defaultdict(list)
+    with ExitStack() as stack:
+        for name, owner, attribute in _STAGES:
+            function = getattr(owner, attribute)
+            stack.callback(setattr, owner, attribute, function)
+            setattr(owner, attribute, _counted(name, function, spent, inner))
+        yield spent
+
+
+def _counted(
+    name: str, function: Callable[..., Any], spent: dict[str, int], inner: dict[int, list[int]]
+) -> Callable[..., Any]:
+    clock = time.thread_time_ns
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        mine = inner[get_ident()]
+        mine.append(0)
+        start = clock()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            took = clock() - start
+            spent[name] += took - mine.pop()
+            if mine:
+                mine[-1] += took
+
+    return timed
+
+
+# --- many rings -----------------------------------------------------------------------------------
+
+
+def _spread(tools: int, workers: int, limit: int, rounds: int) -> Row:
+    """The same number of records from more rings."""
+    each = max(1, _RECORDS // (tools * workers))
+    slots = max(16, 1 << each.bit_length())
+    rates = []
+    with rig_of(_options(limit)) as rig:
+        segments = [rig.segment, *(rig.join() for _ in range(workers - 1))]
+        rings = [(segment, number) for segment in segments for number in range(10, 10 + tools)]
+        for segment, number in rings:
+            if not rig.add_ring(segment, number, slots):
+                raise RuntimeError(f"no memory for {slots} slots")
+        for _ in range(max(3, rounds)):
+            for segment, number in rings:
+                for _ in range(each):
+                    rig.store(number, rig.begin(2, segment), 0, segment=segment)
+            count, took_s = _drained(rig, writes=limit < 0)
+            assert count == len(rings) * each, (count, len(rings), each)
+            rates.append(count / took_s)
+    name = f"drain: limit {limit}, {_many(tools, 'tool')}, {_many(workers, 'worker')}"
+    return row_of(f"{name}, {_many(each, 'record')} a ring", rates, "records/s")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")

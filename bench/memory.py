@@ -1,0 +1,152 @@
+"""
+Memory of workers and collector, by number of tools, limit and number of workers.
+
+Resident means a process's own memory, neither files nor shared memory, above what it was before:
+a worker's before it imported shmperf, the collector's when it had nothing but one call. Shared is
+what of a worker's segment is really there.
+"""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from shmperf.options import Options
+
+from .measure import Row, anonymous_mib, private_place, resident_mib, row_of, run_python
+from .rig import rig_of
+
+__all__ = ["memory"]
+
+# Tools, limit, workers.
+_TARGETED = (100, 1_000, 1)
+_MOST_TOOLS = (1_000, 100, 1)
+_CASES = ((1, 100, 1), (100, 100, 1), _TARGETED, _MOST_TOOLS, (100, 100, 8), (100, 100, 64))
+_QUICK = (_TARGETED, _MOST_TOOLS)
+_SHARED_TARGET_MIB = 6
+_KEPT_TARGET_MIB = 10
+
+
+def memory(*, quick: bool) -> list[Row]:
+    """The rows."""
+    rows = []
+    for case in _QUICK if quick else _CASES:
+        found = [_measured(case) for _ in range(3 if case == _TARGETED and not quick else 1)]
+        rows += _rows(case, found)
+    for how, batch_size in (("written as by default", 100), ("nothing written", 1_000_000)):
+        with private_place() as (cwd, environ):
+            code = f"from bench.memory import kept; print(kept({batch_size}))"
+            used = float(run_python(code, cwd, environ))
+        name = f"collector alone: 100 tools × 1,000 kept records, {how}"
+        rows.append(Row(name=name, value=used, unit="MiB"))
+    return rows
+
+
+# Nothing but shmperf is imported between the readings: the bench itself would be in them.
+_WORKERS = """
+import json, multiprocessing, os, subprocess, sys
+def resident(pid="self"):
+    with open(f"/proc/{{pid}}/smaps_rollup") as file:
+        return file.read()
+before = resident()
+import shmperf
+from shmperf.worker import worker
+tools = [shmperf.track(name=f"tool{{n}}")(lambda x: x) for n in range({tools})]
+tools[0](0)
+shmperf.get_perf_stats()
+status = [sys.executable, "-m", "shmperf", "status", "--json"]
+pid = json.loads(subprocess.run(status, capture_output=True, check=True).stdout)["collector"]["pid"]
+collector_before = resident(pid)
+def work(released=None):
+    for n in range({limit}):
+        for tool in tools:
+            tool(1)
+        if n % 10 == 9:
+            # As tools that do something leave the collector the time to drain.
+            shmperf.get_perf_stats()
+    if released is not None:
+        released.wait()
+fork = multiprocessing.get_context("fork")
+released = fork.Event()
+others = [fork.Process(target=work, args=(released,)) for _ in range({workers} - 1)]
+for process in others:
+    process.start()
+work()
+stats = shmperf.get_perf_stats()
+assert shmperf.flush(60)
+while stats["begun"] < {limit} * {tools} * {workers} + 1:
+    stats = shmperf.get_perf_stats()
+assert shmperf.flush(60)
+found = {{"before": before, "worker": resident(), "collector_before": collector_before}}
+found["collector"] = resident(pid)
+found["shared"] = os.stat("/dev/shm/" + worker.segment.name).st_blocks * 512 / 2**20
+found["lost"] = sum(stats["lost"].values())
+found["kept"] = sum(tool["current_size"] for tool in stats["tool_stats"].values())
+released.set()
+for process in others:
+    process.join()
+print(json.dumps(found))
+"""
+
+
+def _measured(case: tuple[int, int, int]) -> dict[str, float]:
+    """MiB of a worker and the collector above what they had, and of a worker's segment."""
+    tools, limit, workers = case
+    with private_place() as (cwd, environ):
+        (cwd / "config").mkdir()
+        text = f"default_perf_points: {limit}\n"
+        (cwd / "config/tool_perf_limits.yaml").write_text(text)
+        code = _WORKERS.format(tools=tools, limit=limit, workers=workers)
+        found = json.loads(run_python(code, cwd, environ).splitlines()[-1])
+    of = {name: anonymous_mib(found[name]) for name in found if isinstance(found[name], str)}
+    return {
+        "worker": of["worker"] - of["before"],
+        "collector": of["collector"] - of["collector_before"],
+        "shared": found["shared"],
+        "kept": found["kept"],
+        "lost": found["lost"],
+    }
+
+
+def _rows(case: tuple[int, int, int], found: list[dict[str, float]]) -> list[Row]:
+    tools, limit, workers = case
+    name = f"{tools:,} tools, limit {limit:,}, {workers} workers".replace("1 tools", "1 tool")
+    name = name.replace(" 1 workers", " 1 worker")
+    return [
+        row_of(
+            f"{name}: collector, resident",
+            [one["collector"] for one in found],
+            "MiB",
+            target=_KEPT_TARGET_MIB if case == _TARGETED else None,
+        ),
+        row_of(f"{name}: a worker, resident", [one["worker"] for one in found], "MiB"),
+        row_of(
+            f"{name}: a worker, shared",
+            [one["shared"] for one in found],
+            "MiB",
+            target=_SHARED_TARGET_MIB if case == _MOST_TOOLS else None,
+        ),
+        row_of(f"{name}: records kept", [one["kept"] for one in found], "records"),
+        row_of(f"{name}: lost meanwhile", [one["lost"] for one in found], "calls"),
+    ]
+
+
+def kept(batch_size: int) -> float:
+    """Resident MiB that the collector's part takes in this process, fed at its own pace."""
+    storage = msgspec.structs.replace(Options().storage, batch_size=batch_size)
+    options = msgspec.structs.replace(Options(), default_perf_points=1_000, storage=storage)
+    body = msgspec.msgpack.encode({"param1": "value1"})
+    numbers = range(3, 103)
+    with rig_of(options) as rig:
+        for number in numbers:
+            rig.add_ring(rig.segment, number)
+        rig.run()
+        before_mib = resident_mib()
+        for _ in range(100):
+            for number in numbers:
+                for _ in range(10):
+                    rig.store(number, rig.begin(1), 0, body)
+            rig.run()
+            rig.collector.flush(force=False)
+        return resident_mib() - before_mib
