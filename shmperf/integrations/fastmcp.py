@@ -7,7 +7,6 @@ for ``FastMCP(…, middleware=[…])`` or ``server.add_middleware(…)``.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from shmperf.observer import Observer, Sight
 from shmperf.parents import current
 
-from .patching import imported, live, replace, undo_all
+from .patching import equip, imported
 
 __all__ = ["attach", "middleware"]
 
@@ -31,20 +30,14 @@ def attach() -> Callable[[], None]:
         "fastmcp", "FastMCP.add_middleware", package="fastmcp", having=_VERSIONS
     ).FastMCP
     added = middleware()
-    for found in live(server):
-        found.middleware.insert(0, added)
-    init = server.__init__
 
-    @functools.wraps(init)
-    def init_with_middleware(self: Any, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        self.middleware.insert(0, added)
+    def give(server: Any) -> None:
+        server.middleware.insert(0, added)
 
-    def take_out() -> None:
-        for found in live(server):
-            found.middleware[:] = [one for one in found.middleware if one is not added]
+    def take(server: Any) -> None:
+        server.middleware[:] = [one for one in server.middleware if one is not added]
 
-    return undo_all(take_out, replace(server, "__init__", init_with_middleware))
+    return equip(server, give, take)
 
 
 def middleware() -> Any:

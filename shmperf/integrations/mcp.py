@@ -15,7 +15,7 @@ from typing import Any
 
 from shmperf.observer import Observer, Sight, foreign_call, shared_call
 
-from .patching import imported, live, replace, undo_all
+from .patching import equip, imported, replace, undo_all
 
 __all__ = ["attach", "failure", "middleware"]
 
@@ -32,25 +32,17 @@ def attach() -> Callable[[], None]:
     lowlevel = _imported("mcp.server.lowlevel.server", "Server.get_request_handler")
     session = _imported("mcp.client.session", "ClientSession.call_tool")
     added = middleware()
-    servers = live(lowlevel.Server)
-    for server in servers:
+
+    def give(server: Any) -> None:
         if not hasattr(server, "middleware"):
             _imported("mcp.server.lowlevel.server", "Server.middleware")
         server.middleware.append(added)
-    init = lowlevel.Server.__init__
 
-    @functools.wraps(init)
-    def init_with_middleware(self: Any, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        self.middleware.append(added)
-
-    def take_out() -> None:
-        for server in live(lowlevel.Server):
-            server.middleware[:] = [one for one in server.middleware if one is not added]
+    def take(server: Any) -> None:
+        server.middleware[:] = [one for one in server.middleware if one is not added]
 
     return undo_all(
-        take_out,
-        replace(lowlevel.Server, "__init__", init_with_middleware),
+        equip(lowlevel.Server, give, take),
         replace(session.ClientSession, "call_tool", _tracked(session.ClientSession.call_tool)),
     )
 

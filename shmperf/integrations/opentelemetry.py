@@ -10,7 +10,6 @@ reach no processor.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +18,7 @@ import msgspec
 
 from shmperf.observer import Observer, Sight
 
-from .patching import imported, live, replace, undo_all
+from .patching import equip, imported
 
 __all__ = ["attach", "span_processor"]
 
@@ -49,24 +48,20 @@ def attach() -> Callable[[], None]:
         having=_VERSIONS,
     )
     added = span_processor()
-    provider = sdk.TracerProvider
-    for found in live(provider):
-        found.add_span_processor(added)
-    init = provider.__init__
+    kind = sdk.TracerProvider
 
-    @functools.wraps(init)
-    def init_with_processor(self: Any, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        self.add_span_processor(added)
+    def give(provider: Any) -> None:
+        provider.add_span_processor(added)
 
-    def take_out() -> None:
-        for found in live(provider):
-            multi = found._active_span_processor
-            with multi._lock:
-                kept = tuple(one for one in multi._span_processors if one is not added)
-                multi._span_processors = kept
+    def take(provider: Any) -> None:
+        multi = provider._active_span_processor
+        with multi._lock:
+            kept = tuple(one for one in multi._span_processors if one is not added)
+            multi._span_processors = kept
 
-    return undo_all(take_out, replace(provider, "__init__", init_with_processor))
+    current = imported("opentelemetry.trace", package="opentelemetry-api", having=_VERSIONS)
+    known = current.get_tracer_provider()
+    return equip(kind, give, take, *([known] if isinstance(known, kind) else []))
 
 
 def span_processor() -> Any:

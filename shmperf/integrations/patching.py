@@ -9,11 +9,12 @@ import importlib.metadata
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from shmperf.errors import IntegrationError
 from shmperf.wrappers import recipe_of, track_as
 
-__all__ = ["imported", "live", "replace", "send_tracked", "undo_all"]
+__all__ = ["equip", "imported", "live", "replace", "send_tracked", "undo_all"]
 
 T = TypeVar("T")
 
@@ -54,9 +55,40 @@ def replace(owner: Any, name: str, value: Any) -> Callable[[], None]:
 
 
 def live(cls: type[T]) -> list[T]:
-    """The instances of *cls* that exist: servers may be older than the switch."""
+    """The instances of *cls* that exist, but for those that ``gc.freeze`` has put out of sight."""
     # By the type: proxies and mocks run code when they are asked for their class.
     return [found for found in gc.get_objects() if issubclass(type(found), cls)]
+
+
+def equip(
+    cls: type[T], give: Callable[[T], object], take: Callable[[T], object], *known: T
+) -> Callable[[], None]:
+    """
+    *give* something to the instances of *cls*: the *known*, those that exist, those that come.
+
+    The function that lets *take* it from each of them again.
+    """
+    equipped: WeakValueDictionary[int, T] = WeakValueDictionary()
+
+    def add(instance: T) -> None:
+        if id(instance) not in equipped:
+            give(instance)
+            equipped[id(instance)] = instance
+
+    for instance in (*known, *live(cls)):
+        add(instance)
+    init: Callable[..., None] = cls.__init__
+
+    @functools.wraps(init)
+    def init_and_add(self: T, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        add(self)
+
+    def take_all() -> None:
+        for instance in list(equipped.values()):
+            take(instance)
+
+    return undo_all(take_all, replace(cls, "__init__", init_and_add))
 
 
 def send_tracked(pickler: Any) -> Callable[[], None]:
