@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -13,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 PYTHON = sys.executable
 DEADLINE_S = 60.0
@@ -28,6 +31,16 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = DEADL
             return found
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
         pause.wait(0.01)
+
+
+def needs(package: str) -> None:
+    """Skip unless *package* can be imported; with SHMPERF_TESTS_NO_SKIP=1 its absence fails."""
+    if importlib.util.find_spec(package) is not None:
+        return
+    reason = f"{package} is not installed: pip install -e '.[dev,integrations]'"
+    if os.environ.get("SHMPERF_TESTS_NO_SKIP") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 def assert_books_balance(stats: dict[str, Any]) -> None:
