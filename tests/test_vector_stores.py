@@ -169,6 +169,8 @@ def test_a_store_replaced_meanwhile_is_taken_up(store: Any) -> None:
     store.replace()
     before = store.contents()
     with contextlib.suppress(StoreError):
+        assert adapter.read_perf(["tool1"]) == {}
+    with contextlib.suppress(StoreError):
         adapter.update_perf({"tool2": summary(2)})
     assert adapter.update_perf({"tool2": summary(2)}) == 0
     adapter.close()
@@ -255,6 +257,15 @@ def test_two_writers_at_once(store: Any) -> None:
     assert found.keys() == set(names)
     for one in found.values():
         assert one in ({"writer": "0", "call_count": 29}, {"writer": "1", "call_count": 29})
+
+
+@pytest.mark.parametrize("store", [name for name in STORES if name != "qdrant"], indirect=True)
+def test_a_reader_sees_what_another_writes(store: Any) -> None:
+    """What one adapter has stored, another that was open before reads at once."""
+    writer, reader = store.open(), store.open()
+    for count in range(3):
+        writer.update_perf({"tool1": summary(count)})
+        assert reader.read_perf(["tool1"]) == {"tool1": summary(count)}
 
 
 def test_a_batch_holds_all_names(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,6 +452,19 @@ def test_pgvector_updates_stay_off_the_vector_index(store: Any) -> None:
         # A backend tells its figures when it ends.
         wait_until(lambda: figures()[0], "Postgres to count")
         assert figures() == (len(NAMES), len(NAMES))
+
+
+@pytest.mark.parametrize("store", ["pgvector"], indirect=True)
+def test_pgvector_writers_do_not_block_each_other(store: Any) -> None:
+    """Rows are locked in one order, also where the names come in another and an index is used."""
+    with store.client() as client:
+        client.execute(
+            "INSERT INTO tools (id, name) SELECT 'more' || n, 'more' || n"
+            " FROM generate_series(1, 20000) AS n"
+        )
+        client.execute("CREATE INDEX ON tools (name)")
+        client.execute("ANALYZE tools")
+    write_from_processes(store, [f"more{number}" for number in range(1, 900)])
 
 
 @pytest.mark.parametrize("store", ["pgvector"], indirect=True)
