@@ -262,6 +262,15 @@ class ChromaServer(ChromaInDirectory):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._log = (directory / "chroma.log").open("w")
+        # A port that is free now may be somebody else's a moment later.
+        for _ in range(3):
+            self._start()
+            wait_until(lambda: self._server.poll() is not None or self._answers(), "Chroma")
+            if self._server.poll() is None:
+                return
+        raise AssertionError((directory / "chroma.log").read_text())
+
+    def _start(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -274,10 +283,8 @@ class ChromaServer(ChromaInDirectory):
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
-        wait_until(self._answers, "Chroma's server")
 
     def _answers(self) -> bool:
-        assert self._server.poll() is None, (self.directory / "chroma.log").read_text()
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
         with contextlib.closing(connection), contextlib.suppress(OSError):
             connection.request("GET", "/api/v2/heartbeat")

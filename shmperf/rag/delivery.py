@@ -10,7 +10,7 @@ in no store: not found. Whatever a store or its package raises becomes one Store
 connection is dropped and opened again by the next call, so that a caller may simply try again:
 merging the same summary twice changes nothing.
 
-None takes its key away: two of the stores can't hold a null.
+None takes its key away: Chroma can't hold a null, nor can Qdrant in every version.
 """
 
 from __future__ import annotations
@@ -152,8 +152,10 @@ def inode(path: Path) -> tuple[int, int] | None:
 
 
 def as_summary(value: object) -> Summary:
-    """What was stored under ``perf_summary``, or nothing if it is not ours."""
-    return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}
+    """What was stored under ``perf_summary``, without nulls; nothing if it is not ours."""
+    if not isinstance(value, dict):
+        return {}
+    return {str(key): found for key, found in value.items() if found is not None}
 
 
 class Batched:
