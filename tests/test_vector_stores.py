@@ -66,9 +66,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
         found: VectorStore = Pgvector(tmp_path, request.getfixturevalue("postgres"))
     else:
         found = kind(tmp_path)  # type: ignore[call-arg]
-    found.found(ARTIFACTS)
-    yield found
-    found.close()
+    try:
+        found.found(ARTIFACTS)
+        yield found
+    finally:
+        found.close()
 
 
 def summary(count: int, **more: object) -> dict[str, object]:
