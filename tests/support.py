@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -13,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 PYTHON = sys.executable
 DEADLINE_S = 60.0
@@ -28,6 +31,25 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = DEADL
             return found
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
         pause.wait(0.01)
+
+
+def needs(package: str, major: int = 0) -> None:
+    """
+    Skip the module's tests when *package*, as pip calls it, is missing or older than *major*.
+
+    With SHMPERF_TESTS_NO_SKIP=1 that fails. It is not imported here.
+    """
+    try:
+        found = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        reason = f"{package} is not installed: pip install -e '.[dev,integrations,stores]'"
+    else:
+        if int(found.partition(".")[0]) >= major:
+            return
+        reason = f"{package} {found} is older than {major}"
+    if os.environ.get("SHMPERF_TESTS_NO_SKIP") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 def assert_books_balance(stats: dict[str, Any]) -> None:

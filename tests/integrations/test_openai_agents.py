@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from .frameworks import calls, counts, edges, only, requires, run
-from .support import Place
+from tests.support import Place, needs
 
-requires("openai-agents")
+from .frameworks import calls, counts, edges, only, run
+
+needs("openai-agents")
 
 AGENT = """
     import asyncio, json, logging, shmperf

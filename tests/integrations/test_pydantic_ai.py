@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from .frameworks import calls, counts, edges, only, requires, run
-from .support import Place
+from tests.support import Place, needs
 
-requires("pydantic-ai-slim", 2)
+from .frameworks import calls, counts, edges, only, run
+
+needs("pydantic-ai-slim", 2)
 
 AGENT = """
     import asyncio, shmperf

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from .frameworks import calls, counts, edges, only, requires, run
-from .support import Place
+from tests.support import Place, needs
 
-requires("fastmcp", 2)
+from .frameworks import calls, counts, edges, only, run
+
+needs("fastmcp", 2)
 
 SERVER = """
     import asyncio, logging, shmperf

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from .frameworks import calls, counts, only, requires, run
-from .support import Place
+from tests.support import Place, needs
 
-requires("ray", 2)
+from .frameworks import calls, counts, only, run
+
+needs("ray", 2)
 
 TASKS = """
     import asyncio, ray, shmperf

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from .frameworks import calls, counts, edges, only, requires, run
-from .support import Place
+from tests.support import Place, needs
 
-requires("opentelemetry-sdk")
+from .frameworks import calls, counts, edges, only, run
+
+needs("opentelemetry-sdk")
 
 SPANS = """
     import asyncio, json, shmperf
@@ -159,7 +160,7 @@ def test_a_span_ended_elsewhere(place: Place) -> None:
 
 def test_frameworks_that_make_spans_are_counted_once(place: Place) -> None:
     """Pydantic AI's own spans and its hook see one call."""
-    requires("pydantic-ai-slim", 2)
+    needs("pydantic-ai-slim", 2)
     run(
         place,
         SPANS,

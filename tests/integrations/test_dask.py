@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from .frameworks import calls, counts, edges, only, requires, run
-from .support import Place
+from tests.support import Place, needs
 
-requires("distributed")
+from .frameworks import calls, counts, edges, only, run
+
+needs("distributed")
 
 TASKS = """
     import shmperf

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import textwrap
 from typing import Any
 
-import pytest
+from tests.support import PYTHON, Place
 
-from .support import PYTHON, Place
-
-__all__ = ["calls", "counts", "edges", "only", "requires", "run"]
-
-
-def requires(package: str, major: int = 0) -> None:
-    """Skip the module's tests when *package* is missing or older; it is not imported here."""
-    try:
-        found = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip(f"{package} is not installed", allow_module_level=True)
-    if int(found.partition(".")[0]) < major:
-        pytest.skip(f"{package} {found} is older than {major}", allow_module_level=True)
+__all__ = ["calls", "counts", "edges", "only", "run"]
 
 
 def run(place: Place, *parts: str, optimize: bool = False, **environ: str) -> str:

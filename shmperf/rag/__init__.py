@@ -1,0 +1,1 @@
+"""Performance facts beside each tool in a vector store."""
