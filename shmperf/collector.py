@@ -115,12 +115,13 @@ class Collector:
 
         What can't be read now is not overwritten: until it can, everything stays in memory.
         """
-        recovered = self.disk.recover()
+        recovered = self.disk.recover()  # point: restart-recover
         if recovered is None:
             self._told["storage"] = self.disk.reason
             return
         self._is_taken_up = True
         self._told.pop("storage", None)
+        # point below: restart-restore
         unread = self.ledger.restore(recovered.snapshot, recovered.frames)
         damage = recovered.damage or unread
         for cause, count in self.ledger.state.faults.items():
@@ -130,9 +131,9 @@ class Collector:
         for frame in self._held:
             self.ledger.apply(frame)
         self._held.clear()
-        self.disk.restore_files(self.ledger.state.files)
-        self._erase()
-        self.disk.snapshot(self.ledger.encode)
+        self.disk.restore_files(self.ledger.state.files)  # point: restart-files
+        self._erase()  # point: restart-erase
+        self.disk.snapshot(self.ledger.encode)  # point: restart-snapshot
 
     def run(self) -> None:
         """Cycle until the session is over or somebody asks to stop; leaves everything on disk."""
@@ -174,15 +175,15 @@ class Collector:
 
     def finish(self) -> None:
         """Drain, settle and write everything, compact every file, and close."""
-        self.settle()
-        self._write_all()
-        self._close()
+        self.settle()  # point: finish-settle
+        self._write_all()  # point: finish-write
+        self._close()  # point: finish-close
 
     def _write_all(self) -> None:
         self._guard("flush", self.flush, force=True)
-        self._guard("compact", self.flusher.compact)
+        self._guard("compact", self.flusher.compact)  # point: finish-compact
         if self._is_taken_up:
-            self.disk.snapshot(self.ledger.encode)
+            self.disk.snapshot(self.ledger.encode)  # point: finish-snapshot
 
     def _close(self) -> None:
         for request, answer in self._waiting:
@@ -190,7 +191,7 @@ class Collector:
         self.server.close()
         for worker in self.workers.values():
             worker.close()
-        self.disk.close()
+        self.disk.close()  # point: finish-disk
 
     def settle(self) -> None:
         """Drain what had ended before, settle its trees, and journal it."""
@@ -228,26 +229,26 @@ class Collector:
                 if not presence.is_alive():
                     self._bury_unread(presence)
                 continue
-            self.presences[name] = presence
+            self.presences[name] = presence  # point: find-found
 
     def _bury_the_dead(self) -> None:
         for name, presence in list(self.presences.items()):
             if presence.is_alive():
                 continue
             worker = self.workers[name]
-            worker.is_dead = True
+            worker.is_dead = True  # point: bury-dead
             while self._drain(worker, thoroughly=True):
                 pass
-            self._bury(worker)
+            self._bury(worker)  # point: bury-drained
 
     def _bury(self, worker: WorkerDrain) -> None:
         """The end of a dead worker: its open calls are aborted, its memory goes."""
         name = worker.name
-        self.intake.bury(worker)
+        self.intake.bury(worker)  # point: bury-begin
         self.commit()
-        self.intake.forget(name)
+        self.intake.forget(name)  # point: bury-journalled
         worker.close()
-        del self.workers[name]
+        del self.workers[name]  # point: bury-forgotten
         self._remove(self.presences.pop(name))
 
     def _bury_unread(self, presence: Presence) -> None:
@@ -265,14 +266,14 @@ class Collector:
                 callees={},
             )
             self.intake.frame.workers[presence.segment] = change
-        self.intake.frame.buried.append(presence.segment)
+        self.intake.frame.buried.append(presence.segment)  # point: bury-unread
         self.commit()
         self._remove(presence)
 
     def _remove(self, presence: Presence) -> None:
-        remove_memory(presence.segment, self.session.directory)
-        presence.remove()
-        self.intake.frame.removed.append(presence.segment)
+        remove_memory(presence.segment, self.session.directory)  # point: bury-memory
+        presence.remove()  # point: bury-presence
+        self.intake.frame.removed.append(presence.segment)  # point: bury-removed
 
     def _each(self) -> list[WorkerDrain]:
         return list(self.workers.values())
@@ -309,17 +310,17 @@ class Collector:
         frame.faults = self._changed_faults()
         if not frame.is_empty():
             frame.tree = self.ledger.tree.take_delta()
-            payload = msgspec.msgpack.encode(frame)
-            self.ledger.apply(frame, live=True)
+            payload = msgspec.msgpack.encode(frame)  # point: commit-encode
+            self.ledger.apply(frame, live=True)  # point: commit-apply
             if self._is_taken_up:
-                self.disk.append(payload, self.ledger.encode)
+                self.disk.append(payload, self.ledger.encode)  # point: commit-append
             else:
                 self._held = [*self._held[-_MOST_HELD:], frame]
         for worker in news:
-            worker.release()
+            worker.release()  # point: commit-release
         for name in self.intake.blobs:
-            remove_memory(name, self.session.directory)
-        self.intake.blobs.clear()
+            remove_memory(name, self.session.directory)  # point: commit-blob
+        self.intake.blobs.clear()  # point: commit-released
         self._due["commit"] = self._clock() + self.waits.commit_s
 
     def _should_commit(self) -> bool:
@@ -340,15 +341,15 @@ class Collector:
     def cleanup(self) -> None:
         """Forget what had ended before, and delete its files; open calls count when they end."""
         self.settle()
-        self.ledger.tree.clear()
-        self.intake.frame.cleaned = True
+        self.ledger.tree.clear()  # point: cleanup-settled
+        self.intake.frame.cleaned = True  # point: cleanup-frame
         self.commit()
-        self._erase()
+        self._erase()  # point: cleanup-erase
 
     def _erase(self) -> None:
         """Delete what a cleanup has listed, one before a restart too."""
         if self.ledger.state.erasing and self.disk.erase(self.ledger.state.erasing):
-            self.intake.frame.erased = True
+            self.intake.frame.erased = True  # point: cleanup-erased
             self.commit()
 
     # --- requests --------------------------------------------------------------------------------
@@ -458,7 +459,7 @@ class Collector:
         self._told.pop("config", None)
         self.options = self.ledger.options = options
         self.intake.configure(options)
-        self.session.publish(options)
+        self.session.publish(options)  # point: config-publish
 
     def _set_clock(self) -> None:
         """
@@ -490,11 +491,11 @@ class Collector:
 
         Whoever founds the next session on this storage must find nothing half done.
         """
-        self._write_all()
-        if not self.session.leave():
+        self._write_all()  # point: leave-write
+        if not self.session.leave():  # point: leave-session
             self._quiet_since_s = None
             return False
-        self._close()
+        self._close()  # point: leave-close
         return True
 
     def _is_due(self, what: str, interval_s: float) -> bool:

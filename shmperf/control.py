@@ -193,7 +193,7 @@ class Server:
         self._listener.setblocking(False)
         mask = os.umask(0o177)
         try:
-            self._listener.bind(str(path))
+            self._listener.bind(str(path))  # point: socket-bind
         except OSError as error:
             self._listener.close()
             raise SessionError(f"{path}: {error.strerror or error}") from error
@@ -222,7 +222,7 @@ class Server:
             self._drop(connection)
         self._selector.close()
         self._listener.close()
-        self._path.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)  # point: socket-remove
 
     def _accept(self) -> None:
         try:

@@ -82,7 +82,7 @@ class Disk:
             return
         payload = encode()
         self._do(lambda: self._journal.replace(payload))
-        self._needs_snapshot = bool(self.reason)
+        self._needs_snapshot = bool(self.reason)  # point: disk-snapshot
 
     @property
     def has_failed(self) -> bool:
@@ -159,12 +159,12 @@ class Disk:
         while (item := self._work.get()) is not None:
             work, answer = item
             try:
-                answer.value = work()
+                answer.value = work()  # point: disk-work
             except (StoreError, OSError, ShmperfError) as error:
                 answer.error = error
             except Exception as error:  # noqa: BLE001  a fault of ours must not end the thread
                 answer.error = error
-            answer.ready.set()
+            answer.ready.set()  # point: disk-done
 
 
 class _Answer:

@@ -85,10 +85,10 @@ class Intake:
         last_ended_ns = min(ends[-1], _LONGEST_NS) + self.wall_offset_ns
         self._totals(tool).add(durations, errors, last_ended_ns)
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
-        self._note_ended(worker, ids)
+        self._note_ended(worker, ids)  # point: intake-ended
         limit = self._options.limit_of(tool)
         if limit:
-            self._keep(worker, tool, batch.newest(limit), limit)
+            self._keep(worker, tool, batch.newest(limit), limit)  # point: intake-keep
         self._in_detail = self._in_detail or bool(seen & DETAIL << 8)
         if seen & BLOCK << 8:
             named = [_blob_name(slot) for slot in batch]
@@ -109,7 +109,7 @@ class Intake:
             params="",
         )
         if self._options.limit_of(tool):
-            self.frame.kept.setdefault(tool, []).append(call)
+            self.frame.kept.setdefault(tool, []).append(call)  # point: intake-abort
 
     def pass_done(self, worker: WorkerDrain) -> None:
         """Every ring of *worker* has been looked at: settle what that settles."""
@@ -130,7 +130,7 @@ class Intake:
         for found in opened:
             self.abort(worker, found)
         self._note(worker)
-        self.frame.buried.append(worker.name)
+        self.frame.buried.append(worker.name)  # point: intake-buried
 
     def forget(self, name: str) -> None:
         """Nothing more is to be settled of the worker of that *name*."""
@@ -153,7 +153,7 @@ class Intake:
         self._kept.clear()
         for worker in news:
             self._note(worker)
-        frame, self.frame = self.frame, Frame()
+        frame, self.frame = self.frame, Frame()  # point: intake-frame
         if frame.settled:
             # Only those matter whose lines are still to be written.
             waiting = [*self._ledger.state.kept.values(), *frame.kept.values()]

@@ -93,6 +93,7 @@ def enter(request: Request, make_segment: Callable[[Session, str], T]) -> tuple[
     for _ in range(_TRIES):
         try:
             session = join(request)
+            # point below: enter-announce
             return session, session.announce(partial(make_segment, session))
         except SessionGone:
             continue
@@ -154,7 +155,7 @@ def _join_unnamed(root: Path, request: Request) -> Session:
 def _meet_on(root: Path, storage: Path, settings: Settings) -> Session:
     place = internals_of(storage)
     with _founding(place):
-        session = session_of_storage(storage)
+        session = session_of_storage(storage)  # point: found-locked
         if session is None or not _is_live(session):
             session = _found_on(root, place, settings)
     return session
@@ -186,9 +187,9 @@ def _found_on(root: Path, place: Path, settings: Settings) -> Session:
     let_go(fd)
     token = secrets.token_hex(8)
     directory = root / f"s-{token}"
-    _found(directory, settings, token)
+    _found(directory, settings, token)  # point: found-begin
     session = Session(directory)
-    write_name(place, directory, session.token)
+    write_name(place, directory, session.token)  # point: found-name
     return session
 
 
@@ -196,17 +197,17 @@ def _found(directory: Path, settings: Settings, token: str = "") -> None:
     """Make a session's directory aside and rename it into place; nothing when it is there."""
     aside = directory.with_name(f".new-{secrets.token_hex(8)}")
     try:
-        aside.mkdir(mode=0o700)
-        write_new(aside / "token", (token or secrets.token_hex(8)).encode())
-        write_new(aside / "settings", msgspec.msgpack.encode(settings))
+        aside.mkdir(mode=0o700)  # point: found-mkdir
+        write_new(aside / "token", (token or secrets.token_hex(8)).encode())  # point: found-token
+        write_new(aside / "settings", msgspec.msgpack.encode(settings))  # point: found-settings
         word = (1 << 8) | settings.options.optimization.enabled
-        write_new(aside / "word", word.to_bytes(8, sys.byteorder))
+        write_new(aside / "word", word.to_bytes(8, sys.byteorder))  # point: found-word
         try:
-            aside.rename(directory)
+            aside.rename(directory)  # point: found-rename
         except OSError:
             if not directory.is_dir():
                 raise
-            remove_directory(aside)
+            remove_directory(aside)  # point: found-beaten
     except OSError as error:
         raise SessionError(f"{directory}: {error.strerror}") from error
 
@@ -281,7 +282,7 @@ def _read_pointer(root: Path, request: Request) -> tuple[str, tuple[int, ...], s
 def _write_pointer(root: Path, request: Request, config: str, storage: Path) -> None:
     content = msgspec.msgpack.encode((config, file_identity(config), str(storage)))
     try:
-        write_aside(_pointer(root, request), content)
+        write_aside(_pointer(root, request), content)  # point: pointer-write
     except OSError:
         return
 
@@ -320,7 +321,7 @@ def sweep(root: Path) -> int:
     """
     done = sum(_remove_old(pointer, _POINTER_S) for pointer in root.glob("p-*"))
     for aside in [*root.glob(".new-*"), *root.glob(".gone-*")]:
-        done += remove_left_over(aside, _LEFT_OVER_S)
+        done += remove_left_over(aside, _LEFT_OVER_S)  # point: sweep-aside
     for session in sessions(root):
         if not session.keeps_itself or session.has_collector():
             continue
@@ -328,7 +329,7 @@ def sweep(root: Path) -> int:
         if any(presence.is_alive() for presence in presences):
             continue
         try:
-            done += session.start_collector() if presences else session.leave()
+            done += session.start_collector() if presences else session.leave()  # point: sweep-act
         except OSError:
             continue
     return done

@@ -92,14 +92,14 @@ def create_memory(name: str, size: int, fallback: Path | None) -> Memory:
     """New zeroed memory of the user alone; a mapped file in *fallback* without shared memory."""
     try:
         shared = _SharedMemory(name, create=True, size=size)
-        fd: int = vars(shared)["_fd"]
+        fd: int = vars(shared)["_fd"]  # point: memory-created
         try:
             os.posix_fallocate(fd, 0, _PAGE)
         except OSError:
             shared.unlink()
             shared.close()
             raise
-        return Memory(_view(shared), fd, shared.close)
+        return Memory(_view(shared), fd, shared.close)  # point: memory-reserved
     except FileExistsError:
         raise
     except OSError:
@@ -179,7 +179,7 @@ def remove_memory(name: str, fallback: Path | None) -> None:
         for path in (place / name, *place.glob(f"{name}.*")):
             try:
                 if path.lstat().st_uid == os.geteuid():
-                    path.unlink()
+                    path.unlink()  # point: memory-remove
             except OSError:
                 continue
 

@@ -148,13 +148,13 @@ class OpenCall:
             self._cpu_ns = thread_time_ns()
         self.start_ns = perf_counter_ns()
         call_id = words[row] + GENERATION_STEP
-        words[row + START] = self.start_ns
+        words[row + START] = self.start_ns  # point: open-start
         words[row + PARENT] = self.parent
         words[row + CALLEE] = self.callee
         if route.in_detail:
             _in_detail[call_id] = self
-        self.row, self.call_id = row, call_id
-        words[row] = call_id
+        self.row, self.call_id = row, call_id  # point: open-marks
+        words[row] = call_id  # point: open-id
         return True
 
     def enter(self) -> None:
@@ -184,7 +184,7 @@ class OpenCall:
         if self.end_ns:
             self._notice_loss()
         else:
-            self.end_ns = perf_counter_ns()
+            self.end_ns = perf_counter_ns()  # point: end-clock
             if self._cpu_ns >= 0:
                 self._cpu_end_ns = thread_time_ns()
         try:
@@ -223,11 +223,11 @@ class OpenCall:
                 stored = self._store_long(status, body)
             if not stored:
                 self._count_loss(Loss.RE_ENTERED if worker.is_busy else Loss.RING_FULL)
-        _in_detail.pop(self.call_id, None)
+        _in_detail.pop(self.call_id, None)  # point: end-stored
         if self.row:
             row = self.row
             self.row = 0
-            self._ready.append(row)
+            self._ready.append(row)  # point: end-row-free
 
     def _capture(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         try:
@@ -275,8 +275,8 @@ class OpenCall:
 
     def _count_loss(self, cause: Loss) -> None:
         if not self.lost:
-            worker.count_loss(cause, self.row, self.call_id)
-            self.lost = True
+            worker.count_loss(cause, self.row, self.call_id)  # point: loss-mark
+            self.lost = True  # point: loss-marked
 
     def _store_long(self, status: int, body: bytes) -> bool:
         if len(body) <= self._most_in_parts():
@@ -293,10 +293,10 @@ class OpenCall:
         rest = [body[at : at + BODY_BYTES] for at in range(first, len(body), BODY_BYTES)]
         kind = status | self.flags | PARTS
         for number, part in enumerate(rest, 1):
-            if not self._store_slot(kind, part, number, main=False):
+            if not self._store_slot(kind, part, number, main=False):  # point: parts-next
                 return False
         head = _PART_COUNT.pack(len(rest)) + body[:first]
-        return self._store_slot(kind, head, self.parent, main=True)
+        return self._store_slot(kind, head, self.parent, main=True)  # point: parts-head
 
     def _store_blob(self, status: int, body: bytes) -> bool:
         segment = worker.segment
@@ -304,7 +304,7 @@ class OpenCall:
         if name is None:
             self._count_loss(Loss.TOO_LARGE)
             return False
-        named = _encode((name, len(body)))
+        named = _encode((name, len(body)))  # point: blob-name
         return self._store_slot(status | self.flags | BLOCK, named, self.parent, main=True)
 
     def _store_slot(self, kind: int, body: bytes, parent: int, *, main: bool) -> bool:
@@ -322,10 +322,12 @@ class OpenCall:
             # One line each: nothing may come between taking a position and storing it.
             if main:
                 for self.position in positions:
+                    # point below: open-slot-store
                     _store(buffer, self.position + shift, call_id, parent, start, end, meta, body, self.position)  # fmt: skip  # noqa: E501
-                    return True
+                    return True  # point: open-begun
             else:
                 for position in positions:
+                    # point below: part-store
                     _store(buffer, position + shift, call_id, parent, start, end, meta, body, position)  # fmt: skip  # noqa: E501
                     return True
             if not worker.refill(self.tool, positions):

@@ -165,7 +165,7 @@ def try_lock(path: Path) -> int | None:
     """The descriptor that holds the lock of *path*, or None when somebody else does."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # point: lock-take
     except BlockingIOError:
         os.close(fd)
         return None
@@ -190,8 +190,8 @@ def draw_numbers(path: Path, count: int) -> int:
         first = int(os.pread(fd, 20, 0) or b"1")
         if not 0 < first < MOST_BLOCKS - count:
             raise ValueError("the numbers are used up")
-        os.pwrite(fd, str(first + count).encode(), 0)
-        return first
+        os.pwrite(fd, str(first + count).encode(), 0)  # point: blocks-write
+        return first  # point: blocks-written
     finally:
         let_go(fd)
 
@@ -200,15 +200,15 @@ def write_new(path: Path, content: bytes) -> None:
     """A new private file."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
-        file.write(content)
+        file.write(content)  # point: new-write
 
 
 def write_aside(path: Path, content: bytes) -> None:
     """Replace a private file as a whole."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        write_new(aside, content)
-        aside.replace(path)
+        write_new(aside, content)  # point: aside-write
+        aside.replace(path)  # point: aside-replace
     except OSError:
         aside.unlink(missing_ok=True)
         raise
@@ -217,8 +217,8 @@ def write_aside(path: Path, content: bytes) -> None:
 def remove_directory(path: Path) -> None:
     """Delete a directory of plain files."""
     for child in path.iterdir():
-        child.unlink(missing_ok=True)
-    path.rmdir()
+        child.unlink(missing_ok=True)  # point: remove-child
+    path.rmdir()  # point: remove-rmdir
 
 
 def remove_left_over(path: Path, age_s: float) -> bool:

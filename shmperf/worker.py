@@ -206,16 +206,16 @@ class Worker:
         # A fork of a process that had not started runs no hook of ours.
         self.pid = os.getpid()
         session, segment = enter(Request.from_environment(), _make_segment)
-        self.session, self.segment = session, segment
+        self.session, self.segment = session, segment  # point: worker-entered
         self.options = session.options
         self._add_rows()
         shared = segment.add_shared_ring()
         self._shared_lane = Lane(shared, SHARED) if shared else None
         self.word = session.word[0]
-        self._hook()
+        self._hook()  # point: worker-bound
         self._started = True
-        session.start_collector()
-        for _ in range(self._uncounted):
+        session.start_collector()  # point: worker-started
+        for _ in range(self._uncounted):  # point: worker-collected
             segment.count_loss(Loss.NO_ROW)
 
     def _give_up(self, reason: str) -> None:
@@ -238,7 +238,7 @@ class Worker:
 
     def after_fork(self) -> None:
         """In a child: this is another worker. What it inherited is left to its parent."""
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # point: fork-child
         self._busy = False
         session, was_off = self.session, self.is_off
         self._begin_again()
@@ -415,10 +415,10 @@ class Worker:
         larger = self._larger(lane)
         if larger is None:
             return False
-        larger.grant()
+        larger.grant()  # point: grow-made
         # First left, then retired: what is granted in a retired ring is never read.
-        former, lane.writer = lane.writer, larger
-        former.retire()
+        former, lane.writer = lane.writer, larger  # point: grow-switch
+        former.retire()  # point: grow-retire
         return True
 
     def _larger(self, lane: Lane) -> RingWriter | None:
@@ -473,7 +473,7 @@ class Worker:
             if rows is None:
                 break
             self._blocks.append(rows[-1])
-            self.ready[:0] = rows
+            self.ready[:0] = rows  # point: rows-ready
         return bool(self.ready)
 
     def _replace_rows(self) -> None:
@@ -505,6 +505,7 @@ class Worker:
 
     def count_loss(self, cause: Loss, row: int, call_id: int) -> None:
         """Count a call that gets no record: in its row, which the books trust, and by cause."""
+        # point below: count-loss
         if self.segment is not None and mark_loss(self.segment.words, row, call_id):
             self.segment.count_loss(cause)
 

@@ -175,7 +175,7 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
         if body is None or len(body) > most:
             return _detour(wrapped, args, kwargs)
         try:
-            row = ready.pop()
+            row = ready.pop()  # point: row-take
         except IndexError:
             return _detour(wrapped, args, kwargs)
         call_id = position = end = start = 0
@@ -183,46 +183,47 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
         parent: Any = outer
         try:
             start = clock()
-            words[row + row_start] = start
+            words[row + row_start] = start  # point: row-start
             try:
                 words[row + row_parent] = parent
             except TypeError:
                 words[row + row_parent] = parent = parent_of(outer)
-            words[row + row_callee] = callee
-            call_id = words[row] + step
-            words[row] = call_id
-            current.set(call_id)
+            words[row + row_callee] = callee  # point: row-callee
+            call_id = words[row] + step  # point: row-next-id
+            words[row] = call_id  # point: row-id
+            current.set(call_id)  # point: row-begun
             result = function(*args, **kwargs)
-            end = clock()
+            end = clock()  # point: call-returned
             if tool.bound is not bound:
                 # Another thread refilled, the mode changed, or the tool forked.
                 left = unfinished.setdefault(thread(), [])
                 marks = row, call_id, parent, start, end, 0
                 row = 0
-                left.append((wrapped, ready, marks, (body, flags), None))
+                left.append((wrapped, ready, marks, (body, flags), None))  # point: left-rebound
                 _finish(left, outer)
                 return result
             meta = plain_meta | flags << 8 | len(body)
-            for position in positions:
+            for position in positions:  # point: slot-take
+                # point below: slot-store
                 store(buffer, position + shift, call_id, parent, start, end, meta, body, position)
-                break
+                break  # point: slot-stored
             else:
                 left = unfinished.setdefault(thread(), [])
                 marks = row, call_id, parent, start, end, 0
                 row = 0
-                left.append((wrapped, ready, marks, (body, flags), None))
+                left.append((wrapped, ready, marks, (body, flags), None))  # point: left-exhausted
                 _finish(left, outer)
                 return result
-            current.set(outer)
-            free, row = row, 0
-            ready.append(free)
-            return result
+            current.set(outer)  # point: context-restore
+            free, row = row, 0  # point: row-give-up
+            ready.append(free)  # point: row-free
+            return result  # point: call-done
         except BaseException as error:
             left = unfinished.setdefault(thread(), [])
             if row:
                 marks = row, call_id, parent, start, end, position
                 row = 0
-                left.append((wrapped, ready, marks, (body, flags), error))
+                left.append((wrapped, ready, marks, (body, flags), error))  # point: left-raised
             try:
                 _finish(left, outer)
             except BaseException:
@@ -289,10 +290,10 @@ def _finish(left: list[Any], outer: int | Pair) -> None:
             # A signal handler's own calls come by here while one is being finished.
             if unfinished.is_busy:
                 continue
-            unfinished.is_busy = True
+            unfinished.is_busy = True  # point: left-finish
             try:
                 unfinished.finish()
-                left.remove(unfinished)
+                left.remove(unfinished)  # point: left-finished
             finally:
                 unfinished.is_busy = False
     finally:
