@@ -130,6 +130,7 @@ class Intake:
         for found in opened:
             self.abort(worker, found)
         self._note(worker)
+        self._settle_account(worker.name, len(opened))
         self.frame.buried.append(worker.name)  # point: intake-buried
 
     def forget(self, name: str) -> None:
@@ -152,7 +153,8 @@ class Intake:
             self.frame.kept.setdefault(tool, []).extend(calls)
         self._kept.clear()
         for worker in news:
-            self._note(worker)
+            if worker.name not in self.frame.buried:
+                self._note(worker)
         frame, self.frame = self.frame, Frame()  # point: intake-frame
         if frame.settled:
             # Only those matter whose lines are still to be written.
@@ -206,6 +208,27 @@ class Intake:
             now.ended = _news(now.ended, known.ended)
         worker.new_callees = {}
         self.frame.workers[worker.name] = now
+
+    def _settle_account(self, name: str, aborted: int) -> None:
+        """
+        What a dead worker began and nothing tells the end of is lost; nothing stays in flight.
+
+        Only a fork that ran no hook, or damage, leaves such calls: records overwritten or refused.
+        Copies that count calls twice are counted as begun, too.
+        """
+        known = self._ledger.state.workers.get(name) or WorkerState()
+        last = self.frame.workers.get(name)
+        if last is None:
+            last = msgspec.structs.replace(known, finished=0, positions={}, ended={}, callees={})
+        missing = last.begun - known.finished - last.finished - last.lost - aborted
+        if missing == 0:
+            return
+        last.begun += max(0, -missing)
+        last.lost += max(0, missing)
+        cause = {"spoilt_records": abs(missing)}
+        last.losses = last.losses | cause if missing > 0 else last.losses
+        last.faults = last.faults | cause
+        self.frame.workers[name] = last
 
     def _totals(self, tool: str) -> Totals:
         found = self.frame.totals.get(tool)

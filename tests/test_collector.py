@@ -854,6 +854,37 @@ def test_lost_calls_are_counted_by_cause_and_never_aborted_too(room: Room) -> No
     assert (stats["total_calls"], stats["lost"], stats["aborted"]) == (5, {"ring_full": 6}, 0)
 
 
+def test_overwritten_records_of_a_dead_worker_are_lost_and_not_in_flight(room: Room) -> None:
+    """A call that began, ended and left no record is lost by count once its worker is dead."""
+    worker = room.worker()
+    for n in range(3):
+        worker.call("all", n)
+        # As when a fork without a hook stored its own record over this one.
+        worker.ready.append(worker.begin("all").row)
+    room.turn(2)
+    worker.call("all", 3)
+    worker.die()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert_books_balance(stats)
+    assert (stats["begun"], stats["total_calls"], stats["in_flight"]) == (7, 4, 0)
+    assert stats["lost"] == stats["faults"] == {"spoilt_records": 3}
+
+
+def test_copied_records_of_a_dead_worker_balance(room: Room) -> None:
+    """Calls that two processes stored under one row count as begun as often as they are there."""
+    worker = room.worker()
+    opened = worker.begin("all")
+    for _ in range(3):
+        worker._store(opened, (0, opened.start_ns, room.tick()), Outcome.OK, b"")
+    worker.die()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert_books_balance(stats)
+    assert (stats["begun"], stats["total_calls"]) == (3, 3)
+    assert stats["faults"] == {"spoilt_records": 2}
+
+
 def test_worker_whose_memory_has_gone_loses_what_was_unread(room: Room) -> None:
     """Memory that somebody removed is told once; what had begun there is counted as lost."""
     worker = room.worker()
