@@ -32,14 +32,17 @@ from .errors import ConfigError, SessionError, SessionGone, tell
 from .options import Options, find
 from .places import (
     LEAVING_S,
+    LEFT_OVER_S,
     digest,
     file_identity,
     internals_of,
     lock_within,
     named_directory,
     read_name,
+    remove_asides,
     remove_directory,
     remove_left_over,
+    remove_old,
     runtime_root,
     try_lock,
     write_aside,
@@ -64,7 +67,6 @@ T = TypeVar("T")
 
 _TRIES = 20
 _FOUND_DEADLINE_S = 5.0
-_LEFT_OVER_S = 60.0
 _POINTER_S = 7 * 86_400.0
 
 
@@ -301,16 +303,6 @@ def sessions(root: Path) -> list[Session]:
     return found
 
 
-def _remove_old(pointer: Path, age_s: float) -> bool:
-    try:
-        if time.time() - pointer.lstat().st_mtime < age_s:
-            return False
-        pointer.unlink()
-    except OSError:
-        return False
-    return True
-
-
 def sweep(root: Path) -> int:
     """
     See to what dead programs left: end empty sessions, start collectors on those with memory.
@@ -319,9 +311,10 @@ def sweep(root: Path) -> int:
     they only spare the next program the reading of its configuration. Returns how many things were
     done.
     """
-    done = sum(_remove_old(pointer, _POINTER_S) for pointer in root.glob("p-*"))
+    done = sum(remove_old(pointer, _POINTER_S) for pointer in root.glob("p-*"))
+    done += remove_asides(root)
     for aside in [*root.glob(".new-*"), *root.glob(".gone-*")]:
-        done += remove_left_over(aside, _LEFT_OVER_S)  # point: sweep-aside
+        done += remove_left_over(aside, LEFT_OVER_S)  # point: sweep-aside
     for session in sessions(root):
         if not session.keeps_itself or session.has_collector():
             continue

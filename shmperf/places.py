@@ -25,6 +25,7 @@ from .presence import let_go, read_bounded
 
 __all__ = [
     "LEAVING_S",
+    "LEFT_OVER_S",
     "MOST_BLOCKS",
     "check_private",
     "digest",
@@ -35,8 +36,10 @@ __all__ = [
     "map_word",
     "named_directory",
     "read_name",
+    "remove_asides",
     "remove_directory",
     "remove_left_over",
+    "remove_old",
     "runtime_root",
     "try_lock",
     "write_aside",
@@ -46,12 +49,15 @@ __all__ = [
 
 # How long a collector that is on its way out may still hold a storage.
 LEAVING_S = 1.0
+# What is older than this and half done nobody is still at.
+LEFT_OVER_S = 60.0
 # Numbers of id blocks that are drawn lie below, random ones above.
 MOST_BLOCKS = 1 << 31
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}\Z")
 # A socket's path has room for 103 bytes on macOS and 107 on Linux.
 _LONGEST_ROOT = 103 - len("/n-+") - 20 - len("/control.sock")
+_ASIDE = re.compile(r"\..+\.[0-9a-f]{12}")
 _BLOCKS_DEADLINE_S = 0.25
 
 
@@ -212,6 +218,23 @@ def write_aside(path: Path, content: bytes) -> None:
     except OSError:
         aside.unlink(missing_ok=True)
         raise
+
+
+def remove_asides(directory: Path) -> int:
+    """Remove what `write_aside` left where its process was killed, once it is a minute old."""
+    found = [path for path in directory.glob(".*") if _ASIDE.fullmatch(path.name)]
+    return sum(remove_old(path, LEFT_OVER_S) for path in found)
+
+
+def remove_old(path: Path, age_s: float) -> bool:
+    """Delete a file; False when it is young, or another process is faster."""
+    try:
+        if time.time() - path.lstat().st_mtime < age_s:
+            return False
+        path.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def remove_directory(path: Path) -> None:

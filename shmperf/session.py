@@ -47,6 +47,7 @@ from .places import (
     internals_of,
     lock_within,
     map_word,
+    remove_asides,
     remove_left_over,
     try_lock,
     write_aside,
@@ -319,6 +320,7 @@ class Session:
                     "stop that one, or choose another --storage"
                 )
             write_name(place, self.directory, self.token)  # point: claim-name
+            remove_asides(place)
         except OSError:
             return None
         return fd  # point: claim-named
