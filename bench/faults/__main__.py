@@ -28,6 +28,7 @@ from bench.measure import environment
 from .books import Tally
 from .campaign import Campaign
 from .collectors import kill_collectors
+from .comings import come_and_go
 from .place import make_memory_private
 from .points import points
 from .workers import kill_workers
@@ -36,6 +37,7 @@ from .workers import kill_workers
 _SECTIONS: dict[str, tuple[float, Callable[[Campaign, float], Tally]]] = {
     "workers": (0.35, kill_workers),
     "collectors": (0.3, kill_collectors),
+    "comings": (0.1, come_and_go),
 }
 _SHORT_S = 80.0
 

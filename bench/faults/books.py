@@ -17,7 +17,7 @@ import msgspec
 from .log import Known, read_logs
 from .place import Place
 
-__all__ = ["Tally", "check", "check_books"]
+__all__ = ["Rules", "Tally", "check", "check_books"]
 
 
 class Tally(msgspec.Struct):
@@ -50,49 +50,73 @@ class Tally(msgspec.Struct):
         self.wrong.append(text)
 
 
-def check(tally: Tally, place: Place, what: str, *, exempt: frozenset[int] = frozenset()) -> Known:
-    """
-    Compare logs, history and statistics of a batch that is over; everything wrong goes to *tally*.
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch was, beyond the usual: workers that may all have been killed."""
 
-    Records of the processes in *exempt* may have been spoilt; the books balance all the same.
-    """
-    known = read_logs([path for path in place.logs.iterdir() if _pid(path) not in exempt])
-    stats = place.stats() if place.storage.is_dir() else None
-    if stats is None:
-        if known.begun:
+    exempt: frozenset[int] = frozenset()  # pids whose records may have been spoilt
+    storage: Path | None = None
+    logs: tuple[Path, ...] | None = None
+    nobody_died: bool = False  # then nothing is aborted
+    may_be_off: bool = False  # tracking may have been told to be off
+
+
+def check(tally: Tally, place: Place, what: str, rules: Rules | None = None) -> Known:
+    """Compare logs, history and statistics of a batch that is over; what is wrong goes to it."""
+    rules = rules or Rules()
+    storage = rules.storage or place.storage
+    logs = place.logs.iterdir() if rules.logs is None else rules.logs
+    known = read_logs([path for path in logs if _pid(path) not in rules.exempt])
+    if not (storage / ".shmperf").is_dir():
+        if known.begun and not rules.may_be_off:
             tally.lost += known.begun
             tally.blame(f"{what}: no storage at all, {known.begun} calls begun")
         return known
-    lines = list(place.lines())
+    stats = place.stats(storage)
+    lines = list(place.lines(storage))
     times = Counter(call_id for call_id, *_ in lines)
     aborted = {call_id for call_id, _, is_aborted, _ in lines if is_aborted}
-    if exempt:
-        ours = known.finished | known.opened
-        times = Counter({call_id: n for call_id, n in times.items() if call_id in ours})
-    doubled = sum(times.values()) - len(times)
+    check_books(tally, stats, what)
+    if rules.exempt:
+        _check_untouched(tally, known, times, stats, what)
+        return known
+    _check_lines(tally, known, times, aborted, what)
+    _check_strangers(tally, known, lines, rules, what)
+    _check_losses(tally, known, times, stats, rules, what)
+    least, most = known.begun, known.begun + known.perhaps.total()
+    if rules.may_be_off:
+        least -= known.unrecorded + known.unrecorded_open
+    if not least <= stats["begun"] <= most:
+        tally.blame(f"{what}: begun {stats['begun']}, expected {least} to {most}")
+    if stats["aborted"] != len(aborted) or (aborted and rules.nobody_died):
+        tally.blame(f"{what}: aborted {stats['aborted']}, on disk {len(aborted)}")
+    if stats["total_calls"] != len(times) - len(aborted):
+        said = len(times) - len(aborted)
+        tally.blame(f"{what}: total_calls {stats['total_calls']}, on disk {said}")
+    return known
+
+
+def _check_lines(
+    tally: Tally, known: Known, times: Counter[int], aborted: set[int], what: str
+) -> None:
+    """Nothing is there twice, and nothing that finished is there as aborted."""
+    doubled = times.total() - len(times)
     if doubled:
         tally.doubled += doubled
         tally.blame(f"{what}: {doubled} lines are there twice")
     if wrongly := known.finished & aborted:
         tally.blame(f"{what}: {len(wrongly)} finished calls are on disk as aborted")
-    if not exempt:
-        _check_strangers(tally, known, lines, what)
-        _check_losses(tally, known, times, stats, what)
-    check_books(tally, stats, what)
+
+
+def _check_untouched(
+    tally: Tally, known: Known, times: Counter[int], stats: dict[str, Any], what: str
+) -> None:
+    """Others' records may have been spoilt; those of *known* are all there, once."""
+    ours = {call_id: times[call_id] for call_id in known.finished | known.opened}
+    _check_lines(tally, known, Counter({i: n for i, n in ours.items() if n}), set(), what)
     missing = sum(not times[call_id] for call_id in known.finished)
-    if exempt and missing > sum(stats["lost"].values()):
+    if missing > sum(stats["lost"].values()):
         tally.lost += missing
         tally.blame(f"{what}: {missing} calls of processes that nobody touched are missing")
-    if not exempt:
-        most = known.begun + known.perhaps.total()
-        if not known.begun <= stats["begun"] <= most:
-            tally.blame(f"{what}: begun {stats['begun']}, expected {known.begun} to {most}")
-        if stats["aborted"] != len(aborted):
-            tally.blame(f"{what}: aborted {stats['aborted']}, on disk {len(aborted)}")
-        if stats["total_calls"] != len(times) - len(aborted):
-            said = len(times) - len(aborted)
-            tally.blame(f"{what}: total_calls {stats['total_calls']}, on disk {said}")
-    return known
 
 
 def check_books(tally: Tally, stats: dict[str, Any], what: str) -> None:
@@ -105,7 +129,11 @@ def check_books(tally: Tally, stats: dict[str, Any], what: str) -> None:
 
 
 def _check_strangers(
-    tally: Tally, known: Known, lines: list[tuple[int, int, bool, str]], what: str
+    tally: Tally,
+    known: Known,
+    lines: list[tuple[int, int, bool, str]],
+    rules: Rules,
+    what: str,
 ) -> None:
     """Calls on disk that no log names: killed before their first line, so aborted, and few."""
     strangers: Counter[int] = Counter()
@@ -113,21 +141,26 @@ def _check_strangers(
         if call_id in known.finished or call_id in known.opened:
             continue
         strangers[pid] += 1
-        if not is_aborted:
-            tally.blame(f"{what}: {call_id:016x} of {tool} finished, but never entered its tool")
+        if is_aborted is rules.nobody_died:
+            how = "was aborted" if is_aborted else "finished, but never entered its tool"
+            tally.blame(f"{what}: {call_id:016x} of {tool} {how}")
     if too_many := strangers - known.perhaps:
         tally.blame(f"{what}: {too_many.total()} calls on disk that nobody made")
 
 
 def _check_losses(
-    tally: Tally, known: Known, times: Counter[int], stats: dict[str, Any], what: str
+    tally: Tally,
+    known: Known,
+    times: Counter[int],
+    stats: dict[str, Any],
+    rules: Rules,
+    what: str,
 ) -> None:
     """What is missing on disk is exactly what was counted as lost."""
-    missing = sum(not times[call_id] for call_id in known.finished)
-    missing_open = sum(not times[call_id] for call_id in known.opened)
+    missing = sum(not times[call_id] for call_id in known.finished | known.opened)
     lost = sum(stats["lost"].values())
-    least = missing + known.unrecorded + missing_open
-    most = least + known.unrecorded_open + known.perhaps.total()
+    least = missing + (0 if rules.may_be_off else known.unrecorded)
+    most = missing + known.unrecorded + known.unrecorded_open + known.perhaps.total()
     if not least <= lost <= most:
         tally.lost += max(0, least - lost)
         tally.blame(f"{what}: lost {stats['lost']}, missing {least} to {most}")

@@ -299,7 +299,7 @@ def _embedded(spec: dict[str, Any]) -> None:
 def _sweep(spec: dict[str, Any]) -> None:  # noqa: ARG001  every child takes one
     """See to what dead programs left."""
     meeting.sweep(runtime_root(os.environ))
-    for place in Path().glob("*/.shmperf"):
+    for place in Path().glob("**/.shmperf"):
         # A collector does this when it claims a storage.
         remove_asides(place)
 

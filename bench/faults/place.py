@@ -154,7 +154,7 @@ class Place:
     def _let_a_minute_pass(self) -> None:
         """Make what killed processes left half done look old: nobody here is still at it."""
         root = self.runtime / "shmperf"
-        for path in [*root.glob(".*"), *root.glob("[sn]-*/.*"), *self.cwd.glob("*/.shmperf/.*")]:
+        for path in [*root.glob(".*"), *root.glob("[sn]-*/.*"), *self.cwd.glob("**/.shmperf/.*")]:
             try:
                 os.utime(path, (0, 0), follow_symlinks=False)
             except FileNotFoundError:
@@ -166,7 +166,7 @@ class Place:
         root = self.runtime / "shmperf"
         if root.is_dir():
             found += [f"in runtime: {p.name}" for p in root.iterdir() if p.name[:2] != "p-"]
-        for storage in {self.storage, *self.cwd.glob("*/.shmperf/..")}:
+        for storage in {self.storage, *self.cwd.glob("**/.shmperf/..")}:
             found += _strangers(storage.resolve())
         found += [f"process {pid}: {command[:150]}" for pid, command in self.processes()]
         return found

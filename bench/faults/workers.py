@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .books import Tally, check
+from .books import Rules, Tally, check
 from .campaign import KEEP_ALL, Campaign, Sample
 from .children import KINDS
 from .nursery import Ended
@@ -46,7 +46,7 @@ def kill_workers(campaign: Campaign, seconds: float) -> Tally:
                 exempt = _Batch(campaign, tally, place, (way, config)).run(_BATCH)
             if not place.end_sessions(campaign.nursery):
                 tally.blame(f"{what}: a session did not end")
-            check(tally, place, what, exempt=exempt)
+            check(tally, place, what, Rules(exempt=exempt))
     return tally
 
 
