@@ -228,9 +228,12 @@ def _founding(place: Path) -> Any:
 
 
 def _resolve(request: Request) -> tuple[Options, str]:
-    # PyYAML costs 26 ms to import; who joins a session has its settings already.
-    from .config import load  # noqa: PLC0415
-
+    try:
+        # PyYAML costs 26 ms to import; who joins a session has its settings already.
+        from .config import load  # noqa: PLC0415
+    except (ImportError, AttributeError) as error:
+        # An interruption in the middle of an import leaves halves of modules behind.
+        raise SessionError(f"PyYAML can't be imported: {error}") from None
     try:
         path = find(request.config, request.environ, Path(request.cwd))
         return (Options() if path is None else load(path)), str(path or "")

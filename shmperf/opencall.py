@@ -50,6 +50,7 @@ class OpenCall:
         "callee",
         "end_ns",
         "flags",
+        "is_finishing",
         "lost",
         "outer",
         "parent",
@@ -67,7 +68,7 @@ class OpenCall:
         self.position = self.end_ns = self.call_id = self.row = self.flags = self.parent = 0
         self.start_ns = 0
         self.body = b""
-        self.lost = False
+        self.lost = self.is_finishing = False
         self._metadata: dict[str, Any] | None = None
         self._cpu_ns = self._cpu_end_ns = -1
         self._ready = worker.ready
@@ -159,10 +160,13 @@ class OpenCall:
 
     def enter(self) -> None:
         """Make the call current in this context."""
-        current_call.set(self.call_id)
+        if not worker.is_collecting:
+            current_call.set(self.call_id)
 
     def leave(self) -> None:
         """Restore what was current before `enter`, if the call still is."""
+        if worker.is_collecting:
+            return
         now = current_call.get()
         while isinstance(now, Pair):
             now = now.outer

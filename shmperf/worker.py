@@ -19,11 +19,13 @@ Nothing here raises into a tool. What can't be recorded is counted, by cause, in
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from threading import get_ident
 from typing import NamedTuple
 
 from .control import Client, Flush
@@ -141,6 +143,9 @@ class Worker:
         self._busy = False
         self._hooked = False
         self._asked_for = False
+        # The thread that collects garbage now, if any. One list for ever: wrappers hold it.
+        self.collecting: list[int] = []
+        self._last_watch: object = None
         self._begin_again()
         self.is_off = False
 
@@ -232,6 +237,8 @@ class Worker:
         if self._hooked:
             return
         self._hooked = True
+        if sys.version_info < (3, 12):
+            gc.callbacks.insert(0, self._collection_begins)
         os.register_at_fork(after_in_child=self.after_fork)
         if not _is_multiprocessing_child():
             atexit.register(self._at_exit)
@@ -239,6 +246,7 @@ class Worker:
     def after_fork(self) -> None:
         """In a child: this is another worker. What it inherited is left to its parent."""
         self._lock = threading.RLock()  # point: fork-child
+        self.collecting.clear()
         self._busy = False
         session, was_off = self.session, self.is_off
         self._begin_again()
@@ -246,6 +254,37 @@ class Worker:
             session.after_fork()
         for tool in list(_tools.values()):
             tool.forget(off=was_off)
+
+    def _collection_begins(self, phase: str, info: object) -> None:  # noqa: ARG002  gc's own
+        """
+        Remember which thread collects garbage, until it has.
+
+        Before 3.12 a collection begins in the middle of any allocation, one inside
+        ``ContextVar.set`` too, and setting a variable from there crashes the interpreter: a call
+        that a finaliser or a callback makes meanwhile is counted and does not touch the context.
+        What stays is a signal handler that makes calls and strikes just as this function begins.
+        """
+        if phase != "start":
+            return
+        self.collecting.append(get_ident())
+        if gc.callbacks[-1] is self._last_watch:
+            return
+
+        collecting = self.collecting
+
+        def ends(phase: str, info: object) -> None:  # noqa: ARG001  gc's own
+            if phase == "stop" and self._last_watch is ends:
+                # No call: after one a signal handler may run, and the collection is not over.
+                del collecting[:]
+
+        # Others have come in behind, whose calls belong to the collection, too.
+        self._last_watch = ends
+        gc.callbacks.append(ends)
+
+    @property
+    def is_collecting(self) -> bool:
+        """True in a collection of garbage that must not touch the context."""
+        return bool(self.collecting) and get_ident() in self.collecting
 
     def _at_exit(self) -> None:
         """Wait, bounded, until the calls of a program that ends are on disk."""
@@ -264,6 +303,8 @@ class Worker:
 
     def route(self, tool: Tool) -> Route:
         """How the next call of *tool* goes; settles the tool for the present session word."""
+        if self.is_collecting:
+            return self._refused(tool)
         session = self.session
         if self.is_off:
             return NOT_RECORDED
@@ -275,9 +316,19 @@ class Worker:
             return NOT_RECORDED
         return self._settle(tool)
 
+    def _refused(self, tool: Tool) -> Route:
+        """A call in the middle of what can't be interrupted is lost by count, if it counts."""
+        if self.segment is None:
+            self._uncounted += self._busy
+        elif not self.is_off and self.options.limit_of(tool.name):
+            self.segment.count_loss(Loss.NO_ROW)
+        return NOT_RECORDED
+
     def _settle(self, tool: Tool) -> Route:
         with self._lock:
-            if self._busy or self.session is None:
+            if self._busy:
+                return self._refused(tool)
+            if self.session is None:
                 return NOT_RECORDED
             self._busy = True
             try:
