@@ -29,6 +29,7 @@ from .books import Tally
 from .campaign import Campaign
 from .collectors import kill_collectors
 from .comings import come_and_go
+from .interruption import interrupt
 from .place import make_memory_private
 from .points import points
 from .workers import kill_workers
@@ -37,6 +38,7 @@ from .workers import kill_workers
 _SECTIONS: dict[str, tuple[float, Callable[[Campaign, float], Tally]]] = {
     "workers": (0.35, kill_workers),
     "collectors": (0.3, kill_collectors),
+    "interruption": (0.1, interrupt),
     "comings": (0.1, come_and_go),
 }
 _SHORT_S = 80.0

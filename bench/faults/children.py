@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
+import itertools
 import json
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import shmperf
-from shmperf import daemon, journal, meeting
+from shmperf import collector, daemon, journal, meeting, opencall
 from shmperf.errors import SessionError
 from shmperf.meeting import Request
 from shmperf.places import remove_asides, runtime_root
@@ -31,7 +35,7 @@ from shmperf.presence import is_locked as has_lock
 from .log import Full, Log
 from .points import stop_at
 
-__all__ = ["KINDS", "RUNS"]
+__all__ = ["INTERRUPTIONS", "KINDS", "RUNS"]
 
 _log: Log
 _libc = ctypes.PyDLL(None)
@@ -220,6 +224,8 @@ def _work(spec: dict[str, Any]) -> None:
     """Calls of one kind until the log is full, the rounds are over or somebody asks to stop."""
     global _log  # noqa: PLW0603  one log a process
     _log = Log(Path(spec["log"]), spec.get("slots", 2048))
+    if "descriptors" in spec:
+        _use_up_descriptors(spec["descriptors"])
     rng = random.Random(spec.get("seed", 0))  # noqa: S311  seeded
     kinds = [KINDS[kind] for kind in spec["kinds"]]
     try:
@@ -235,6 +241,12 @@ def _work(spec: dict[str, Any]) -> None:
         # Killed at rest, then.
         while not _log.must_stop:
             time.sleep(0.001)
+
+
+def _use_up_descriptors(left: int) -> None:
+    """From now on this process and what it starts may open so many more files."""
+    taken = max(int(fd) for fd in os.listdir("/proc/self/fd")) + 1  # noqa: PTH208
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + left, taken + left))
 
 
 def _work_below(spec: dict[str, Any]) -> None:
@@ -256,6 +268,204 @@ def _work_as_child(spec: dict[str, Any]) -> None:
     os._exit(0)
 
 
+# --- interruptions --------------------------------------------------------------------------------
+
+
+class _Struck(Exception):
+    """What a signal handler or another thread raises in the middle of anything."""
+
+
+# Not pairs and blocks: struck between their two halves, nobody ends them.
+_STRUCK_KINDS = ["plain", "wide", "steps", "burst"]
+
+
+def _until_struck(rng: random.Random) -> None:
+    """Rounds of calls until something is raised in them."""
+    try:
+        while True:
+            KINDS[rng.choice(_STRUCK_KINDS)](rng)
+    except (_Struck, KeyboardInterrupt, RecursionError):
+        return
+
+
+def _raise_in_handler(signal_number: int, error: type[BaseException], rng: random.Random) -> None:
+    """Signals whose handler raises, at any instant; the calls go on behind it."""
+
+    def strike(*_: Any) -> None:
+        raise error
+
+    signal.signal(signal_number, strike)
+    timer = {signal.SIGALRM: signal.ITIMER_REAL, signal.SIGVTALRM: signal.ITIMER_VIRTUAL}
+    while True:
+        if signal_number in timer:
+            signal.setitimer(timer[signal_number], 0.0002 + rng.random() * 0.002)
+            _until_struck(rng)
+            continue
+        delay_s = 0.0002 + rng.random() * 0.002
+        thread = threading.Timer(delay_s, os.kill, (os.getpid(), signal_number))
+        thread.start()
+        _until_struck(rng)
+        thread.join()
+
+
+def _raise_in_thread(rng: random.Random) -> None:
+    """Exceptions that another thread sets here, between any two instructions."""
+    ours = ctypes.c_ulong(threading.get_ident())
+    while True:
+        thread = threading.Timer(
+            0.0002 + rng.random() * 0.002,
+            ctypes.pythonapi.PyThreadState_SetAsyncExc,
+            (ours, ctypes.py_object(_Struck)),
+        )
+        thread.start()
+        _until_struck(rng)
+        thread.join()
+
+
+def _call_quietly(tool: Callable[..., Any], *args: Any) -> None:
+    try:
+        _logged(tool, *args)
+    except Full:
+        return
+
+
+def _call_in_handler(rng: random.Random) -> None:
+    """Signal handlers that make tracked calls of their own."""
+    signal.signal(signal.SIGALRM, lambda *_: _call_quietly(outer, 1))
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        while True:
+            _plain(rng)
+            _many(rng)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+class _Cycle:
+    """Garbage that makes a tracked call when it is collected."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        """The call."""
+        _call_quietly(outer, 1)
+
+
+def _call_in_collection(rng: random.Random) -> None:
+    """Collections of garbage, whose callbacks and finalisers make tracked calls."""
+
+    def on_collection(*_: Any) -> None:
+        _call_quietly(leaf)
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(20, 2, 2)
+    gc.callbacks.append(on_collection)
+    try:
+        while True:
+            _plain(rng)
+            _many(rng)
+            _Cycle()
+    finally:
+        gc.callbacks.remove(on_collection)
+        gc.set_threshold(*thresholds)
+        gc.collect()
+
+
+@shmperf.track
+def deep(slot: int, depth: int) -> None:
+    """A call that calls itself until there is no room for another frame."""
+    _log.enter(slot)
+    _logged(deep, depth + 1)
+
+
+def _recurse(rng: random.Random) -> None:
+    """The recursion limit, reached in tracked calls, tracking or both."""
+    while True:
+        sys.setrecursionlimit(rng.randrange(60, 200))
+        try:
+            _logged(deep, 0)
+        except RecursionError:
+            pass
+        finally:
+            sys.setrecursionlimit(1000)
+        _plain(rng)
+
+
+INTERRUPTIONS: dict[str, Callable[[random.Random], None]] = {
+    "KeyboardInterrupt": lambda rng: _raise_in_handler(signal.SIGINT, KeyboardInterrupt, rng),
+    "SIGTERM": lambda rng: _raise_in_handler(signal.SIGTERM, _Struck, rng),
+    "SIGALRM": lambda rng: _raise_in_handler(signal.SIGALRM, _Struck, rng),
+    "SIGVTALRM": lambda rng: _raise_in_handler(signal.SIGVTALRM, KeyboardInterrupt, rng),
+    "SetAsyncExc": _raise_in_thread,
+    "calls in handlers": _call_in_handler,
+    "calls in collections": _call_in_collection,
+    "recursion": _recurse,
+}
+
+
+def _join_timers() -> None:
+    """Let the last strikes fall, where they find nothing any more."""
+    while True:
+        try:
+            for thread in threading.enumerate():
+                if isinstance(thread, threading.Timer):
+                    thread.join()
+            return
+        except (_Struck, KeyboardInterrupt):
+            continue
+
+
+def _interrupted(spec: dict[str, Any]) -> None:
+    """Calls that are interrupted in one way until the log is full; then a few in peace."""
+    global _log  # noqa: PLW0603  one log a process
+    _log = Log(Path(spec["log"]), spec["slots"])
+    if spec.get("warm"):
+        _logged(leaf)
+    try:
+        INTERRUPTIONS[spec["way"]](random.Random(spec["seed"]))  # noqa: S311  seeded
+    except (Full, _Struck, KeyboardInterrupt):
+        pass
+    _join_timers()
+    for number in (signal.SIGALRM, signal.SIGVTALRM, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    # What an interruption left, the next call in its thread finishes.
+    _log = Log(Path(f"{spec['log']}.rest"), 64)
+    for _ in range(3):
+        _logged(leaf)
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+def step_wall_clock(steps_s: list[float]) -> None:
+    """From now on the collector's wall clock jumps, to one of *steps_s* after the other."""
+    steps = itertools.cycle(steps_s)
+
+    def time_ns() -> int:
+        return time.time_ns() + int(next(steps) * 1e9)
+
+    vars(collector)["time"] = SimpleNamespace(
+        monotonic=time.monotonic, perf_counter_ns=time.perf_counter_ns, time_ns=time_ns
+    )
+
+
+def _work_long(spec: dict[str, Any]) -> None:
+    """Calls that last for days: their starts lie as far back as the log's name for them says."""
+    global _log  # noqa: PLW0603  one log a process
+    _log = Log(Path(spec["log"]), 64)
+    now_ns = time.perf_counter_ns
+    for days in spec["days"]:
+        slot = _log.intend()
+        back_ns = int(days * 86_400 * 1e9)
+        vars(opencall)["perf_counter_ns"] = lambda back_ns=back_ns: now_ns() - back_ns
+        call_id = shmperf.track_tool_call("long", {"days": days})
+        _log.enter_as(slot, call_id)
+        vars(opencall)["perf_counter_ns"] = now_ns
+        shmperf.end_tool_call(call_id)
+        _log.done(slot)
+
+
 # --- collectors -----------------------------------------------------------------------------------
 
 
@@ -267,6 +477,12 @@ def _hurry(spec: dict[str, Any]) -> None:
 def _collect(spec: dict[str, Any]) -> None:
     """Serve a named session until SIGTERM."""
     _hurry(spec)
+    if "more_memory_bytes" in spec:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + spec["more_memory_bytes"]
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    if "clock_steps_s" in spec:
+        step_wall_clock(spec["clock_steps_s"])
     daemon.serve_named(Request.from_environment())
 
 
@@ -307,6 +523,8 @@ def _sweep(spec: dict[str, Any]) -> None:  # noqa: ARG001  every child takes one
 RUNS: dict[str, Callable[[dict[str, Any]], None]] = {
     "work": _work,
     "work below": _work_below,
+    "work long": _work_long,
+    "interrupted": _interrupted,
     "collect": _collect,
     "refused": _refused,
     "embedded": _embedded,

@@ -87,6 +87,7 @@ class _Batch:
             (cwd / "config" / "tool_perf_limits.yaml").write_text(KEEP_ALL)
         self._logs: dict[Path, list[Path]] = {cwd: [] for cwd in self._cwds}
         self._traps: dict[int, list[Any] | None] = {}
+        self._workers: set[int] = set()
         self._conts: list[tuple[float, int]] = []
         self._started: dict[int, float] = {}
 
@@ -134,6 +135,8 @@ class _Batch:
         spec = place.child(run, **more) | {"cwd": str(cwd)}
         pid = self._nursery.start(**spec, trap=trap)
         self._traps[pid] = trap
+        if run == "work":
+            self._workers.add(pid)
         self._started[pid] = time.monotonic()
 
     def _note(self, ended: Ended) -> None:
@@ -147,7 +150,10 @@ class _Batch:
             self._tally.blame(f"a child ended with {ended.status}: {trap}")
         if trap is not None:
             self._tally.tried += 1
-            self._tally.worker_kills += ended.was_killed
+            if ended.pid in self._workers:
+                self._tally.worker_kills += ended.was_killed
+            else:
+                self._tally.collector_kills += ended.was_killed
             self._tally.points[trap[0]] += 1
 
     def check(self, what: str) -> None:

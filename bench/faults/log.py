@@ -43,7 +43,7 @@ class Log:
         self._words[1] = os.getpid()
         self._slots = slots
         self._next = itertools.count()
-        self._forks = itertools.count(1)
+        self._seen: set[str] = set()
         self.path = path
 
     @property
@@ -62,6 +62,11 @@ class Log:
     def enter(self, slot: int) -> None:
         """Inside the tool: the call has begun, under the id that is current."""
         found = shmperf.current()
+        if found in self._seen:
+            # This call is not recorded: what is current is the one around it.
+            found = None
+        elif found:
+            self._seen.add(found)
         self._words[_HEADER + slot * _WORDS + 1] = int(found, 16) if found else _NO_ID
 
     def enter_as(self, slot: int, call_id: str) -> None:
@@ -110,7 +115,7 @@ def read_logs(paths: list[Path]) -> Known:
         rows = words[_HEADER:].tolist()
         for intended, call_id, done in zip(rows[0::3], rows[1::3], rows[2::3], strict=True):
             if not intended:
-                break
+                continue
             if call_id == _NO_ID:
                 unrecorded += done
                 unrecorded_open += not done

@@ -7,6 +7,7 @@ child reports nothing: it is killed, or ends, and what it did stands in its log.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import json
 import os
@@ -176,6 +177,7 @@ def _be(spec: dict[str, Any]) -> NoReturn:
             os.dup2(fd, at)
         os.close(null)
         os.close(out)
+        faulthandler.enable()
         counts = count_points() if spec.get("census") else None
         if spec.get("trap"):
             stop_at(*spec["trap"])
