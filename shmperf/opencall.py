@@ -100,7 +100,7 @@ class OpenCall:
         """
         if not self.begin(args, kwargs, route, timed_cpu=timed_cpu):
             return False
-        current_call.set(self.call_id)
+        self.enter()
         return True
 
     def close(self, error: BaseException | None = None) -> None:
@@ -109,10 +109,7 @@ class OpenCall:
             try:
                 self.end(error)
             finally:
-                if current_call.get() == self.call_id:
-                    current_call.set(self.outer)
-                else:
-                    self.leave()
+                self.leave()
 
     def begin(
         self,

@@ -261,7 +261,7 @@ class Worker:
 
         Before 3.12 a collection begins in the middle of any allocation, one inside
         ``ContextVar.set`` too, and setting a variable from there crashes the interpreter: a call
-        that a finaliser or a callback makes meanwhile is counted and does not touch the context.
+        that a finaliser or a callback makes meanwhile is recorded without becoming current.
         What stays is a signal handler that makes calls and strikes just as this function begins.
         """
         if phase != "start":
@@ -303,8 +303,6 @@ class Worker:
 
     def route(self, tool: Tool) -> Route:
         """How the next call of *tool* goes; settles the tool for the present session word."""
-        if self.is_collecting:
-            return self._refused(tool)
         session = self.session
         if self.is_off:
             return NOT_RECORDED
@@ -319,8 +317,8 @@ class Worker:
     def _refused(self, tool: Tool) -> Route:
         """A call in the middle of what can't be interrupted is lost by count, if it counts."""
         if self.segment is None:
-            self._uncounted += self._busy
-        elif not self.is_off and self.options.limit_of(tool.name):
+            self._uncounted += 1
+        elif self.options.limit_of(tool.name):
             self.segment.count_loss(Loss.NO_ROW)
         return NOT_RECORDED
 

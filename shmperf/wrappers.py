@@ -280,7 +280,8 @@ def _finish(left: list[list[Any]], outer: int | Pair) -> None:
             finally:
                 opened.is_finishing = False
     finally:
-        current_call.set(outer)
+        if not worker.is_collecting:
+            current_call.set(outer)
 
 
 def _detour(wrapped: _Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

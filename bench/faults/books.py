@@ -58,6 +58,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     logs: tuple[Path, ...] | None = None
     nobody_died: bool = False  # then nothing is aborted
     may_be_off: bool = False  # tracking may have been told to be off
+    may_be_unnamed: bool = False  # calls made in collections don't know their ids
 
 
 def check(tally: Tally, place: Place, what: str, rules: Rules | None = None) -> Known:
@@ -144,6 +145,8 @@ def _check_strangers(
         if is_aborted is rules.nobody_died:
             how = "was aborted" if is_aborted else "finished, but never entered its tool"
             tally.blame(f"{what}: {call_id:016x} of {tool} {how}")
+    if rules.may_be_unnamed:
+        strangers.clear()
     if too_many := strangers - known.perhaps:
         tally.blame(f"{what}: {too_many.total()} calls on disk that nobody made")
 
@@ -160,6 +163,9 @@ def _check_losses(
     missing = sum(not times[call_id] for call_id in known.finished | known.opened)
     lost = sum(stats["lost"].values())
     least = missing + (0 if rules.may_be_off else known.unrecorded)
+    if rules.may_be_unnamed:
+        missing -= len(times.keys() - known.finished - known.opened)
+        least = missing + known.unrecorded
     most = missing + known.unrecorded + known.unrecorded_open + known.perhaps.total()
     if not least <= lost <= most:
         tally.lost += max(0, least - lost)
