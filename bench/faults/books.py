@@ -58,7 +58,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     logs: tuple[Path, ...] | None = None
     nobody_died: bool = False  # then nothing is aborted
     may_be_off: bool = False  # tracking may have been told to be off
-    may_be_unnamed: bool = False  # calls made in collections don't know their ids
+    may_be_unnamed: bool = False  # calls made in the middle of a collection don't know their ids
 
 
 def check(tally: Tally, place: Place, what: str, rules: Rules | None = None) -> Known:
