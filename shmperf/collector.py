@@ -63,6 +63,7 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     config_s: float = 1.0
     storage_s: float = 1.0
     linger_s: float = 0.5
+    last_write_s: float = 10.0
 
 
 class Collector:
@@ -101,6 +102,7 @@ class Collector:
         self._due: dict[str, float] = {}
         self._started_s = clock()
         self._quiet_since_s: float | None = None
+        self._give_up_at_s: float | None = None
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -180,6 +182,10 @@ class Collector:
         self._close()  # point: finish-close
 
     def _write_all(self) -> None:
+        # The last chance: a disk that is slow, or was full a moment ago, gets the time for it.
+        self.disk.wait_for_return(self.waits.last_write_s)
+        if not self._is_taken_up:
+            self._guard("storage", self._take_up)
         self._guard("flush", self.flush, force=True)
         self._guard("compact", self.flusher.compact)  # point: finish-compact
         if self._is_taken_up:
@@ -478,7 +484,7 @@ class Collector:
     def _is_over(self) -> bool:
         """True once a session that keeps itself has had no worker for a while."""
         if self._until_stopped or not self.session.keeps_itself or self.workers:
-            self._quiet_since_s = None
+            self._quiet_since_s = self._give_up_at_s = None
             return False
         now = self._clock()
         if self._quiet_since_s is None:
@@ -492,11 +498,23 @@ class Collector:
         Whoever founds the next session on this storage must find nothing half done.
         """
         self._write_all()  # point: leave-write
+        if self.disk.reason and not self._is_patience_over():
+            return False
         if not self.session.leave():  # point: leave-session
             self._quiet_since_s = None
             return False
         self._close()  # point: leave-close
         return True
+
+    def _is_patience_over(self) -> bool:
+        """True once a storage that can't be written has had its time to come back."""
+        now = self._clock()
+        if self._give_up_at_s is None:
+            self._give_up_at_s = now + self.waits.last_write_s
+        if now >= self._give_up_at_s:
+            return True
+        self._quiet_since_s = None
+        return False
 
     def _is_due(self, what: str, interval_s: float) -> bool:
         now = self._clock()

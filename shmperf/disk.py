@@ -123,6 +123,12 @@ class Disk:
             self._retry_at_s = 0.0
         return bool(self.reason) and self._clock() < self._retry_at_s
 
+    def wait_for_return(self, longest_s: float) -> None:
+        """Wait for a write that is stuck, bounded; then the next work is tried without a pause."""
+        if self._stuck is not None:
+            self._stuck.ready.wait(longest_s)
+        self._retry_at_s = 0.0
+
     def close(self) -> None:
         """End the thread once it has done its work; a stuck one is left behind."""
         self._work.put(None)

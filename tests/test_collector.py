@@ -28,7 +28,7 @@ from shmperf.disk import Disk
 from shmperf.drain import WorkerDrain
 from shmperf.errors import SegmentGone, SessionError
 from shmperf.inflight import CALLEE, GENERATION_STEP, PARENT, START, mark_loss
-from shmperf.ledger import Ledger, load, stats_on_disk
+from shmperf.ledger import Frame, Ledger, WorkerState, load, stats_on_disk
 from shmperf.meeting import Request, join
 from shmperf.memory import SHARED_MEMORY, remove_memory
 from shmperf.options import Options
@@ -39,6 +39,7 @@ from shmperf.ring import Grant, RingWriter
 from shmperf.segment import Fault, Loss, Segment
 from shmperf.session import Session, attach
 from shmperf.store import file_name
+from shmperf.totals import Totals
 from shmperf.treestate import TreeState
 
 from .support import assert_books_balance, wait_until
@@ -591,6 +592,44 @@ def test_torn_journal_keeps_what_stands_before_the_damage(room: Room, keep: str)
 
 
 # --- limits --------------------------------------------------------------------------------------
+
+
+def test_taking_up_an_empty_past_forgets_what_was_counted_in_memory(room: Room) -> None:
+    """Frames that waited for a storage that turns out empty are applied once, not once more."""
+    ledger = Ledger(room.collector.options)
+    totals = Totals()
+    totals.add([5], 0, 0)
+    frame = Frame(workers={"w": WorkerState(begun=1, finished=1)}, totals={"all": totals})
+    ledger.apply(frame, live=True)
+    assert ledger.restore(None, []) is None
+    assert ledger.stats(None, 0, complete=True)["begun"] == 0
+    ledger.apply(frame)
+    stats = ledger.stats(None, 0, complete=True)
+    assert (stats["begun"], stats["total_calls"]) == (1, 1)
+
+
+def test_last_write_waits_for_a_stuck_one(tmp_path: Path, runtime: Path) -> None:
+    """A collector that ends while a write is stuck waits for it, and writes everything."""
+    room = Room(tmp_path / "cwd", runtime)
+    worker = room.worker()
+    try:
+        worker.call("all", 1)
+        room.turn(2)
+        disk = room.collector.disk
+        disk._longest_wait_s = 0.01
+        may_go_on = threading.Event()
+        assert disk._do(may_go_on.wait) is None
+        worker.call("all", 2)
+        room.turn()
+        assert disk.is_unavailable()
+        threading.Timer(0.3, may_go_on.set).start()
+        disk._longest_wait_s = 10.0
+        room.finish()
+        assert len(room.lines("all")) == 2
+        assert room.stats_on_disk()["begun"] == 2
+    finally:
+        worker.close()
+        room.close()
 
 
 def test_limit_is_applied_before_the_disk(room: Room) -> None:
