@@ -230,6 +230,10 @@ class Collector:
                     self._fault("segment_gone", str(error))
                     self._bury_unread(presence)
                 continue
+            except (OSError, MemoryError) as error:
+                # Of this process, not of that worker: its memory waits, dead or not.
+                self._fault("segment_waits", f"{name}: {error}")
+                continue
             except FormatError as error:
                 self._fault("segment_refused", str(error))
                 if not presence.is_alive():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import shutil
 import signal
 import tempfile
@@ -941,6 +942,34 @@ def test_worker_whose_memory_has_gone_loses_what_was_unread(room: Room) -> None:
     assert stats["lost"] == {"segment_gone": 1}
     assert stats["faults"] == {"segment_gone": 1}
     assert opened.id
+    assert not worker.presence.exists()
+
+
+def test_memory_that_can_not_be_mapped_now_waits(room: Room) -> None:
+    """A collector short of descriptors buries no dead worker unread: it reads it later."""
+    worker = room.worker()
+    for n in range(3):
+        worker.call("all", n)
+    worker.die()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208
+    fillers = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while fillers[-1] < taken:
+            fillers.append(os.open(os.devnull, os.O_RDONLY))
+        # One is left: enough for the directory and the presence in turn; mapping takes two.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 2, hard))
+        room.turn(3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in fillers:
+            os.close(fd)
+    assert worker.presence.exists()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert (stats["begun"], stats["total_calls"]) == (3, 3)
+    assert "segment_waits" in stats["faults"]
+    assert not {"segment_gone", "segment_refused"} & stats["faults"].keys()
     assert not worker.presence.exists()
 
 
