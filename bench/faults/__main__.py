@@ -32,12 +32,14 @@ from .comings import come_and_go
 from .interruption import interrupt
 from .place import make_memory_private
 from .points import points
+from .starvation import starve
 from .workers import kill_workers
 
 # Section, its share of the time, and how to run it for so many seconds.
 _SECTIONS: dict[str, tuple[float, Callable[[Campaign, float], Tally]]] = {
     "workers": (0.35, kill_workers),
     "collectors": (0.3, kill_collectors),
+    "starvation": (0.1, starve),
     "interruption": (0.1, interrupt),
     "comings": (0.1, come_and_go),
 }

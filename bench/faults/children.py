@@ -137,6 +137,13 @@ def _many(rng: random.Random) -> None:
     _log.done(slot)
 
 
+def _every_tool(rng: random.Random) -> None:  # noqa: ARG001  every kind takes one
+    slot = _log.intend()
+    with shmperf.call(f"tool number {slot}"):
+        _log.enter(slot)
+    _log.done(slot)
+
+
 def _pairs(rng: random.Random) -> None:
     first, second = _log.intend(), _log.intend()
     one = shmperf.track_tool_call("pair", {"n": first})
@@ -217,6 +224,7 @@ KINDS: dict[str, Callable[[random.Random], None]] = {
     "threads": _threads,
     "asyncio": _asyncio,
     "bare forks": _bare_forks,
+    "every tool": _every_tool,
 }
 
 

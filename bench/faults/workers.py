@@ -24,7 +24,7 @@ _BATCH = 60
 _LONGEST_LIFE_S = 0.02
 _LONGEST_TRAPPED_S = 20.0
 _IN_DETAIL = KEEP_ALL + "optimization: {enabled: true}\n"
-_HOOKED = [kind for kind in KINDS if kind != "bare forks"]
+_HOOKED = [kind for kind in KINDS if kind not in ("bare forks", "every tool")]
 
 
 def kill_workers(campaign: Campaign, seconds: float) -> Tally:
