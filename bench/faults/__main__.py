@@ -1,5 +1,5 @@
 """
-``python -m bench.faults [SECTION …] [--seed N] [--minutes N | --short] [--json FILE]``.
+``python -m bench.faults [SECTION …] [--seed N] [--minutes N | --short | --soak N] [--json FILE]``.
 
 Kills, starves, damages and interrupts shmperf, checks every call afterwards, prints a table and
 exits with 1 when anything was wrong. The same seed draws the same faults; what the machine makes
@@ -27,11 +27,13 @@ from bench.measure import environment
 
 from .books import Tally
 from .campaign import Campaign
+from .clocks import turn_clocks
 from .collectors import kill_collectors
 from .comings import come_and_go
 from .interruption import interrupt
 from .place import make_memory_private
 from .points import points
+from .soak import soak
 from .starvation import starve
 from .workers import kill_workers
 
@@ -41,9 +43,11 @@ _SECTIONS: dict[str, tuple[float, Callable[[Campaign, float], Tally]]] = {
     "collectors": (0.3, kill_collectors),
     "starvation": (0.1, starve),
     "interruption": (0.1, interrupt),
+    "time": (0.05, turn_clocks),
     "comings": (0.1, come_and_go),
 }
-_SHORT_S = 80.0
+_SHORT_S = 60.0
+_SOAK: tuple[float, Callable[[Campaign, float], Tally]] = (1.0, soak)
 
 
 def main() -> int:
@@ -57,13 +61,15 @@ def main() -> int:
         console.print("shared memory is not private here: only new names count as leaks")
     total_s = _SHORT_S if given.short else given.minutes * 60.0
     names = given.sections or list(_SECTIONS)
-    shares = sum(_SECTIONS[name][0] for name in names)
+    if given.soak:
+        names, total_s = ["soak"], given.soak * 60.0
+    shares = sum(_SECTIONS.get(name, _SOAK)[0] for name in names)
     base = Path(tempfile.mkdtemp(prefix="faults-"))
     tallies = []
     started = time.monotonic()
     try:
         for name in names:
-            share, section = _SECTIONS[name]
+            share, section = _SECTIONS.get(name, _SOAK)
             campaign = Campaign(base, seed, verbose=given.verbose)
             try:
                 tallies.append(section(campaign, total_s * share / shares))
@@ -85,6 +91,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("sections", nargs="*", choices=[*_SECTIONS, []], metavar="SECTION")
     parser.add_argument("--seed", type=int, help="draw the same faults again")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long, about (10)")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="only that: nothing grows")
     parser.add_argument("--short", action="store_true", help="in less than two minutes")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     parser.add_argument("--verbose", action="store_true", help="tell at once, and leave places")

@@ -459,18 +459,18 @@ def step_wall_clock(steps_s: list[float]) -> None:
 
 
 def _work_long(spec: dict[str, Any]) -> None:
-    """Calls that last for days: their starts lie as far back as the log's name for them says."""
+    """Calls that last for days: the clock that ends them is so far ahead."""
     global _log  # noqa: PLW0603  one log a process
     _log = Log(Path(spec["log"]), 64)
     now_ns = time.perf_counter_ns
     for days in spec["days"]:
         slot = _log.intend()
-        back_ns = int(days * 86_400 * 1e9)
-        vars(opencall)["perf_counter_ns"] = lambda back_ns=back_ns: now_ns() - back_ns
+        later_ns = int(days * 86_400 * 1e9)
         call_id = shmperf.track_tool_call("long", {"days": days})
         _log.enter_as(slot, call_id)
-        vars(opencall)["perf_counter_ns"] = now_ns
+        vars(opencall)["perf_counter_ns"] = lambda later_ns=later_ns: now_ns() + later_ns
         shmperf.end_tool_call(call_id)
+        vars(opencall)["perf_counter_ns"] = now_ns
         _log.done(slot)
 
 
