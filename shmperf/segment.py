@@ -60,6 +60,8 @@ _SEGMENT_BYTES = 64 * _MIB
 _SHARED_SLOTS = 64
 _MOST_SLOTS = 1 << 16
 _LONGEST_CALLEE = 1 << 20
+# More than any worker counts, and so little that sums of it can be written.
+_MOST_COUNT = 1 << 40
 
 _W_MAGIC, _W_VERSION, _W_SIZE, _W_PID, _W_EPOCH, _W_SEALED, _W_ENTRIES = range(7)
 _W_LOSSES, _W_FAULTS = 32, 64
@@ -269,7 +271,8 @@ def is_supported() -> bool:
 
 
 def _counters(words: memoryview, first: int, names: tuple[str, ...]) -> dict[str, int]:
-    return {name: words[first + n] for n, name in enumerate(names) if words[first + n]}
+    counts = words[first : first + len(names)].tolist()
+    return {name: min(n, _MOST_COUNT) for name, n in zip(names, counts, strict=True) if n}
 
 
 # --- reading -------------------------------------------------------------------------------------

@@ -1026,6 +1026,25 @@ def test_memory_full_of_noise_stops_nothing(room: Room, seed: int) -> None:
     assert not room.collector.stopping
 
 
+def test_figures_beyond_all_bounds_can_be_journalled(room: Room) -> None:
+    """Counters and times that no clock or count can reach are bounded before they are summed."""
+    worker = room.worker()
+    for _ in range(8):
+        opened = worker.begin("all")
+        worker._store(opened, (0, (1 << 64) - 1, 0), Outcome.OK, b"")
+        room.turn()
+        opened = worker.begin("all")
+        worker._store(opened, (0, 0, (1 << 64) - 1), Outcome.OK, b"")
+    for at in [*range(32, 32 + len(Loss)), *range(64, 64 + len(Fault))]:
+        worker.segment.words[at] = (1 << 64) - 1
+    room.turn(3)
+    worker.die()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert stats["total_calls"] == 16
+    assert sum(stats["lost"].values()) == 1 << 41
+
+
 def test_faults_of_workers_are_summed(room: Room) -> None:
     """What workers count stays counted after they are gone and after a restart."""
     for _ in range(2):
