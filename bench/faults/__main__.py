@@ -30,6 +30,7 @@ from .campaign import Campaign
 from .clocks import turn_clocks
 from .collectors import kill_collectors
 from .comings import come_and_go
+from .corruption import corrupt
 from .interruption import interrupt
 from .place import make_memory_private
 from .points import points
@@ -42,6 +43,7 @@ _SECTIONS: dict[str, tuple[float, Callable[[Campaign, float], Tally]]] = {
     "workers": (0.35, kill_workers),
     "collectors": (0.3, kill_collectors),
     "starvation": (0.1, starve),
+    "corruption": (0.1, corrupt),
     "interruption": (0.1, interrupt),
     "time": (0.05, turn_clocks),
     "comings": (0.1, come_and_go),

@@ -32,6 +32,7 @@ from shmperf.meeting import Request
 from shmperf.places import remove_asides, runtime_root
 from shmperf.presence import is_locked as has_lock
 
+from .fuzz import fuzz
 from .log import Full, Log
 from .points import stop_at
 
@@ -528,6 +529,12 @@ def _sweep(spec: dict[str, Any]) -> None:  # noqa: ARG001  every child takes one
         remove_asides(place)
 
 
+def _fuzz(spec: dict[str, Any]) -> None:
+    """Fuzz one parser."""
+    found = fuzz(spec["target"], spec["seed"], spec["seconds"])
+    Path(spec["result"]).write_text(json.dumps(found))
+
+
 RUNS: dict[str, Callable[[dict[str, Any]], None]] = {
     "work": _work,
     "work below": _work_below,
@@ -537,4 +544,5 @@ RUNS: dict[str, Callable[[dict[str, Any]], None]] = {
     "refused": _refused,
     "embedded": _embedded,
     "sweep": _sweep,
+    "fuzz": _fuzz,
 }
