@@ -499,13 +499,14 @@ def _refused(spec: dict[str, Any]) -> None:  # noqa: ARG001  every child takes o
     """Want to serve the session, too: fine while nobody holds it, refused otherwise."""
     request = Request.from_environment()
     is_held = has_lock(runtime_root(os.environ) / f"n-{request.name}" / "collector.lock")
-    signal.alarm(1)
+    if not is_held:
+        return
+    signal.alarm(5)
     try:
         daemon.serve_named(request)
     except SessionError:
         return
-    if is_held:
-        raise RuntimeError("a second collector came up beside the first")
+    raise RuntimeError("a second collector came up beside the first")
 
 
 def _embedded(spec: dict[str, Any]) -> None:
