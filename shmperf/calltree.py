@@ -307,8 +307,8 @@ class CallTree:
                 return
             edge = self._edges[key] = Edge(parent, tool)
         edge.calls += calls
-        edge.total_ns += total_ns
-        edge.own_ns += own_ns
+        edge.total_ns = bounded(edge.total_ns + total_ns)
+        edge.own_ns = bounded(edge.own_ns + own_ns)
         self._dirty_edges.add(key)
 
     def _settle(self, chunks: list[Chunk]) -> list[Settled]:

@@ -67,6 +67,7 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     config_s: float = 1.0
     storage_s: float = 1.0
     linger_s: float = 0.5
+    last_write_s: float = 10.0
 
 
 class Collector:
@@ -106,6 +107,7 @@ class Collector:
         self._generation = -1
         self._started_s = clock()
         self._quiet_since_s: float | None = None
+        self._give_up_at_s: float | None = None
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -120,12 +122,13 @@ class Collector:
 
         What can't be read now is not overwritten: until it can, everything stays in memory.
         """
-        recovered = self.disk.recover()
+        recovered = self.disk.recover()  # point: restart-recover
         if recovered is None:
             self._told["storage"] = self.disk.reason
             return
         self._is_taken_up = True
         self._told.pop("storage", None)
+        # point below: restart-restore
         unread = self.ledger.restore(recovered.snapshot, recovered.frames)
         damage = recovered.damage or unread
         for cause, count in self.ledger.state.faults.items():
@@ -135,9 +138,9 @@ class Collector:
         for frame in self._held:
             self.ledger.apply(frame)
         self._held.clear()
-        self.disk.restore_files(self.ledger.state.files)
-        self._erase()
-        self.disk.snapshot(self.ledger.encode)
+        self.disk.restore_files(self.ledger.state.files)  # point: restart-files
+        self._erase()  # point: restart-erase
+        self.disk.snapshot(self.ledger.encode)  # point: restart-snapshot
 
     def run(self) -> None:
         """Cycle until the session is over or somebody asks to stop; leaves everything on disk."""
@@ -181,15 +184,19 @@ class Collector:
 
     def finish(self) -> None:
         """Drain, settle and write everything, compact every file, and close."""
-        self.settle()
-        self._write_all()
-        self._close()
+        self.settle()  # point: finish-settle
+        self._write_all()  # point: finish-write
+        self._close()  # point: finish-close
 
     def _write_all(self) -> None:
+        # The last chance: a disk that is slow, or was full a moment ago, gets the time for it.
+        self.disk.wait_for_return(self.waits.last_write_s)
+        if not self._is_taken_up:
+            self._guard("storage", self._take_up)
         self._guard("flush", self.flush, force=True)
-        self._guard("compact", self.flusher.compact)
+        self._guard("compact", self.flusher.compact)  # point: finish-compact
         if self._is_taken_up:
-            self.disk.snapshot(self.ledger.encode)
+            self.disk.snapshot(self.ledger.encode)  # point: finish-snapshot
 
     def _close(self) -> None:
         for request, answer in self._waiting:
@@ -197,7 +204,7 @@ class Collector:
         self.server.close()
         for worker in self.workers.values():
             worker.close()
-        self.disk.close()
+        self.disk.close()  # point: finish-disk
 
     def settle(self) -> None:
         """Drain what had ended before, settle its trees, and journal it."""
@@ -230,31 +237,35 @@ class Collector:
                     self._fault("segment_gone", str(error))
                     self._bury_unread(presence)
                 continue
+            except (OSError, MemoryError) as error:
+                # Of this process, not of that worker: its memory waits, dead or not.
+                self._fault("segment_waits", f"{name}: {error}")
+                continue
             except FormatError as error:
                 self._fault("segment_refused", str(error))
                 if not presence.is_alive():
                     self._bury_unread(presence)
                 continue
-            self.presences[name] = presence
+            self.presences[name] = presence  # point: find-found
 
     def _bury_the_dead(self) -> None:
         for name, presence in list(self.presences.items()):
             if presence.is_alive():
                 continue
             worker = self.workers[name]
-            worker.is_dead = True
+            worker.is_dead = True  # point: bury-dead
             while self._drain(worker, thoroughly=True):
                 pass
-            self._bury(worker)
+            self._bury(worker)  # point: bury-drained
 
     def _bury(self, worker: WorkerDrain) -> None:
         """The end of a dead worker: its open calls are aborted, its memory goes."""
         name = worker.name
-        self.intake.bury(worker)
+        self.intake.bury(worker)  # point: bury-begin
         self.commit()
-        self.intake.forget(name)
+        self.intake.forget(name)  # point: bury-journalled
         worker.close()
-        del self.workers[name]
+        del self.workers[name]  # point: bury-forgotten
         self._remove(self.presences.pop(name))
 
     def _bury_unread(self, presence: Presence) -> None:
@@ -272,14 +283,14 @@ class Collector:
                 callees={},
             )
             self.intake.frame.workers[presence.segment] = change
-        self.intake.frame.buried.append(presence.segment)
+        self.intake.frame.buried.append(presence.segment)  # point: bury-unread
         self.commit()
         self._remove(presence)
 
     def _remove(self, presence: Presence) -> None:
-        remove_memory(presence.segment, self.session.directory)
-        presence.remove()
-        self.intake.frame.removed.append(presence.segment)
+        remove_memory(presence.segment, self.session.directory)  # point: bury-memory
+        presence.remove()  # point: bury-presence
+        self.intake.frame.removed.append(presence.segment)  # point: bury-removed
 
     def _each(self) -> list[WorkerDrain]:
         return list(self.workers.values())
@@ -316,19 +327,19 @@ class Collector:
         frame.faults = self._changed_faults()
         if not frame.is_empty():
             frame.tree = self.ledger.tree.take_delta()
-            payload = msgspec.msgpack.encode(frame)
-            self.ledger.apply(frame, live=True)
+            payload = msgspec.msgpack.encode(frame)  # point: commit-encode
+            self.ledger.apply(frame, live=True)  # point: commit-apply
             if frame.unusual:
                 self._guard("unusual", self._show_unusual)
             if self._is_taken_up:
-                self.disk.append(payload, self.ledger.encode)
+                self.disk.append(payload, self.ledger.encode)  # point: commit-append
             else:
                 self._held = [*self._held[-_MOST_HELD:], frame]
         for worker in news:
-            worker.release()
+            worker.release()  # point: commit-release
         for name in self.intake.blobs:
-            remove_memory(name, self.session.directory)
-        self.intake.blobs.clear()
+            remove_memory(name, self.session.directory)  # point: commit-blob
+        self.intake.blobs.clear()  # point: commit-released
         self._due["commit"] = self._clock() + self.waits.commit_s
 
     def _show_unusual(self) -> None:
@@ -354,15 +365,15 @@ class Collector:
     def cleanup(self) -> None:
         """Forget what had ended before, and delete its files; open calls count when they end."""
         self.settle()
-        self.ledger.tree.clear()
-        self.intake.frame.cleaned = True
+        self.ledger.tree.clear()  # point: cleanup-settled
+        self.intake.frame.cleaned = True  # point: cleanup-frame
         self.commit()
-        self._erase()
+        self._erase()  # point: cleanup-erase
 
     def _erase(self) -> None:
         """Delete what a cleanup has listed, one before a restart too."""
         if self.ledger.state.erasing and self.disk.erase(self.ledger.state.erasing):
-            self.intake.frame.erased = True
+            self.intake.frame.erased = True  # point: cleanup-erased
             self.commit()
 
     # --- requests --------------------------------------------------------------------------------
@@ -478,7 +489,7 @@ class Collector:
         if options is None:
             return
         self._told.pop("config", None)
-        self.session.publish(options)
+        self.session.publish(options)  # point: config-publish
         self._take_up_settings()
 
     def _take_up_settings(self) -> None:
@@ -505,7 +516,7 @@ class Collector:
     def _is_over(self) -> bool:
         """True once a session that keeps itself has had no worker for a while."""
         if self._until_stopped or not self.session.keeps_itself or self.workers:
-            self._quiet_since_s = None
+            self._quiet_since_s = self._give_up_at_s = None
             return False
         now = self._clock()
         if self._quiet_since_s is None:
@@ -518,12 +529,24 @@ class Collector:
 
         Whoever founds the next session on this storage must find nothing half done.
         """
-        self._write_all()
-        if not self.session.leave():
+        self._write_all()  # point: leave-write
+        if self.disk.reason and not self._is_patience_over():
+            return False
+        if not self.session.leave():  # point: leave-session
             self._quiet_since_s = None
             return False
-        self._close()
+        self._close()  # point: leave-close
         return True
+
+    def _is_patience_over(self) -> bool:
+        """True once a storage that can't be written has had its time to come back."""
+        now = self._clock()
+        if self._give_up_at_s is None:
+            self._give_up_at_s = now + self.waits.last_write_s
+        if now >= self._give_up_at_s:
+            return True
+        self._quiet_since_s = None
+        return False
 
     def _is_due(self, what: str, interval_s: float) -> bool:
         now = self._clock()

@@ -211,7 +211,7 @@ class Server:
         self._listener.setblocking(False)
         mask = os.umask(0o177)
         try:
-            self._listener.bind(str(path))
+            self._listener.bind(str(path))  # point: socket-bind
         except OSError as error:
             self._listener.close()
             os.close(self._bell)
@@ -247,7 +247,7 @@ class Server:
         if self._bell >= 0:
             os.close(self._bell)
             self._bell = -1
-        self._path.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)  # point: socket-remove
         self._path.with_name(_BELL).unlink(missing_ok=True)
 
     def _accept(self) -> None:

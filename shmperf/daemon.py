@@ -30,7 +30,7 @@ def serve_embedded(directory: str, lock_fd: int) -> None:
     """Collect for the session in *directory*, whose lock *lock_fd* holds already."""
     os.set_inheritable(lock_fd, False)
     session = attach(Path(directory))
-    sweep(runtime_root(os.environ))
+    sweep(runtime_root(os.environ))  # point: daemon-sweep
     serve(session)
 
 
@@ -46,13 +46,13 @@ def serve_named(request: Request, ready_fd: int | None = None) -> None:
     root = runtime_root(request.environ)
     options, config = resolve(request.config, request.environ, Path(request.cwd))
     session = found_named(root, request)
-    lock_fd = _lock(session)
+    lock_fd = _lock(session)  # point: daemon-lock
     try:
         path = request.storage or options.storage.path
         storage = Path(os.path.normpath(Path(request.cwd) / path))
-        session.move_to(storage, options, str(config or ""))
+        session.move_to(storage, options, str(config or ""))  # point: daemon-move
         serve(session, ready_fd, until_stopped=True)
-        session.leave()
+        session.leave()  # point: daemon-leave
     finally:
         os.close(lock_fd)
 
@@ -64,7 +64,7 @@ def serve(session: Session, ready_fd: int | None = None, *, until_stopped: bool 
     A byte is written to *ready_fd* once records are drained. Raises SessionError when the storage
     is another collector's.
     """
-    storage_fd = session.claim_storage()
+    storage_fd = session.claim_storage()  # point: daemon-claim
     collector = Collector(
         session,
         Server(session.directory),
@@ -74,11 +74,11 @@ def serve(session: Session, ready_fd: int | None = None, *, until_stopped: bool 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: collector.stop())
     try:
-        collector.open()
+        collector.open()  # point: daemon-open
         if ready_fd is not None:
             os.write(ready_fd, b"\n")
             os.close(ready_fd)
-        collector.run()
+        collector.run()  # point: daemon-run
     finally:
         if storage_fd is not None:
             os.close(storage_fd)

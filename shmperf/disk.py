@@ -82,7 +82,7 @@ class Disk:
             return
         payload = encode()
         self._do(lambda: self._journal.replace(payload))
-        self._needs_snapshot = bool(self.reason)
+        self._needs_snapshot = bool(self.reason)  # point: disk-snapshot
 
     @property
     def has_failed(self) -> bool:
@@ -123,6 +123,12 @@ class Disk:
             self._retry_at_s = 0.0
         return bool(self.reason) and self._clock() < self._retry_at_s
 
+    def wait_for_return(self, longest_s: float) -> None:
+        """Wait for a write that is stuck, bounded; then the next work is tried without a pause."""
+        if self._stuck is not None:
+            self._stuck.ready.wait(longest_s)
+        self._retry_at_s = 0.0
+
     def close(self) -> None:
         """End the thread once it has done its work; a stuck one is left behind."""
         self._work.put(None)
@@ -159,12 +165,12 @@ class Disk:
         while (item := self._work.get()) is not None:
             work, answer = item
             try:
-                answer.value = work()
+                answer.value = work()  # point: disk-work
             except (StoreError, OSError, ShmperfError) as error:
                 answer.error = error
             except Exception as error:  # noqa: BLE001  a fault of ours must not end the thread
                 answer.error = error
-            answer.ready.set()
+            answer.ready.set()  # point: disk-done
 
 
 class _Answer:

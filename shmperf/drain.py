@@ -49,7 +49,7 @@ class WorkerDrain:
 
     def __init__(self, name: str, known: WorkerState | None, fallback: Path | None = None) -> None:
         """Attach where *known*, a former collector, stopped; raises SegmentGone or FormatError."""
-        self._segment = SegmentReader(name, fallback=fallback)
+        self._segment = SegmentReader(name, fallback=fallback)  # point: drain-attach
         self.name = name
         self.fallback = fallback
         self.pid = self._segment.pid
@@ -105,15 +105,15 @@ class WorkerDrain:
         left = []
         for lane in self._lanes:
             read = self._drain(lane, take) if lane.reader.has_record() or self.is_dead else 0
-            count += read
+            count += read  # point: drain-lane
             if lane.reader.retired:
                 left.append(lane)
         self.passes_since_record = 0 if count else self.passes_since_record + 1
         self.has_news = True
         for lane in left:
             # Its writer has gone on to another ring; what it granted here has been read.
-            lane.reader.release(lane.reader.position)
-            self._lanes.remove(lane)
+            lane.reader.release(lane.reader.position)  # point: drain-left
+            self._lanes.remove(lane)  # point: drain-lane-gone
         return count
 
     def read_rows(self) -> list[OpenCall]:
@@ -144,10 +144,10 @@ class WorkerDrain:
 
     def release(self) -> None:
         """Hand everything read so far back to the worker."""
-        self.has_news = False
+        self.has_news = False  # point: drain-release
         for lane in self._lanes:
             if lane.reader.unreleased:
-                lane.reader.release(lane.reader.position)
+                lane.reader.release(lane.reader.position)  # point: drain-released
 
     def losses(self) -> dict[str, int]:
         """The worker's own counters of lost calls, by cause."""
@@ -199,7 +199,7 @@ class WorkerDrain:
             if seen & _LONG:
                 batch, read = self._join(lane, batch)
             if batch:
-                self._take(lane, batch, seen, take)
+                self._take(lane, batch, seen, take)  # point: drain-take
             if not read:
                 break
             count += read
@@ -219,7 +219,7 @@ class WorkerDrain:
         """Pass one uncommitted slot of a dead worker, if a committed one follows."""
         if not lane.reader.is_past_hole():
             return False
-        self.holes += 1
+        self.holes += 1  # point: drain-hole
         lane.reader.advance(1)
         return True
 
@@ -245,7 +245,7 @@ class WorkerDrain:
         if not waiting:
             return Batch.of(whole), len(slots)
         end, kept = min(waiting)
-        lane.reader.advance(end - len(slots))
+        lane.reader.advance(end - len(slots))  # point: drain-parts-wait
         return Batch.of(whole[:kept]), end
 
     def _joined(self, head: Slot, parts: dict[int, bytes]) -> Slot:

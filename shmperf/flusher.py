@@ -53,7 +53,7 @@ class Flusher:
         limits = {tool: self._limit(tool) for tool in self._ledger.state.files}
         compacted = self._disk.compact(limits)
         if compacted:
-            self._intake.frame.files.update(compacted)
+            self._intake.frame.files.update(compacted)  # point: flush-compacted
             self._commit()
 
     def _write(self, ready: dict[str, list[Call]]) -> None:
@@ -63,18 +63,19 @@ class Flusher:
             # A write that was given up may have gone through since: back to what is listed.
             self._disk.restore_files(self._ledger.state.files)
         limits = {tool: self._limit(tool) for tool in ready}
+        # point below: flush-prepare
         prepared = self._disk.prepare({tool: len(c) for tool, c in ready.items()}, limits)
         if prepared is None:
             return
-        self._intake.frame.files.update(prepared)
+        self._intake.frame.files.update(prepared)  # point: flush-prepared
         self._commit()
         ready = {tool: calls for tool, calls in ready.items() if tool in self._ledger.state.files}
-        appended = self._disk.append_calls(ready, limits)
+        appended = self._disk.append_calls(ready, limits)  # point: flush-append
         if appended is None:
             return
-        self._intake.frame.files.update(appended)
+        self._intake.frame.files.update(appended)  # point: flush-appended
         written = {tool: [call.id for call in ready[tool]] for tool in appended}
-        self._intake.frame.written.update(written)
+        self._intake.frame.written.update(written)  # point: flush-written
         self._commit()
 
     def _within(self, max_bytes: int, ready: dict[str, list[Call]]) -> dict[str, list[Call]]:

@@ -81,10 +81,10 @@ def begin_block(words: memoryview, first_word: int, block: int) -> list[int]:
 
     The owner of the memory, before anybody else can see the block.
     """
-    ready = [first_word + row * ROW_WORDS for row in range(ROWS)]
+    ready = [first_word + row * ROW_WORDS for row in range(ROWS)]  # point: block-begin
     for row, word in enumerate(ready):
         words[word] = block << 32 | row
-    return ready[::-1]
+    return ready[::-1]  # point: block-written
 
 
 def mark_loss(words: memoryview, row_word: int, call_id: int) -> bool:
@@ -96,7 +96,7 @@ def mark_loss(words: memoryview, row_word: int, call_id: int) -> bool:
     if is_lost(words, row_word, call_id):
         return False
     count = words[row_word + LOSS] >> 26
-    words[row_word + LOSS] = count + 1 << 26 | generation_of(call_id)
+    words[row_word + LOSS] = count + 1 << 26 | generation_of(call_id)  # point: row-loss
     return True
 
 

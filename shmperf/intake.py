@@ -97,10 +97,10 @@ class Intake:
         last_ended_ns = min(ends[-1], _LONGEST_NS) + self.wall_offset_ns
         self._totals(tool).add(durations, errors, last_ended_ns)
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
-        self._note_ended(worker, ids)
+        self._note_ended(worker, ids)  # point: intake-ended
         limit = self._options.limit_of(tool)
         if limit:
-            self._keep(worker, tool, batch.newest(limit), limit)
+            self._keep(worker, tool, batch.newest(limit), limit)  # point: intake-keep
         self._in_detail = self._in_detail or bool(seen & DETAIL << 8)
         if seen & BLOCK << 8:
             named = [_blob_name(slot) for slot in batch]
@@ -162,7 +162,7 @@ class Intake:
             params="",
         )
         if self._options.limit_of(tool):
-            self.frame.kept.setdefault(tool, []).append(call)
+            self.frame.kept.setdefault(tool, []).append(call)  # point: intake-abort
 
     def pass_done(self, worker: WorkerDrain) -> None:
         """Every ring of *worker* has been looked at: settle what that settles."""
@@ -183,7 +183,8 @@ class Intake:
         for found in opened:
             self.abort(worker, found)
         self._note(worker)
-        self.frame.buried.append(worker.name)
+        self._settle_account(worker.name, len(opened))
+        self.frame.buried.append(worker.name)  # point: intake-buried
 
     def forget(self, name: str) -> None:
         """Nothing more is to be settled of the worker of that *name*."""
@@ -205,8 +206,9 @@ class Intake:
             self.frame.kept.setdefault(tool, []).extend(calls)
         self._kept.clear()
         for worker in news:
-            self._note(worker)
-        frame, self.frame = self.frame, Frame()
+            if worker.name not in self.frame.buried:
+                self._note(worker)
+        frame, self.frame = self.frame, Frame()  # point: intake-frame
         if frame.settled:
             # Only those matter whose lines are still to be written.
             waiting = [*self._ledger.state.kept.values(), *frame.kept.values()]
@@ -259,6 +261,27 @@ class Intake:
             now.ended = _news(now.ended, known.ended)
         worker.new_callees = {}
         self.frame.workers[worker.name] = now
+
+    def _settle_account(self, name: str, aborted: int) -> None:
+        """
+        What a dead worker began and nothing tells the end of is lost; nothing stays in flight.
+
+        Only a fork that ran no hook, or damage, leaves such calls: records overwritten or refused.
+        Copies that count calls twice are counted as begun, too.
+        """
+        known = self._ledger.state.workers.get(name) or WorkerState()
+        last = self.frame.workers.get(name)
+        if last is None:
+            last = msgspec.structs.replace(known, finished=0, positions={}, ended={}, callees={})
+        missing = last.begun - known.finished - last.finished - last.lost - aborted
+        if missing == 0:
+            return
+        last.begun += max(0, -missing)
+        last.lost += max(0, missing)
+        cause = {"spoilt_records": abs(missing)}
+        last.losses = last.losses | cause if missing > 0 else last.losses
+        last.faults = last.faults | cause
+        self.frame.workers[name] = last
 
     def _totals(self, tool: str) -> Totals:
         found = self.frame.totals.get(tool)

@@ -83,14 +83,14 @@ class Journal:
             _make_private(self._directory)
             recovered, generation, end = self._recover()
             if generation == _DAMAGED:
-                self._set_aside()
+                self._set_aside()  # point: journal-set-aside
                 generation = 0
             self._close()
             self._generation = generation
-            self._fd = self._open_log(generation, end)
+            self._fd = self._open_log(generation, end)  # point: journal-open
         except OSError as error:
             raise _translated(error, self._directory) from error
-        self._discard_others()
+        self._discard_others()  # point: journal-opened
         self._is_read = True
         self._size = max(end, _HEADER.size)
         self._turn = max(_LEAST_TURN, 2 * len(recovered.snapshot or b""))
@@ -119,14 +119,14 @@ class Journal:
         frame = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         try:
             self._check_identity()
-            _write_all(self._fd, frame)
+            _write_all(self._fd, frame)  # point: journal-append
         except OSError as error:
             self._close()
             raise _translated(error, self._directory) from error
         except StoreError:
             self._close()
             raise
-        self._size += len(frame)
+        self._size += len(frame)  # point: journal-appended
 
     def replace(self, payload: bytes) -> None:
         """
@@ -143,9 +143,9 @@ class Journal:
             if not self._is_read:
                 self._move_unread()
             self._discard(generation)
-            fd = self._open_log(generation, 0)
+            fd = self._open_log(generation, 0)  # point: journal-new-log
             try:
-                self._write_snapshot(generation, payload)
+                self._write_snapshot(generation, payload)  # point: snapshot-begin
             except OSError:
                 os.close(fd)
                 self._discard(generation)
@@ -153,12 +153,12 @@ class Journal:
         except OSError as error:
             self._close()
             raise _translated(error, self._directory) from error
-        old = self._generation
+        old = self._generation  # point: snapshot-counts
         self._close()
         self._is_read = True
         self._fd, self._generation, self._size = fd, generation, _HEADER.size
-        self._turn = max(_LEAST_TURN, 2 * len(payload))
-        self._discard(old)
+        self._turn = max(_LEAST_TURN, 2 * len(payload))  # point: snapshot-turn
+        self._discard(old)  # point: snapshot-discard
 
     def close(self) -> None:
         """Let go of the log."""
@@ -217,7 +217,7 @@ class Journal:
         fd = os.open(self._log(generation), _OPEN | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             _check_private(fd)
-            os.ftruncate(fd, end)
+            os.ftruncate(fd, end)  # point: journal-cut
             if not end:
                 _write_all(fd, _HEADER.pack(_MAGIC, _VERSION, generation))
         except OSError:
@@ -231,11 +231,12 @@ class Journal:
         fd = os.open(aside, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             _write_all(fd, _HEADER.pack(_MAGIC, _VERSION, generation))
+            # point below: snapshot-header
             _write_all(fd, _FRAME.pack(len(payload), zlib.crc32(payload)))
-            _write_all(fd, payload)
+            _write_all(fd, payload)  # point: snapshot-payload
         finally:
             os.close(fd)
-        aside.replace(self._directory / "snapshot")
+        aside.replace(self._directory / "snapshot")  # point: snapshot-rename
 
     def _check_identity(self) -> None:
         """The log must still be the file that its name leads to."""

@@ -143,7 +143,13 @@ class Ledger:
         return _encode(self.state)
 
     def restore(self, snapshot: bytes | None, frames: Iterable[bytes]) -> str | None:
-        """Take up what a journal holds; what can't be read ends it, and is told."""
+        """
+        Take up what a journal holds, and nothing else; what can't be read ends it, and is told.
+
+        What was counted before belongs to frames that are applied behind it.
+        """
+        self.state = State()
+        self.tree = CallTree()
         try:
             if snapshot is not None:
                 self.state = _decode_state(snapshot)

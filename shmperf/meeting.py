@@ -32,14 +32,17 @@ from .errors import ConfigError, SessionError, SessionGone, tell
 from .options import Options, find
 from .places import (
     LEAVING_S,
+    LEFT_OVER_S,
     digest,
     file_identity,
     internals_of,
     lock_within,
     named_directory,
     read_name,
+    remove_asides,
     remove_directory,
     remove_left_over,
+    remove_old,
     runtime_root,
     try_lock,
     write_aside,
@@ -64,7 +67,6 @@ T = TypeVar("T")
 
 _TRIES = 20
 _FOUND_DEADLINE_S = 5.0
-_LEFT_OVER_S = 60.0
 _POINTER_S = 7 * 86_400.0
 
 
@@ -93,6 +95,7 @@ def enter(request: Request, make_segment: Callable[[Session, str], T]) -> tuple[
     for _ in range(_TRIES):
         try:
             session = join(request)
+            # point below: enter-announce
             return session, session.announce(partial(make_segment, session))
         except SessionGone:
             continue
@@ -154,7 +157,7 @@ def _join_unnamed(root: Path, request: Request) -> Session:
 def _meet_on(root: Path, storage: Path, settings: Settings) -> Session:
     place = internals_of(storage)
     with _founding(place):
-        session = session_of_storage(storage)
+        session = session_of_storage(storage)  # point: found-locked
         if session is None or not _is_live(session):
             session = _found_on(root, place, settings)
     return session
@@ -186,9 +189,9 @@ def _found_on(root: Path, place: Path, settings: Settings) -> Session:
     let_go(fd)
     token = secrets.token_hex(8)
     directory = root / f"s-{token}"
-    _found(directory, settings, token)
+    _found(directory, settings, token)  # point: found-begin
     session = Session(directory)
-    write_name(place, directory, session.token)
+    write_name(place, directory, session.token)  # point: found-name
     return session
 
 
@@ -196,17 +199,17 @@ def _found(directory: Path, settings: Settings, token: str = "") -> None:
     """Make a session's directory aside and rename it into place; nothing when it is there."""
     aside = directory.with_name(f".new-{secrets.token_hex(8)}")
     try:
-        aside.mkdir(mode=0o700)
-        write_new(aside / "token", (token or secrets.token_hex(8)).encode())
-        write_new(aside / "settings", msgspec.msgpack.encode(settings))
+        aside.mkdir(mode=0o700)  # point: found-mkdir
+        write_new(aside / "token", (token or secrets.token_hex(8)).encode())  # point: found-token
+        write_new(aside / "settings", msgspec.msgpack.encode(settings))  # point: found-settings
         word = (1 << 8) | settings.options.optimization.enabled
-        write_new(aside / "word", word.to_bytes(8, sys.byteorder))
+        write_new(aside / "word", word.to_bytes(8, sys.byteorder))  # point: found-word
         try:
-            aside.rename(directory)
+            aside.rename(directory)  # point: found-rename
         except OSError:
             if not directory.is_dir():
                 raise
-            remove_directory(aside)
+            remove_directory(aside)  # point: found-beaten
     except OSError as error:
         raise SessionError(f"{directory}: {error.strerror}") from error
 
@@ -225,9 +228,12 @@ def _founding(place: Path) -> Any:
 
 
 def _resolve(request: Request) -> tuple[Options, str]:
-    # PyYAML costs 26 ms to import; who joins a session has its settings already.
-    from .config import load  # noqa: PLC0415
-
+    try:
+        # PyYAML costs 26 ms to import; who joins a session has its settings already.
+        from .config import load  # noqa: PLC0415
+    except (ImportError, AttributeError) as error:
+        # An interruption in the middle of an import leaves halves of modules behind.
+        raise SessionError(f"PyYAML can't be imported: {error}") from None
     try:
         path = find(request.config, request.environ, Path(request.cwd))
         return (Options() if path is None else load(path)), str(path or "")
@@ -281,7 +287,7 @@ def _read_pointer(root: Path, request: Request) -> tuple[str, tuple[int, ...], s
 def _write_pointer(root: Path, request: Request, config: str, storage: Path) -> None:
     content = msgspec.msgpack.encode((config, file_identity(config), str(storage)))
     try:
-        write_aside(_pointer(root, request), content)
+        write_aside(_pointer(root, request), content)  # point: pointer-write
     except OSError:
         return
 
@@ -300,16 +306,6 @@ def sessions(root: Path) -> list[Session]:
     return found
 
 
-def _remove_old(pointer: Path, age_s: float) -> bool:
-    try:
-        if time.time() - pointer.lstat().st_mtime < age_s:
-            return False
-        pointer.unlink()
-    except OSError:
-        return False
-    return True
-
-
 def sweep(root: Path) -> int:
     """
     See to what dead programs left: end empty sessions, start collectors on those with memory.
@@ -318,9 +314,10 @@ def sweep(root: Path) -> int:
     they only spare the next program the reading of its configuration. Returns how many things were
     done.
     """
-    done = sum(_remove_old(pointer, _POINTER_S) for pointer in root.glob("p-*"))
+    done = sum(remove_old(pointer, _POINTER_S) for pointer in root.glob("p-*"))
+    done += remove_asides(root)
     for aside in [*root.glob(".new-*"), *root.glob(".gone-*")]:
-        done += remove_left_over(aside, _LEFT_OVER_S)
+        done += remove_left_over(aside, LEFT_OVER_S)  # point: sweep-aside
     for session in sessions(root):
         if not session.keeps_itself or session.has_collector():
             continue
@@ -328,7 +325,7 @@ def sweep(root: Path) -> int:
         if any(presence.is_alive() for presence in presences):
             continue
         try:
-            done += session.start_collector() if presences else session.leave()
+            done += session.start_collector() if presences else session.leave()  # point: sweep-act
         except OSError:
             continue
     return done

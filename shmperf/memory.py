@@ -33,6 +33,8 @@ __all__ = [
 PREFIX = "shmperf-"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Linux keeps it; names there are verified
 _PAGE = 4096
+# What a process is short of now it may have again later: that says nothing about the memory.
+_SHORTAGES = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EINTR})
 _NO_SHARED_MEMORY = frozenset({errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -92,14 +94,14 @@ def create_memory(name: str, size: int, fallback: Path | None) -> Memory:
     """New zeroed memory of the user alone; a mapped file in *fallback* without shared memory."""
     try:
         shared = _SharedMemory(name, create=True, size=size)
-        fd: int = vars(shared)["_fd"]
+        fd: int = vars(shared)["_fd"]  # point: memory-created
         try:
             os.posix_fallocate(fd, 0, _PAGE)
         except OSError:
             shared.unlink()
             shared.close()
             raise
-        return Memory(_view(shared), fd, shared.close)
+        return Memory(_view(shared), fd, shared.close)  # point: memory-reserved
     except FileExistsError:
         raise
     except OSError:
@@ -130,7 +132,11 @@ def _mapped_file(mapped: mmap.mmap, fd: int) -> Memory:
 
 
 def attach_memory(name: str, fallback: Path | None) -> Memory:
-    """Memory that another process created; raises SegmentGone or FormatError."""
+    """
+    Memory that another process created; raises SegmentGone or FormatError.
+
+    OSError when this process is short of memory or descriptors: to be tried again.
+    """
     try:
         shared = _SharedMemory(name, create=False)
     except FileNotFoundError:
@@ -138,6 +144,8 @@ def attach_memory(name: str, fallback: Path | None) -> Memory:
             raise SegmentGone(f"{name} does not exist") from None
         return _attach_file(fallback / name)
     except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise
         # Where shared memory was refused to the worker too, it went to the fallback.
         if fallback is None or error.errno not in _NO_SHARED_MEMORY:
             raise FormatError(f"{name}: {error}") from error
@@ -154,11 +162,15 @@ def _attach_file(path: Path) -> Memory:
     except FileNotFoundError:
         raise SegmentGone(f"{path.name} does not exist") from None
     except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise
         raise FormatError(f"{path}: {error}") from error
     try:
         mapped = mmap.mmap(fd, 0)
     except (OSError, ValueError) as error:
         os.close(fd)
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            raise
         raise FormatError(f"{path}: {error}") from error
     return _verify(str(path), _mapped_file(mapped, fd))
 
@@ -179,7 +191,7 @@ def remove_memory(name: str, fallback: Path | None) -> None:
         for path in (place / name, *place.glob(f"{name}.*")):
             try:
                 if path.lstat().st_uid == os.geteuid():
-                    path.unlink()
+                    path.unlink()  # point: memory-remove
             except OSError:
                 continue
 
@@ -193,7 +205,10 @@ def read_blob(name: str, owner: str, most_bytes: int, fallback: Path | None = No
     prefix, _, number = name.rpartition(".")
     if prefix != owner or not number or not set(number) <= set("0123456789abcdef"):
         raise FormatError(f"found a blob named {name!r}, expected one of {owner}")
-    memory = attach_memory(name, fallback)
+    try:
+        memory = attach_memory(name, fallback)
+    except OSError as error:
+        raise FormatError(f"{name}: {error}") from error
     try:
         if len(memory.buffer) > most_bytes:
             raise FormatError(f"{name}: found {len(memory.buffer)} bytes, expected {most_bytes}")

@@ -86,7 +86,7 @@ class Sight:
                 self._opened.end(error)
         finally:
             pair.is_open = False
-            if current_call.get() is pair:
+            if current_call.get() is pair and not worker.is_collecting:
                 current_call.set(pair.outer)
 
     def _known_by_name(self, error: BaseException) -> BaseException | str:
@@ -145,7 +145,8 @@ class Observer:
             return _NOT_RECORDED
         pair = Seen(opened.call_id, outer, tool)
         pair.is_seen_by(self.name, tool, key)
-        current_call.set(pair)
+        if not worker.is_collecting:
+            current_call.set(pair)
         return Sight(opened, pair, opened.call_id)
 
     def join(self, call_id: str, tool: str, *observers: str) -> Sight:

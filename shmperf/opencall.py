@@ -51,6 +51,7 @@ class OpenCall:
         "caught",
         "end_ns",
         "flags",
+        "is_finishing",
         "lost",
         "outer",
         "parent",
@@ -68,7 +69,7 @@ class OpenCall:
         self.position = self.end_ns = self.call_id = self.row = self.flags = self.parent = 0
         self.start_ns = 0
         self.body = b""
-        self.lost = False
+        self.lost = self.is_finishing = False
         self.caught: tuple[str, str, str] | None = None
         self._metadata: dict[str, Any] | None = None
         self._cpu_ns = self._cpu_end_ns = -1
@@ -101,7 +102,7 @@ class OpenCall:
         """
         if not self.begin(args, kwargs, route, timed_cpu=timed_cpu):
             return False
-        current_call.set(self.call_id)
+        self.enter()
         return True
 
     def close(self, error: BaseException | None = None) -> None:
@@ -110,10 +111,7 @@ class OpenCall:
             try:
                 self.end(error)
             finally:
-                if current_call.get() == self.call_id:
-                    current_call.set(self.outer)
-                else:
-                    self.leave()
+                self.leave()
 
     def begin(
         self,
@@ -153,21 +151,24 @@ class OpenCall:
             self._cpu_ns = thread_time_ns()
         self.start_ns = perf_counter_ns()
         call_id = words[row] + GENERATION_STEP
-        words[row + START] = self.start_ns
+        words[row + START] = self.start_ns  # point: open-start
         words[row + PARENT] = self.parent
         words[row + CALLEE] = self.callee
         if route.in_detail:
             _in_detail[call_id] = self
-        self.row, self.call_id = row, call_id
-        words[row] = call_id
+        self.row, self.call_id = row, call_id  # point: open-marks
+        words[row] = call_id  # point: open-id
         return True
 
     def enter(self) -> None:
         """Make the call current in this context."""
-        current_call.set(self.call_id)
+        if not worker.is_collecting:
+            current_call.set(self.call_id)
 
     def leave(self) -> None:
         """Restore what was current before `enter`, if the call still is."""
+        if worker.is_collecting:
+            return
         now = current_call.get()
         while isinstance(now, Pair):
             now = now.outer
@@ -202,7 +203,7 @@ class OpenCall:
         if self.end_ns:
             self._notice_loss()
         else:
-            self.end_ns = perf_counter_ns()
+            self.end_ns = perf_counter_ns()  # point: end-clock
             if self._cpu_ns >= 0:
                 self._cpu_end_ns = thread_time_ns()
         try:
@@ -242,11 +243,11 @@ class OpenCall:
             if not stored:
                 self._count_loss(Loss.RE_ENTERED if worker.is_busy else Loss.RING_FULL)
         if self.flags & DETAIL:
-            _in_detail.pop(self.call_id, None)
+            _in_detail.pop(self.call_id, None)  # point: end-stored
         if self.row:
             row = self.row
             self.row = 0
-            self._ready.append(row)
+            self._ready.append(row)  # point: end-row-free
 
     def _capture(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         try:
@@ -296,8 +297,8 @@ class OpenCall:
 
     def _count_loss(self, cause: Loss) -> None:
         if not self.lost:
-            worker.count_loss(cause, self.row, self.call_id)
-            self.lost = True
+            worker.count_loss(cause, self.row, self.call_id)  # point: loss-mark
+            self.lost = True  # point: loss-marked
 
     def _store_long(self, status: int, body: bytes) -> bool:
         if len(body) <= self._most_in_parts():
@@ -314,10 +315,10 @@ class OpenCall:
         rest = [body[at : at + BODY_BYTES] for at in range(first, len(body), BODY_BYTES)]
         kind = status | self.flags | PARTS
         for number, part in enumerate(rest, 1):
-            if not self._store_part(kind, part, number):
+            if not self._store_part(kind, part, number):  # point: parts-next
                 return False
         head = _PART_COUNT.pack(len(rest)) + body[:first]
-        return self._store_slot(kind, head)
+        return self._store_slot(kind, head)  # point: parts-head
 
     def _store_blob(self, status: int, body: bytes) -> bool:
         segment = worker.segment
@@ -325,7 +326,7 @@ class OpenCall:
         if name is None:
             self._count_loss(Loss.TOO_LARGE)
             return False
-        named = _encode((name, len(body)))
+        named = _encode((name, len(body)))  # point: blob-name
         return self._store_slot(status | self.flags | BLOCK, named)
 
     def _store_slot(self, kind: int, body: bytes) -> bool:
@@ -342,8 +343,9 @@ class OpenCall:
             positions, shift = lane.writer.current
             # One line: nothing may come between taking a position and storing it.
             for self.position in positions:
+                # point below: open-slot-store
                 _store(buffer, self.position + shift, call_id, parent, start, end, meta, body, self.position)  # fmt: skip  # noqa: E501
-                return True
+                return True  # point: open-begun
             if not worker.refill(self.tool, positions):
                 return False
         return False
@@ -361,6 +363,7 @@ class OpenCall:
         while lane is not None:
             positions, shift = lane.writer.current
             for position in positions:
+                # point below: part-store
                 _store(buffer, position + shift, call_id, number, 0, 0, meta, body, position)
                 return True
             if not worker.refill(self.tool, positions):

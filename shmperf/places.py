@@ -25,6 +25,7 @@ from .presence import let_go, read_bounded
 
 __all__ = [
     "LEAVING_S",
+    "LEFT_OVER_S",
     "MOST_BLOCKS",
     "check_private",
     "digest",
@@ -35,8 +36,10 @@ __all__ = [
     "map_word",
     "named_directory",
     "read_name",
+    "remove_asides",
     "remove_directory",
     "remove_left_over",
+    "remove_old",
     "runtime_root",
     "try_lock",
     "write_aside",
@@ -46,12 +49,15 @@ __all__ = [
 
 # How long a collector that is on its way out may still hold a storage.
 LEAVING_S = 1.0
+# What is older than this and half done nobody is still at.
+LEFT_OVER_S = 60.0
 # Numbers of id blocks that are drawn lie below, random ones above.
 MOST_BLOCKS = 1 << 31
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}\Z")
 # A socket's path has room for 103 bytes on macOS and 107 on Linux.
 _LONGEST_ROOT = 103 - len("/n-+") - 20 - len("/control.sock")
+_ASIDE = re.compile(r"\..+\.[0-9a-f]{12}")
 _BLOCKS_DEADLINE_S = 0.25
 
 
@@ -165,7 +171,7 @@ def try_lock(path: Path) -> int | None:
     """The descriptor that holds the lock of *path*, or None when somebody else does."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # point: lock-take
     except BlockingIOError:
         os.close(fd)
         return None
@@ -190,8 +196,8 @@ def draw_numbers(path: Path, count: int) -> int:
         first = int(os.pread(fd, 20, 0) or b"1")
         if not 0 < first < MOST_BLOCKS - count:
             raise ValueError("the numbers are used up")
-        os.pwrite(fd, str(first + count).encode(), 0)
-        return first
+        os.pwrite(fd, str(first + count).encode(), 0)  # point: blocks-write
+        return first  # point: blocks-written
     finally:
         let_go(fd)
 
@@ -200,25 +206,42 @@ def write_new(path: Path, content: bytes) -> None:
     """A new private file."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
-        file.write(content)
+        file.write(content)  # point: new-write
 
 
 def write_aside(path: Path, content: bytes) -> None:
     """Replace a private file as a whole."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        write_new(aside, content)
-        aside.replace(path)
+        write_new(aside, content)  # point: aside-write
+        aside.replace(path)  # point: aside-replace
     except OSError:
         aside.unlink(missing_ok=True)
         raise
 
 
+def remove_asides(directory: Path) -> int:
+    """Remove what `write_aside` left where its process was killed, once it is a minute old."""
+    found = [path for path in directory.glob(".*") if _ASIDE.fullmatch(path.name)]
+    return sum(remove_old(path, LEFT_OVER_S) for path in found)
+
+
+def remove_old(path: Path, age_s: float) -> bool:
+    """Delete a file; False when it is young, or another process is faster."""
+    try:
+        if time.time() - path.lstat().st_mtime < age_s:
+            return False
+        path.unlink()
+    except OSError:
+        return False
+    return True
+
+
 def remove_directory(path: Path) -> None:
     """Delete a directory of plain files."""
     for child in path.iterdir():
-        child.unlink(missing_ok=True)
-    path.rmdir()
+        child.unlink(missing_ok=True)  # point: remove-child
+    path.rmdir()  # point: remove-rmdir
 
 
 def remove_left_over(path: Path, age_s: float) -> bool:

@@ -109,20 +109,20 @@ class Presence:
 
     def remove(self) -> None:
         """Delete the file."""
-        self._path.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)  # point: presence-remove
 
 
 def create_locked(path: Path, content: bytes) -> int:
     """A new private file with *content*, locked; the descriptor that holds the lock."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        _lock_soon(fd)
-        os.write(fd, content)
+        _lock_soon(fd)  # point: presence-created
+        os.write(fd, content)  # point: presence-locked
     except OSError:
         path.unlink(missing_ok=True)
         let_go(fd)
         raise
-    return fd
+    return fd  # point: presence-written
 
 
 def let_go(fd: int) -> None:

@@ -120,7 +120,7 @@ class RingWriter:
             return None
         grant = Grant(iter(range(start, end, SLOT_BYTES)), self._origin - lap)
         # Two stores that no signal handler gets between: a range that nobody holds is a hole.
-        self.current, self._granted = grant, end
+        self.current, self._granted = grant, end  # point: ring-grant
         return grant
 
     @property
@@ -139,7 +139,7 @@ class RingWriter:
 
     def retire(self) -> None:
         """No further grant: the reader drains what was granted and then forgets the ring."""
-        self._words[self._retired_word] = self._granted
+        self._words[self._retired_word] = self._granted  # point: ring-retire
 
 
 class Batch:
@@ -275,7 +275,7 @@ class RingReader:
 
     def release(self, position: int) -> None:
         """Hand everything before *position* back to the writer."""
-        self._words[self._head_word] = self._released = position
+        self._words[self._head_word] = self._released = position  # point: ring-release
 
     @property
     def unreleased(self) -> int:

@@ -60,6 +60,8 @@ _SEGMENT_BYTES = 64 * _MIB
 _SHARED_SLOTS = 64
 _MOST_SLOTS = 1 << 16
 _LONGEST_CALLEE = 1 << 20
+# More than any worker counts, and so little that sums of it can be written.
+_MOST_COUNT = 1 << 40
 
 _W_MAGIC, _W_VERSION, _W_SIZE, _W_PID, _W_EPOCH, _W_SEALED, _W_ENTRIES = range(7)
 _W_LOSSES, _W_FAULTS = 32, 64
@@ -148,12 +150,12 @@ class Segment:
         self._fallback = fallback
         self._blobs = 0
         words = self.words
-        words[_W_VERSION] = _VERSION
+        words[_W_VERSION] = _VERSION  # point: segment-created
         words[_W_SIZE] = size
         words[_W_PID] = os.getpid() if pid is None else pid
-        words[_W_EPOCH] = secrets.randbits(63)
+        words[_W_EPOCH] = secrets.randbits(63)  # point: segment-epoch
         words[_W_SEALED] = self.sealed
-        words[_W_MAGIC] = _MAGIC
+        words[_W_MAGIC] = _MAGIC  # point: segment-magic
 
     def add_callee(self, number: int, callee: Callee) -> bool:
         """Publish line *number* of the name table; False without room for it."""
@@ -161,7 +163,7 @@ class Segment:
         offset = self._extent(len(text), 8)
         if offset is None or len(text) > _LONGEST_CALLEE:
             return False
-        self.buffer[offset : offset + len(text)] = text
+        self.buffer[offset : offset + len(text)] = text  # point: callee-text
         return self._publish(Extent(Kind.CALLEE, number, offset, len(text)))
 
     def add_rows(self, block: int) -> list[int] | None:
@@ -185,11 +187,11 @@ class Segment:
 
     def count_loss(self, cause: Loss) -> None:
         """Count one lost call by its cause."""
-        self.words[_W_LOSSES + cause] += 1
+        self.words[_W_LOSSES + cause] += 1  # point: loss-count
 
     def count_fault(self, cause: Fault) -> None:
         """Count one fault by its cause."""
-        self.words[_W_FAULTS + cause] += 1
+        self.words[_W_FAULTS + cause] += 1  # point: fault-count
 
     def losses(self) -> dict[str, int]:
         """Lost calls by cause, those that are not zero."""
@@ -208,13 +210,13 @@ class Segment:
         except OSError:
             return None
         try:
-            os.posix_fallocate(memory.fd, 0, len(content))
-            memory.buffer[: len(content)] = content
+            os.posix_fallocate(memory.fd, 0, len(content))  # point: blob-created
+            memory.buffer[: len(content)] = content  # point: blob-write
         except OSError:
             remove_memory(name, self._fallback)
             return None
         finally:
-            memory.buffer.release()
+            memory.buffer.release()  # point: blob-written
             memory.close()
         return name
 
@@ -235,9 +237,9 @@ class Segment:
         at = _DIRECTORY + count * _ENTRY_WORDS * 8
         if count >= _MOST_ENTRIES or not self._reserve(_DIRECTORY, at + _ENTRY_WORDS * 8):
             return False
-        for number, word in enumerate(extent):
+        for number, word in enumerate(extent):  # point: entry-words
             self.words[at // 8 + number] = word
-        self.words[_W_ENTRIES] = count + 1
+        self.words[_W_ENTRIES] = count + 1  # point: entry-count
         return True
 
     def _reserve(self, area: int, end: int) -> bool:
@@ -245,14 +247,14 @@ class Segment:
         start = self._reserved[area]
         end = -(-end // _PAGE) * _PAGE
         if end <= start:
-            return True
+            return True  # point: entry-published
         if self._used_bytes + end - start > self._budget_bytes:
             return False
         try:
-            os.posix_fallocate(self._memory.fd, start, end - start)
+            os.posix_fallocate(self._memory.fd, start, end - start)  # point: extent-reserve
         except OSError:
             return False
-        self._reserved[area] = end
+        self._reserved[area] = end  # point: extent-reserved
         self._used_bytes += end - start
         return True
 
@@ -269,7 +271,8 @@ def is_supported() -> bool:
 
 
 def _counters(words: memoryview, first: int, names: tuple[str, ...]) -> dict[str, int]:
-    return {name: words[first + n] for n, name in enumerate(names) if words[first + n]}
+    counts = words[first : first + len(names)].tolist()
+    return {name: min(n, _MOST_COUNT) for name, n in zip(names, counts, strict=True) if n}
 
 
 # --- reading -------------------------------------------------------------------------------------

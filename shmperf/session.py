@@ -47,6 +47,7 @@ from .places import (
     internals_of,
     lock_within,
     map_word,
+    remove_asides,
     remove_left_over,
     try_lock,
     write_aside,
@@ -146,7 +147,7 @@ class Session:
     def set_mode(self, optimization: bool) -> None:
         """Switch the mode, for calls that start afterwards in every process."""
         with self._word_locked():
-            self.word[0] = self.word[0] & ~1 | optimization
+            self.word[0] = self.word[0] & ~1 | optimization  # point: mode-word
 
     @property
     def watch(self) -> Watch | None:
@@ -224,17 +225,17 @@ class Session:
         coming = self.directory / f"{COMING}{segment}"
         fd = create_locked(coming, msgspec.msgpack.encode(Identity.of_this_process()))
         # At once: a tool may fork while the segment is made.
-        self._presence_file, self._presence_fd = _file_of(fd), fd
+        self._presence_file, self._presence_fd = _file_of(fd), fd  # point: announce-present
         try:
-            made = make_segment(segment)
-            coming.rename(self.directory / f"{HERE}{segment}")
+            made = make_segment(segment)  # point: announce-make
+            coming.rename(self.directory / f"{HERE}{segment}")  # point: announce-rename
         except BaseException:
             self._presence_fd = -1
             remove_memory(segment, self.directory)
             coming.unlink(missing_ok=True)
             let_go(fd)
             raise
-        return made
+        return made  # point: announce-here
 
     def _enter_lock(self) -> int:
         deadline = time.monotonic() + _JOIN_DEADLINE_S
@@ -244,7 +245,7 @@ class Session:
             raise SessionGone from None
         while True:
             try:
-                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # point: enter-lock
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
@@ -253,7 +254,7 @@ class Session:
         if not self._is_still(fd):
             os.close(fd)
             raise SessionGone
-        return fd
+        return fd  # point: enter-locked
 
     def _is_still(self, fd: int) -> bool:
         try:
@@ -335,10 +336,11 @@ class Session:
                     f"{self.storage} is in use by another session's collector; "
                     "stop that one, or choose another --storage"
                 )
-            write_name(place, self.directory, self.token)
+            write_name(place, self.directory, self.token)  # point: claim-name
+            remove_asides(place)
         except OSError:
             return None
-        return fd
+        return fd  # point: claim-named
 
     def start_collector(self) -> bool:
         """
@@ -358,10 +360,10 @@ class Session:
         # Started or not: a collector that dies at once is not started again and again.
         self._retry_at_s = time.monotonic() + self._pause_s
         self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2)
-        self._starting_fd = fd
+        self._starting_fd = fd  # point: start-locked
         try:
-            _spawn(self.directory, fd)
-            self.start_failure = ""
+            _spawn(self.directory, fd)  # point: start-spawn
+            self.start_failure = ""  # point: start-spawned
         except OSError as error:
             self.start_failure = f"the collector did not start: {error}"
         finally:
@@ -378,15 +380,15 @@ class Session:
             return True
         gone = self.directory.with_name(f".gone-{secrets.token_hex(8)}")
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not self._is_still(fd) or self.presences():
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # point: leave-lock
+            if not self._is_still(fd) or self.presences():  # point: leave-locked
                 return False
-            self.directory.rename(gone)
+            self.directory.rename(gone)  # point: leave-rename
         except (BlockingIOError, FileNotFoundError):
             return False
         finally:
             let_go(fd)
-        remove_left_over(gone, 0.0)
+        remove_left_over(gone, 0.0)  # point: leave-remove
         return True
 
     # --- files -------------------------------------------------------------------------------
@@ -406,8 +408,9 @@ class Session:
 
     def _write_settings(self) -> None:
         with self._word_locked():
+            # point below: settings-write
             write_aside(self.directory / "settings", msgspec.msgpack.encode(self._settings))
-            self.word[0] += 1 << 8
+            self.word[0] += 1 << 8  # point: settings-word
 
     @contextmanager
     def _word_locked(self) -> Any:
@@ -418,7 +421,7 @@ class Session:
         try:
             yield
         finally:
-            let_go(fd)
+            let_go(fd)  # point: leave-renamed
 
 
 def attach(directory: Path) -> Session:

@@ -33,10 +33,14 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
         Lost calls by cause; in sum exactly those that the workers' rows count.
 
         A row is marked before its cause is counted, so a worker killed between leaves one whose
-        cause is unknown.
+        cause is unknown. Causes that say more than the rows were damaged, and are cut.
         """
-        found = dict(self.losses)
-        rest = self.lost - sum(found.values())
+        found: dict[str, int] = {}
+        rest = self.lost
+        for cause, count in self.losses.items():
+            if share := min(count, rest):
+                found[cause] = share
+                rest -= share
         if rest > 0:
             found["unknown"] = found.get("unknown", 0) + rest
         return found

@@ -262,8 +262,9 @@ class History:
                 continue
             try:
                 found = os.fstat(fd)
+                # point below: files-restore
                 if found.st_ino == known.inode and found.st_size >= known.size:
-                    os.ftruncate(fd, known.size)
+                    os.ftruncate(fd, known.size)  # point: files-cut
                     self.files[tool] = known
             finally:
                 os.close(fd)
@@ -289,7 +290,7 @@ class History:
                 failed = error
                 continue
             if state is not known:
-                changed[tool] = self.files[tool] = state
+                changed[tool] = self.files[tool] = state  # point: file-prepared
         if failed is not None and not self.files.keys() & counts.keys():
             raise self._translated(failed) from failed
         return changed
@@ -316,12 +317,12 @@ class History:
             if limits[tool] >= 0:
                 newest = newest[max(0, len(newest) - limits[tool]) :]
             try:
-                written[tool] = self._append(tool, newest)
+                written[tool] = self._append(tool, newest)  # point: lines-tool
             except OSError as error:
                 failed = error
         if failed is not None and not written:
             raise self._translated(failed) from failed
-        self.files.update(written)
+        self.files.update(written)  # point: lines-appended
         return written
 
     def compact_all(self, limits: Mapping[str, int]) -> dict[str, FileState]:
@@ -331,6 +332,7 @@ class History:
             for tool, limit in limits.items():
                 known = self._checked(tool)
                 if known is not None and 0 <= limit < known.lines:
+                    # point below: compact-tool
                     changed[tool] = self.files[tool] = self._compact(known, limit)
         except OSError as error:
             self._unlist(changed)
@@ -343,10 +345,10 @@ class History:
             path = self._path / known.name
             try:
                 if path.lstat().st_ino == known.inode:
-                    path.unlink()
+                    path.unlink()  # point: erase-file
             except OSError:
                 continue
-            self.files.pop(tool, None)
+            self.files.pop(tool, None)  # point: erase-erased
 
     def bytes_used(self) -> int:
         """What all listed files hold."""
@@ -377,8 +379,8 @@ class History:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
                 raise PermissionError(f"{name} is not a file of ours")
-            lines, size = _count_lines(fd)
-            os.ftruncate(fd, size)
+            lines, size = _count_lines(fd)  # point: file-adopt
+            os.ftruncate(fd, size)  # point: file-adopt-cut
             return FileState(name, found.st_ino, size, lines)
         finally:
             os.close(fd)
@@ -395,10 +397,10 @@ class History:
                 raise FileNotFoundError(f"{known.name} has been cut")
             if found.st_size > known.size:
                 os.ftruncate(fd, known.size)
-            view = memoryview(text)
+            view = memoryview(text)  # point: lines-append
             try:
                 while view:
-                    view = view[os.write(fd, view) :]
+                    view = view[os.write(fd, view) :]  # point: lines-write
             except OSError:
                 os.ftruncate(fd, known.size)
                 raise
@@ -419,13 +421,14 @@ class History:
                 with os.fdopen(fd, "wb") as file:
                     for _, at, length in newest:
                         source.seek(at)
-                        file.write(source.read(length))
-                    file.flush()
+                        file.write(source.read(length))  # point: compact-line
+                    file.flush()  # point: compact-flush
                     found = os.fstat(fd)
-                aside.replace(path)
+                aside.replace(path)  # point: compact-replace
             except OSError:
                 aside.unlink(missing_ok=True)
                 raise
+        # point below: compact-replaced
         return FileState(known.name, found.st_ino, found.st_size, len(newest))
 
     def _translated(self, error: OSError) -> StoreError:

@@ -53,7 +53,8 @@ def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
         return ""
     pair = Pair(opened.call_id, opened.outer)
     _pairs[opened.call_id] = (opened, pair)
-    current_call.set(pair)
+    if not worker.is_collecting:
+        current_call.set(pair)
     return hex_id(opened.call_id)
 
 
@@ -79,7 +80,7 @@ def end_tool_call(
         opened.end(error)
     finally:
         pair.is_open = False
-        if current_call.get() is pair:
+        if current_call.get() is pair and not worker.is_collecting:
             current_call.set(pair.outer)
 
 

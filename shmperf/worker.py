@@ -19,11 +19,13 @@ Nothing here raises into a tool. What can't be recorded is counted, by cause, in
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from threading import get_ident
 from typing import NamedTuple
 
 from .control import Client, Flush, wake
@@ -143,6 +145,9 @@ class Worker:
         self._busy = False
         self._hooked = False
         self._asked_for = False
+        # The thread that collects garbage now, if any. One list for ever: wrappers hold it.
+        self.collecting: list[int] = []
+        self._last_watch: object = None
         self._begin_again()
         self.is_off = False
 
@@ -208,16 +213,16 @@ class Worker:
         # A fork of a process that had not started runs no hook of ours.
         self.pid = os.getpid()
         session, segment = enter(Request.from_environment(), _make_segment)
-        self.session, self.segment = session, segment
+        self.session, self.segment = session, segment  # point: worker-entered
         self.options = session.options
         self._add_rows()
         shared = segment.add_shared_ring()
         self._shared_lane = Lane(shared, SHARED) if shared else None
         self.word = session.word[0]
-        self._hook()
+        self._hook()  # point: worker-bound
         self._started = True
-        session.start_collector()
-        for _ in range(self._uncounted):
+        session.start_collector()  # point: worker-started
+        for _ in range(self._uncounted):  # point: worker-collected
             segment.count_loss(Loss.NO_ROW)
 
     def _give_up(self, reason: str) -> None:
@@ -234,13 +239,16 @@ class Worker:
         if self._hooked:
             return
         self._hooked = True
+        if sys.version_info < (3, 12):
+            gc.callbacks.insert(0, self._collection_begins)
         os.register_at_fork(after_in_child=self.after_fork)
         if not _is_multiprocessing_child():
             atexit.register(self._at_exit)
 
     def after_fork(self) -> None:
         """In a child: this is another worker. What it inherited is left to its parent."""
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # point: fork-child
+        self.collecting.clear()
         self._busy = False
         session, was_off = self.session, self.is_off
         self._begin_again()
@@ -248,6 +256,37 @@ class Worker:
             session.after_fork()
         for tool in list(_tools.values()):
             tool.forget(off=was_off)
+
+    def _collection_begins(self, phase: str, info: object) -> None:  # noqa: ARG002  gc's own
+        """
+        Remember which thread collects garbage, until it has.
+
+        Before 3.12 a collection begins in the middle of any allocation, one inside
+        ``ContextVar.set`` too, and setting a variable from there crashes the interpreter: a call
+        that a finaliser or a callback makes meanwhile is recorded without becoming current.
+        What stays is a signal handler that makes calls and strikes just as this function begins.
+        """
+        if phase != "start":
+            return
+        self.collecting.append(get_ident())
+        if gc.callbacks[-1] is self._last_watch:
+            return
+
+        collecting = self.collecting
+
+        def ends(phase: str, info: object) -> None:  # noqa: ARG001  gc's own
+            if phase == "stop" and self._last_watch is ends:
+                # No call: after one a signal handler may run, and the collection is not over.
+                del collecting[:]
+
+        # Others have come in behind, whose calls belong to the collection, too.
+        self._last_watch = ends
+        gc.callbacks.append(ends)
+
+    @property
+    def is_collecting(self) -> bool:
+        """True in a collection of garbage that must not touch the context."""
+        return bool(self.collecting) and get_ident() in self.collecting
 
     def _at_exit(self) -> None:
         """Wait, bounded, until the calls of a program that ends are on disk."""
@@ -277,9 +316,19 @@ class Worker:
             return NOT_RECORDED
         return self._settle(tool)
 
+    def _refused(self, tool: Tool) -> Route:
+        """A call in the middle of what can't be interrupted is lost by count, if it counts."""
+        if self.segment is None:
+            self._uncounted += 1
+        elif self.options.limit_of(tool.name):
+            self.segment.count_loss(Loss.NO_ROW)
+        return NOT_RECORDED
+
     def _settle(self, tool: Tool) -> Route:
         with self._lock:
-            if self._busy or self.session is None:
+            if self._busy:
+                return self._refused(tool)
+            if self.session is None:
                 return NOT_RECORDED
             self._busy = True
             try:
@@ -433,10 +482,10 @@ class Worker:
         larger = self._larger(lane)
         if larger is None:
             return False
-        larger.grant()
+        larger.grant()  # point: grow-made
         # First left, then retired: what is granted in a retired ring is never read.
-        former, lane.writer = lane.writer, larger
-        former.retire()
+        former, lane.writer = lane.writer, larger  # point: grow-switch
+        former.retire()  # point: grow-retire
         return True
 
     def _larger(self, lane: Lane) -> RingWriter | None:
@@ -498,7 +547,7 @@ class Worker:
             if rows is None:
                 break
             self._blocks.append(rows[-1])
-            self.ready[:0] = rows
+            self.ready[:0] = rows  # point: rows-ready
         return bool(self.ready)
 
     def _replace_rows(self) -> None:
@@ -530,6 +579,7 @@ class Worker:
 
     def count_loss(self, cause: Loss, row: int, call_id: int) -> None:
         """Count a call that gets no record: in its row, which the books trust, and by cause."""
+        # point below: count-loss
         if self.segment is not None and mark_loss(self.segment.words, row, call_id):
             self.segment.count_loss(cause)
 

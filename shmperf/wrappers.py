@@ -178,14 +178,14 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
     store, clock, encode, current = _store, perf_counter_ns, _encode, current_call
     simple, short, cut, most = PLAIN_TYPES, SHORT, Cut, BODY_BYTES
     named, pruned = NAMED << 8, PRUNED << 8
-    unfinished, thread = _unfinished, get_ident
+    unfinished, thread, collecting = _unfinished, get_ident, worker.collecting
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0911, PLR0912, PLR0915
         bound = tool.bound
         if bound is None:
             return function(*args, **kwargs)
         word, session, ready, words, buffer, positions, shift = bound
-        if session[0] != word:
+        if session[0] != word or collecting:
             return _detour(wrapped, args, kwargs)
         body: bytes | None = b""
         # Flags and length, the low bits of the meta word.
@@ -215,7 +215,7 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
                 if info > most:
                     return _detour(wrapped, args, kwargs)
         try:
-            row = ready.pop()
+            row = ready.pop()  # point: row-take
         except IndexError:
             return _detour(wrapped, args, kwargs)
         call_id = position = end = start = 0
@@ -223,7 +223,7 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
         parent: Any = outer
         try:
             start = clock()
-            words[row + row_start] = start
+            words[row + row_start] = start  # point: row-start
             try:
                 words[row + row_parent] = parent
             except TypeError:
@@ -232,41 +232,45 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
                     ready.append(free)
                     return function(*args, **kwargs)
                 words[row + row_parent] = parent = parent_of(outer)
-            words[row + row_callee] = callee
-            call_id = words[row] + step
-            words[row] = call_id
-            current.set(call_id)
+            words[row + row_callee] = callee  # point: row-callee
+            call_id = words[row] + step  # point: row-next-id
+            words[row] = call_id  # point: row-id
+            current.set(call_id)  # point: row-begun
             result = function(*args, **kwargs)
-            end = clock()
+            end = clock()  # point: call-returned
             if tool.bound is not bound:
                 # Another thread refilled, the mode changed, or the tool forked.
                 left = unfinished.setdefault(thread(), [])
                 marks = row, call_id, parent, start, end, 0
                 row = 0
-                left.append((wrapped, ready, marks, (body, info), None))
+                # point below: left-rebound
+                left.append([None, None, wrapped, ready, marks, (body, info)])
                 _finish(left, outer)
                 return result
             meta = plain_meta | info
-            for position in positions:
+            for position in positions:  # point: slot-take
+                # point below: slot-store
                 store(buffer, position + shift, call_id, parent, start, end, meta, body, position)
-                break
+                break  # point: slot-stored
             else:
                 left = unfinished.setdefault(thread(), [])
                 marks = row, call_id, parent, start, end, 0
                 row = 0
-                left.append((wrapped, ready, marks, (body, info), None))
+                # point below: left-exhausted
+                left.append([None, None, wrapped, ready, marks, (body, info)])
                 _finish(left, outer)
                 return result
-            current.set(outer)
-            free, row = row, 0
-            ready.append(free)
-            return result
+            current.set(outer)  # point: context-restore
+            free, row = row, 0  # point: row-give-up
+            ready.append(free)  # point: row-free
+            return result  # point: call-done
         except BaseException as error:
             left = unfinished.setdefault(thread(), [])
             if row:
                 marks = row, call_id, parent, start, end, position
                 row = 0
-                left.append((wrapped, ready, marks, (body, info), error))
+                # point below: left-raised
+                left.append([None, error, wrapped, ready, marks, (body, info)])
             try:
                 _finish(left, outer)
             except BaseException:
@@ -278,70 +282,51 @@ def _track_function(wrapped: _Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR
     return wrapper
 
 
-class _Unfinished:
-    """
-    A call that the hot path began and leaves to be finished.
-
-    *marks* tell how far it came, *captured* holds its body, and flags and length.
-    It stays listed until it is finished, whatever strikes meanwhile.
-    """
-
-    __slots__ = ("captured", "error", "is_busy", "marks", "opened", "ready", "wrapped")
-
-    def __init__(
-        self,
-        wrapped: _Wrapped,
-        ready: list[int],
-        marks: Marks,
-        captured: tuple[bytes, int],
-        error: BaseException | None = None,
-    ) -> None:
-        self.wrapped = wrapped
-        self.ready = ready
-        self.marks = marks
-        self.captured = captured
-        self.error = error
-        self.opened: OpenCall | None = None
-        self.is_busy = False
-
-    def finish(self) -> None:
-        """Store or count the call and free its row; taken up where it was left."""
-        if self.opened is None:
-            opened = OpenCall.resumed(
-                self.wrapped.tool, self.wrapped.callee, self.ready, self.marks
-            )
-            body, info = self.captured
-            opened.body, opened.flags = body, info >> 8
-            self.opened = opened
-        if self.opened.call_id:
-            # With an end the function had returned: what struck later is not its error.
-            self.opened.end(None if self.marks[4] else self.error)
+# By thread: what an interruption left undone. A dict's and a list's own operations are atomic, and
+# listing a call takes no frame: there may be no room for one. An entry is the call, or None and
+# behind the error what the hot path knows of it: wrapper, ready rows, how far it came, parameters.
+# It stays listed until it is finished, whatever strikes meanwhile.
+_unfinished: dict[int, list[list[Any]]] = {}
 
 
-# By thread: what an interruption left undone. A dict's and a list's own operations are atomic.
-# The hot path lists a tuple, which needs no frame: there may be no room for one.
-_unfinished: dict[int, list[Any]] = {}
+def _resumed(entry: list[Any]) -> OpenCall:
+    """The call of an entry that the hot path listed."""
+    _, error, wrapped, ready, marks, captured = entry
+    opened = OpenCall.resumed(wrapped.tool, wrapped.callee, ready, marks)
+    opened.body, info = captured
+    opened.flags = info >> 8
+    if error is not None and marks[4]:
+        # With an end the function had returned: what struck later is not its error.
+        entry[1] = None
+    return opened
 
 
-def _finish(left: list[Any], outer: int | Pair) -> None:
+def _finish(left: list[list[Any]], outer: int | Pair) -> None:
     """Finish what is *left* in this thread and restore the context."""
     try:
-        for found in left[:]:
-            unfinished = found
-            if type(found) is tuple:
-                unfinished = _Unfinished(*found)
-                left[left.index(found)] = unfinished
-            # A signal handler's own calls come by here while one is being finished.
-            if unfinished.is_busy:
+        for entry in left[:]:
+            opened = entry[0]
+            if opened is None:
+                made = _resumed(entry)
+                # A signal handler's own calls come by here, too; nothing gets in between these.
+                if entry[0] is None:
+                    entry[0] = made
+                opened = entry[0]
+            if opened.is_finishing:
                 continue
-            unfinished.is_busy = True
+            opened.is_finishing = True
             try:
-                unfinished.finish()
-                left.remove(unfinished)
+                if opened.call_id:
+                    opened.end(entry[1])
+                left.remove(entry)  # point: left-finished
+            except ValueError:
+                # A signal handler's own call has finished it meanwhile.
+                pass
             finally:
-                unfinished.is_busy = False
+                opened.is_finishing = False
     finally:
-        current_call.set(outer)
+        if not worker.is_collecting:
+            current_call.set(outer)
 
 
 def is_seen(tool: Tool, observer: str = TRACKED) -> bool:
@@ -360,11 +345,17 @@ def _detour(wrapped: _Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         given = args[1:] if wrapped.skip else args
         opened.open(given, kwargs, route)
         result = wrapped.function(*args, **kwargs)
+        opened.close()
+        return result
     except BaseException as error:
-        opened.close(error)
+        left = _unfinished.setdefault(get_ident(), [])
+        left.append([opened, None if opened.end_ns else error])
+        try:
+            _finish(left, opened.outer)
+        except BaseException:
+            _finish(left, opened.outer)
+            raise
         raise
-    opened.close()
-    return result
 
 
 def _track_chosen(wrapped: _Wrapped) -> Callable[..., Any]:
@@ -375,11 +366,17 @@ def _track_chosen(wrapped: _Wrapped) -> Callable[..., Any]:
         try:
             opened.open(*wrapped.given(args, kwargs))
             result = wrapped.function(*args, **kwargs)
+            opened.close()
+            return result
         except BaseException as error:
-            opened.close(error)
+            left = _unfinished.setdefault(get_ident(), [])
+            left.append([opened, None if opened.end_ns else error])
+            try:
+                _finish(left, opened.outer)
+            except BaseException:
+                _finish(left, opened.outer)
+                raise
             raise
-        opened.close()
-        return result
 
     return wrapper
 
@@ -395,11 +392,17 @@ def _track_coroutine(wrapped: _Wrapped) -> Callable[..., Any]:
         try:
             opened.open(*wrapped.given(args, kwargs), timed_cpu=False)
             result = await wrapped.function(*args, **kwargs)
+            opened.close()
+            return result
         except BaseException as error:
-            opened.close(error)
+            left = _unfinished.setdefault(get_ident(), [])
+            left.append([opened, None if opened.end_ns else error])
+            try:
+                _finish(left, opened.outer)
+            except BaseException:
+                _finish(left, opened.outer)
+                raise
             raise
-        opened.close()
-        return result
 
     return wrapper
 
@@ -426,7 +429,7 @@ class _Steps:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._opened.call_id:
+        if self._opened.call_id and not worker.is_collecting:
             current_call.set(self._outer)
 
     def end(self, error: BaseException | None = None) -> None:

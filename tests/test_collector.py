@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import shutil
 import signal
 import tempfile
@@ -28,7 +29,7 @@ from shmperf.disk import Disk
 from shmperf.drain import WorkerDrain
 from shmperf.errors import SegmentGone, SessionError
 from shmperf.inflight import CALLEE, GENERATION_STEP, PARENT, START, mark_loss
-from shmperf.ledger import Ledger, load, stats_on_disk
+from shmperf.ledger import Frame, Ledger, WorkerState, load, stats_on_disk
 from shmperf.meeting import Request, join
 from shmperf.memory import SHARED_MEMORY, remove_memory
 from shmperf.options import Options
@@ -39,6 +40,7 @@ from shmperf.ring import Grant, RingWriter
 from shmperf.segment import Fault, Loss, Segment
 from shmperf.session import Session, attach
 from shmperf.store import file_name
+from shmperf.totals import Totals
 from shmperf.treestate import TreeState
 
 from .support import assert_books_balance, wait_until
@@ -593,6 +595,44 @@ def test_torn_journal_keeps_what_stands_before_the_damage(room: Room, keep: str)
 # --- limits --------------------------------------------------------------------------------------
 
 
+def test_taking_up_an_empty_past_forgets_what_was_counted_in_memory(room: Room) -> None:
+    """Frames that waited for a storage that turns out empty are applied once, not once more."""
+    ledger = Ledger(room.collector.options)
+    totals = Totals()
+    totals.add([5], 0, 0)
+    frame = Frame(workers={"w": WorkerState(begun=1, finished=1)}, totals={"all": totals})
+    ledger.apply(frame, live=True)
+    assert ledger.restore(None, []) is None
+    assert ledger.stats(None, 0, complete=True)["begun"] == 0
+    ledger.apply(frame)
+    stats = ledger.stats(None, 0, complete=True)
+    assert (stats["begun"], stats["total_calls"]) == (1, 1)
+
+
+def test_last_write_waits_for_a_stuck_one(tmp_path: Path, runtime: Path) -> None:
+    """A collector that ends while a write is stuck waits for it, and writes everything."""
+    room = Room(tmp_path / "cwd", runtime)
+    worker = room.worker()
+    try:
+        worker.call("all", 1)
+        room.turn(2)
+        disk = room.collector.disk
+        disk._longest_wait_s = 0.01
+        may_go_on = threading.Event()
+        assert disk._do(may_go_on.wait) is None
+        worker.call("all", 2)
+        room.turn()
+        assert disk.is_unavailable()
+        threading.Timer(0.3, may_go_on.set).start()
+        disk._longest_wait_s = 10.0
+        room.finish()
+        assert len(room.lines("all")) == 2
+        assert room.stats_on_disk()["begun"] == 2
+    finally:
+        worker.close()
+        room.close()
+
+
 def test_limit_is_applied_before_the_disk(room: Room) -> None:
     """However many calls there are, no more than the limit are journalled or written."""
     worker = room.worker(slots=4096)
@@ -854,6 +894,37 @@ def test_lost_calls_are_counted_by_cause_and_never_aborted_too(room: Room) -> No
     assert (stats["total_calls"], stats["lost"], stats["aborted"]) == (5, {"ring_full": 6}, 0)
 
 
+def test_overwritten_records_of_a_dead_worker_are_lost_and_not_in_flight(room: Room) -> None:
+    """A call that began, ended and left no record is lost by count once its worker is dead."""
+    worker = room.worker()
+    for n in range(3):
+        worker.call("all", n)
+        # As when a fork without a hook stored its own record over this one.
+        worker.ready.append(worker.begin("all").row)
+    room.turn(2)
+    worker.call("all", 3)
+    worker.die()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert_books_balance(stats)
+    assert (stats["begun"], stats["total_calls"], stats["in_flight"]) == (7, 4, 0)
+    assert stats["lost"] == stats["faults"] == {"spoilt_records": 3}
+
+
+def test_copied_records_of_a_dead_worker_balance(room: Room) -> None:
+    """Calls that two processes stored under one row count as begun as often as they are there."""
+    worker = room.worker()
+    opened = worker.begin("all")
+    for _ in range(3):
+        worker._store(opened, (0, opened.start_ns, room.tick()), Outcome.OK, b"")
+    worker.die()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert_books_balance(stats)
+    assert (stats["begun"], stats["total_calls"]) == (3, 3)
+    assert stats["faults"] == {"spoilt_records": 2}
+
+
 def test_worker_whose_memory_has_gone_loses_what_was_unread(room: Room) -> None:
     """Memory that somebody removed is told once; what had begun there is counted as lost."""
     worker = room.worker()
@@ -871,6 +942,34 @@ def test_worker_whose_memory_has_gone_loses_what_was_unread(room: Room) -> None:
     assert stats["lost"] == {"segment_gone": 1}
     assert stats["faults"] == {"segment_gone": 1}
     assert opened.id
+    assert not worker.presence.exists()
+
+
+def test_memory_that_can_not_be_mapped_now_waits(room: Room) -> None:
+    """A collector short of descriptors buries no dead worker unread: it reads it later."""
+    worker = room.worker()
+    for n in range(3):
+        worker.call("all", n)
+    worker.die()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208
+    fillers = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while fillers[-1] < taken:
+            fillers.append(os.open(os.devnull, os.O_RDONLY))
+        # One is left: enough for the directory and the presence in turn; mapping takes two.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 2, hard))
+        room.turn(3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in fillers:
+            os.close(fd)
+    assert worker.presence.exists()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert (stats["begun"], stats["total_calls"]) == (3, 3)
+    assert "segment_waits" in stats["faults"]
+    assert not {"segment_gone", "segment_refused"} & stats["faults"].keys()
     assert not worker.presence.exists()
 
 
@@ -925,6 +1024,25 @@ def test_memory_full_of_noise_stops_nothing(room: Room, seed: int) -> None:
     assert stats["tool_stats"]["few"]["count"] >= 1
     assert not (SHARED_MEMORY / worker.segment.name).exists()
     assert not room.collector.stopping
+
+
+def test_figures_beyond_all_bounds_can_be_journalled(room: Room) -> None:
+    """Counters and times that no clock or count can reach are bounded before they are summed."""
+    worker = room.worker()
+    for _ in range(8):
+        opened = worker.begin("all")
+        worker._store(opened, (0, (1 << 64) - 1, 0), Outcome.OK, b"")
+        room.turn()
+        opened = worker.begin("all")
+        worker._store(opened, (0, 0, (1 << 64) - 1), Outcome.OK, b"")
+    for at in [*range(32, 32 + len(Loss)), *range(64, 64 + len(Fault))]:
+        worker.segment.words[at] = (1 << 64) - 1
+    room.turn(3)
+    worker.die()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert stats["total_calls"] == 16
+    assert sum(stats["lost"].values()) == 1 << 41
 
 
 def test_faults_of_workers_are_summed(room: Room) -> None:

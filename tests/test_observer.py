@@ -9,7 +9,7 @@ from shmperf.observer import named_params
 from shmperf.parents import Seen
 from shmperf.record import Status
 
-from .frameworks import calls, counts, edges, only, run
+from .integrations.frameworks import calls, counts, edges, only, run
 from .support import Place
 
 HOOKS = """

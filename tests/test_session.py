@@ -402,3 +402,24 @@ def test_sweep_removes_old_pointers_only(request_here: Request, session: Session
     assert not pointer.exists()
     assert join(request_here).directory == session.directory
     assert pointer.exists()
+
+
+def test_half_written_files_go_when_they_are_old(
+    request_here: Request, session: Session, runtime: Path
+) -> None:
+    """What a process left that was killed while it replaced a small file is removed, once old."""
+    place = session.storage / ".shmperf"
+    root = runtime / "shmperf"
+    left = [place / ".session.0123456789ab", root / ".p-0123456789.0123456789ab"]
+    young = place / ".session.ba9876543210"
+    others = [place / ".keep", place / ".keep.txt"]
+    for path in [*left, young, *others]:
+        path.write_bytes(b"half")
+    for path in [*left, *others]:
+        os.utime(path, (0, 0))
+    fd = session.claim_storage()
+    assert fd is not None
+    os.close(fd)
+    sweep(root)
+    assert [path.exists() for path in left] == [False, False]
+    assert all(path.exists() for path in [young, *others])

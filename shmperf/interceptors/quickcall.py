@@ -20,7 +20,7 @@ from shmperf.inflight import CALLEE, GENERATION_STEP, PARENT, START
 from shmperf.opencall import OpenCall
 from shmperf.parents import Pair, Seen, current_call, parent_of
 from shmperf.record import NAMED, PRUNED, SLOT
-from shmperf.worker import Tool
+from shmperf.worker import Tool, worker
 
 __all__ = ["Passage", "QuickCall"]
 
@@ -105,7 +105,7 @@ class Passage(msgspec.Struct):
         if bound is None:
             return False
         word, session, ready, words, _, _, _ = bound
-        if session[0] != word:
+        if session[0] != word or worker.collecting:
             return False
         args, kwargs = self.args, self.kwargs
         body, info = b"", 0
@@ -138,7 +138,7 @@ class Passage(msgspec.Struct):
     def expect_again(self, tool: Tool) -> None:
         """Let the decorator of the function that is called now know its call by this one."""
         begun = self.quick or self.opened
-        if begun is not None and begun.call_id:
+        if begun is not None and begun.call_id and not worker.is_collecting:
             current_call.set(Seen(begun.call_id, begun.call_id, tool.name, "chain"))
 
     def call(self) -> OpenCall | None:

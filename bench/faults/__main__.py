@@ -1,0 +1,155 @@
+"""
+``python -m bench.faults [SECTION …] [--seed N] [--minutes N | --short | --soak N] [--json FILE]``.
+
+Kills, starves, damages and interrupts shmperf, checks every call afterwards, prints a table and
+exits with 1 when anything was wrong. The same seed draws the same faults; what the machine makes
+of them depends on its mood, so a failure is shown with everything that is known of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.measure import environment
+
+from .books import Tally
+from .campaign import Campaign
+from .clocks import turn_clocks
+from .collectors import kill_collectors
+from .comings import come_and_go
+from .corruption import corrupt
+from .interruption import interrupt
+from .place import make_memory_private
+from .points import points
+from .soak import soak
+from .starvation import starve
+from .workers import kill_workers
+
+# Section, its share of the time, and how to run it for so many seconds.
+_SECTIONS: dict[str, tuple[float, Callable[[Campaign, float], Tally]]] = {
+    "workers": (0.35, kill_workers),
+    "collectors": (0.3, kill_collectors),
+    "starvation": (0.1, starve),
+    "corruption": (0.1, corrupt),
+    "interruption": (0.1, interrupt),
+    "time": (0.05, turn_clocks),
+    "comings": (0.1, come_and_go),
+}
+_SHORT_S = 60.0
+_SOAK: tuple[float, Callable[[Campaign, float], Tally]] = (1.0, soak)
+
+
+def main() -> int:
+    """Run the sections asked for; 1 when anything was wrong."""
+    given = _arguments()
+    seed = secrets.randbelow(1 << 32) if given.seed is None else given.seed
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    env = {"seed": str(seed), **{key: str(value) for key, value in environment().items()}}
+    console.print(", ".join(f"{key} {value}" for key, value in env.items()), style="dim")
+    if not make_memory_private():
+        console.print("shared memory is not private here: only new names count as leaks")
+    total_s = _SHORT_S if given.short else given.minutes * 60.0
+    names = given.sections or list(_SECTIONS)
+    if given.soak:
+        names, total_s = ["soak"], given.soak * 60.0
+    shares = sum(_SECTIONS.get(name, _SOAK)[0] for name in names)
+    base = Path(tempfile.mkdtemp(prefix="faults-"))
+    tallies = []
+    started = time.monotonic()
+    try:
+        for name in names:
+            share, section = _SECTIONS.get(name, _SOAK)
+            campaign = Campaign(base, seed, verbose=given.verbose)
+            try:
+                tallies.append(section(campaign, total_s * share / shares))
+            finally:
+                campaign.close()
+    finally:
+        if not given.verbose:
+            shutil.rmtree(base, ignore_errors=True)
+    console.print(_table(tallies))
+    _print_wrong(console, tallies)
+    if given.json:
+        elapsed_s = time.monotonic() - started
+        Path(given.json).write_text(json.dumps(_report(env, tallies, elapsed_s), indent=2) + "\n")
+    return 0 if all(tally.is_right for tally in tallies) else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
+    parser.add_argument("sections", nargs="*", choices=[*_SECTIONS, []], metavar="SECTION")
+    parser.add_argument("--seed", type=int, help="draw the same faults again")
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long, about (10)")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="only that: nothing grows")
+    parser.add_argument("--short", action="store_true", help="in less than two minutes")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    parser.add_argument("--verbose", action="store_true", help="tell at once, and leave places")
+    return parser.parse_args()
+
+
+def _table(tallies: list[Tally]) -> Table:
+    table = Table(title="faults", box=box.SIMPLE_HEAD, title_justify="left", show_footer=True)
+    columns = ("tried", "survived", "lost", "doubled", "leaked")
+    sums = [sum(getattr(tally, name) for tally in tallies) for name in columns]
+    table.add_column("", footer="in all")
+    for name, total in zip(columns, sums, strict=True):
+        table.add_column(name, f"{total:,}", justify="right")
+    for tally in tallies:
+        figures = [f"{getattr(tally, name):,}" for name in columns]
+        table.add_row(tally.section, *figures)
+    return table
+
+
+def _print_wrong(console: Console, tallies: list[Tally]) -> None:
+    workers = sum(tally.worker_kills for tally in tallies)
+    collectors = sum(tally.collector_kills for tally in tallies)
+    stopped_at = {name for tally in tallies for name in tally.points}
+    console.print(
+        f"{workers:,} workers and {collectors:,} collectors killed; "
+        f"stopped at {len(stopped_at)} of {len(points())} test points"
+    )
+    for tally in tallies:
+        for text in tally.skipped:
+            console.print(f"{tally.section}: skipped: {text}", style="yellow")
+        for text in tally.wrong:
+            console.print(f"{tally.section}: {text}", style="red", markup=False)
+
+
+def _report(env: dict[str, str], tallies: list[Tally], elapsed_s: float) -> dict[str, Any]:
+    stopped_at = {name for tally in tallies for name in tally.points}
+    sums = ("worker_kills", "collector_kills", "tried", "survived", "lost", "doubled", "leaked")
+    return {
+        "env": env,
+        "elapsed_s": elapsed_s,
+        **{name: sum(getattr(tally, name) for tally in tallies) for name in sums},
+        "wrong": [text for tally in tallies for text in tally.wrong],
+        "skipped": [text for tally in tallies for text in tally.skipped],
+        "points": {"stopped_at": len(stopped_at), "there_are": len(points())},
+        "points_never_reached": sorted(points().keys() - stopped_at),
+        "sections": [
+            {
+                "section": tally.section,
+                **{name: getattr(tally, name) for name in sums},
+                "counted_by_shmperf": tally.counted,
+                "points": dict(tally.points),
+            }
+            for tally in tallies
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

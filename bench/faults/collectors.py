@@ -1,0 +1,380 @@
+"""
+Section 2: collectors killed, stopped and doubled at every point of what they do.
+
+Rounds: workers go on calling in a named session while one collector after the other is started and
+killed, some in the middle of taking up what the last one left. The last one ends in peace; then
+every call must be on disk once. Other rounds do the same to limits and to cleanups.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shmperf.control import Cleanup, Client, Flush, Mode, Stats, Tree
+from shmperf.errors import ShmperfError
+from shmperf.store import read
+
+from .books import Tally, check, check_books
+from .campaign import KEEP_ALL, Campaign, Sample
+from .log import ask_to_stop, read_logs
+from .nursery import Ended
+from .place import Place, wait_until
+
+__all__ = ["kill_collectors"]
+
+_NAME = "campaign"
+_LIMIT = 5
+_LIMITED = f"default_perf_points: {_LIMIT}\nstorage: {{flush_interval_seconds: 0.05}}\n"
+_WORKERS = 2
+_KILLS = 12
+_SLOTS = 20_000
+_LONGEST_LIFE_S = 0.25
+_ENDING_S = 20.0
+
+
+def kill_collectors(campaign: Campaign, seconds: float) -> Tally:
+    """Rounds of kills until the time is up."""
+    tally = campaign.begin(seconds, "collector kills")
+    rounds = [_keep_all, _keep_all, _limit, _clean_up, _stop]
+    number = 0
+    while not campaign.is_over:
+        _take_sample(campaign, tally)
+        _Round(campaign, tally, number, _KILLS).run(rounds[number % len(rounds)])
+        number += 1
+    return tally
+
+
+_samples: list[Sample] = []
+
+
+def _take_sample(campaign: Campaign, tally: Tally) -> None:
+    """Find out which points a collector reaches in a life with everything in it."""
+    if _samples:
+        return
+    with campaign.place(tally, _LIMITED) as place:
+        round_ = _Round(campaign, tally, 0, 0)
+        round_.place = place
+        counts: Counter[str] = Counter()
+        for _ in range(2):
+            # The second one takes up what the first one left when it was killed.
+            census = place.path / "census"
+            with round_.working():
+                pid = round_.start(census=str(census))
+                round_.stir(pid, 0.8)
+                os.kill(pid, signal.SIGTERM)
+                campaign.nursery.wait_for(pid, _ENDING_S)
+                counts |= Counter(json.loads(census.read_text()))
+                pid = round_.start()
+                round_.stir(pid, 0.1)
+                os.kill(pid, signal.SIGKILL)
+                campaign.nursery.wait_for(pid, _ENDING_S)
+        round_.end_in_peace()
+    _samples.append(Sample(counts))
+
+
+class _Round:
+    """One storage, a few workers and many collectors."""
+
+    place: Place
+
+    def __init__(self, campaign: Campaign, tally: Tally, number: int, kills: int) -> None:
+        self.campaign = campaign
+        self.nursery = campaign.nursery
+        self.rng = campaign.rng
+        self.tally = tally
+        self.what = f"round {number}"
+        self.kills = kills
+        self._workers: dict[int, str] = {}
+
+    def run(self, kind: Any) -> None:
+        """The round, in a place of its own."""
+        self.what += f" ({kind.__name__.strip('_').replace('_', ' ')})"
+        config = _LIMITED if kind is _limit else KEEP_ALL
+        with self.campaign.place(self.tally, config) as place:
+            self.place = place
+            kind(self)
+
+    @property
+    def directory(self) -> Path:
+        """The session's."""
+        return self.place.runtime / "shmperf" / f"n-{_NAME}"
+
+    def child(self, run: str, **more: Any) -> dict[str, Any]:
+        """The spec of a child in the named session."""
+        return self.place.child(run, environ={"SHMPERF_SESSION": _NAME}, **more)
+
+    # --- workers -----------------------------------------------------------------------------
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Workers call meanwhile; some of them are killed instead of asked to stop."""
+        for _ in range(_WORKERS):
+            kinds = ["plain", "plain", "steps", "many", "wide"]
+            log = self.place.new_log()
+            spec = self.child("work", kinds=kinds, log=log, seed=self.rng.getrandbits(30))
+            self._workers[self.nursery.start(**spec, slots=_SLOTS, pause_s=0.002)] = log
+        try:
+            yield
+        finally:
+            self.stop_workers()
+
+    def stop_workers(self) -> None:
+        """End them, one way or the other."""
+        for pid, log in self._workers.items():
+            if self.rng.random() < 0.5:
+                os.kill(pid, signal.SIGKILL)
+                self.tally.worker_kills += 1
+            elif wait_until(Path(log).exists):
+                ask_to_stop(Path(log))
+        while self._workers:
+            ended = self.nursery.wait(_ENDING_S)
+            if ended is None:
+                self.tally.blame(f"{self.what}: a worker hung")
+                break
+            self._workers.pop(ended.pid, None)
+            if ended.has_failed:
+                self.tally.blame(f"{self.what}: a worker ended with {ended.status}")
+
+    # --- collectors --------------------------------------------------------------------------
+
+    def start(self, **more: Any) -> int:
+        """A collector of the session; its pid."""
+        return self.nursery.start(**self.child("collect", **more))
+
+    def stir(self, pid: int, seconds: float) -> Ended | None:
+        """Let it live for *seconds* and ask it things; how it ended, if it did."""
+        end = time.monotonic() + seconds
+        stirrer = threading.Thread(target=self._ask, args=(end,))
+        stirrer.start()
+        ended = None
+        while ended is None and (left_s := end - time.monotonic()) > 0:
+            found = self.nursery.wait(left_s)
+            if found is None:
+                break
+            if found.pid == pid:
+                ended = found
+            elif self._workers.pop(found.pid, None) is not None and found.has_failed:
+                self.tally.blame(f"{self.what}: a worker ended with {found.status}")
+        stirrer.join()
+        return ended
+
+    def _ask(self, end: float) -> None:
+        client = Client(self.directory)
+        questions = [Flush(), Stats(None), Tree(), Flush(), Mode(optimization=None)]
+        while (left_s := end - time.monotonic()) > 0.01:
+            try:
+                client.ask(questions[int(left_s * 1000) % len(questions)], left_s)
+            except ShmperfError:
+                pass
+            time.sleep(0.01)
+
+    def kill_one(self, trap: list[Any] | None = None) -> None:
+        """Start a collector and kill it: at its trap, or at any moment."""
+        rng = self.rng
+        if trap is None and rng.random() < 0.8:
+            trap = _samples[0].draw(rng, "kill")
+        pid = self.start(trap=trap)
+        ended = self.stir(pid, rng.random() * _LONGEST_LIFE_S)
+        if ended is None and trap is not None:
+            # What it does at the end belongs to it, too.
+            os.kill(pid, signal.SIGTERM)
+            ended = self.nursery.wait_for(pid, _ENDING_S)
+            if ended is None:
+                self.tally.blame(f"{self.what}: a collector hung: {trap}")
+        if ended is None:
+            os.kill(pid, signal.SIGKILL)
+            ended = self.nursery.wait_for(pid, _ENDING_S)
+        if ended is None or ended.has_failed:
+            self.tally.blame(f"{self.what}: a collector ended with {ended}: {trap}")
+        elif ended.was_killed:
+            self.tally.tried += 1
+            self.tally.collector_kills += 1
+            if trap is not None:
+                self.tally.points[trap[0]] += 1
+
+    def end_in_peace(self) -> None:
+        """A last collector, which finishes everything."""
+        pid = self.start()
+        if not wait_until(lambda: self._has_answered(pid), _ENDING_S):
+            self.tally.blame(f"{self.what}: the last collector does not answer")
+        gone = wait_until(lambda: not self.place.presences(), _ENDING_S)
+        if not gone:
+            self.tally.blame(f"{self.what}: the dead were not buried")
+        os.kill(pid, signal.SIGTERM)
+        ended = self.nursery.wait_for(pid, _ENDING_S)
+        if ended is None or ended.status:
+            self.tally.blame(f"{self.what}: the last collector ended with {ended}")
+
+    def _has_answered(self, pid: int) -> bool:
+        try:
+            stats = Client(self.directory).ask(Stats(None), 1.0)
+        except ShmperfError:
+            return pid not in self.nursery.alive
+        return bool(stats["complete"])
+
+
+# --- rounds ---------------------------------------------------------------------------------------
+
+
+def _keep_all(round_: _Round) -> None:
+    """Tools that keep everything: every id once."""
+    with round_.working():
+        for _ in range(round_.kills):
+            round_.kill_one()
+    for _ in range(3):
+        # The dead are buried, too, by collectors that are killed.
+        round_.kill_one()
+    round_.end_in_peace()
+    check(round_.tally, round_.place, round_.what)
+
+
+def _limit(round_: _Round) -> None:
+    """Tools with a limit: counts exact, files within bounds and, at the end, exactly the newest."""
+    with round_.working():
+        for _ in range(round_.kills):
+            round_.kill_one()
+            for tool, count in _line_counts(round_.place).items():
+                if count > 2 * _LIMIT:
+                    round_.tally.blame(f"{round_.what}: {count} lines of {tool}")
+    round_.end_in_peace()
+    tally, place = round_.tally, round_.place
+    known = read_logs(list(place.logs.iterdir()))
+    stats = place.stats()
+    check_books(tally, stats, round_.what)
+    lost = sum(stats["lost"].values())
+    ended = stats["total_calls"] + stats["aborted"] + lost
+    if not known.begun <= ended <= known.begun + known.perhaps.total():
+        tally.blame(f"{round_.what}: {ended} calls, expected {known.begun}")
+    times = Counter(line["data"]["id"] for line in read(place.storage))
+    if doubled := times.total() - len(times):
+        tally.doubled += doubled
+        tally.blame(f"{round_.what}: {doubled} lines are there twice")
+    for tool, count in _line_counts(place).items():
+        tool_stats = stats["tool_stats"][tool]
+        expected = min(_LIMIT, tool_stats["count"] + tool_stats["aborted"])
+        if count != expected:
+            tally.blame(f"{round_.what}: {count} lines of {tool} at the end, expected {expected}")
+
+
+def _clean_up(round_: _Round) -> None:
+    """Cleanups that are killed: everything before is forgotten or nothing, nothing after is."""
+    tally, place = round_.tally, round_.place
+    with round_.working():
+        round_.kill_one()
+    round_.end_in_peace()
+    before = read_logs(list(place.logs.iterdir()))
+    answered = False
+    for _ in range(round_.kills):
+        trap = None
+        names = [name for name in _CLEANUP_POINTS if name in _samples[0].counts]
+        if names and round_.rng.random() < 0.7:
+            trap = [round_.rng.choice(names), 1, "kill"]
+        pid = round_.start(trap=trap)
+        try:
+            answered |= bool(Client(round_.directory).ask(Cleanup(force=True), 2.0))
+        except ShmperfError:
+            pass
+        if pid in round_.nursery.alive:
+            os.kill(pid, signal.SIGKILL)
+        ended = round_.nursery.wait_for(pid, _ENDING_S)
+        if ended is not None and ended.was_killed:
+            tally.tried += 1
+            tally.collector_kills += 1
+            if trap is not None:
+                tally.points[trap[0]] += 1
+    done = {path.name for path in place.logs.iterdir()}
+    with round_.working():
+        round_.kill_one()
+    round_.end_in_peace()
+    after = read_logs([path for path in place.logs.iterdir() if path.name not in done])
+    ids = Counter(call_id for call_id, *_ in place.lines())
+    left = (before.finished | before.opened) & ids.keys()
+    if left and answered:
+        tally.blame(f"{round_.what}: {len(left)} calls are still there after a cleanup")
+    if left and len(left) != len(before.finished | before.opened):
+        tally.blame(f"{round_.what}: a cleanup forgot {len(left)} calls and not the others")
+    if missing := sum(not ids[call_id] for call_id in after.finished):
+        lost = sum(place.stats()["lost"].values())
+        if missing > lost:
+            tally.lost += missing - lost
+            tally.blame(f"{round_.what}: {missing} calls after the cleanup are missing")
+    if doubled := ids.total() - len(ids):
+        tally.doubled += doubled
+        tally.blame(f"{round_.what}: {doubled} lines are there twice")
+    check_books(tally, place.stats(), round_.what)
+
+
+def _stop(round_: _Round) -> None:
+    """Collectors stopped for a while at any point, and others that want their place meanwhile."""
+    with round_.working():
+        for _ in range(max(2, round_.kills // 4)):
+            trap = _samples[0].draw(round_.rng, "stop")
+            pid = round_.start(trap=trap)
+            ended = round_.stir(pid, 0.2)
+            if ended is not None and ended.is_stopped:
+                _double(round_)
+                time.sleep(round_.rng.choice([0.05, 0.3, 1.5]))
+                os.kill(pid, signal.SIGCONT)
+                round_.tally.tried += 1
+                round_.tally.points[trap[0]] += 1
+            os.kill(pid, signal.SIGTERM)
+            ended = round_.nursery.wait(_ENDING_S)
+            while ended is not None and (ended.pid != pid or ended.is_stopped):
+                if ended.pid == pid:
+                    os.kill(pid, signal.SIGCONT)
+                ended = round_.nursery.wait(_ENDING_S)
+            if ended is None or ended.has_failed:
+                round_.tally.blame(f"{round_.what}: a stopped collector ended with {ended}: {trap}")
+    round_.end_in_peace()
+    check(round_.tally, round_.place, round_.what)
+
+
+def _double(round_: _Round) -> None:
+    """A second collector while the first one is stopped: refused while that holds the lock."""
+    second = round_.nursery.start(**round_.child("refused"))
+    ended = round_.nursery.wait_for(second, _ENDING_S)
+    if ended is None or ended.has_failed:
+        round_.tally.blame(f"{round_.what}: two collectors at once: {ended}")
+
+
+class _Name(msgspec.Struct):
+    tool: str
+
+
+def _line_counts(place: Place) -> Counter[str]:
+    decode = msgspec.json.Decoder(_Name).decode
+    counts: Counter[str] = Counter()
+    for path in place.storage.glob("*_perf.jsonl"):
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            continue
+        # The last line may be half written: nobody has answered for it yet.
+        counts.update(decode(line).tool for line in text[: text.rfind(b"\n") + 1].splitlines())
+    return counts
+
+
+_CLEANUP_POINTS = (
+    "cleanup-settled",
+    "cleanup-frame",
+    "cleanup-erase",
+    "cleanup-erased",
+    "erase-file",
+    "erase-erased",
+    "restart-erase",
+    "commit-append",
+    "journal-append",
+    "journal-appended",
+    "commit-release",
+)

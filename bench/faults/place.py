@@ -1,0 +1,222 @@
+"""
+A private place for a batch of faults: directories, environment, what is left behind in it.
+
+Shared memory is private too where the campaign may mount (as root): then whatever lies there is
+ours. Elsewhere only names that were not there before count.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from shmperf.ledger import stats_on_disk
+from shmperf.memory import PREFIX, SHARED_MEMORY
+from shmperf.options import Options
+
+from .nursery import Nursery
+
+__all__ = ["Place", "has_private_memory", "make_memory_private", "wait_until"]
+
+_NEW_NAMESPACE, _RECURSIVE_PRIVATE = 0x20000, 0x4000 | 0x40000
+_INTERNALS = re.compile(r"(snapshot|journal\.\d+|session|session\.lock|collector\.lock|blocks)\Z")
+_before: frozenset[str] = frozenset()
+
+
+def make_memory_private(size: str = "4g") -> bool:
+    """Put a file system of this process's and its children's own over shared memory."""
+    global _before  # noqa: PLW0603  once a campaign
+    libc = ctypes.CDLL(None, use_errno=True)
+    shm = os.fsencode(SHARED_MEMORY)
+    if (
+        os.geteuid() == 0
+        and libc.unshare(_NEW_NAMESPACE) == 0
+        and libc.mount(b"none", b"/", None, _RECURSIVE_PRIVATE, None) == 0
+        and libc.mount(b"tmpfs", shm, b"tmpfs", 0, b"size=" + size.encode()) == 0
+    ):
+        return True
+    _before = frozenset(_segments())
+    return False
+
+
+def has_private_memory() -> bool:
+    """True when everything in shared memory is the campaign's."""
+    return not _before
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = 30.0) -> bool:
+    """Whether *condition* came true within the time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _segments() -> set[str]:
+    return {name for name in os.listdir(SHARED_MEMORY) if name.startswith(PREFIX)}  # noqa: PTH208
+
+
+class Place:
+    """Working directory, runtime directory and logs of one batch."""
+
+    def __init__(self, path: Path, config: str = "default_perf_points: -1\n") -> None:
+        path.mkdir()
+        self.path = path
+        self.runtime = path / "r"
+        self.cwd = path / "w"
+        self.logs = path / "logs"
+        for directory in (self.runtime, self.cwd, self.logs, self.cwd / "config"):
+            directory.mkdir(mode=0o700)
+        self.environ = {
+            "XDG_RUNTIME_DIR": str(self.runtime),
+            "SHMPERF_SESSION": "",
+            "SHMPERF_CONFIG": "",
+            "OPTIMIZED_PERF_TRACKER_ENABLED": "true",
+        }
+        self.write_config(config)
+        self._logs = 0
+
+    @property
+    def storage(self) -> Path:
+        """The default storage directory."""
+        return self.cwd / "perf_data"
+
+    @property
+    def errors(self) -> str:
+        """What the batch's children said on standard error."""
+        path = self.cwd / "errors"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def write_config(self, text: str) -> None:
+        """The configuration of whoever starts here from now on."""
+        (self.cwd / "config" / "tool_perf_limits.yaml").write_text(text)
+
+    def child(self, run: str, **more: Any) -> dict[str, Any]:
+        """The spec of a child that runs here."""
+        environ = {**self.environ, **more.pop("environ", {})}
+        return {"run": run, "cwd": str(self.cwd), "environ": environ, **more}
+
+    def new_log(self) -> str:
+        """A path for the log of a further worker."""
+        self._logs += 1
+        return str(self.logs / f"{self._logs}")
+
+    def sessions(self) -> list[Path]:
+        """Directories of sessions that have not ended."""
+        return list((self.runtime / "shmperf").glob("[sn]-*"))
+
+    def presences(self) -> list[Path]:
+        """Workers that are here, or were and have not been buried."""
+        return [path for session in self.sessions() for path in session.glob("w-*")]
+
+    def stats(self, storage: Path | None = None) -> dict[str, Any]:
+        """The statistics on disk."""
+        return stats_on_disk(storage or self.storage, None, Options())
+
+    def lines(self, storage: Path | None = None) -> Iterator[tuple[int, int, bool, str]]:
+        """Id, pid, whether aborted, and tool of every line of history."""
+        decode = msgspec.json.Decoder(_Line).decode
+        for path in sorted((storage or self.storage).glob("*_perf.jsonl")):
+            for text in path.read_bytes().splitlines():
+                line = decode(text)
+                yield int(line.data.id, 16), line.data.pid, line.data.status == "aborted", line.tool
+
+    def end_sessions(self, nursery: Nursery, timeout_s: float = 20.0) -> bool:
+        """Wait until every session has ended, with a sweep now and then."""
+        deadline = time.monotonic() + timeout_s
+        while self.sessions():
+            self._let_a_minute_pass()
+            if wait_until(lambda: not self.sessions(), 2.0):
+                break
+            if time.monotonic() > deadline:
+                return False
+            self.sweep(nursery)
+        self.sweep(nursery)
+        return not self.sessions()
+
+    def sweep(self, nursery: Nursery) -> None:
+        """What the next collector of this user does first, a minute later."""
+        self._let_a_minute_pass()
+        nursery.run(**self.child("sweep"))
+
+    def _let_a_minute_pass(self) -> None:
+        """Make what killed processes left half done look old: nobody here is still at it."""
+        root = self.runtime / "shmperf"
+        for path in [*root.glob(".*"), *root.glob("[sn]-*/.*"), *self.cwd.glob("**/.shmperf/.*")]:
+            try:
+                os.utime(path, (0, 0), follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+
+    def left_behind(self) -> list[str]:
+        """Segments, processes and files that should have gone."""
+        found = [f"segment {name}" for name in sorted(_segments() - _before)]
+        root = self.runtime / "shmperf"
+        if root.is_dir():
+            found += [f"in runtime: {p.name}" for p in root.iterdir() if p.name[:2] != "p-"]
+        for storage in {self.storage, *self.cwd.glob("**/.shmperf/..")}:
+            found += _strangers(storage.resolve())
+        found += [f"process {pid}: {command[:150]}" for pid, command in self.processes()]
+        return found
+
+    def processes(self) -> list[tuple[int, str]]:
+        """Collectors of this place that run, by pid."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = " ".join(process.cmdline())
+                if str(self.runtime) in words and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append((process.pid, words))
+            except psutil.Error:
+                continue
+        return found
+
+    def remove(self) -> None:
+        """Delete it all."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _strangers(storage: Path) -> list[str]:
+    """Files in a storage directory that nobody would ever read or remove."""
+    found = []
+    if storage.is_dir():
+        found += [p.name for p in storage.iterdir() if not p.name.endswith("_perf.jsonl")]
+        found = [f"in storage: {name}" for name in found if name != ".shmperf"]
+        inner = storage / ".shmperf"
+        if inner.is_dir():
+            names = [p.name for p in inner.iterdir() if not _INTERNALS.match(p.name)]
+            found += [f"in .shmperf: {name}" for name in names]
+    return found
+
+
+class _Data(msgspec.Struct):
+    id: str
+    pid: int
+    status: str = ""
+
+
+class _Line(msgspec.Struct):
+    tool: str
+    data: _Data
+
+
+@contextmanager
+def a_place(parent: Path, name: str, config: str = "default_perf_points: -1\n") -> Iterator[Place]:
+    """A place that is removed afterwards."""
+    place = Place(parent / name, config)
+    try:
+        yield place
+    finally:
+        place.remove()
