@@ -51,7 +51,7 @@ def _decode(text: bytes) -> None:
     call = record.decode(slot, body, callee, record.Mask(Options().capture.secret_keys), 1)
     # What was read can be written.
     call.start_ns = min(call.start_ns, 1 << 62)
-    store.line(call)
+    store.jsonl([call])
 
 
 def _control(text: bytes) -> None:
