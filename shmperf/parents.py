@@ -21,6 +21,7 @@ __all__ = [
     "Pair",
     "Seen",
     "adopt",
+    "carried",
     "current",
     "current_call",
     "hex_id",
@@ -132,6 +133,13 @@ def propagate(function: Callable[P, R]) -> Callable[P, R]:
     For threads, executors and other processes: it pickles when *function* does.
     """
     return _Propagated(function, current())
+
+
+def carried(function: object) -> tuple[Callable[..., Any], str | None] | None:
+    """The callable and the parent of what `propagate` made; None for others."""
+    if type(function) is not _Propagated:
+        return None
+    return function._function, function._parent
 
 
 class _Propagated(Generic[P, R]):
