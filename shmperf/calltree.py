@@ -27,6 +27,7 @@ before a restart count as ones whose parent is unknown.
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress, islice, repeat
@@ -84,7 +85,7 @@ class CallTree:
         self._rows: defaultdict[int, list[Row]] = defaultdict(list)
         self._sums: dict[int, Family] = {}
         self._workers: dict[str, Recent] = {}
-        self._remembered: deque[tuple[str, Sequence[int]]] = deque()
+        self._remembered: deque[tuple[str, array[int]]] = deque()
         self._remembered_count = 0
         self._rows_since_fold = 0
         self._forget_changes()
@@ -372,13 +373,14 @@ class CallTree:
 
     def _remember(self, tool: str, ids: Sequence[int]) -> None:
         remembered = self._remembered
-        remembered.append((tool, ids))
+        # As words: integers would keep the memory of everything that was made between them.
+        remembered.append((tool, array("Q", ids)))
         self._remembered_count += len(ids)
         while self._remembered_count - len(remembered[0][1]) >= self.bounds.remembered:
-            forgotten, ids = remembered.popleft()
-            self._remembered_count -= len(ids)
+            forgotten, gone = remembered.popleft()
+            self._remembered_count -= len(gone)
             if self._rows:
-                for call_id in list(filter(self._rows.__contains__, ids)):
+                for call_id in list(filter(self._rows.__contains__, gone)):
                     self._let_family_go(call_id, forgotten)
 
     def _known_tools(self) -> dict[int, str]:
