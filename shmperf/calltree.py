@@ -31,7 +31,7 @@ from array import array
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress, islice, repeat
-from operator import gt
+from operator import attrgetter, gt
 from typing import TypeAlias
 
 import msgspec
@@ -50,6 +50,8 @@ from .treestate import (
 )
 
 __all__ = ["Bounds", "CallTree", "Edge", "Settled", "TreeDelta", "TreeState"]
+
+_calls = attrgetter("calls")
 
 EdgeKey: TypeAlias = tuple[str | None, str]
 
@@ -140,6 +142,7 @@ class CallTree:
             return []
         self._touched.add(worker)
         settled = self._settle(recent.old + recent.new)
+        self._count_late()
         self._stay_within_bounds()
         return settled
 
@@ -183,10 +186,12 @@ class CallTree:
                     edge = found[parent, tool] = Edge(parent, tool)
                 edge.count(*counts)
         for edge in found.values():
-            # Below nothing only where a parent was let go between a child and its correction.
+            # Below nothing, or without a call, only where a parent was let go between a child and
+            # its correction.
             edge.total_ns, edge.own_ns = bounded(edge.total_ns), max(0, bounded(edge.own_ns))
         return sorted(
-            found.values(), key=lambda edge: (-edge.total_ns, edge.parent or "", edge.tool)
+            filter(_calls, found.values()),
+            key=lambda edge: (-edge.total_ns, edge.parent or "", edge.tool),
         )
 
     def state(self) -> TreeState:
@@ -358,6 +363,18 @@ class CallTree:
             del ids[self.bounds.ids :]
         return Settled(call_id, ids, settled_tools(tools), end - start - covered)
 
+    def _count_late(self) -> None:
+        """Count what came of calls that had settled: nobody knows them after a restart."""
+        for tool, ids in self._remembered:
+            if not self._rows:
+                break
+            self._count_families(tool, ids)
+
+    def _count_families(self, tool: str, ids: Iterable[int]) -> None:
+        """Count the families of those calls of *tool* that have one."""
+        for call_id in list(filter(self._rows.__contains__, ids)):
+            self._let_family_go(call_id, tool)
+
     def _let_family_go(self, call_id: int, parent: str | None) -> int:
         """Count the family of a call that never settles, or has settled; returns its children."""
         tools = self._tools_of(*self._pop(call_id))
@@ -380,8 +397,7 @@ class CallTree:
             forgotten, gone = remembered.popleft()
             self._remembered_count -= len(gone)
             if self._rows:
-                for call_id in list(filter(self._rows.__contains__, gone)):
-                    self._let_family_go(call_id, forgotten)
+                self._count_families(forgotten, gone)
 
     def _known_tools(self) -> dict[int, str]:
         """The tools of those parents that have been drained."""
