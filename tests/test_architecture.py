@@ -23,7 +23,7 @@ LAYERS = (
     ("record", "ring", "inflight", "memory", "segment"),
     ("presence", "places", "session", "meeting", "control"),
     ("capture", "parents"),
-    ("worker", "opencall", "wrappers", "observer"),
+    ("garbage", "worker", "opencall", "hotpath", "wrappers", "classes", "observer"),
     ("limits", "family", "treestate", "calltree", "totals", "statistics", "bug", "anomaly"),
     ("journal", "store", "ledger"),
     ("drain", "intake", "disk", "flusher", "sampling", "collector", "daemon"),
@@ -32,7 +32,16 @@ LAYERS = (
 )
 ORDER = [name for layer in LAYERS for name in layer]
 
-WORKER = {"worker", "opencall", "wrappers", "observer", "tracker", "capture", "interceptors"}
+WORKER = {
+    "worker",
+    "opencall",
+    "hotpath",
+    "wrappers",
+    "observer",
+    "tracker",
+    "capture",
+    "interceptors",
+}
 COLLECTOR = {"drain", "intake", "disk", "flusher", "sampling", "collector", "daemon"}
 
 # Imports inside functions, each with its reason where it stands.
@@ -56,6 +65,7 @@ BROAD = {
     "errors",
     "capture",
     "opencall",
+    "hotpath",
     "wrappers",
     "observer",
     "interceptors",
