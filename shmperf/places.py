@@ -26,6 +26,7 @@ from .presence import let_go, read_bounded
 __all__ = [
     "LEAVING_S",
     "MOST_BLOCKS",
+    "TOOL_STORE",
     "check_private",
     "digest",
     "draw_numbers",
@@ -48,6 +49,8 @@ __all__ = [
 LEAVING_S = 1.0
 # Numbers of id blocks that are drawn lie below, random ones above.
 MOST_BLOCKS = 1 << 31
+# In the storage directory: tools, their embeddings and their performance.
+TOOL_STORE = "tools.db"
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}\Z")
 # A socket's path has room for 103 bytes on macOS and 107 on Linux.

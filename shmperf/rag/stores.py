@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 from shmperf.errors import StoreError
 
-from . import chroma, lancedb, pgvector, qdrant
+from .chroma import open_store as open_chroma
+from .lancedb import open_store as open_lancedb
+from .pgvector import open_store as open_pgvector
 from .protocol import PerfStore
+from .qdrant import open_store as open_qdrant
 from .toolstore import ToolStore
 
 __all__ = ["KINDS", "open_store"]
@@ -19,10 +22,10 @@ def _open_tools(url: str) -> PerfStore:
 
 KINDS: dict[str, Callable[[str], PerfStore]] = {
     "tools": _open_tools,
-    "chroma": chroma.open_store,
-    "qdrant": qdrant.open_store,
-    "pgvector": pgvector.open_store,
-    "lancedb": lancedb.open_store,
+    "chroma": open_chroma,
+    "qdrant": open_qdrant,
+    "pgvector": open_pgvector,
+    "lancedb": open_lancedb,
 }
 
 

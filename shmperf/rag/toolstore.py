@@ -37,7 +37,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from shmperf.config import resolve
 from shmperf.errors import StoreError
-from shmperf.places import named_directory, runtime_root
+from shmperf.places import TOOL_STORE, named_directory, runtime_root
 from shmperf.session import attach
 
 from .artifact import (
@@ -57,9 +57,7 @@ from .sentence import has_changed, tell_performance
 from .toolfile import ToolFile, fact, found_file, reading
 from .toolsearch import VectorIndex, matching
 
-__all__ = ["FILE", "Embedder", "ToolStore", "default_path"]
-
-FILE = "tools.db"
+__all__ = ["Embedder", "ToolStore", "default_path"]
 
 # From texts to vectors, one each; its attribute ``name`` says which model that is.
 Embedder = Callable[[list[str]], Iterable[Iterable[float]]]
@@ -87,9 +85,9 @@ def default_path() -> Path:
     """``tools.db`` in the storage directory of a program that is started here."""
     name = os.environ.get("SHMPERF_SESSION")
     if name:
-        return attach(named_directory(runtime_root(os.environ), name)).storage / FILE
+        return attach(named_directory(runtime_root(os.environ), name)).storage / TOOL_STORE
     options, _ = resolve(None, os.environ, Path.cwd())
-    return Path(os.path.normpath(Path.cwd() / options.storage.path)) / FILE
+    return Path(os.path.normpath(Path.cwd() / options.storage.path)) / TOOL_STORE
 
 
 class ToolStore:
