@@ -143,7 +143,6 @@ class Delivery:
         if is_last or self._retry_at_s is None or now_s >= self._retry_at_s:
             if self._unknown and (is_last or now_s >= self._look_again_s):
                 self._coalescer.failed(self._unknown)
-                self._look_again_s = now_s + self._timing.unknown_s
             interval_s = self._timing.interval_s
             self._deliver(self._coalescer.due(min(interval_s, 1.0) if is_last else None))
         self.report.waiting = len(self._coalescer.waiting - self._unknown)
@@ -174,6 +173,7 @@ class Delivery:
         if missing:
             # A store says how many; whoever has no summary now is one of them.
             self._unknown |= due.keys() - store.read_perf(due).keys()
+            self._look_again_s = self._clock() + self._timing.unknown_s
         self.report.refused = getattr(store, "refused", 0)
         if len(due) > missing:
             self.report.sent += len(due) - missing
