@@ -1,5 +1,6 @@
 """shmperf records every tool call in many processes, at about a microsecond each."""
 
+from .classes import track_class
 from .instrumentation import instrument, uninstrument
 from .parents import adopt, current, propagate
 from .tracker import (
@@ -12,7 +13,7 @@ from .tracker import (
     set_optimization_mode,
     track_tool_call,
 )
-from .wrappers import call, track, track_class
+from .wrappers import call, track
 
 __all__ = [
     "adopt",

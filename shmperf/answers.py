@@ -27,6 +27,7 @@ from .meeting import Request, known_storage, session_of_storage
 from .options import Options
 from .places import named_directory, runtime_root
 from .session import Session, attach
+from .sinkkeeper import last_report
 from .store import read
 
 __all__ = ["Answers", "find_answers", "request_for"]
@@ -107,7 +108,15 @@ class Answers:
             "storage_state": "ok" if self.storage.is_dir() else "no such directory",
             "workers": [{"pid": pid} for pid in pids],
             "unusual": [told_of(found) for found in self._on_disk().state.unusual],
+            "rag": self._sink_at_rest(),
         }
+
+    def _sink_at_rest(self) -> dict[str, Any] | None:
+        """What the last sink said of itself."""
+        report = last_report(self.storage)
+        if report is None:
+            return None
+        return {"pid": None, "restarts": 0, **msgspec.to_builtins(report)}
 
     def bugs(self) -> dict[str, Bug]:
         """The exceptions that were caught, by fingerprint."""

@@ -27,10 +27,11 @@ before a restart count as ones whose parent is unknown.
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress, islice, repeat
-from operator import gt
+from operator import attrgetter, gt
 from typing import TypeAlias
 
 import msgspec
@@ -49,6 +50,8 @@ from .treestate import (
 )
 
 __all__ = ["Bounds", "CallTree", "Edge", "Settled", "TreeDelta", "TreeState"]
+
+_calls = attrgetter("calls")
 
 EdgeKey: TypeAlias = tuple[str | None, str]
 
@@ -84,7 +87,7 @@ class CallTree:
         self._rows: defaultdict[int, list[Row]] = defaultdict(list)
         self._sums: dict[int, Family] = {}
         self._workers: dict[str, Recent] = {}
-        self._remembered: deque[tuple[str, Sequence[int]]] = deque()
+        self._remembered: deque[tuple[str, array[int]]] = deque()
         self._remembered_count = 0
         self._rows_since_fold = 0
         self._forget_changes()
@@ -139,6 +142,7 @@ class CallTree:
             return []
         self._touched.add(worker)
         settled = self._settle(recent.old + recent.new)
+        self._count_late()
         self._stay_within_bounds()
         return settled
 
@@ -182,10 +186,12 @@ class CallTree:
                     edge = found[parent, tool] = Edge(parent, tool)
                 edge.count(*counts)
         for edge in found.values():
-            # Below nothing only where a parent was let go between a child and its correction.
+            # Below nothing, or without a call, only where a parent was let go between a child and
+            # its correction.
             edge.total_ns, edge.own_ns = bounded(edge.total_ns), max(0, bounded(edge.own_ns))
         return sorted(
-            found.values(), key=lambda edge: (-edge.total_ns, edge.parent or "", edge.tool)
+            filter(_calls, found.values()),
+            key=lambda edge: (-edge.total_ns, edge.parent or "", edge.tool),
         )
 
     def state(self) -> TreeState:
@@ -357,6 +363,18 @@ class CallTree:
             del ids[self.bounds.ids :]
         return Settled(call_id, ids, settled_tools(tools), end - start - covered)
 
+    def _count_late(self) -> None:
+        """Count what came of calls that had settled: nobody knows them after a restart."""
+        for tool, ids in self._remembered:
+            if not self._rows:
+                break
+            self._count_families(tool, ids)
+
+    def _count_families(self, tool: str, ids: Iterable[int]) -> None:
+        """Count the families of those calls of *tool* that have one."""
+        for call_id in list(filter(self._rows.__contains__, ids)):
+            self._let_family_go(call_id, tool)
+
     def _let_family_go(self, call_id: int, parent: str | None) -> int:
         """Count the family of a call that never settles, or has settled; returns its children."""
         tools = self._tools_of(*self._pop(call_id))
@@ -372,14 +390,14 @@ class CallTree:
 
     def _remember(self, tool: str, ids: Sequence[int]) -> None:
         remembered = self._remembered
-        remembered.append((tool, ids))
+        # As words: integers would keep the memory of everything that was made between them.
+        remembered.append((tool, array("Q", ids)))
         self._remembered_count += len(ids)
         while self._remembered_count - len(remembered[0][1]) >= self.bounds.remembered:
-            forgotten, ids = remembered.popleft()
-            self._remembered_count -= len(ids)
+            forgotten, gone = remembered.popleft()
+            self._remembered_count -= len(gone)
             if self._rows:
-                for call_id in list(filter(self._rows.__contains__, ids)):
-                    self._let_family_go(call_id, forgotten)
+                self._count_families(forgotten, gone)
 
     def _known_tools(self) -> dict[int, str]:
         """The tools of those parents that have been drained."""

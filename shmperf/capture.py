@@ -11,8 +11,9 @@ which is counted, and the call goes on.
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,6 +31,7 @@ __all__ = [
     "failed_body",
     "picture",
     "picture_all",
+    "positional_names",
     "short_body",
     "status_for",
     "status_named",
@@ -332,3 +334,16 @@ def failed_body(body: bytes, error: str, *caught: str) -> bytes:
     params = msgspec.Raw(body) if body else None
     failed = _encode((params, error.encode("utf-8", "backslashreplace").decode(), *caught))
     return failed if len(failed) <= BODY_BYTES * 64 else _encode((None, "…", *caught))
+
+
+def positional_names(function: Callable[..., Any]) -> tuple[tuple[str, ...], str | None, bool]:
+    """Names of the positional parameters, of the rest, and whether the first is self or cls."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return (), None, False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in parameters if p.kind in kinds]
+    rest = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
+    skip = bool(names) and names[0] in ("self", "cls")
+    return tuple(names[skip:]), rest, skip

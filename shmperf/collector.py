@@ -23,6 +23,7 @@ import msgspec
 
 from .anomaly import UNUSUAL, told_of
 from .control import (
+    Changes,
     Cleanup,
     Errors,
     Figures,
@@ -49,6 +50,7 @@ from .places import write_aside
 from .presence import Presence
 from .sampling import Sampler
 from .session import Session
+from .sinkkeeper import SinkKeeper
 
 __all__ = ["Collector", "Waits"]
 
@@ -98,6 +100,7 @@ class Collector:
         self._sampler = Sampler(self.options.collector.sample_interval_seconds)
         self.intake = Intake(self.ledger, self._fault)
         self.flusher = Flusher(self.ledger, self.intake, disk, self.commit, self._fault)
+        self._sink = SinkKeeper(session.directory, session.storage, clock)
         self._faults: dict[str, int] = {}
         self._told: dict[str, str] = {}
         self._waiting: list[tuple[Pending, Callable[[], Any]]] = []
@@ -145,6 +148,7 @@ class Collector:
     def run(self) -> None:
         """Cycle until the session is over or somebody asks to stop; leaves everything on disk."""
         wait_s = self.waits.busy_s
+        self._sink.start(self.options.rag)
         while not self.stopping:
             pending = self.server.wait(wait_s)
             handled = self.step()
@@ -205,6 +209,8 @@ class Collector:
         for worker in self.workers.values():
             worker.close()
         self.disk.close()  # point: finish-disk
+        # It reads from the disk what came last.
+        self._sink.close()
 
     def settle(self) -> None:
         """Drain what had ended before, settle its trees, and journal it."""
@@ -405,6 +411,10 @@ class Collector:
                 self.cleanup()
                 return True
             return False
+        if isinstance(request, Changes):
+            # Asked for all the time: it gets what is journalled, and nothing is done for it.
+            self._sink.report = request.report
+            return self.ledger.news(request.after)
         self.settle()
         if isinstance(request, Flush):
             self.flush(force=True)
@@ -479,6 +489,7 @@ class Collector:
             "faults": books.faults,
             "told": dict(self._told),
             "unusual": [told_of(found) for found in self.ledger.state.unusual],
+            "rag": self._sink.status(),
         }
 
     # --- housekeeping ----------------------------------------------------------------------------
@@ -498,6 +509,7 @@ class Collector:
         self.options = self.ledger.options = self.session.reload()
         self.intake.configure(self.options)
         self.intake.watch(self.session.watch)
+        self._sink.configure(self.options.rag)
 
     def _set_clock(self) -> None:
         """

@@ -29,12 +29,7 @@ _EXPECTED = {"object": "a mapping of keys to values", "array": "a list"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_BREAK = re.compile("[\x80-\x9f\u2028\u2029\ufeff]")
 _AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_NO_EFFECT = (
-    "optimization.trigger_threshold",
-    "rag.enabled",
-    "rag.cluster_with_tool",
-    "rag.embedding_include",
-)
+_NO_EFFECT = ("optimization.trigger_threshold",)
 
 
 def resolve(

@@ -29,6 +29,7 @@ import msgspec
 from .errors import SessionError
 
 __all__ = [
+    "Changes",
     "Cleanup",
     "Client",
     "Errors",
@@ -40,6 +41,7 @@ __all__ = [
     "Ping",
     "Request",
     "Server",
+    "SinkReport",
     "Stats",
     "Status",
     "Stop",
@@ -100,6 +102,33 @@ class Status(msgspec.Struct, tag=True):
     """How collector and workers are."""
 
 
+class SinkReport(msgspec.Struct, kw_only=True):
+    """
+    What a sink says of itself; texts are short, times are Unix seconds.
+
+    ``problem`` is what keeps it from sending now, ``last_error`` what the store said last.
+    """
+
+    store: str = ""
+    tools: int = 0
+    sent: int = 0
+    last_sent_s: float | None = None
+    waiting: int = 0
+    unknown: int = 0
+    unknown_names: list[str] = []
+    refused: int = 0
+    retries: int = 0
+    problem: str | None = None
+    last_error: str | None = None
+
+
+class Changes(msgspec.Struct, tag=True):
+    """A sink's look: totals that have changed after a revision, as journalled; and its report."""
+
+    after: int = -1
+    report: SinkReport | None = None
+
+
 class Stop(msgspec.Struct, tag=True):
     """Drain, write everything and end; answered when it is done."""
 
@@ -108,7 +137,20 @@ class Ping(msgspec.Struct, tag=True):
     """Answered with the collector's pid."""
 
 
-Request = Stats | Figures | Errors | Flush | Cleanup | Mode | InFlight | Tree | Status | Stop | Ping
+Request = (
+    Stats
+    | Figures
+    | Errors
+    | Flush
+    | Cleanup
+    | Mode
+    | InFlight
+    | Tree
+    | Status
+    | Changes
+    | Stop
+    | Ping
+)
 
 _decode_request = msgspec.msgpack.Decoder(Request).decode
 _encode = msgspec.msgpack.Encoder().encode

@@ -34,7 +34,7 @@ from .errors import StoreError
 from .journal import Journal
 from .options import Options
 from .record import Call, Callee
-from .statistics import Books, Figures, all_stats, tool_stats
+from .statistics import Books, Figures, News, all_stats, tool_stats
 from .store import FileState
 from .totals import Totals
 
@@ -135,6 +135,8 @@ class Ledger:
         self.options = options
         self.state = State()
         self.tree = CallTree()
+        self._revision = 0
+        self._changed_at: dict[str, int] = {}
 
     def encode(self) -> bytes:
         """A snapshot of everything."""
@@ -169,7 +171,9 @@ class Ledger:
         if frame.optimization is not None:
             state.optimization = frame.optimization
         self._apply_workers(frame)
+        self._revision += bool(frame.totals)
         for tool, totals in frame.totals.items():
+            self._changed_at[tool] = self._revision
             known = state.totals.get(tool)
             if known is None:
                 known = state.totals[tool] = Totals()
@@ -223,6 +227,19 @@ class Ledger:
             sizes={name: self.current_size(name) for name in totals},
             books=self.books(workers, complete=complete),
             forgotten=self.state.forgotten.begun,
+        )
+
+    def news(self, after: int) -> News:
+        """Totals that have changed after the revision *after* of this process; -1: all."""
+        changed_at = self._changed_at
+        return News(
+            revision=self._revision,
+            forgotten=self.state.forgotten.begun,
+            totals={
+                tool: totals
+                for tool, totals in self.state.totals.items()
+                if changed_at.get(tool, 0) > after
+            },
         )
 
     def current_size(self, tool: str) -> int:
@@ -299,6 +316,7 @@ class Ledger:
         forgotten.losses = _sum([forgotten.losses, books.losses])
         forgotten.faults = _sum([forgotten.faults, books.faults])
         state.totals, state.kept = {}, {}
+        self._changed_at.clear()
         state.bugs, state.unusual = {}, []
         state.erasing, state.files = state.erasing | state.files, {}
         if not live:

@@ -23,14 +23,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-from .capture import error_text, status_for, status_named
+from .capture import error_text, positional_names, status_for, status_named
 from .errors import tell
+from .garbage import is_collecting
 from .opencall import OpenCall, open_in_detail
 from .parents import TRACKED, Pair, Seen, current_call, hex_id, outermost_open, parent_of, parse_id
 from .record import Status
 from .segment import Fault
-from .worker import tool_named, worker
-from .wrappers import named_callee, positional_names
+from .worker import named_callee, tool_named, worker
 
 __all__ = ["Observer", "Sight", "foreign_call", "named_params", "shared_call"]
 
@@ -86,7 +86,7 @@ class Sight:
                 self._opened.end(error)
         finally:
             pair.is_open = False
-            if current_call.get() is pair and not worker.is_collecting:
+            if current_call.get() is pair and not is_collecting():
                 current_call.set(pair.outer)
 
     def _known_by_name(self, error: BaseException) -> BaseException | str:
@@ -145,7 +145,7 @@ class Observer:
             return _NOT_RECORDED
         pair = Seen(opened.call_id, outer, tool)
         pair.is_seen_by(self.name, tool, key)
-        if not worker.is_collecting:
+        if not is_collecting():
             current_call.set(pair)
         return Sight(opened, pair, opened.call_id)
 

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from . import capture
+from .garbage import is_collecting
 from .inflight import CALLEE, GENERATION_STEP, PARENT, START, is_lost
 from .parents import Pair, current_call, parent_of
 from .record import BLOCK, BODY_BYTES, DETAIL, NAMED, PARTS, PRUNED, SLOT, Status, seal
@@ -162,12 +163,12 @@ class OpenCall:
 
     def enter(self) -> None:
         """Make the call current in this context."""
-        if not worker.is_collecting:
+        if not is_collecting():
             current_call.set(self.call_id)
 
     def leave(self) -> None:
         """Restore what was current before `enter`, if the call still is."""
-        if worker.is_collecting:
+        if is_collecting():
             return
         now = current_call.get()
         while isinstance(now, Pair):

@@ -8,6 +8,7 @@ imports no YAML; it only knows where the file may lie.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from msgspec import Meta
 from .errors import ConfigError
 
 __all__ = [
+    "STORES",
     "Capture",
     "Collector",
     "Optimization",
@@ -33,6 +35,9 @@ _PLACES = (
     Path("config/tool_perf_limits.yaml"),
     Path("code_evolver/config/tool_perf_limits.yaml"),
 )
+
+# Where performance facts can be kept: the one of our own, and those that have an adapter.
+STORES = ("tools", "chroma", "qdrant", "pgvector", "lancedb")
 
 _SECRETS = (
     "password",
@@ -106,8 +111,41 @@ class Rag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         True
     )
     embedding_include: Annotated[
-        bool, Meta(description="let them take part in what is embedded")
+        bool, Meta(description="let them take part in what is embedded; needs an embedder")
     ] = False
+    store: Annotated[
+        str,
+        Meta(description="tools, chroma, qdrant, pgvector, lancedb; empty: tools, if there is one"),
+    ] = ""
+    url: Annotated[
+        str, Meta(description="where it is, relative to the storage directory; empty: tools.db")
+    ] = ""
+    embedder: Annotated[
+        str, Meta(description="module:function from texts to vectors, for embedding_include")
+    ] = ""
+    interval_seconds: Annotated[
+        float, Meta(ge=1, le=86_400, description="least time between two updates of one tool")
+    ] = 1
+    half_life_seconds: Annotated[
+        float,
+        Meta(gt=0, le=31_536_000, description="age at which a call counts half in what is recent"),
+    ] = 600
+
+    def __post_init__(self) -> None:
+        if self.store not in ("", *STORES):
+            raise ValueError(f"store: one of {', '.join(STORES)}, or nothing")
+        if self.store not in ("", "tools") and not self.url:
+            raise ValueError(f"store: with a url, which {self.store} needs")
+        if self.embedding_include and not self.embedder:
+            raise ValueError("embedding_include: with an embedder, which it needs")
+        if self.embedding_include and self.store not in ("", "tools"):
+            raise ValueError("embedding_include: with the store tools, which alone can embed")
+        if self.embedding_include and not self.cluster_with_tool:
+            raise ValueError("embedding_include: with cluster_with_tool, which it needs")
+        if self.embedder and not re.fullmatch(r"[\w.]+:[\w.]+", self.embedder):
+            raise ValueError("embedder: module:function")
+        if "\0" in self.url:
+            raise ValueError("url: text without NUL characters")
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -27,6 +27,7 @@ __all__ = [
     "LEAVING_S",
     "LEFT_OVER_S",
     "MOST_BLOCKS",
+    "TOOL_STORE",
     "check_private",
     "digest",
     "draw_numbers",
@@ -53,6 +54,8 @@ LEAVING_S = 1.0
 LEFT_OVER_S = 60.0
 # Numbers of id blocks that are drawn lie below, random ones above.
 MOST_BLOCKS = 1 << 31
+# In the storage directory: tools, their embeddings and their performance.
+TOOL_STORE = "tools.db"
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}\Z")
 # A socket's path has room for 103 bytes on macOS and 107 on Linux.

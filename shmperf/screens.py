@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
@@ -199,6 +200,21 @@ def _unusual(row: Mapping[str, Any]) -> str:
     return f"{tool} took {duration(row['duration_s'])}, usual are {usual} (call {row['id']}){more}"
 
 
+def _sink(row: Mapping[str, Any]) -> str:
+    """One line about what keeps a tool store's performance facts current."""
+    who = "no sink is running" if row["pid"] is None else f"pid {row['pid']}"
+    if row["restarts"]:
+        who += f", {row['restarts']} restarts"
+    parts = [who, f"{row['sent']:,} updates sent"]
+    if row["last_sent_s"] is not None:
+        parts.append(f"last {duration(max(0.0, time.time() - row['last_sent_s']))} ago")
+    parts.append(f"{row['waiting']:,} waiting")
+    names = ", ".join(printable(name, 30) for name in row["unknown_names"])
+    parts.append(f"{row['unknown']:,} names unknown" + (f" ({names})" if names else ""))
+    parts += [f"{row['refused']:,} refused", f"{row['retries']:,} retries"]
+    return f"{printable(row['store'])}: {'; '.join(parts)}"
+
+
 def status(found: Mapping[str, Any]) -> RenderableType:
     """Session, collector, storage, and the workers with what they use."""
     collector = found["collector"]
@@ -218,6 +234,10 @@ def status(found: Mapping[str, Any]) -> RenderableType:
         lines.append(f"\n{printable(cause)}: {printable(text, 200)}", "yellow")
     for row in found.get("unusual", ()):
         lines.append(f"\nunusual    {_unusual(row)}", "yellow")
+    if found.get("rag"):
+        lines.append(f"\nrag        {_sink(found['rag'])}", "")
+        if found["rag"]["problem"]:
+            lines.append(f"\nrag: {printable(found['rag']['problem'], 200)}", "yellow")
     if not found["workers"]:
         return lines
     table = _table("worker pid", "memory", "CPU", "threads")

@@ -14,7 +14,7 @@ import msgspec
 
 from .totals import Totals
 
-__all__ = ["Books", "Figures", "all_stats", "empty_stats", "since", "tool_stats"]
+__all__ = ["Books", "Figures", "News", "all_stats", "empty_stats", "since", "tool_stats"]
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +53,14 @@ class Figures(msgspec.Struct, kw_only=True):
     sizes: dict[str, int] = {}
     books: Books = Books()
     forgotten: int = 0
+
+
+class News(msgspec.Struct, kw_only=True):
+    """Totals that have changed since an earlier revision; ``forgotten`` as in `Figures`."""
+
+    revision: int = 0
+    forgotten: int = 0
+    totals: dict[str, Totals] = {}
 
 
 def since(base: Figures | None, now: Figures) -> Figures:

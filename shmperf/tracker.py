@@ -13,11 +13,11 @@ from typing import Any
 
 from .control import Cleanup, Client, Flush, Stats
 from .errors import ShmperfError
+from .garbage import is_collecting
 from .opencall import OpenCall, open_in_detail
 from .parents import Pair, current_call, hex_id, parent_of, parse_id
 from .segment import Fault
-from .worker import tool_named, worker
-from .wrappers import named_callee
+from .worker import named_callee, tool_named, worker
 
 __all__ = [
     "Tracker",
@@ -53,7 +53,7 @@ def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
         return ""
     pair = Pair(opened.call_id, opened.outer)
     _pairs[opened.call_id] = (opened, pair)
-    if not worker.is_collecting:
+    if not is_collecting():
         current_call.set(pair)
     return hex_id(opened.call_id)
 
@@ -80,7 +80,7 @@ def end_tool_call(
         opened.end(error)
     finally:
         pair.is_open = False
-        if current_call.get() is pair and not worker.is_collecting:
+        if current_call.get() is pair and not is_collecting():
             current_call.set(pair.outer)
 
 

@@ -19,17 +19,16 @@ Nothing here raises into a tool. What can't be recorded is counted, by cause, in
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from threading import get_ident
 from typing import NamedTuple
 
 from .control import Client, Flush, wake
 from .errors import ShmperfError, tell
+from .garbage import collecting, watch_collections
 from .inflight import CALLEE, ROW_WORDS, ROWS, has_spent_row, mark_loss
 from .meeting import Request, enter
 from .options import Options
@@ -44,6 +43,7 @@ __all__ = [
     "Tool",
     "Worker",
     "enabled_by",
+    "named_callee",
     "tool_named",
     "worker",
 ]
@@ -126,6 +126,12 @@ def tool_named(name: str) -> Tool:
     return found
 
 
+def named_callee(tool: Tool) -> int:
+    """The line of the name table for calls whose parameters carry their names."""
+    number = tool.callees.get(Callee(tool.name))
+    return worker.callee(tool, Callee(tool.name)) if number is None else number
+
+
 def enabled_by(environ: Mapping[str, str], name: str = "OPTIMIZED_PERF_TRACKER_ENABLED") -> bool:
     """What the variable *name* says; a value that is neither yes nor no is told, and means yes."""
     text = environ.get(name, "true")
@@ -145,9 +151,6 @@ class Worker:
         self._busy = False
         self._hooked = False
         self._asked_for = False
-        # The thread that collects garbage now, if any. One list for ever: wrappers hold it.
-        self.collecting: list[int] = []
-        self._last_watch: object = None
         self._begin_again()
         self.is_off = False
 
@@ -239,8 +242,7 @@ class Worker:
         if self._hooked:
             return
         self._hooked = True
-        if sys.version_info < (3, 12):
-            gc.callbacks.insert(0, self._collection_begins)
+        watch_collections()
         os.register_at_fork(after_in_child=self.after_fork)
         if not _is_multiprocessing_child():
             atexit.register(self._at_exit)
@@ -248,7 +250,7 @@ class Worker:
     def after_fork(self) -> None:
         """In a child: this is another worker. What it inherited is left to its parent."""
         self._lock = threading.RLock()  # point: fork-child
-        self.collecting.clear()
+        collecting.clear()
         self._busy = False
         session, was_off = self.session, self.is_off
         self._begin_again()
@@ -256,37 +258,6 @@ class Worker:
             session.after_fork()
         for tool in list(_tools.values()):
             tool.forget(off=was_off)
-
-    def _collection_begins(self, phase: str, info: object) -> None:  # noqa: ARG002  gc's own
-        """
-        Remember which thread collects garbage, until it has.
-
-        Before 3.12 a collection begins in the middle of any allocation, one inside
-        ``ContextVar.set`` too, and setting a variable from there crashes the interpreter: a call
-        that a finaliser or a callback makes meanwhile is recorded without becoming current.
-        What stays is a signal handler that makes calls and strikes just as this function begins.
-        """
-        if phase != "start":
-            return
-        self.collecting.append(get_ident())
-        if gc.callbacks[-1] is self._last_watch:
-            return
-
-        collecting = self.collecting
-
-        def ends(phase: str, info: object) -> None:  # noqa: ARG001  gc's own
-            if phase == "stop" and self._last_watch is ends:
-                # No call: after one a signal handler may run, and the collection is not over.
-                del collecting[:]
-
-        # Others have come in behind, whose calls belong to the collection, too.
-        self._last_watch = ends
-        gc.callbacks.append(ends)
-
-    @property
-    def is_collecting(self) -> bool:
-        """True in a collection of garbage that must not touch the context."""
-        return bool(self.collecting) and get_ident() in self.collecting
 
     def _at_exit(self) -> None:
         """Wait, bounded, until the calls of a program that ends are on disk."""
@@ -373,6 +344,7 @@ class Worker:
         segment, session, lane = self.segment, self.session, tool.lane
         if segment is None or session is None or lane is None:
             return
+        watch_collections()
         plain = not tool.route.in_detail and not segment.sealed
         tool.bound = (
             tool.word if plain else -1,

@@ -13,7 +13,12 @@ import shmperf
 PACKAGE = Path(shmperf.__file__).parent
 # Each file with a subject of its own; a package here is one, in the order of its parts.
 PARTS = {
-    "interceptors": ("quickcall", "chain", "tracking", "bugcatcher", "perfcatcher", "everywhere")
+    "interceptors": ("quickcall", "chain", "tracking", "bugcatcher", "perfcatcher", "everywhere"),
+    "rag": (
+        *("protocol", "coalesce", "delivery", "chroma", "qdrant", "pgvector", "lancedb"),
+        *("summary", "sentence", "artifact", "catalogue", "toolfile", "toolsearch", "toolstore"),
+        *("stores", "track", "sink"),
+    ),
 }
 MODULES = sorted([*(path.stem for path in PACKAGE.glob("*.py")), *PARTS])
 
@@ -23,17 +28,28 @@ LAYERS = (
     ("record", "ring", "inflight", "memory", "segment"),
     ("presence", "places", "session", "meeting", "control"),
     ("capture", "parents"),
-    ("worker", "opencall", "wrappers", "observer"),
+    ("garbage", "worker", "opencall", "hotpath", "wrappers", "classes", "observer"),
     ("limits", "family", "treestate", "calltree", "totals", "statistics", "bug", "anomaly"),
     ("journal", "store", "ledger"),
-    ("drain", "intake", "disk", "flusher", "sampling", "collector", "daemon"),
+    ("drain", "intake", "disk", "flusher", "sampling", "sinkkeeper", "collector", "daemon"),
     ("tracker", "instrumentation", "interceptors", "optimized_perf_tracker", "__init__"),
+    ("rag",),
     ("answers", "screens", "running", "demo", "doctor", "cli", "__main__"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 
-WORKER = {"worker", "opencall", "wrappers", "observer", "tracker", "capture", "interceptors"}
+WORKER = {
+    "worker",
+    "opencall",
+    "hotpath",
+    "wrappers",
+    "observer",
+    "tracker",
+    "capture",
+    "interceptors",
+}
 COLLECTOR = {"drain", "intake", "disk", "flusher", "sampling", "collector", "daemon"}
+COLLECTOR |= {"sinkkeeper"}
 
 # Imports inside functions, each with its reason where it stands.
 LATE = {
@@ -56,11 +72,13 @@ BROAD = {
     "errors",
     "capture",
     "opencall",
+    "hotpath",
     "wrappers",
     "observer",
     "interceptors",
     "collector",
     "disk",
+    "rag",
 }
 
 
@@ -133,6 +151,14 @@ def test_worker_and_collector_meet_in_bytes() -> None:
             assert not ours & COLLECTOR, name
         if name in COLLECTOR:
             assert not ours & WORKER, name
+
+
+def test_vector_stores_are_for_nobody_else() -> None:
+    """Workers and collector never import the package for vector stores, nor numpy."""
+    for name, tree in trees():
+        if ORDER.index(name) < ORDER.index("rag"):
+            assert not {found for found, _ in imports(tree)} & {"rag", "numpy", "sqlite3"}, name
+    assert ORDER.index("rag") > max(map(ORDER.index, WORKER | COLLECTOR))
 
 
 def test_late_imports_are_the_listed_ones() -> None:

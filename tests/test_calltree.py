@@ -142,6 +142,35 @@ def test_own_time_is_corrected_when_the_parent_has_settled_before():
     assert rows_of(tree.graph({}))["a", "b"] == (1, 50, 30)
 
 
+def test_what_came_late_is_in_the_state_when_its_worker_is_gone():
+    """A restart forgets which calls have settled: a correction counted before is not lost then."""
+    tree = CallTree()
+    add(tree, "w1", "a", [(1, 0, 0, 100)])
+    add(tree, "w2", "b", [(2, 1, 10, 60)])
+    add(tree, "w2", "c", [(3, 2, 20, 40)])
+    settle(tree, "w1")
+    tree.worker_gone("w2")
+    after_restart = CallTree.restore(through_msgpack(tree.state(), TreeState))
+    assert rows_of(after_restart.graph({})) == rows_of(tree.graph({}))
+    assert rows_of(after_restart.graph({})) == {
+        (None, "a"): (1, 100, 50),
+        ("a", "b"): (1, 50, 30),
+        ("b", "c"): (1, 20, 20),
+    }
+
+
+def test_a_correction_for_an_unknown_parent_is_no_call():
+    """The graph shows calls only."""
+    tree = CallTree()
+    add(tree, "w1", "a", [(1, 0, 0, 100)])
+    add(tree, "w2", "b", [(2, 1, 10, 60)])
+    add(tree, "w2", "c", [(3, 2, 20, 40)])
+    settle(tree, "w1")
+    settle(tree, "w2")
+    after_restart = CallTree.restore(through_msgpack(tree.state(), TreeState))
+    assert (None, "b") not in rows_of(after_restart.graph({}))
+
+
 def test_children_of_an_open_call_show_already():
     """The graph names the tool of a parent that still runs."""
     tree = CallTree()

@@ -55,7 +55,11 @@ OPTIONS = st.builds(
         Rag,
         enabled=st.booleans(),
         cluster_with_tool=st.booleans(),
-        embedding_include=st.booleans(),
+        store=st.sampled_from(("", "tools")),
+        url=st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))),
+        embedder=st.sampled_from(("", "mine.embedding:Model.encode")),
+        interval_seconds=st.floats(1, 86_400),
+        half_life_seconds=st.floats(1, 31_536_000),
     ),
     capture=st.builds(Capture, secret_keys=st.lists(WORDS, max_size=4).map(tuple)),
     ring=st.builds(
@@ -235,4 +239,26 @@ def test_keys_without_effect_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("rag: {enabled: false}\noptimization: {trigger_threshold: 5}\n")
     load(path)
-    assert without_effect(path) == ["optimization.trigger_threshold", "rag.enabled"]
+    assert without_effect(path) == ["optimization.trigger_threshold"]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        ("store: tolls", "rag.store", "expected one of tools, chroma, qdrant, pgvector, lancedb"),
+        ("store: qdrant", "rag.store", "with a url, which qdrant needs"),
+        ("embedding_include: true", "rag.embedding_include", "with an embedder, which it needs"),
+        ("embedder: mine", "rag.embedder", "module:function"),
+        ("interval_seconds: 0.1", "rag.interval_seconds", ">= 1"),
+    ],
+)
+def test_a_tool_store_that_can_not_be_is_named(
+    tmp_path: Path, text: str, key: str, said: str
+) -> None:
+    """What one key needs of another is an error at that key."""
+    path = tmp_path / "config.yaml"
+    path.write_text(f"rag: {{{text}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert caught.value.key == key
+    assert said in str(caught.value)

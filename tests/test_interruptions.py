@@ -93,6 +93,34 @@ def test_calls_in_collections_of_garbage_are_counted(place: Place, config: str) 
     assert stats["in_flight"] == 0
 
 
+def test_what_a_signal_handler_raises_in_a_collection_reaches_the_program(place: Place) -> None:
+    """A handler's exception is dropped only where Python code runs inside the collection."""
+    place.run_script(
+        """
+        import gc, signal, shmperf
+        handled = raised = 0
+        class Alarm(Exception): pass
+        def handler(*_):
+            global handled
+            handled += 1
+            raise Alarm
+        tool = shmperf.track("tool")(lambda: None)
+        tool()
+        held = [[] for _ in range(20_000)]
+        signal.signal(signal.SIGALRM, handler)
+        for turn in range(200):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-4 + turn % 97 * 1e-5, 5e-3)
+                while True:
+                    gc.collect()
+            except Alarm:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                raised += 1
+        assert handled == raised == 200, (handled, raised)
+        """
+    )
+
+
 @pytest.mark.parametrize("config", [PLAIN, DETAIL])
 def test_no_room_for_a_frame_leaves_no_call_open(place: Place, config: str) -> None:
     """A call that ends where the recursion limit forbids ending it is ended a little later."""

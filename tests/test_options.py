@@ -37,6 +37,11 @@ def test_defaults_are_the_promised_ones() -> None:
         "enabled": True,
         "cluster_with_tool": True,
         "embedding_include": False,
+        "store": "",
+        "url": "",
+        "embedder": "",
+        "interval_seconds": 1,
+        "half_life_seconds": 600,
     }
     assert options["ring"] == {"budget_bytes": 6 << 20, "first_slots": 16}
 
@@ -86,6 +91,15 @@ def test_options_do_not_change(group: msgspec.Struct) -> None:
         {"ring": {"first_slots": 24}},
         {"sampling": {}},
         {"rag": {"enabled": None}},
+        {"rag": {"store": "tolls"}},
+        {"rag": {"store": "chroma"}},
+        {"rag": {"url": "a\0b"}},
+        {"rag": {"embedding_include": True}},
+        {"rag": {"embedding_include": True, "embedder": "a:b", "cluster_with_tool": False}},
+        {"rag": {"embedding_include": True, "embedder": "a:b", "store": "chroma", "url": "x"}},
+        {"rag": {"embedder": "no function"}},
+        {"rag": {"interval_seconds": 0.5}},
+        {"rag": {"half_life_seconds": 0}},
     ],
     ids=str,
 )

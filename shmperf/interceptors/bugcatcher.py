@@ -10,8 +10,7 @@ from shmperf.bug import fingerprint_of
 from shmperf.capture import error_text, status_for
 from shmperf.opencall import OpenCall
 from shmperf.record import Status
-from shmperf.worker import Tool, enabled_by, tool_named
-from shmperf.wrappers import named_callee
+from shmperf.worker import Tool, enabled_by, named_callee, tool_named
 
 from .chain import PASSAGE, Context, InterceptorPriority, ToolInterceptor
 from .quickcall import Passage

@@ -16,11 +16,12 @@ from typing import Any
 import msgspec
 
 from shmperf.capture import Cut, short_body
+from shmperf.garbage import collecting, is_collecting
 from shmperf.inflight import CALLEE, GENERATION_STEP, PARENT, START
 from shmperf.opencall import OpenCall
 from shmperf.parents import Pair, Seen, current_call, parent_of
 from shmperf.record import NAMED, PRUNED, SLOT
-from shmperf.worker import Tool, worker
+from shmperf.worker import Tool
 
 __all__ = ["Passage", "QuickCall"]
 
@@ -105,7 +106,7 @@ class Passage(msgspec.Struct):
         if bound is None:
             return False
         word, session, ready, words, _, _, _ = bound
-        if session[0] != word or worker.collecting:
+        if session[0] != word or collecting:
             return False
         args, kwargs = self.args, self.kwargs
         body, info = b"", 0
@@ -138,7 +139,7 @@ class Passage(msgspec.Struct):
     def expect_again(self, tool: Tool) -> None:
         """Let the decorator of the function that is called now know its call by this one."""
         begun = self.quick or self.opened
-        if begun is not None and begun.call_id and not worker.is_collecting:
+        if begun is not None and begun.call_id and not is_collecting():
             current_call.set(Seen(begun.call_id, begun.call_id, tool.name, "chain"))
 
     def call(self) -> OpenCall | None:

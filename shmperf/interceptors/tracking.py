@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
 
+from shmperf.capture import positional_names
+from shmperf.hotpath import is_seen
 from shmperf.opencall import OpenCall
 from shmperf.record import Callee
-from shmperf.worker import Tool, tool_named, worker
-from shmperf.wrappers import is_seen, named_callee, positional_names, tracked_name
+from shmperf.worker import Tool, named_callee, tool_named, worker
+from shmperf.wrappers import tracked_name
 
 from .chain import PASSAGE, Context, InterceptorPriority, ToolInterceptor
 from .quickcall import Passage

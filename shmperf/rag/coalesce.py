@@ -30,6 +30,11 @@ class Coalescer:
         self._sent: dict[str, dict[str, object]] = {}
         self._sent_at: dict[str, float] = {}
 
+    @property
+    def waiting(self) -> set[str]:
+        """The tools that have a summary which waits to be sent."""
+        return set(self._waiting)
+
     def offer(self, name: str, summary: Mapping[str, object]) -> None:
         """Take a tool's newest summary; it waits unless the store has just this one already."""
         newest = dict(summary)
@@ -38,17 +43,19 @@ class Coalescer:
         else:
             self._waiting[name] = newest
 
-    def due(self) -> dict[str, dict[str, object]]:
+    def due(self, interval_s: float | None = None) -> dict[str, dict[str, object]]:
         """
         The summaries to send now, by tool: they moved, and their last sending is an interval ago.
 
+        *interval_s* holds instead of the usual one, this time.
         They count as sent; name in ``failed`` those that did not arrive.
         """
         now = self._clock()
+        least_s = self._interval_s if interval_s is None else interval_s
         ready = {
             name: summary
             for name, summary in self._waiting.items()
-            if name not in self._sent_at or now - self._sent_at[name] >= self._interval_s
+            if name not in self._sent_at or now - self._sent_at[name] >= least_s
         }
         for name, summary in ready.items():
             del self._waiting[name]

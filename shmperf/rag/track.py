@@ -1,0 +1,105 @@
+"""
+What a sink remembers between two looks, two lives and two collectors: every tool's figures.
+
+    News (totals so far) ─► minus the totals last seen ─► PerfState ─► perf_summary
+
+Both, the totals last seen and the state made of them, are written in one file as a whole: whoever
+is killed between two writes counts again from the older ones, and no call twice or never.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from shmperf.places import write_aside
+from shmperf.statistics import News
+from shmperf.totals import Totals
+
+from .summary import PerfState, forgotten
+
+__all__ = ["Track"]
+
+_SCHEMA = 1
+
+
+class _Tool(msgspec.Struct, array_like=True):
+    seen: Totals
+    state: PerfState
+
+
+class _Written(msgspec.Struct):
+    schema: int = _SCHEMA
+    forgotten: int = 0
+    tools: dict[str, _Tool] = {}
+
+
+class Track:
+    """All tools of one storage; one thread. *clock* gives Unix time in seconds."""
+
+    def __init__(self, half_life_s: float, clock: Callable[[], float]) -> None:
+        self._half_life_s = half_life_s
+        self._clock = clock
+        self._known = _Written()
+
+    @property
+    def tools(self) -> int:
+        """How many tools are known."""
+        return len(self._known.tools)
+
+    def follow(self, news: News) -> dict[str, dict[str, object]]:
+        """Take in what changed; the summaries that are different now, by tool."""
+        now_s = self._clock()
+        found: dict[str, dict[str, object]] = {}
+        if news.forgotten != self._known.forgotten:
+            # A cleanup: what was known of a tool before is not to be told any more.
+            found = {tool: forgotten(self._half_life_s) for tool in self._known.tools}
+            self._known = _Written(forgotten=news.forgotten)
+        for tool, totals in news.totals.items():
+            known = self._known.tools.get(tool)
+            if known is None or _is_less(totals, known.seen):
+                known = _Tool(Totals(), PerfState(self._half_life_s))
+            known.state.add(totals.minus(known.seen), now_s)
+            self._known.tools[tool] = _Tool(totals, known.state)
+            found[tool] = known.state.summary()
+        return found
+
+    def summaries(self) -> dict[str, dict[str, object]]:
+        """All summaries as they are now."""
+        return {tool: known.state.summary() for tool, known in self._known.tools.items()}
+
+    def write(self, path: Path) -> None:
+        """Write everything to a private file, as a whole; OSError when that can't be."""
+        write_aside(path, msgspec.msgpack.encode(self._known))
+
+    def read(self, path: Path) -> str | None:
+        """Take up what was written there; what can't be read is told, and counting starts anew."""
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return f"{path}: {error.strerror or error}"
+        with contextlib.suppress(msgspec.MsgspecError, ValueError):
+            found = msgspec.msgpack.decode(content, type=_Written)
+            if found.schema == _SCHEMA:
+                for known in found.tools.values():
+                    # As the options want it from now on; what has decayed has decayed.
+                    known.state.half_life_s = self._half_life_s
+                self._known = found
+                return None
+        return f"{path}: found no figures of schema {_SCHEMA}; they start anew"
+
+
+def _is_less(totals: Totals, seen: Totals) -> bool:
+    """True when *totals* are not a later state of *seen*: another history has the name now."""
+    if totals.count < seen.count or totals.aborted < seen.aborted or totals.errors < seen.errors:
+        return True
+    return _shrinks(totals.histogram, seen.histogram) or totals.sum_ns < seen.sum_ns
+
+
+def _shrinks(now: Mapping[int, int], before: Mapping[int, int]) -> bool:
+    return any(count > now.get(index, 0) for index, count in before.items())
