@@ -24,10 +24,11 @@ from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from shmperf.capture import positional_names
 from shmperf.observer import Observer, Sight, foreign_call, shared_call
 from shmperf.parents import carried, current, current_call, parse_id
 from shmperf.worker import worker
-from shmperf.wrappers import positional_names, recipe_of, tracked_name
+from shmperf.wrappers import recipe_of, tracked_name
 
 __all__ = ["Origin", "Task", "hand_over", "perform"]
 
