@@ -110,7 +110,6 @@ _UNBOUND: Bound = (-1, _nothing, [], _nothing, _nothing, NO_POSITIONS, 0)
 
 _tools: dict[str, Tool] = {}
 _callees = 0
-_registry_lock = threading.Lock()
 
 
 def tool_named(name: str) -> Tool:
@@ -119,10 +118,10 @@ def tool_named(name: str) -> Tool:
     if found is None:
         # What UTF-8 can't hold (lone surrogates) is shown; what is no string is named by it.
         shown = str(name).encode("utf-8", "backslashreplace").decode()
-        with _registry_lock:
-            found = _tools.setdefault(shown, Tool(shown))
-            if worker.is_off:
-                found.forget(off=True)
+        # No lock: a signal handler or a finaliser may come here again, from the middle of it.
+        found = _tools.setdefault(shown, Tool(shown))
+        if worker.is_off:
+            found.forget(off=True)
     return found
 
 
@@ -157,6 +156,8 @@ class Worker:
     def _begin_again(self) -> None:
         self.pid = os.getpid()
         self.session: Session | None = None
+        # The same, from when it holds locks for us.
+        self._entered: Session | None = None
         self.segment: Segment | None = None
         self.ready: list[int] = []
         self.options = Options()
@@ -213,9 +214,7 @@ class Worker:
         if not is_supported():
             self._give_up("this platform or interpreter is not supported")
             return
-        # A fork of a process that had not started runs no hook of ours.
-        self.pid = os.getpid()
-        session, segment = enter(Request.from_environment(), _make_segment)
+        session, segment = enter(Request.from_environment(), self._make_segment)
         self.session, self.segment = session, segment  # point: worker-entered
         self.options = session.options
         self._add_rows()
@@ -227,6 +226,11 @@ class Worker:
         session.start_collector()  # point: worker-started
         for _ in range(self._uncounted):  # point: worker-collected
             segment.count_loss(Loss.NO_ROW)
+
+    def _make_segment(self, session: Session, name: str) -> Segment:
+        self._entered = session
+        budget_bytes = session.options.ring.budget_bytes
+        return Segment(name, budget_bytes=budget_bytes, fallback=session.directory)
 
     def _give_up(self, reason: str) -> None:
         """Tracking off in this process; a reason is told once."""
@@ -243,16 +247,22 @@ class Worker:
             return
         self._hooked = True
         watch_collections()
-        os.register_at_fork(after_in_child=self.after_fork)
         if not _is_multiprocessing_child():
             atexit.register(self._at_exit)
 
     def after_fork(self) -> None:
-        """In a child: this is another worker. What it inherited is left to its parent."""
+        """
+        In a child: this is another worker. What it inherited is left to its parent.
+
+        Another thread may have been in the middle of anything, its first call too.
+        """
         self._lock = threading.RLock()  # point: fork-child
         collecting.clear()
         self._busy = False
-        session, was_off = self.session, self.is_off
+        if self.off_reason:
+            self.pid = os.getpid()
+            return
+        session, was_off = self._entered, self.is_off
         self._begin_again()
         if session is not None:
             session.after_fork()
@@ -556,14 +566,11 @@ class Worker:
             self.segment.count_loss(cause)
 
 
-def _make_segment(session: Session, name: str) -> Segment:
-    budget_bytes = session.options.ring.budget_bytes
-    return Segment(name, budget_bytes=budget_bytes, fallback=session.directory)
-
-
 def _is_multiprocessing_child() -> bool:
     process = sys.modules.get("multiprocessing.process")
     return process is not None and process.parent_process() is not None
 
 
 worker = Worker()
+# Now, as the first call may be made while another thread forks.
+os.register_at_fork(after_in_child=worker.after_fork)

@@ -258,6 +258,50 @@ def test_fork_in_mid_call_leaves_the_call_to_the_parent(place: Place) -> None:
     assert stats["aborted"] == 0
 
 
+def test_fork_in_the_middle_of_another_thread_s_first_call(place: Place) -> None:
+    """The child waits for no lock of a thread that it has not, and keeps none of its parent's."""
+    place.run_script(
+        """
+        import os, signal, threading
+        from shmperf import track
+        from shmperf.presence import HERE, is_locked
+        from shmperf.worker import Segment, worker
+        entered, forked = threading.Event(), threading.Event()
+        made = Segment.__init__
+        def slowly(*args, **kwargs):
+            entered.set()
+            assert forked.wait(20)
+            made(*args, **kwargs)
+        Segment.__init__ = slowly
+        @track
+        def tool(): pass
+        thread = threading.Thread(target=tool)
+        thread.start()
+        assert entered.wait(20)
+        ready, told = os.pipe()
+        pid = os.fork()
+        if not pid:
+            signal.alarm(20)
+            Segment.__init__ = made
+            tool()
+            os.write(told, b"1" if worker.segment else b"0")
+            signal.pause()
+        assert os.read(ready, 1) == b"1"
+        forked.set()
+        thread.join()
+        directory = worker.session.directory
+        here = directory / f"{HERE}{worker.segment.name}"
+        assert is_locked(here)
+        os.close(worker.session._presence_fd)
+        assert not is_locked(here)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        """
+    )
+    stats = place.stats()
+    assert stats["total_calls"] + sum(stats["lost"].values()) == 2, stats
+
+
 def test_no_segment_is_left_and_history_is_compacted(place: Place) -> None:
     """After the last worker the memory is gone and a file holds exactly the newest of its limit."""
     place.write("config/tool_perf_limits.yaml", "tool_limits: {few: 3}\n")
