@@ -47,7 +47,8 @@ def attach() -> Callable[[], None]:
     @functools.wraps(original)
     def start(self: Any) -> None:
         given = vars(self).get("run")
-        if worker.is_wanted:
+        # One that has been started has nothing left to carry.
+        if worker.is_wanted and vars(self).get("_ident", 0) is None:
             _observer.guard(_carry, threading, self)
         try:
             original(self)

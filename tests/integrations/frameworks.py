@@ -40,7 +40,8 @@ def calls(place: Place, tool: str) -> list[dict[str, Any]]:
     for line in place.lines(tool):
         data = line["data"]
         for key in ("p", "params", "metadata"):
-            if isinstance(data.get(key), str):
+            # Of an aborted call they may not be known.
+            if isinstance(data.get(key), str) and data[key]:
                 data[key] = json.loads(data[key])
         found.append(data)
     return found
