@@ -23,7 +23,8 @@ from .answers import Answers, find_answers, request_for
 from .bug import Bug
 from .config import dump, resolve
 from .control import Cleanup, Ping, Stop
-from .errors import SessionError, ShmperfError
+from .errors import IntegrationError, SessionError, ShmperfError
+from .instrumentation import ALL, refuse_unknown
 from .meeting import Request
 from .record import Status
 from .store import timestamp
@@ -76,6 +77,13 @@ def _add_running(commands: Any) -> None:
     run.add_argument("--storage", metavar="DIR", help="where history goes")
     run.add_argument("--config", metavar="FILE", help="configuration file")
     run.add_argument("--optimize", action="store_true", help="record everything")
+    run.add_argument(
+        "--instrument",
+        metavar="NAMES",
+        type=_integrations,
+        default=[],
+        help="track what these (with commas between) call, auto: all; without a change in the code",
+    )
     run.add_argument("command", nargs="+", metavar="-- COMMAND", help="the command, after --")
     collect = _add(commands, "collect", _collect, "collect for a named session, in the foreground")
     collect.add_argument(
@@ -143,6 +151,15 @@ def _positive(text: str) -> int:
     return number
 
 
+def _integrations(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    try:
+        refuse_unknown(name for name in names if name != ALL)
+    except IntegrationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return names
+
+
 # --- printing ------------------------------------------------------------------------------------
 
 
@@ -189,7 +206,11 @@ def _run(given: Arguments) -> int:
     from .running import run  # noqa: PLC0415  only for whoever asks for it
 
     code, _ = run(
-        given.command, storage=given.storage, config=given.config, optimize=given.optimize
+        given.command,
+        storage=given.storage,
+        config=given.config,
+        optimize=given.optimize,
+        instrument=given.instrument,
     )
     return code
 

@@ -36,7 +36,8 @@ _REFRESH_S = 0.5
 _STOP_WAIT_S = 60.0
 _NOTHING_RECORDED = (
     "nothing was recorded: decorate a function with @shmperf.track, wrap a block in "
-    "shmperf.call('name'), or check that OPTIMIZED_PERF_TRACKER_ENABLED is not false"
+    "shmperf.call('name'), try --instrument auto, or check that OPTIMIZED_PERF_TRACKER_ENABLED "
+    "is not false"
 )
 
 
@@ -116,10 +117,18 @@ def collecting(storage: str | None, config: str | None) -> Iterator[Collecting]:
 
 
 def run(
-    command: Sequence[str], *, storage: str | None, config: str | None, optimize: bool
+    command: Sequence[str],
+    *,
+    storage: str | None,
+    config: str | None,
+    optimize: bool,
+    instrument: Sequence[str] = (),
 ) -> tuple[int, dict[str, Any]]:
     """
     Run *command* with its tool calls recorded; its exit code and the final statistics.
+
+    The integrations in *instrument* (``auto`` for all) are switched on in every Python process of
+    it that reads ``PYTHONPATH``, as soon as that imports what they track.
 
     127 when there is no such command, 126 when it can't be run, 128 + n after signal n.
     """
@@ -127,18 +136,32 @@ def run(
     with collecting(storage, config) as session:
         if optimize:
             session.set_mode(optimization=True)
-        code = _run(command, session, console)
+        before = session.live_stats()["begun"]
+        code = _run(command, session.environ | _instrumented(instrument), session, console)
         found = session.stop()
         console.print(stats(found))
         console.print(Text(f"history: {session.storage}", "dim"))
-        if not found["begun"]:
+        if found["begun"] == before:
             console.print(Text(_NOTHING_RECORDED, "yellow"))
     return code, found
 
 
-def _run(command: Sequence[str], session: Collecting, console: Console) -> int:
+def _instrumented(names: Sequence[str]) -> dict[str, str]:
+    if not names:
+        return {}
+    startup = str(Path(__file__).parent / "startup")
+    there = os.environ.get("PYTHONPATH")
+    return {
+        "SHMPERF_INSTRUMENT": ",".join(names),
+        "PYTHONPATH": f"{startup}{os.pathsep}{there}" if there else startup,
+    }
+
+
+def _run(
+    command: Sequence[str], environ: Mapping[str, str], session: Collecting, console: Console
+) -> int:
     try:
-        process = subprocess.Popen(command, env=session.environ)  # noqa: S603  what the user typed
+        process = subprocess.Popen(command, env=environ)  # noqa: S603  what the user typed
     except FileNotFoundError:
         console.print(Text(f"shmperf: {command[0]}: command not found", "red"))
         return 127

@@ -18,9 +18,9 @@ MODULES = sorted(
     path.stem for path in (Path(shmperf.__file__).parent / "integrations").glob("*.py")
 )
 FRAMEWORKS = {
-    name: package
-    for name, (package, _) in KNOWN.items()
-    if package not in ("multiprocessing", "concurrent.futures", "threading")
+    name: known.package
+    for name, known in KNOWN.items()
+    if known.package not in ("multiprocessing", "concurrent.futures", "threading")
 }
 
 
