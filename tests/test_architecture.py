@@ -32,7 +32,14 @@ LAYERS = (
     ("limits", "family", "treestate", "calltree", "totals", "statistics", "bug", "anomaly"),
     ("journal", "store", "ledger"),
     ("drain", "intake", "disk", "flusher", "sampling", "sinkkeeper", "collector", "daemon"),
-    ("tracker", "instrumentation", "interceptors", "optimized_perf_tracker", "__init__"),
+    (
+        "tracker",
+        "arrivals",
+        "instrumentation",
+        "interceptors",
+        "optimized_perf_tracker",
+        "__init__",
+    ),
     ("rag",),
     ("answers", "screens", "running", "demo", "doctor", "cli", "__main__"),
 )
@@ -69,6 +76,7 @@ LATE = {
 
 # Foreign code, and the collector's guards.
 BROAD = {
+    "arrivals",
     "errors",
     "capture",
     "opencall",
