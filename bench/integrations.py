@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter_ns
@@ -84,6 +87,11 @@ def _tool(key: str) -> str:
     return key
 
 
+def tool(key: str) -> str:
+    """Do nothing, in a worker process that finds it by its name."""
+    return key
+
+
 def _named_tool() -> Callable[[str], str]:
     def tool(key: str) -> str:
         """Do nothing."""
@@ -112,6 +120,28 @@ def _timed_runs(run_once: Callable[[], Any]) -> Subject:
         return (perf_counter_ns() - start) / (count // _PER_RUN * _PER_RUN)
 
     return run
+
+
+@contextmanager
+def _multiprocessing() -> Iterator[Subject]:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        yield _timed(lambda: pool.apply(tool, ("a",)))
+
+
+@contextmanager
+def _concurrent_futures() -> Iterator[Subject]:
+    with ThreadPoolExecutor(1) as executor:
+        yield _timed(lambda: executor.submit(tool, "a").result())
+
+
+@contextmanager
+def _threading() -> Iterator[Subject]:
+    def call() -> None:
+        thread = threading.Thread(target=tool, args=("a",))
+        thread.start()
+        thread.join()
+
+    yield _timed(call)
 
 
 @contextmanager
@@ -294,6 +324,9 @@ def _ray() -> Iterator[Subject]:
 
 
 _SUBJECTS: dict[str, Callable[[], Any]] = {
+    "multiprocessing": _multiprocessing,
+    "concurrent.futures": _concurrent_futures,
+    "threading": _threading,
     "langchain": _langchain,
     "mcp": _mcp,
     "fastmcp": _fastmcp,
