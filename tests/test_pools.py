@@ -199,22 +199,23 @@ with multiprocessing.Pool(1) as pool:
 
 
 @pytest.mark.parametrize(
-    "submit",
+    ("make", "submit"),
     [
-        "multiprocessing.Pool(1).apply(fail, (5,))",
-        "ProcessPoolExecutor(1).submit(fail, 5).result()",
-        "ThreadPoolExecutor(1).submit(fail, 5).result()",
+        ("multiprocessing.Pool(1)", "apply(fail, (5,))"),
+        ("ProcessPoolExecutor(1)", "submit(fail, 5).result()"),
+        ("ThreadPoolExecutor(1)", "submit(fail, 5).result()"),
     ],
 )
-def test_an_exception_is_an_outcome_and_passes_on(place: Place, submit: str) -> None:
+def test_an_exception_is_an_outcome_and_passes_on(place: Place, make: str, submit: str) -> None:
     """The submitter gets the task's own exception, and the call is an error of its class."""
     run_main(
         place,
         f"""
-try:
-    {submit}
-except LookupError as error:
-    print(error.args)
+with {make} as pool:
+    try:
+        pool.{submit}
+    except LookupError as error:
+        print(error.args)
 """,
     )
     assert counts(place) == {"main": (1, 0), "fail": (1, 1)}
@@ -419,7 +420,7 @@ def test_tasks_in_flight_go_on_when_it_is_switched_off(place: Place) -> None:
     assert counts(place) == {"hold": (4, 0)}
 
 
-@pytest.mark.parametrize("make", ["multiprocessing.Pool(1).map", "ProcessPoolExecutor(1).map"])
+@pytest.mark.parametrize("make", ["multiprocessing.Pool(1)", "ProcessPoolExecutor(1)"])
 def test_what_does_not_pickle_fails_as_before(place: Place, make: str) -> None:
     """The submitter gets the same error, with the switch on and off."""
     out = run(
@@ -428,7 +429,8 @@ def test_what_does_not_pickle_fails_as_before(place: Place, make: str) -> None:
         f"""
         def reason():
             try:
-                list({make}(lambda x: x, [1]))
+                with {make} as pool:
+                    list(pool.map(lambda x: x, [1]))
             except Exception as error:
                 return type(error).__name__, str(error).partition(" at ")[0]
 

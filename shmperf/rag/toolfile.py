@@ -137,7 +137,8 @@ class ToolFile:
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
         """Make the tables in an empty file; StoreError when it is not ours, or newer."""
-        application, version, size = _marks(connection)
+        with reading(connection):
+            application, version, size = _marks(connection)
         if (application, version, size) == (0, 0, 0):
             connection.execute("PRAGMA journal_mode = WAL")
             with transaction(connection, "BEGIN EXCLUSIVE"):
