@@ -24,6 +24,9 @@ __all__ = ["collecting", "is_collecting", "watch_collections"]
 class _Collecting(defaultdict[object, int]):
     stop = property(dict.clear)
 
+    def __reduce__(self) -> str:
+        return "collecting"
+
 
 # The thread's id while it collects, else nothing. One mapping for ever: wrappers hold it.
 collecting = _Collecting(get_ident)

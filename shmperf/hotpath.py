@@ -15,11 +15,14 @@ is raised. What an interruption leaves undone `finish` takes up; the three marks
 
 from __future__ import annotations
 
+import copyreg
 import inspect
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from struct import Struct
 from threading import get_ident
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -33,7 +36,8 @@ from .worker import Tool, worker
 
 __all__ = ["Wrapped", "finish", "is_seen", "track_function", "unfinished"]
 
-_encode = msgspec.msgpack.Encoder().encode
+_encoder = msgspec.msgpack.Encoder()
+_encode = _encoder.encode
 _store = SLOT.pack_into
 
 
@@ -48,6 +52,9 @@ class Wrapped:
         self.params = params
         names, rest, self.skip = positional_names(function)
         self.callee = worker.callee(tool, Callee(tool.name, names, rest))
+
+    def __reduce__(self) -> Any:
+        return Wrapped, (self.function, self.tool, self.params)
 
     def given(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -70,8 +77,9 @@ class Wrapped:
 
 
 def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR0915  see above
-    function, tool, callee, skip = wrapped.function, wrapped.tool, wrapped.callee, wrapped.skip
-    plain_meta = callee << 16
+    function, tool, skip = wrapped.function, wrapped.tool, wrapped.skip
+    callee = _Number(wrapped.callee, wrapped)
+    plain_meta = _Number(callee << 16, wrapped)
     step = GENERATION_STEP
     row_start, row_parent, row_callee = START, PARENT, CALLEE
     store, clock, encode, current = _store, perf_counter_ns, _encode, current_call
@@ -185,7 +193,12 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
 # listing a call takes no frame: there may be no room for one. An entry is the call, or None and
 # behind the error what the hot path knows of it: wrapper, ready rows, how far it came, parameters.
 # It stays listed until it is finished, whatever strikes meanwhile.
-unfinished: dict[int, list[list[Any]]] = {}
+class _Unfinished(dict[int, list[list[Any]]]):
+    def __reduce__(self) -> str:
+        return "unfinished"
+
+
+unfinished = _Unfinished()
 
 
 def _resumed(entry: list[Any]) -> OpenCall:
@@ -255,3 +268,57 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             finish(left, opened.outer)
             raise
         raise
+
+
+# --- functions sent by value ----------------------------------------------------------------------
+
+# A function of a notebook or a main program can't be imported elsewhere: cloudpickle (joblib, Dask,
+# Ray) sends its code and all that it holds on to. What belongs to a process becomes its receiver's.
+
+
+class _Number(int):
+    """What a wrapper knows of a line in the name table, which every process numbers itself."""
+
+    _wrapped: Wrapped
+
+    def __new__(cls, number: int, wrapped: Wrapped) -> Self:
+        made = super().__new__(cls, number)
+        made._wrapped = wrapped
+        return made
+
+    def __reduce__(self) -> Any:
+        return _number, (self._wrapped, int(self) == self._wrapped.callee)
+
+
+def _number(wrapped: Wrapped, plain: bool) -> _Number:
+    return _Number(wrapped.callee if plain else wrapped.callee << 16, wrapped)
+
+
+def _our_context() -> ContextVar[Any]:
+    return current_call
+
+
+def _our_encoder() -> msgspec.msgpack.Encoder:
+    return _encoder
+
+
+def _pickle_alone(ours: object, ours_there: Callable[[], object]) -> None:
+    """Let *ours* be pickled, and still no other object of its type."""
+    kind = type(ours)
+
+    def reduce(value: object) -> Any:
+        if value is not ours:
+            raise TypeError(f"cannot pickle '{kind.__module__}.{kind.__qualname__}' object")
+        return ours_there, ()
+
+    if kind not in copyreg.dispatch_table:
+        copyreg.pickle(kind, reduce)
+
+
+def _our_layout() -> Struct:
+    return SLOT
+
+
+_pickle_alone(current_call, _our_context)
+_pickle_alone(_encoder, _our_encoder)
+_pickle_alone(SLOT, _our_layout)

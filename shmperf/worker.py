@@ -23,7 +23,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from .control import Client, Flush, wake
@@ -98,6 +98,9 @@ class Tool:
         self.callees: dict[Callee, int] = {}
         self.forget(off=False)
 
+    def __reduce__(self) -> tuple[Callable[[str], Tool], tuple[str]]:
+        return tool_named, (self.name,)
+
     def forget(self, *, off: bool) -> None:
         """Back to before the first call; with *off*, until tracking is switched on again."""
         self.lane: Lane | None = None
@@ -152,6 +155,10 @@ class Worker:
         self._asked_for = False
         self._begin_again()
         self.is_off = False
+
+    def __reduce__(self) -> str:
+        # Where it is sent to, with a function that knows it, there is another one.
+        return "worker"
 
     def _begin_again(self) -> None:
         self.pid = os.getpid()

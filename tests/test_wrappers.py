@@ -5,7 +5,10 @@ from __future__ import annotations
 import inspect
 import pickle
 from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from struct import Struct
 
+import msgspec
 import pytest
 
 import shmperf
@@ -448,3 +451,72 @@ def test_ring_that_a_hole_has_stopped_is_replaced_at_the_budget(place: Place) ->
     found = place.stats()
     assert found["total_calls"] == 3001
     assert not any(found["lost"].values())
+
+
+def test_functions_sent_by_value_are_tracked_there(place: Place) -> None:
+    """What cloudpickle sends of a main program or a notebook records in the other process, too."""
+    place.run_script(
+        """
+        import asyncio, subprocess, sys
+        import cloudpickle, shmperf
+        from shmperf import track
+
+        @track
+        def leaf(x): return x
+        @track("renamed")
+        def work(x, y=2): return leaf(x) + y
+        @track
+        def steps(n): yield from range(n)
+        @track
+        async def waits(n): return n
+        @track
+        async def pours(n):
+            for step in range(n): yield step
+        @track(params=["x"])
+        def chosen(x, secret): return x
+        @shmperf.track_class
+        class Base:
+            def execute(self, x): return x
+        class Mine(Base):
+            def execute(self, x): return work(x)
+        async def gather(n): return [x async for x in pours(n)] + [await waits(n)]
+        def every():
+            with shmperf.call("block"):
+                return [*steps(2), *asyncio.run(gather(2)), chosen(3, 5), Mine().execute(4)]
+
+        def fail(_): raise LookupError
+        found = every()
+        tracked_fail = track(fail)
+        there = (
+            "import sys, cloudpickle\\n"
+            "every, fail, found = cloudpickle.loads(sys.stdin.buffer.read())\\n"
+            "for _ in range(3):\\n"
+            "    assert every() == found\\n"
+            "try: fail(1)\\n"
+            "except LookupError: pass\\n"
+        )
+        data = cloudpickle.dumps((every, tracked_fail, found))
+        subprocess.run([sys.executable, "-c", there], input=data, check=True)
+        """
+    )
+    stats = place.stats()
+    tools = stats["tool_stats"]
+    names = {"leaf", "renamed", "steps", "waits", "pours", "chosen", "Mine", "block"}
+    assert {name: row["count"] for name, row in tools.items()} == {
+        **dict.fromkeys(names, 4),
+        "fail": 1,
+    }
+    assert tools["fail"]["errors"] == 1
+    assert stats["lost"] == {}
+    assert {line["data"]["p"] for line in place.lines("renamed")} == {'{"x":4}'}
+    assert {line["data"]["p"] for line in place.lines("chosen")} == {'{"x":3}'}
+    assert len({line["data"]["pid"] for line in place.lines("leaf")}) == 2
+    parents = {(node["parent"], node["tool"]) for node in place.ask("tree")}
+    assert {("renamed", "leaf"), ("Mine", "renamed"), ("block", "steps")} <= parents
+
+
+def test_only_our_own_objects_can_be_pickled_by_it() -> None:
+    """Context variables, encoders and layouts of others are refused as before."""
+    for other in (ContextVar("other"), msgspec.msgpack.Encoder(), Struct("<Q")):
+        with pytest.raises(TypeError, match="cannot pickle"):
+            pickle.dumps(other)
