@@ -18,16 +18,17 @@ import msgspec
 
 from .anomaly import told_of
 from .bug import Bug
-from .config import resolve
 from .control import Client, Errors, Flush, InFlight, Stats, Status, Tree
+from .control import Figures as FiguresRequest
 from .control import Request as Question
 from .errors import ConfigError, SessionError, StoreError
-from .ledger import Ledger, load, stats_on_disk
+from .ledger import Ledger, figures_on_disk, load, stats_on_disk
 from .meeting import Request, known_storage, session_of_storage
-from .options import Options
+from .options import Options, resolve
 from .places import named_directory, runtime_root
 from .session import Session, attach
 from .sinkkeeper import last_report
+from .statistics import Figures
 from .store import read
 
 __all__ = ["Answers", "find_answers", "request_for"]
@@ -78,6 +79,13 @@ class Answers:
         if "complete" in found:
             found["complete"] = self.session is None or not self.session.presences()
         return found
+
+    def figures(self) -> Figures:
+        """What the statistics of all tools are made of, from disk when no collector runs."""
+        answer = self._asked(FiguresRequest())
+        if answer is not None:
+            return msgspec.convert(answer, Figures)
+        return figures_on_disk(self.storage, None, self.options)
 
     def tree(self) -> list[dict[str, Any]]:
         """The graph from tool to tool."""

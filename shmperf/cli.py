@@ -21,13 +21,15 @@ import msgspec
 from . import screens
 from .answers import Answers, find_answers, request_for
 from .bug import Bug
-from .config import dump, resolve
+from .config import dump
 from .control import Cleanup, Ping, Stop
 from .errors import IntegrationError, SessionError, ShmperfError
 from .instrumentation import ALL, refuse_unknown
 from .meeting import Request
+from .options import resolve
 from .record import Status
 from .store import timestamp
+from .wording import printable
 
 __all__ = ["main"]
 
@@ -44,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code: int = given.do(given)
     except ShmperfError as error:
-        print(f"shmperf: {screens.printable(error)}", file=sys.stderr)
+        print(f"shmperf: {printable(error)}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # Whoever read our output has left; Python would complain once more at exit.

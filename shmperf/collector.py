@@ -156,8 +156,12 @@ class Collector:
                 self._guard("request", self._answer, request)
             idle_s = self.options.collector.idle_wait_ms / 1000
             wait_s = self.waits.busy_s if handled else min(idle_s, wait_s * 1.5)
-            if not handled and self._is_over() and self._leave():
+            if handled:
+                continue
+            if self._is_over() and self._leave():
                 return
+            if not self.workers and self._has_lost_its_place():
+                break
         self.finish()
 
     def stop(self) -> None:
@@ -534,6 +538,10 @@ class Collector:
         if self._quiet_since_s is None:
             self._quiet_since_s = now
         return now - self._quiet_since_s >= self.waits.linger_s
+
+    def _has_lost_its_place(self) -> bool:
+        """True once the directory was removed by hand: who comes now comes into another session."""
+        return self._is_due("place", self.waits.liveness_s) and not self.session.is_in_place
 
     def _leave(self) -> bool:
         """

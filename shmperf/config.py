@@ -1,5 +1,5 @@
 """
-The configuration file: finding it, reading it strictly, and writing it with every key explained.
+The configuration file: reading it strictly, and writing it with every key explained.
 
 Nothing is guessed: an unknown key, a wrong type or a value out of bounds is a ConfigError that
 names file, key, what was found and what was expected, with the nearest known key for a typo.
@@ -19,9 +19,9 @@ import msgspec
 import yaml
 
 from .errors import ConfigError
-from .options import Options, find
+from .options import Options
 
-__all__ = ["dump", "load", "resolve", "without_effect"]
+__all__ = ["dump", "load", "without_effect"]
 
 _MOST_BYTES = 1 << 20
 _MOST_DIGITS = 100
@@ -30,14 +30,6 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_BREAK = re.compile("[\x80-\x9f\u2028\u2029\ufeff]")
 _AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _NO_EFFECT = ("optimization.trigger_threshold",)
-
-
-def resolve(
-    explicit: str | None, environ: Mapping[str, str], cwd: Path
-) -> tuple[Options, Path | None]:
-    """The options in force and the file they come from."""
-    path = find(explicit, environ, cwd)
-    return (Options() if path is None else load(path)), path
 
 
 def load(path: Path) -> Options:

@@ -17,6 +17,7 @@ from .control import Server
 from .disk import Disk
 from .errors import SessionError
 from .meeting import Request, found_named, join, sweep
+from .options import resolve
 from .places import runtime_root
 from .session import Session, attach
 
@@ -40,9 +41,6 @@ def serve_named(request: Request, ready_fd: int | None = None) -> None:
 
     Raises SessionError when another collector serves that session or that storage.
     """
-    # PyYAML, which a session that is there already does not need.
-    from .config import resolve  # noqa: PLC0415
-
     root = runtime_root(request.environ)
     options, config = resolve(request.config, request.environ, Path(request.cwd))
     session = found_named(root, request)
@@ -52,6 +50,8 @@ def serve_named(request: Request, ready_fd: int | None = None) -> None:
         storage = Path(os.path.normpath(Path(request.cwd) / path))
         session.move_to(storage, options, str(config or ""))  # point: daemon-move
         serve(session, ready_fd, until_stopped=True)
+        if not session.is_in_place:
+            raise SessionError(f"{session.directory} has gone; what was recorded is on disk")
         session.leave()  # point: daemon-leave
     finally:
         os.close(lock_fd)

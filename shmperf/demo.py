@@ -29,8 +29,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from .running import collecting
-from .screens import call_tree, duration, stats
+from .screens import call_tree, stats
 from .tracker import get_tracker
+from .wording import duration
 from .wrappers import track
 
 __all__ = ["demo"]

@@ -192,13 +192,9 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
 # By thread: what an interruption left undone. A dict's and a list's own operations are atomic, and
 # listing a call takes no frame: there may be no room for one. An entry is the call, or None and
 # behind the error what the hot path knows of it: wrapper, ready rows, how far it came, parameters.
-# It stays listed until it is finished, whatever strikes meanwhile.
-class _Unfinished(dict[int, list[list[Any]]]):
-    def __reduce__(self) -> str:
-        return "unfinished"
-
-
-unfinished = _Unfinished()
+# It stays listed until it is finished, whatever strikes meanwhile. Not of a subclass of dict: where
+# there is no room for a frame, CPython 3.11 may refuse to call its methods.
+unfinished: dict[int, list[list[Any]]] = {}
 
 
 def _resumed(entry: list[Any]) -> OpenCall:

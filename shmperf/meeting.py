@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from .errors import ConfigError, SessionError, SessionGone, tell
-from .options import Options, find
+from .options import Options, find, resolve
 from .places import (
     LEAVING_S,
     LEFT_OVER_S,
@@ -229,19 +229,16 @@ def _founding(place: Path) -> Any:
 
 def _resolve(request: Request) -> tuple[Options, str]:
     try:
-        # PyYAML costs 26 ms to import; who joins a session has its settings already.
-        from .config import load  # noqa: PLC0415
+        options, path = resolve(request.config, request.environ, Path(request.cwd))
     except (ImportError, AttributeError) as error:
         # An interruption in the middle of an import leaves halves of modules behind.
         raise SessionError(f"PyYAML can't be imported: {error}") from None
-    try:
-        path = find(request.config, request.environ, Path(request.cwd))
-        return (Options() if path is None else load(path)), str(path or "")
     except ConfigError as error:
         if request.config:
             raise
         tell(f"{error}; the defaults are used")
         return Options(), ""
+    return options, str(path or "")
 
 
 def _storage_path(request: Request, options: Options) -> Path:

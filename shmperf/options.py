@@ -229,6 +229,19 @@ def find(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Path | 
     return next((cwd / place for place in _PLACES if _is_file(cwd / place)), None)
 
 
+def resolve(
+    explicit: str | None, environ: Mapping[str, str], cwd: Path
+) -> tuple[Options, Path | None]:
+    """The options in force and the file they come from, if there is one; raises ConfigError."""
+    path = find(explicit, environ, cwd)
+    if path is None:
+        return Options(), None
+    # PyYAML costs 26 ms to import: only where there is a file.
+    from .config import load  # noqa: PLC0415
+
+    return load(path), path
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()

@@ -8,7 +8,6 @@ escape sequences among them, are shown and not sent.
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
@@ -19,6 +18,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from .wording import duration, printable
+
 __all__ = [
     "books",
     "call_tree",
@@ -26,13 +27,11 @@ __all__ = [
     "console_for",
     "errors",
     "in_flight",
-    "printable",
     "slowest",
     "stats",
     "status",
 ]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _PIPE_WIDTH = 160
 _LONGEST_NAME = 60
 _STATE_STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -48,12 +47,6 @@ def console_for(stream: TextIO) -> Console:
         highlight=False,
         force_terminal=False if plain else None,
     )
-
-
-def printable(text: object, longest: int = 0) -> str:
-    """*text* with control characters shown as escapes, cut at *longest* characters."""
-    shown = _CONTROL.sub(lambda found: ascii(found.group())[1:-1], str(text))
-    return shown[: longest - 1] + "…" if longest and len(shown) > longest else shown
 
 
 def stats(found: Mapping[str, Any]) -> RenderableType:
@@ -263,16 +256,6 @@ def checks(rows: Iterable[Mapping[str, Any]]) -> Table:
             printable(row["advice"], 120),
         )
     return table
-
-
-def duration(seconds: float | None) -> str:
-    """A duration as people say it; three significant figures."""
-    if seconds is None:
-        return "–"
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}" if seconds < 1000 else f"{seconds:,.0f} s"
-    return f"{seconds * 1e9:.0f} ns"
 
 
 def _total_time(row: Mapping[str, Any]) -> float:

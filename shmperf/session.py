@@ -94,6 +94,7 @@ class Session:
             check_private(directory)
             self.token = read_bounded(directory / "token")
             self._word_map = map_word(directory / "word")
+            self._inode = directory.stat().st_ino
             self._settings = self._read_settings()
         except FileNotFoundError:
             raise SessionGone from None
@@ -120,6 +121,14 @@ class Session:
         Any other named session belongs to whoever runs its collector.
         """
         return self._settings.name is None or self._settings.is_transient
+
+    @property
+    def is_in_place(self) -> bool:
+        """False once its directory was removed, though another may have its name by now."""
+        try:
+            return self.directory.stat().st_ino == self._inode
+        except OSError:
+            return False
 
     @property
     def options(self) -> Options:

@@ -19,6 +19,7 @@ PARTS = {
         *("summary", "sentence", "artifact", "catalogue", "toolfile", "toolsearch", "toolstore"),
         *("stores", "track", "sink"),
     ),
+    "pytesting": ("budgets", "phases", "report"),
 }
 MODULES = sorted([*(path.stem for path in PACKAGE.glob("*.py")), *PARTS])
 
@@ -41,7 +42,7 @@ LAYERS = (
         "__init__",
     ),
     ("rag",),
-    ("answers", "screens", "running", "demo", "doctor", "cli", "__main__"),
+    ("wording", "answers", "screens", "running", "demo", "doctor", "cli", "pytesting", "__main__"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
 
@@ -62,8 +63,7 @@ COLLECTOR |= {"sinkkeeper"}
 LATE = {
     ("errors", "logging"),
     ("session", "config"),
-    ("meeting", "config"),
-    ("daemon", "config"),
+    ("options", "config"),
     ("sampling", "psutil"),
     ("tracker", "ledger"),
     ("tracker", "statistics"),

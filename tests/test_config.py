@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shmperf.config import dump, load, resolve, without_effect
+from shmperf.config import dump, load, without_effect
 from shmperf.errors import ConfigError
 from shmperf.options import (
     Capture,
@@ -20,6 +20,7 @@ from shmperf.options import (
     Ring,
     Storage,
     find,
+    resolve,
 )
 
 SHIPPED = Path(__file__).parent.parent / "config" / "tool_perf_limits.yaml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -450,3 +451,32 @@ def _path() -> str:
 def test_books_of_an_empty_place_balance(place: Place) -> None:
     """Statistics of a place where nothing happened are zeros."""
     assert_books_balance(place.ask("stats"))
+
+
+def test_a_session_removed_by_hand_ends_with_its_workers(place: Place) -> None:
+    """Its collector keeps what they did, says why it ends, and stays for nobody."""
+    collector = place.start_module("collect", "--session", "lost")
+    place.shmperf("status", "--session", "lost", "--wait")
+    script = """
+        import sys, shmperf
+        tool = shmperf.track("tool")(lambda: None)
+        tool()
+        print("ready", flush=True)
+        sys.stdin.read(1)
+        tool()
+        """
+    program = place.start_script(script, SHMPERF_SESSION="lost")
+    assert program.stdout is not None
+    assert program.stdin is not None
+    assert program.stdout.readline() == "ready\n"
+    wait_until(lambda: place.stats("--session", "lost")["total_calls"] == 1, "the first call")
+    (directory,) = place.sessions()
+    shutil.rmtree(directory)
+    program.stdin.write("x")
+    program.stdin.close()
+    program.stdin = None
+    place.finish(program)
+    place.finish(collector, code=1)
+    assert "has gone" in collector.error_text  # type: ignore[attr-defined]  # set there
+    stats = place.stats()
+    assert stats["total_calls"] == 2, stats

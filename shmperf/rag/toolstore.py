@@ -35,8 +35,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
-from shmperf.config import resolve
 from shmperf.errors import StoreError
+from shmperf.options import resolve
 from shmperf.places import TOOL_STORE, named_directory, runtime_root
 from shmperf.session import attach
 

@@ -1,0 +1,74 @@
+"""
+The pytest plugin: its options, and nothing more unless one of them is given.
+
+It stands beside the package, which every run of pytest would import with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["pytest_addoption", "pytest_configure", "pytest_unconfigure"]
+
+_NAME = "shmperf-report"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ours, also as ini keys where a project wants them in every run."""
+    group = parser.getgroup("shmperf", "how tools and tests behave (shmperf)")
+    group.addoption("--shmperf", action="store_true", help="record tests and tool calls")
+    group.addoption(
+        "--shmperf-json", metavar="FILE", help="write statistics and tests to FILE, as JSON"
+    )
+    group.addoption(
+        "--shmperf-max",
+        metavar="TOOL:FIELD=LIMIT",
+        action="append",
+        default=[],
+        help="fail the run when a tool exceeds it, as in 'search:p95=200ms,errors=0'; again and "
+        "again; TOOL may be a pattern, FIELD p50, p95, p99, mean, max, count, errors, aborted "
+        "or error_rate",
+    )
+    group.addoption(
+        "--shmperf-storage", metavar="DIR", help="where history goes (default: pytest's cache)"
+    )
+    parser.addini("shmperf", "record tests and tool calls", type="bool", default=False)
+    parser.addini("shmperf_max", "budgets, a line each, as --shmperf-max", type="linelist")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin, when asked to, and when there are tests to run."""
+    option = config.option
+    asked = option.shmperf or option.shmperf_json or option.shmperf_max or option.shmperf_storage
+    if not asked and not config.getini("shmperf"):
+        return
+    if option.collectonly or option.help:
+        return
+    from shmperf.pytesting.phases import Phases  # noqa: PLC0415  nobody pays for it who has not asked
+
+    config.pluginmanager.register(Phases(), "shmperf-phases")
+    if hasattr(config, "workerinput"):
+        return
+    from shmperf.pytesting.budgets import Budget, BudgetError  # noqa: PLC0415  as above
+    from shmperf.pytesting.report import Report  # noqa: PLC0415  as above
+
+    lines: Sequence[str] = [*config.getini("shmperf_max"), *option.shmperf_max]
+    try:
+        budgets = [budget for line in lines for budget in Budget.parse(line)]
+    except BudgetError as error:
+        raise pytest.UsageError(str(error)) from None
+    report = Report(config, budgets)
+    config.pluginmanager.register(report, _NAME)
+    report.begin()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave everything as it was."""
+    report = config.pluginmanager.get_plugin(_NAME)
+    if report is not None:
+        report.leave()

@@ -1,0 +1,256 @@
+"""
+One run of tests: its session, what it took, and what is said of it in the end.
+
+The session is a run's own, founded by the process that pytest was started as; workers of xdist and
+child processes find it in their environment. A run inside a session that is there already records
+in that one and speaks of what came since it began. Nothing that goes wrong here fails a run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shmperf.answers import Answers
+from shmperf.errors import ShmperfError
+from shmperf.meeting import Request, found_named
+from shmperf.places import named_directory, runtime_root
+from shmperf.session import Session, attach
+from shmperf.statistics import Figures, all_stats, since
+from shmperf.wording import duration, printable
+from shmperf.worker import worker
+
+from .budgets import Budget, broken, unmatched
+from .phases import PHASES
+
+__all__ = ["Report"]
+
+_KEPT_RUNS = 3
+_SETTLE_S = 5.0
+_TOOLS, _TESTS = 10, 5
+_LONGEST = 60
+
+
+class Report:
+    """What a run's controller, or its only process, keeps of it."""
+
+    def __init__(self, config: pytest.Config, budgets: Sequence[Budget]) -> None:
+        self._config = config
+        self._budgets = budgets
+        self._session: Session | None = None
+        self._is_ours = False
+        self._base: Figures | None = None
+        self._problem = ""
+        self._tests: dict[str, dict[str, Any]] = {}
+        self._stats: dict[str, Any] | None = None
+        self._broken: list[str] = []
+
+    # --- the session ---------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Join the session that is there, or found one."""
+        try:
+            self._session = session = self._here() or self._founded()
+            if session.storage.is_dir():
+                self._base = self._figures(session)
+        except (ShmperfError, OSError) as error:
+            self._problem = str(error)
+
+    def leave(self) -> None:
+        """Send nobody there any more; the session ends with its last process."""
+        if self._is_ours:
+            os.environ.pop("SHMPERF_SESSION", None)
+
+    def _here(self) -> Session | None:
+        name = os.environ.get("SHMPERF_SESSION")
+        if name:
+            return attach(named_directory(runtime_root(os.environ), name))
+        # With calls that a conftest.py has made this process has a session already.
+        return worker.session
+
+    def _founded(self) -> Session:
+        name = f"pytest-{os.getpid()}-{secrets.token_hex(3)}"
+        storage = self._config.option.shmperf_storage or self._new_storage(name)
+        request = Request(
+            str(Path.cwd()), dict(os.environ), name, storage=str(storage), is_transient=True
+        )
+        session = found_named(runtime_root(os.environ), request)
+        self._is_ours = True
+        os.environ["SHMPERF_SESSION"] = name
+        # As long as this process is in it, it lasts: there may be no worker yet, or just now.
+        worker.start()
+        return session
+
+    def _new_storage(self, name: str) -> Path:
+        """A place in pytest's cache, which keeps those of the last runs."""
+        # None with ``-p no:cacheprovider``.
+        cache = getattr(self._config, "cache", None)
+        if cache is None:
+            return Path("perf_data")
+        runs: Path = cache.mkdir("shmperf")
+        known = sorted(runs.iterdir(), key=lambda path: path.stat().st_mtime)
+        for path in known[: -(_KEPT_RUNS - 1)]:
+            shutil.rmtree(path, ignore_errors=True)
+        return runs / name
+
+    @staticmethod
+    def _figures(session: Session) -> Figures:
+        return Answers(session.storage, session.options, session).figures()
+
+    def _settled(self, session: Session) -> Figures:
+        """This run's figures, once no call of a process that has gone is open any more."""
+        deadline = time.monotonic() + _SETTLE_S
+        while True:
+            found = since(self._base, self._figures(session))
+            ended = sum(one.count + one.aborted for one in found.totals.values())
+            if found.books.begun <= ended + found.books.lost or time.monotonic() > deadline:
+                return found
+            time.sleep(0.01)
+
+    # --- the run -------------------------------------------------------------------------------
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A phase of a test is over, in this process or in a worker."""
+        test = self._tests.setdefault(
+            report.nodeid,
+            {
+                "nodeid": report.nodeid,
+                "outcome": "passed",
+                "setup_s": 0.0,
+                "call_s": 0.0,
+                "teardown_s": 0.0,
+                "worker": getattr(report, "worker_id", None),
+            },
+        )
+        if report.when in PHASES:
+            # Those that are run again add up.
+            test[f"{report.when}_s"] += report.duration
+        outcome = _outcome(report)
+        if outcome != "passed" or report.when == "call":
+            test["outcome"] = outcome
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Workers have gone: take the figures, write them, judge by them."""
+        if self._session is None:
+            return
+        try:
+            found = self._settled(self._session)
+            limit_of = self._session.options.limit_of
+            self._stats = all_stats(found.totals, found.sizes, limit_of, found.books)
+        except (ShmperfError, OSError) as error:
+            self._problem = str(error)
+            return
+        self._broken = broken(self._budgets, self._stats["tool_stats"])
+        if self._broken and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        self._write()
+
+    def _write(self) -> None:
+        path = self._config.option.shmperf_json
+        if not path:
+            return
+        text = json.dumps(
+            {**(self._stats or {}), "tests": list(self._tests.values()), "broken": self._broken},
+            indent=2,
+        )
+        try:
+            Path(path).write_text(text + "\n")
+        except OSError as error:
+            self._problem = f"{path}: {error.strerror}"
+
+    # --- the summary ---------------------------------------------------------------------------
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Slowest tools and tests, the books, budgets."""
+        write = terminalreporter.write_line
+        terminalreporter.section("shmperf")
+        if self._problem:
+            write(f"shmperf: {printable(self._problem)}", yellow=True)
+        if self._stats is None:
+            return
+        rows = self._stats["tool_stats"]
+        tools = [row for tool, row in rows.items() if tool not in PHASES.values()]
+        tools.sort(key=lambda row: (row["avg_duration_s"] or 0) * row["count"], reverse=True)
+        if tools:
+            for line in _columns(("tool", *_HEADS), [_tool(row) for row in tools[:_TOOLS]]):
+                write(line)
+            if len(tools) > _TOOLS:
+                write(f"… and {len(tools) - _TOOLS:,} tools more")
+            write("")
+        tests = sorted(self._tests.values(), key=_seconds, reverse=True)[:_TESTS]
+        if tests:
+            lines = [(_cut(test["nodeid"]), duration(_seconds(test))) for test in tests]
+            for line in _columns(("slowest tests", "in all"), lines):
+                write(line)
+            write("")
+        write(self._books())
+        if self._is_ours and self._session is not None:
+            write(f"history: shmperf stats --storage {printable(self._session.storage)}")
+        for line in self._broken:
+            write(f"over budget: {printable(line)}", red=True)
+        for line in unmatched(self._budgets, rows):
+            write(f"never called: {printable(line)}", yellow=True)
+
+    def _books(self) -> str:
+        found = self._stats or {}
+        lost = sum(found["lost"].values())
+        errors = sum(
+            row["errors"]
+            for tool, row in found["tool_stats"].items()
+            if tool not in PHASES.values()
+        )
+        text = f"{found['total_calls']:,} calls · {errors:,} errors · {lost:,} lost"
+        return f"{text} · {found['aborted']:,} aborted"
+
+
+_HEADS = ("calls", "avg", "p95", "max", "errors", "aborted")
+
+
+def _tool(row: dict[str, Any]) -> tuple[str, ...]:
+    times = (duration(row[key]) for key in ("avg_duration_s", "p95_s", "max_duration_s"))
+    return (
+        _cut(row["tool"]),
+        f"{row['count']:,}",
+        *times,
+        f"{row['errors']:,}",
+        f"{row['aborted']:,}",
+    )
+
+
+def _cut(name: object) -> str:
+    return printable(name, _LONGEST)
+
+
+def _columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    return [
+        "  ".join(
+            text.rjust(width) if number else text.ljust(width)
+            for number, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (heads, *rows)
+    ]
+
+
+def _seconds(test: dict[str, Any]) -> float:
+    return float(test["setup_s"] + test["call_s"] + test["teardown_s"])
+
+
+def _outcome(report: pytest.TestReport) -> str:
+    if report.when not in PHASES:
+        # What xdist says of a test in which its worker died.
+        return "crashed"
+    if hasattr(report, "wasxfail"):
+        return "xfailed" if report.skipped else "xpassed"
+    if report.failed and report.when != "call":
+        return "error"
+    return str(report.outcome)

@@ -1,0 +1,25 @@
+"""How durations and foreign text are written for people, wherever they are shown."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["duration", "printable"]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def duration(seconds: float | None) -> str:
+    """A duration as people say it; three significant figures."""
+    if seconds is None:
+        return "–"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}" if seconds < 1000 else f"{seconds:,.0f} s"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def printable(text: object, longest: int = 0) -> str:
+    """*text* with control characters shown as escapes, cut at *longest* characters."""
+    shown = _CONTROL.sub(lambda found: ascii(found.group())[1:-1], str(text))
+    return shown[: longest - 1] + "…" if longest and len(shown) > longest else shown
