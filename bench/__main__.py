@@ -22,6 +22,7 @@ from .latency import latency
 from .measure import Row, environment
 from .memory import memory
 from .overhead import overhead
+from .pytest_plugin import pytest_plugin
 from .relative import relative
 from .report import chart, readme, table
 from .scale import scale
@@ -37,6 +38,7 @@ _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "latency": latency,
     "startup": startup,
     "memory": memory,
+    "pytest": pytest_plugin,
     "integrations": integrations,
 }
 

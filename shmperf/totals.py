@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -44,6 +44,10 @@ def _floor_of_boundary(index: int) -> int:
 # At n stands the floor of the upper boundary of bucket n - 1.
 _BOUNDARIES = tuple(map(_floor_of_boundary, range(_OCTAVES * _PER_OCTAVE + 1)))
 _place = partial(bisect_left, _BOUNDARIES)
+
+
+# Nothing read from a journal may lie beyond, or its boundary would be no number.
+Bucket = Annotated[int, msgspec.Meta(ge=-1, le=_OCTAVES * _PER_OCTAVE)]
 
 
 def bucket_of(duration_ns: int) -> int:
@@ -71,7 +75,7 @@ class Totals(msgspec.Struct, array_like=True):
     min_ns: int | None = None
     max_ns: int | None = None
     zero_count: int = 0
-    histogram: dict[int, int] = {}
+    histogram: dict[Bucket, int] = {}
     last_ended_ns: int = 0
 
     def add(self, durations_ns: Sequence[int], errors: int, last_ended_ns: int) -> None:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shmperf.ledger import Ledger
+from shmperf.options import Options
 from shmperf.totals import SCALE, Totals, bucket_of, upper_bound
 
 DURATIONS = st.lists(st.integers(-5, 1 << 45), min_size=1, max_size=80)
@@ -157,3 +159,19 @@ def test_without_later_calls_nothing_is_left():
     """Neither extremes nor a time of the last."""
     found = totals_of([1, 2, 3], ended=5).minus(totals_of([1, 2, 3], ended=5))
     assert msgspec.structs.astuple(found) == msgspec.structs.astuple(Totals())
+
+
+def test_bucket_beyond_the_last_is_refused() -> None:
+    """A journal's frame may say anything: these bytes once made every later answer fail."""
+    image = (
+        b"\xde\x00\x03\xa7workers\x80\xa6totals\x81\xa4tool\x9a\x02\x01\x00\x00\xcd\x02\xc1\x05"
+        b"\xcd\x02\xbc\x00\x82%\x01\xcd\xcc\x97\x01\t\xa6burieo\x91\xa1w"
+    )
+    ledger = Ledger(Options())
+    assert "<= 1008" in (ledger.restore(None, [image]) or "")
+    assert ledger.stats(None, 0, complete=True)["total_calls"] == 0
+    longest = Totals()
+    longest.add([1 << 70], 0, 1)
+    known = msgspec.msgpack.decode(msgspec.msgpack.encode(longest), type=Totals)
+    assert known == longest
+    assert known.quantile(0.5) is not None

@@ -106,11 +106,16 @@ class _Batch:
             for due in [found for found in self._conts if found[0] <= now]:
                 self._conts.remove(due)
                 os.kill(due[1], signal.SIGCONT)
+            have_workers = not self._workers.isdisjoint(self._started)
             for pid, since in list(self._started.items()):
-                if now - since > _LONGEST_S:
+                if have_workers and pid not in self._workers:
+                    # A collector stays as long as anybody comes.
+                    self._started[pid] = now
+                elif now - since > _LONGEST_S:
                     self._tally.blame(f"hung: {self._traps[pid]}")
                     self._started.pop(pid)
-                    os.kill(pid, signal.SIGKILL)
+                    # It leaves its stack behind.
+                    os.kill(pid, signal.SIGABRT)
             if started < _BATCH and self._rng.random() < 0.05:
                 # Time for sessions to end in between.
                 time.sleep(self._rng.random() * 1.2)

@@ -21,6 +21,7 @@ import pytest
 
 from shmperf.answers import Answers
 from shmperf.errors import ShmperfError
+from shmperf.ledger import figures_on_disk
 from shmperf.meeting import Request, found_named
 from shmperf.places import named_directory, runtime_root
 from shmperf.session import Session, attach
@@ -58,9 +59,11 @@ class Report:
     def begin(self) -> None:
         """Join the session that is there, or found one."""
         try:
-            self._session = session = self._here() or self._founded()
-            if session.storage.is_dir():
-                self._base = self._figures(session)
+            self._session = self._here()
+            if self._session is None:
+                self._session = self._founded()
+            elif self._session.storage.is_dir():
+                self._base = self._figures(self._session)
         except (ShmperfError, OSError) as error:
             self._problem = str(error)
 
@@ -83,6 +86,8 @@ class Report:
             str(Path.cwd()), dict(os.environ), name, storage=str(storage), is_transient=True
         )
         session = found_named(runtime_root(os.environ), request)
+        if session.storage.is_dir():
+            self._base = figures_on_disk(session.storage, None, session.options)
         self._is_ours = True
         os.environ["SHMPERF_SESSION"] = name
         # As long as this process is in it, it lasts: there may be no worker yet, or just now.
