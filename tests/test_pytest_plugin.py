@@ -217,6 +217,28 @@ def test_failures_are_told_apart(suite: Place) -> None:
     assert errors == {"test setup": 1, "test": 1, "test teardown": 1}
 
 
+def test_subtests_are_parts_of_their_test(suite: Place) -> None:
+    """Their time counts once, and one that fails fails the test."""
+    suite.write(
+        "test_suite.py",
+        """
+        import time
+
+        def test_parts(subtests):
+            start = time.perf_counter()
+            for n in range(3):
+                with subtests.test(n=n):
+                    while time.perf_counter() < start + 0.05 * (n + 1):
+                        pass
+                    assert n != 1
+        """,
+    )
+    found = told(suite, code=1)
+    (test,) = found["tests"]
+    assert test["outcome"] == "failed"
+    assert 0.15 <= test["call_s"] <= found["tool_stats"]["test"]["max_duration_s"]
+
+
 def test_a_session_that_is_there_is_joined(suite: Place) -> None:
     """Under ``shmperf run`` calls go there; the run speaks of its own only, and ends nothing."""
     suite.write(

@@ -135,6 +135,11 @@ class Report:
                 "worker": getattr(report, "worker_id", None),
             },
         )
+        if type(report) is not pytest.TestReport:
+            # A part of a test, such as a subtest, whose time is in the test's own.
+            if report.failed:
+                test["outcome"] = "failed"
+            return
         if report.when in PHASES:
             # Those that are run again add up.
             test[f"{report.when}_s"] += report.duration
