@@ -236,7 +236,7 @@ def test_subtests_are_parts_of_their_test(suite: Place) -> None:
     found = told(suite, code=1)
     (test,) = found["tests"]
     assert test["outcome"] == "failed"
-    assert 0.15 <= test["call_s"] <= found["tool_stats"]["test"]["max_duration_s"]
+    assert 0.15 <= test["call_s"] < 1.5 * found["tool_stats"]["test"]["max_duration_s"]
 
 
 def test_a_session_that_is_there_is_joined(suite: Place) -> None:
