@@ -116,6 +116,21 @@ def _add_reading(commands: Any) -> None:
         found.add_argument("tool", nargs="?", metavar="TOOL")
         found.add_argument("--limit", type=_positive, default=20, metavar="N", help="rows (20)")
     _add_reader(commands, "inflight", _in_flight, "the calls that are open now")
+    _add_rank(commands)
+
+
+def _add_rank(commands: Any) -> None:
+    found = _add_reader(commands, "rank", _rank, "the tools for a task: fitting, reliable and fast")
+    found.add_argument("query", metavar="QUERY", help="what is to be done, in words")
+    found.add_argument("--k", type=_positive, default=10, metavar="N", help="candidates (10)")
+    found.add_argument(
+        "--latency-budget", type=float, metavar="S", help="what halves a tool's utility (1)"
+    )
+    found.add_argument("--gamma", type=float, metavar="G", help="how much latency counts (1)")
+    found.add_argument("--gate", type=float, metavar="D", help="stay so close to the best match")
+    found.add_argument("--explore", choices=("thompson",), help="try what is little known")
+    found.add_argument("--mode", choices=("utility", "similarity", "additive"), default="utility")
+    found.add_argument("--store", metavar="FILE", help="the tool store (default: of the storage)")
 
 
 def _add_others(commands: Any) -> None:
@@ -342,6 +357,22 @@ def _duration(found: Mapping[str, Any], *, in_detail: bool) -> float | None:
     if not isinstance(value, (int, float)):
         return None
     return value / 1000 if in_detail else float(value)
+
+
+def _rank(given: Arguments) -> int:
+    # sqlite3 and all that searching takes: only for whoever asks for it.
+    from .rag.retrieval import Question, retrieve  # noqa: PLC0415
+
+    wanted = {"latency_budget_s": given.latency_budget, "gamma": given.gamma, "gate": given.gate}
+    question = Question(
+        given.query,
+        given.k,
+        {key: value for key, value in wanted.items() if value is not None}
+        | {"explore": given.explore, "mode": given.mode},
+    )
+    answers = _answers(given)
+    found = retrieve(question, given.store, answers.storage, answers.options, answers.session)
+    return _show(given, found, screens.ranking)
 
 
 # --- changing ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from rich import box
@@ -27,6 +27,7 @@ __all__ = [
     "console_for",
     "errors",
     "in_flight",
+    "ranking",
     "slowest",
     "stats",
     "status",
@@ -186,6 +187,24 @@ def in_flight(rows: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
+def ranking(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Tools for a task, the best choice first, with what they were ranked by."""
+    if not rows:
+        return Text("no tool in the store has a word of that")
+    table = _table("tool", "score", "relevance", "success", "latency", "speed", "calls", "why")
+    for row in rows:
+        table.add_row(
+            _name(row["name"]),
+            f"{row['score']:.3f}" if row["usable"] else "–",
+            *(f"{row[key]:.2f}" for key in ("relevance", "success")),
+            duration(row["latency_s"]),
+            f"{row['speed']:.2f}",
+            f"{row['calls']:,}" + (" live" if row["source"] == "live" else ""),
+            printable(row["why"], 120),
+        )
+    return table
+
+
 def _unusual(row: Mapping[str, Any]) -> str:
     usual = f"{duration(row['usual_from_s'])} to {duration(row['usual_to_s'])}"
     more = f", and {row['untold']:,} more before" if row["untold"] else ""
@@ -271,7 +290,7 @@ def _count(count: int, style: str) -> Text:
 
 
 _LEFT = {"tool", "parameters", "started", "check", "found", "what to do", "class", "status", "id"}
-_LEFT |= {"sample", "first", "last", "parent", ""}
+_LEFT |= {"sample", "first", "last", "parent", "why", ""}
 
 
 def _table(*columns: str) -> Table:

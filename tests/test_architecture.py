@@ -18,6 +18,8 @@ PARTS = {
         *("protocol", "coalesce", "delivery", "chroma", "qdrant", "pgvector", "lancedb"),
         *("summary", "sentence", "artifact", "catalogue", "toolfile", "toolsearch", "toolstore"),
         *("stores", "track", "sink"),
+        *("utility", "facts", "breaker", "live", "ranking", "retrieval"),
+        *("llamaindex", "pydantic_ai", "fastmcp"),
     ),
     "pytesting": ("budgets", "phases", "report"),
 }
@@ -72,6 +74,7 @@ LATE = {
     ("cli", "running"),
     ("cli", "daemon"),
     ("cli", "doctor"),
+    ("cli", "rag"),
 }
 
 # Foreign code, and the collector's guards.

@@ -61,6 +61,7 @@ __all__ = [
     "Sink",
     "Target",
     "Timing",
+    "load_embedder",
     "lock_of",
     "main",
     "target_of",
@@ -363,7 +364,7 @@ def _watch(ended: threading.Event, done: threading.Event) -> None:
 def _open(rag: Rag, target: Target) -> PerfStore:
     if target.kind != "tools":
         return open_store(target.kind, target.url)
-    embedder = _embedder(rag.embedder) if rag.embedding_include else None
+    embedder = load_embedder(rag.embedder) if rag.embedding_include else None
     # Summaries that belong to no artifact need a file to be in.
     return ToolStore(target.url, embedder, create=not rag.cluster_with_tool)
 
@@ -389,7 +390,7 @@ def _send_and_embed(store: ToolStore, summaries: Summaries) -> int:
     return missing
 
 
-def _embedder(named: str) -> Embedder:
+def load_embedder(named: str) -> Embedder:
     """The function that the options name; it may lie where the program was started."""
     module, _, attribute = named.partition(":")
     if "" not in sys.path:
