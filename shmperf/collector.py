@@ -57,11 +57,15 @@ __all__ = ["Collector", "Waits"]
 # Frames that wait for a past that can't be read yet.
 _MOST_HELD = 1_000
 
+# So many in a round keep the collector awake.
+_MANY = 200
+
 
 class Waits(msgspec.Struct, frozen=True, kw_only=True):
     """How long the cycle waits for what, in seconds."""
 
     busy_s: float = 0.001
+    light_s: float = 0.005
     commit_s: float = 0.05
     find_s: float = 0.04
     liveness_s: float = 0.25
@@ -155,7 +159,9 @@ class Collector:
             for request in pending:
                 self._guard("request", self._answer, request)
             idle_s = self.options.collector.idle_wait_ms / 1000
-            wait_s = self.waits.busy_s if handled else min(idle_s, wait_s * 1.5)
+            # A few records can wait a little for more: whoever fills a ring rings the bell.
+            longest_s = min(idle_s, self.waits.light_s) if handled else idle_s
+            wait_s = self.waits.busy_s if handled >= _MANY else min(longest_s, wait_s * 1.5)
             if handled:
                 continue
             if self._is_over() and self._leave():
