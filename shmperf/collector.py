@@ -36,6 +36,7 @@ from .control import (
     Stats,
     Status,
     Stop,
+    TotalsOf,
     Tree,
 )
 from .disk import Disk
@@ -442,6 +443,9 @@ class Collector:
                 self.commit()
             ask = self.ledger.stats if isinstance(request, Stats) else self.ledger.figures
             return ask(request.tool, len(self.workers), complete=True)
+        if isinstance(request, TotalsOf):
+            known = self.ledger.state.totals
+            return {tool: known[tool] for tool in request.tools if tool in known}
         if isinstance(request, Errors):
             return self.ledger.state.bugs
         if isinstance(request, Tree):

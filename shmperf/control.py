@@ -45,6 +45,7 @@ __all__ = [
     "Stats",
     "Status",
     "Stop",
+    "TotalsOf",
     "Tree",
     "wake",
 ]
@@ -68,6 +69,12 @@ class Figures(msgspec.Struct, tag=True):
     """What the statistics of one tool, or of all, are made of."""
 
     tool: str | None = None
+
+
+class TotalsOf(msgspec.Struct, tag=True):
+    """Totals of these tools, those that are known; for whoever chooses between them."""
+
+    tools: list[str]
 
 
 class Errors(msgspec.Struct, tag=True):
@@ -140,6 +147,7 @@ class Ping(msgspec.Struct, tag=True):
 Request = (
     Stats
     | Figures
+    | TotalsOf
     | Errors
     | Flush
     | Cleanup
