@@ -13,8 +13,10 @@ from time import thread_time_ns
 import pytest
 
 from bench import overhead
+from bench.catalogue import Catalogue, Query, Tool
+from bench.choosing import Plan, choose
 from bench.drain import _counted
-from bench.measure import Row, in_turn, interval, ratio, row_of
+from bench.measure import Row, in_turn, interval, private_place, ratio, row_of
 from bench.overhead import CHART
 from bench.peers import installed
 from bench.report import chart, readme
@@ -226,3 +228,34 @@ def test_command_refuses_what_it_can_not_do() -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert said in done.stderr
+
+
+def _words(texts: list[str]) -> list[list[float]]:
+    """A vector of the words that tools and queries share; an embedder without a model."""
+    known = ("rain", "weather", "city", "money", "euro", "rate", "mail", "send", "letter")
+    return [[0.1, *(float(word in text.lower()) for word in known)] for text in texts]
+
+
+def test_choosing_runs_in_a_world_of_real_calls() -> None:
+    """Providers are called in processes of their own, and all that is chosen by was recorded."""
+    tools = [
+        Tool("weather", "weather and rain in a city"),
+        Tool("exchange", "exchange rate of money and euro"),
+        Tool("post", "send a letter or mail"),
+    ]
+    queries = [
+        Query("will there be rain in this city?", "weather"),
+        Query("what is the rate of the euro?", "exchange"),
+        Query("send this mail", "post"),
+    ]
+    plan = Plan(warm=2, kinds=3, queries=12, breaks=1)
+    policies = ("similarity alone", "expected utility", "oracle")
+    with private_place() as where:
+        found = choose(Catalogue(tools, queries), _words, plan, 1, where, policies)
+    assert tuple(found) == policies
+    for outcome in found.values():
+        assert outcome.lost == 0
+        assert outcome.calls == plan.queries
+        assert 0 <= outcome.success <= 1
+        assert 0 <= outcome.recovered <= 1
+    assert found["oracle"].wrong_tool == 0.0
