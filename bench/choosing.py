@@ -25,8 +25,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from shmperf.control import Client, Stats
-from shmperf.meeting import session_of_storage
 from shmperf.rag import (
     CircuitBreaker,
     LiveStatistics,
@@ -36,7 +34,10 @@ from shmperf.rag import (
     rank,
 )
 from shmperf.rag.toolstore import Embedder
-from shmperf.session import Session
+from shmperf.session.client import Client
+from shmperf.session.messages import Stats
+from shmperf.session.rendezvous import session_of_storage
+from shmperf.session.session import Session
 
 from .catalogue import Catalogue, Query
 from .measure import wait_until

@@ -16,18 +16,18 @@ from typing import Any
 
 import msgspec
 
-from shmperf import store
-from shmperf.calltree import CallTree
-from shmperf.collector import Collector
-from shmperf.disk import Disk
-from shmperf.drain import WorkerDrain
-from shmperf.intake import Intake
-from shmperf.journal import Journal
-from shmperf.ledger import Ledger
-from shmperf.limits import Newest
-from shmperf.options import Options
-from shmperf.ring import Batch, RingReader
-from shmperf.totals import Totals
+from shmperf.analysis.calltree import CallTree
+from shmperf.analysis.limits import Newest
+from shmperf.analysis.totals import Totals
+from shmperf.collector.cycle import Collector
+from shmperf.collector.drain import WorkerDrain
+from shmperf.collector.ingest import Intake
+from shmperf.config.options import Options
+from shmperf.shm.ring import Batch, RingReader
+from shmperf.storage import history
+from shmperf.storage.journal import Journal
+from shmperf.storage.state import Ledger
+from shmperf.storage.writer import Disk
 
 from .measure import Row, pinned, row_of
 from .rig import Rig, rig_of
@@ -119,10 +119,10 @@ _STAGES: tuple[tuple[str, object, str], ...] = (
     ("journal", Disk, "append"),
     ("journal", Journal, "append"),
     ("journal", Journal, "replace"),
-    ("format", store, "jsonl"),
+    ("format", history, "jsonl"),
     ("write", Collector, "flush"),
-    ("write", store.History, "prepare_all"),
-    ("write", store.History, "append_all"),
+    ("write", history.History, "prepare_all"),
+    ("write", history.History, "append_all"),
 )
 
 

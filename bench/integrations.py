@@ -22,7 +22,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import shmperf
-from shmperf.instrumentation import installed
+from shmperf.integrations.registry import installed
 
 from .measure import Row, in_turn, private_place, row_of, run_python
 

@@ -12,7 +12,7 @@ import json
 
 import msgspec
 
-from shmperf.options import Options
+from shmperf.config.options import Options
 
 from .measure import Row, anonymous_mib, private_place, resident_mib, row_of, run_python
 from .rig import rig_of
@@ -51,7 +51,7 @@ def resident(pid="self"):
         return file.read()
 before = resident()
 import shmperf
-from shmperf.worker import worker
+from shmperf.worker.process import worker
 tools = [shmperf.track(name=f"tool{{n}}")(lambda x: x) for n in range({tools})]
 tools[0](0)
 shmperf.get_perf_stats()

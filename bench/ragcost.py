@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from shmperf.control import Client, Ping, Status
-from shmperf.meeting import session_of_storage
+from shmperf.analysis.totals import Totals
 from shmperf.rag import NewArtifact, ToolStore, rank
 from shmperf.rag.summary import PerfState
-from shmperf.session import Session
-from shmperf.totals import Totals
+from shmperf.session.client import Client
+from shmperf.session.messages import Ping, Status
+from shmperf.session.rendezvous import session_of_storage
+from shmperf.session.session import Session
 
 from .measure import Row, cpu_s, private_place, row_of, wait_until
 

@@ -14,16 +14,16 @@ from contextlib import contextmanager
 
 import msgspec
 
-from shmperf.collector import Collector
-from shmperf.control import Server
-from shmperf.disk import Disk
-from shmperf.meeting import Request, join
-from shmperf.memory import remove_memory
-from shmperf.options import Options
-from shmperf.record import SLOT, Callee, meta_of
-from shmperf.ring import RingWriter
-from shmperf.segment import Segment
-from shmperf.session import Session, attach
+from shmperf.collector.cycle import Collector
+from shmperf.config.options import Options
+from shmperf.session.rendezvous import Request, join
+from shmperf.session.server import Server
+from shmperf.session.session import Session, attach
+from shmperf.shm.memory import remove_memory
+from shmperf.shm.record import SLOT, Callee, meta_of
+from shmperf.shm.ring import RingWriter
+from shmperf.shm.segment import Segment
+from shmperf.storage.writer import Disk
 
 __all__ = ["Rig", "rig_of"]
 

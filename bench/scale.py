@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 import shmperf
-from shmperf.worker import tool_named, worker
+from shmperf.worker.process import tool_named, worker
 
 from .measure import Row, collector_pid, cpu_s, private_place, ratio, row_of, run_python
 from .peers import Peer, installed, made, tool

@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from shmperf.inflight import CALLEE, GENERATION_STEP, PARENT, START, begin_block
-from shmperf.record import SLOT
+from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START, begin_block
+from shmperf.shm.record import SLOT
 
 __all__ = ["STAGES", "floor_clocks", "floor_store", "stages"]
 

@@ -49,7 +49,7 @@ def startup(*, quick: bool) -> list[Row]:
     forked: list[float] = []
     with private_place() as (cwd, environ):
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        run_python("import shmperf, shmperf.daemon", cwd, environ)
+        run_python("import shmperf, shmperf.collector.service", cwd, environ)
         imports = [float(run_python(_IMPORT, cwd, environ)) for _ in range(2 * rounds)]
     for _ in range(rounds):
         with private_place() as (cwd, environ):

@@ -1,19 +1,25 @@
 """shmperf records every tool call in many processes, at about a microsecond each."""
 
-from .classes import track_class
-from .instrumentation import instrument, uninstrument
-from .parents import adopt, current, propagate
-from .tracker import (
-    annotate,
-    cleanup_perf_data,
-    end_tool_call,
-    flush,
-    get_perf_stats,
-    get_tracker,
-    set_optimization_mode,
-    track_tool_call,
-)
-from .wrappers import call, track
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .integrations.registry import instrument, uninstrument
+    from .worker.api import (
+        annotate,
+        cleanup_perf_data,
+        end_tool_call,
+        flush,
+        get_perf_stats,
+        get_tracker,
+        set_optimization_mode,
+        track_tool_call,
+    )
+    from .worker.classes import track_class
+    from .worker.context import adopt, current, propagate
+    from .worker.wrappers import call, track
 
 __all__ = [
     "adopt",
@@ -33,3 +39,38 @@ __all__ = [
     "track_tool_call",
     "uninstrument",
 ]
+
+# Where each name is at home; it is imported when it is first asked for, so that whoever imports one
+# module of ours (the pytest plugin, a command) does not pay for what runs in a tracked program.
+_HOMES = {
+    "worker.api": (
+        "annotate",
+        "cleanup_perf_data",
+        "end_tool_call",
+        "flush",
+        "get_perf_stats",
+        "get_tracker",
+        "set_optimization_mode",
+        "track_tool_call",
+    ),
+    "worker.wrappers": ("call", "track"),
+    "worker.classes": ("track_class",),
+    "worker.context": ("adopt", "current", "propagate"),
+    "integrations.registry": ("instrument", "uninstrument"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from where it is at home, once."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted({*globals(), *__all__})

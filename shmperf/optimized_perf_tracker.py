@@ -16,14 +16,14 @@ from typing import Any, ClassVar, Self, SupportsIndex
 
 import msgspec
 
-from . import tracker
-from .control import Client
-from .control import Figures as FiguresRequest
+from .analysis.stats import Figures, all_stats, empty_stats, since, tool_stats
+from .config.options import Options
 from .errors import ConfigError, SessionError, ShmperfError, tell
-from .options import Options
-from .session import Session, Settings
-from .statistics import Figures, all_stats, empty_stats, since, tool_stats
-from .worker import worker
+from .session.client import Client
+from .session.messages import Figures as FiguresRequest
+from .session.session import Session, Settings
+from .worker import api
+from .worker.process import worker
 
 __all__ = [
     "OptimizedPerfTracker",
@@ -82,7 +82,7 @@ class OptimizedPerfTracker:
 
     def start_tracking(self, tool_name: str, params: Mapping[str, Any] | None = None) -> str:
         """Begin a call and return its id."""
-        return tracker.track_tool_call(tool_name, params)
+        return api.track_tool_call(tool_name, params)
 
     def end_tracking(
         self,
@@ -91,23 +91,23 @@ class OptimizedPerfTracker:
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """End the call of that id; one that is unknown or has ended is counted as a fault."""
-        tracker.end_tool_call(record_id, error, metadata)
+        api.end_tool_call(record_id, error, metadata)
 
     # --- switches --------------------------------------------------------------------------------
 
     @property
     def enabled(self) -> bool:
         """Whether calls of this process are recorded; set it to switch, at once."""
-        return tracker.get_tracker().enabled
+        return api.get_tracker().enabled
 
     @enabled.setter
     def enabled(self, on: bool) -> None:
-        tracker.get_tracker().enabled = on
+        api.get_tracker().enabled = on
 
     @property
     def mode(self) -> TrackingMode:
         """The session's mode; set it to switch every process."""
-        in_detail = tracker.get_tracker().mode == TrackingMode.OPTIMIZATION.value
+        in_detail = api.get_tracker().mode == TrackingMode.OPTIMIZATION.value
         return TrackingMode.OPTIMIZATION if in_detail else TrackingMode.NORMAL
 
     @mode.setter
@@ -116,7 +116,7 @@ class OptimizedPerfTracker:
 
     def set_optimization_mode(self, enabled: bool) -> None:
         """Switch the mode of the whole session, for calls that start afterwards."""
-        tracker.set_optimization_mode(enabled)
+        api.set_optimization_mode(enabled)
 
     def is_optimization_mode(self) -> bool:
         """Whether calls that start now are recorded in detail."""
@@ -160,11 +160,11 @@ class OptimizedPerfTracker:
 
     def cleanup_old_data(self) -> None:
         """Forget history and statistics of the whole session, if the configuration allows it."""
-        tracker.cleanup_perf_data()
+        api.cleanup_perf_data()
 
     def shutdown(self) -> None:
         """Wait, bounded, until all calls are on disk; the next one that is made is a new one."""
-        tracker.flush(_SHUTDOWN_WAIT_S)
+        api.flush(_SHUTDOWN_WAIT_S)
         with OptimizedPerfTracker._lock:
             if OptimizedPerfTracker._instance is self:
                 OptimizedPerfTracker._instance = None
@@ -174,13 +174,13 @@ class OptimizedPerfTracker:
 
 
 def get_tracker() -> OptimizedPerfTracker:
-    """This process's tracker."""
+    """This process's api."""
     return OptimizedPerfTracker()
 
 
 def track_tool_call(tool_name: str, params: Mapping[str, Any] | None = None) -> str:
     """Begin a call and return its id."""
-    return tracker.track_tool_call(tool_name, params)
+    return api.track_tool_call(tool_name, params)
 
 
 def end_tool_call(
@@ -189,17 +189,17 @@ def end_tool_call(
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """End the call of that id."""
-    tracker.end_tool_call(record_id, error, metadata)
+    api.end_tool_call(record_id, error, metadata)
 
 
 def set_optimization_mode(enabled: bool) -> None:
     """Switch the mode of the whole session."""
-    tracker.set_optimization_mode(enabled)
+    api.set_optimization_mode(enabled)
 
 
 def cleanup_perf_data() -> None:
     """Forget history and statistics of the whole session, if the configuration allows it."""
-    tracker.cleanup_perf_data()
+    api.cleanup_perf_data()
 
 
 def get_perf_stats(tool_name: str | None = None) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def get_perf_stats(tool_name: str | None = None) -> dict[str, Any]:
     """
     found = OptimizedPerfTracker._instance
     if found is None:
-        return tracker.get_perf_stats(tool_name)
+        return api.get_perf_stats(tool_name)
     return found.get_all_stats() if tool_name is None else found.get_tool_stats(tool_name)
 
 
@@ -382,6 +382,6 @@ def _figures(tool: str | None) -> Figures | None:
         return msgspec.convert(answer, Figures)
     except (ShmperfError, msgspec.ValidationError):
         # Off the hot path, and needed by nobody else who records: the reader of the disk.
-        from .ledger import figures_on_disk  # noqa: PLC0415
+        from .storage.state import figures_on_disk  # noqa: PLC0415
 
         return figures_on_disk(session.storage, tool, session.options)

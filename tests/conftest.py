@@ -12,7 +12,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
-from shmperf.memory import SHARED_MEMORY, remove_memory
+from shmperf.shm.memory import SHARED_MEMORY, remove_memory
 
 from .support import Place, wait_until
 

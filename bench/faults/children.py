@@ -26,11 +26,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import shmperf
-from shmperf import collector, daemon, journal, meeting, opencall
+from shmperf.collector import cycle, service
 from shmperf.errors import SessionError
-from shmperf.meeting import Request
-from shmperf.places import remove_asides, runtime_root
-from shmperf.presence import is_locked as has_lock
+from shmperf.session import rendezvous
+from shmperf.session.files import is_locked as has_lock
+from shmperf.session.files import remove_asides
+from shmperf.session.paths import runtime_root
+from shmperf.session.rendezvous import Request
+from shmperf.storage import journal
+from shmperf.worker import opencall
 
 from .fuzz import fuzz
 from .log import Full, Log
@@ -454,7 +458,7 @@ def step_wall_clock(steps_s: list[float]) -> None:
     def time_ns() -> int:
         return time.time_ns() + int(next(steps) * 1e9)
 
-    vars(collector)["time"] = SimpleNamespace(
+    vars(cycle)["time"] = SimpleNamespace(
         monotonic=time.monotonic, perf_counter_ns=time.perf_counter_ns, time_ns=time_ns
     )
 
@@ -492,7 +496,7 @@ def _collect(spec: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     if "clock_steps_s" in spec:
         step_wall_clock(spec["clock_steps_s"])
-    daemon.serve_named(Request.from_environment())
+    service.serve_named(Request.from_environment())
 
 
 def _refused(spec: dict[str, Any]) -> None:  # noqa: ARG001  every child takes one
@@ -503,7 +507,7 @@ def _refused(spec: dict[str, Any]) -> None:  # noqa: ARG001  every child takes o
         return
     signal.alarm(5)
     try:
-        daemon.serve_named(request)
+        service.serve_named(request)
     except SessionError:
         return
     raise RuntimeError("a second collector came up beside the first")
@@ -513,10 +517,10 @@ def _embedded(spec: dict[str, Any]) -> None:
     """Serve an unnamed session, as the process does that a worker starts; nothing if served."""
     _hurry(spec)
     try:
-        session = daemon.attach(Path(spec["session"]))
+        session = service.attach(Path(spec["session"]))
         fd = session.try_collector_lock()
         if fd is not None:
-            daemon.serve_embedded(spec["session"], fd)
+            service.serve_embedded(spec["session"], fd)
     except (SessionError, FileNotFoundError):
         # Its session has ended meanwhile.
         sys.exit(0)
@@ -524,7 +528,7 @@ def _embedded(spec: dict[str, Any]) -> None:
 
 def _sweep(spec: dict[str, Any]) -> None:  # noqa: ARG001  every child takes one
     """See to what dead programs left."""
-    meeting.sweep(runtime_root(os.environ))
+    rendezvous.sweep(runtime_root(os.environ))
     for place in Path().glob("**/.shmperf"):
         # A collector does this when it claims a storage.
         remove_asides(place)

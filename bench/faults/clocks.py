@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shmperf.control import Client, Stats
 from shmperf.errors import ShmperfError
+from shmperf.session.client import Client
+from shmperf.session.messages import Stats
 
 from .books import Rules, Tally, check
 from .campaign import Campaign

@@ -21,9 +21,10 @@ from typing import Any
 
 import msgspec
 
-from shmperf.control import Cleanup, Client, Flush, Mode, Stats, Tree
 from shmperf.errors import ShmperfError
-from shmperf.store import read
+from shmperf.session.client import Client
+from shmperf.session.messages import Cleanup, Flush, Mode, Stats, Tree
+from shmperf.storage.history import read
 
 from .books import Tally, check, check_books
 from .campaign import KEEP_ALL, Campaign, Sample

@@ -14,9 +14,10 @@ import signal
 import socket
 from pathlib import Path
 
-from shmperf.control import Client, Flush, Ping, Stats
 from shmperf.errors import ShmperfError
-from shmperf.memory import SHARED_MEMORY
+from shmperf.session.client import Client
+from shmperf.session.messages import Flush, Ping, Stats
+from shmperf.shm.memory import SHARED_MEMORY
 
 from .books import Tally
 from .campaign import Campaign

@@ -22,11 +22,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from shmperf import config, control, drain, journal, ledger, presence, record, segment, store
+from shmperf.collector import drain
+from shmperf.config import file as config_file
+from shmperf.config.options import Options
 from shmperf.errors import FormatError, ShmperfError
-from shmperf.memory import remove_memory
-from shmperf.options import Options
-from shmperf.ring import RingReader, ring_bytes
+from shmperf.session import presence, server
+from shmperf.shm import record, segment
+from shmperf.shm.memory import remove_memory
+from shmperf.shm.ring import RingReader, ring_bytes
+from shmperf.storage import history, journal, lines, state
 
 __all__ = ["TARGETS", "fuzz"]
 
@@ -51,11 +55,11 @@ def _decode(text: bytes) -> None:
     call = record.decode(slot, body, callee, record.Mask(Options().capture.secret_keys), 1)
     # What was read can be written.
     call.start_ns = min(call.start_ns, 1 << 62)
-    store.jsonl([call])
+    lines.jsonl([call])
 
 
 def _control(text: bytes) -> None:
-    connection = control._Connection.__new__(control._Connection)
+    connection = server._Connection.__new__(server._Connection)
     connection.incoming = bytearray(text)
     connection._parse()
 
@@ -65,14 +69,14 @@ def _journal(text: bytes) -> None:
     frames, end, _ = journal._parse_frames(text)
     if end > len(text):
         raise AssertionError("an end behind the end")
-    whole = ledger.Ledger(Options())
+    whole = state.Ledger(Options())
     whole.restore(frames[0] if frames else None, frames[1:])
     whole.encode()
     whole.stats(None, 0, complete=True)
 
 
 def _frames(text: bytes) -> None:
-    whole = ledger.Ledger(Options())
+    whole = state.Ledger(Options())
     whole.restore(None, [text, text])
     whole.stats(None, 0, complete=True)
     whole.encode()
@@ -131,9 +135,9 @@ def _file(parse: Callable[[Path], Any], name: str) -> Callable[[bytes], None]:
 
 
 def _history(path: Path) -> None:
-    for text in store._lines(path):
-        store._parse(text)
-        store._end_of(text)
+    for text in history._lines(path):
+        lines.parse(text)
+        lines.end_of(text)
 
 
 def _identity(text: bytes) -> None:
@@ -142,17 +146,17 @@ def _identity(text: bytes) -> None:
 
 
 def _frame_seed() -> bytes:
-    totals = ledger.Totals()
+    totals = state.Totals()
     totals.add([5, 700], 1, 9)
-    worker = ledger.WorkerState(pid=1, epoch=2, begun=3, finished=2, positions={4096: 512})
-    frame = ledger.Frame(workers={"w": worker}, totals={"tool": totals}, buried=["w"])
+    worker = state.WorkerState(pid=1, epoch=2, begun=3, finished=2, positions={4096: 512})
+    frame = state.Frame(workers={"w": worker}, totals={"tool": totals}, buried=["w"])
     return msgspec.msgpack.encode(frame)
 
 
 def _journal_seed() -> bytes:
-    state = ledger.Ledger(Options()).encode()
+    snapshot = state.Ledger(Options()).encode()
     text = journal._HEADER.pack(journal._MAGIC, journal._VERSION, 1)
-    for payload in (state, _frame_seed()):
+    for payload in (snapshot, _frame_seed()):
         text += journal._FRAME.pack(len(payload), journal.zlib.crc32(payload)) + payload
     return text
 
@@ -175,7 +179,7 @@ TARGETS: dict[str, Target] = {
     "frames": Target(_frames, [_frame_seed()], ()),
     "ring": Target(_ring, [bytes(600), _slot_seed() * 9], ()),
     "segment": Target(_segment, [bytes(512), b"\1" * 512], (FormatError,)),
-    "configuration": Target(_file(config.load, "limits.yaml"), [_YAML], (ShmperfError,)),
+    "configuration": Target(_file(config_file.load, "limits.yaml"), [_YAML], (ShmperfError,)),
     "history": Target(_file(_history, "history"), [_LINE * 3], ()),
     "presence": Target(_identity, [b"\x93\x01\x02\x03"], _REFUSED),
 }

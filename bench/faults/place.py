@@ -20,9 +20,9 @@ from typing import Any
 import msgspec
 import psutil
 
-from shmperf.ledger import stats_on_disk
-from shmperf.memory import PREFIX, SHARED_MEMORY
-from shmperf.options import Options
+from shmperf.config.options import Options
+from shmperf.shm.memory import PREFIX, SHARED_MEMORY
+from shmperf.storage.state import stats_on_disk
 
 from .nursery import Nursery
 

@@ -42,7 +42,7 @@ class Point(NamedTuple):
 def points() -> dict[str, Point]:
     """Every labelled line of shmperf, by name."""
     found: dict[str, Point] = {}
-    for path in sorted(_SOURCES.glob("*.py")):
+    for path in sorted(_SOURCES.rglob("*.py")):
         for number, text in enumerate(path.read_text().splitlines(), 1):
             label = _LABEL.search(text)
             if label is None:

@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from shmperf.memory import PREFIX, SHARED_MEMORY
+from shmperf.shm.memory import PREFIX, SHARED_MEMORY
 
 from .books import Tally, check_books
 from .campaign import Campaign

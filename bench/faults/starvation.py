@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shmperf.control import Client, Stats
 from shmperf.errors import ShmperfError
-from shmperf.memory import SHARED_MEMORY
+from shmperf.session.client import Client
+from shmperf.session.messages import Stats
+from shmperf.shm.memory import SHARED_MEMORY
 
 from .books import Rules, Tally, check, check_books
 from .campaign import KEEP_ALL, Campaign

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from shmperf.observer import Observer, Sight, foreign_call, named_params, shared_call
-from shmperf.parents import current
+from shmperf.integrations.observer import Observer, Sight, foreign_call, named_params, shared_call
+from shmperf.worker.context import current
 
 from .patching import imported, undo_all
 

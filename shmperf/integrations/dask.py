@@ -14,8 +14,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from shmperf.observer import Observer, Sight, foreign_call, named_params, shared_call
-from shmperf.parents import current
+from shmperf.integrations.observer import Observer, Sight, foreign_call, named_params, shared_call
+from shmperf.worker.context import current
 
 from .patching import imported, live, replace, send_tracked, undo_all
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from shmperf.observer import Observer, Sight
-from shmperf.parents import current
+from shmperf.integrations.observer import Observer, Sight
+from shmperf.worker.context import current
 
 from .patching import equip, imported
 

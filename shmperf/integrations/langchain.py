@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from shmperf.observer import Observer, Sight
+from shmperf.integrations.observer import Observer, Sight
 
 from .patching import imported
 

@@ -13,7 +13,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from shmperf.observer import Observer, Sight, foreign_call, shared_call
+from shmperf.integrations.observer import Observer, Sight, foreign_call, shared_call
 
 from .patching import equip, imported, replace, undo_all
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from shmperf.observer import Observer, Sight
+from shmperf.integrations.observer import Observer, Sight
 
 from .patching import equip, imported
 

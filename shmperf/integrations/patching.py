@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from shmperf.errors import IntegrationError
-from shmperf.wrappers import recipe_of, track_as
+from shmperf.worker.wrappers import recipe_of, track_as
 
 __all__ = ["equip", "imported", "live", "replace", "send_tracked", "undo_all"]
 

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from shmperf.observer import Observer, Sight
+from shmperf.integrations.observer import Observer, Sight
 
 from .patching import imported, replace
 

@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Callable, Generator
 from typing import Any
 
-from shmperf.observer import Observer, Sight, named_params
+from shmperf.integrations.observer import Observer, Sight, named_params
 
 from .patching import imported, replace, send_tracked, undo_all
 
@@ -93,6 +93,7 @@ def _wrapped(function: Any) -> Any:
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
+            # Noted and passed on.
             _end(sight, error)
             raise
         _end(sight, None)
@@ -120,6 +121,7 @@ def _around_generator(function: Any, target: Any, name: str) -> Any:
         try:
             result = yield from function(*args, **kwargs)
         except BaseException as error:
+            # Noted and passed on.
             _end(sight, None if isinstance(error, GeneratorExit) else error)
             raise
         _end(sight, None)

@@ -24,11 +24,11 @@ from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from shmperf.capture import positional_names
-from shmperf.observer import Observer, Sight, foreign_call, shared_call
-from shmperf.parents import carried, current, current_call, parse_id
-from shmperf.worker import worker
-from shmperf.wrappers import recipe_of, tracked_name
+from shmperf.integrations.observer import Observer, Sight, foreign_call, shared_call
+from shmperf.worker.capture import positional_names
+from shmperf.worker.context import carried, current, current_call, parse_id
+from shmperf.worker.process import worker
+from shmperf.worker.wrappers import recipe_of, tracked_name
 
 __all__ = ["Origin", "Task", "hand_over", "perform"]
 
@@ -116,6 +116,7 @@ def perform(
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
+            # Noted and passed on.
             if sight is not None:
                 observer.guard(sight.end, error)
             raise

@@ -12,8 +12,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from shmperf.observer import Observer
-from shmperf.worker import worker
+from shmperf.integrations.observer import Observer
+from shmperf.worker.process import worker
 
 from .patching import imported, replace
 from .task import Origin, Task, perform

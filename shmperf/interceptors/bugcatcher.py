@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from shmperf.bug import fingerprint_of
-from shmperf.capture import error_text, status_for
-from shmperf.opencall import OpenCall
-from shmperf.record import Status
-from shmperf.worker import Tool, enabled_by, named_callee, tool_named
+from shmperf.analysis.errorgroups import fingerprint_of
+from shmperf.shm.record import Status
+from shmperf.worker.capture import error_text, status_for
+from shmperf.worker.opencall import OpenCall
+from shmperf.worker.process import Tool, enabled_by, named_callee, tool_named
 
 from .chain import PASSAGE, Context, InterceptorPriority, ToolInterceptor
 from .quickcall import Passage

@@ -25,9 +25,9 @@ from time import perf_counter_ns
 from types import CodeType, CoroutineType
 from typing import Any
 
-from shmperf.capture import error_text
 from shmperf.errors import tell
-from shmperf.parents import Pair, current_call
+from shmperf.worker.capture import error_text
+from shmperf.worker.context import Pair, current_call
 
 from .quickcall import Passage
 
@@ -143,6 +143,7 @@ class InterceptorChain:
             if type(result) is not CoroutineType:
                 return _leave(entered, tool_name, result, known)
         except BaseException as error:
+            # Shown to the interceptors, then passed on.
             if _is_suppressed(entered, tool_name, error, known):
                 return None
             raise
@@ -172,6 +173,7 @@ class InterceptorChain:
             result = await tool_func(*args, **given)
             return _leave(entered, tool_name, result, known)
         except BaseException as error:
+            # Shown to the interceptors, then passed on.
             if _is_suppressed(entered, tool_name, error, known):
                 return None
             raise
@@ -189,6 +191,7 @@ class InterceptorChain:
         try:
             return _leave(entered, tool_name, await coroutine, known)
         except BaseException as error:
+            # Shown to the interceptors, then passed on.
             if _is_suppressed(entered, tool_name, error, known):
                 return None
             raise
@@ -224,6 +227,7 @@ class InterceptorChain:
                     if given is not context:
                         context = _taken_over(context, given)
             except Exception as error:
+                # An interceptor is foreign code.
                 if _is_interruption(interceptor, error):
                     raise
                 _report(interceptor, "before_execution", error)
@@ -235,6 +239,7 @@ def _leave(entered: list[ToolInterceptor], tool_name: str, result: Any, context:
         try:
             result = interceptor.after_execution(tool_name, result, context)
         except Exception as error:
+            # An interceptor is foreign code.
             if _is_interruption(interceptor, error):
                 raise
             _report(interceptor, "after_execution", error)

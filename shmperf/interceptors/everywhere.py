@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
 
-from shmperf.classes import wrap_method
+from shmperf.worker.classes import wrap_method
 
 from .bugcatcher import BugCatcherInterceptor
 from .chain import Context, InterceptorChain

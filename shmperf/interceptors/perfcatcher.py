@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from shmperf.anomaly import UNUSUAL, Finding, sentence
+from shmperf.analysis.anomaly import UNUSUAL, Finding, sentence
+from shmperf.config.options import Watch
 from shmperf.errors import ShmperfError, tell
-from shmperf.options import Watch
-from shmperf.places import file_identity
-from shmperf.session import Session
-from shmperf.tracker import flush
-from shmperf.worker import enabled_by, worker
+from shmperf.session.files import file_identity
+from shmperf.session.session import Session
+from shmperf.worker.api import flush
+from shmperf.worker.process import enabled_by, worker
 
 from .chain import PASSAGE, Context, InterceptorPriority, ToolInterceptor
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import msgspec
 
-from shmperf.capture import Cut, short_body
-from shmperf.garbage import collecting, is_collecting
-from shmperf.inflight import CALLEE, GENERATION_STEP, PARENT, START
-from shmperf.opencall import OpenCall
-from shmperf.parents import Pair, Seen, current_call, parent_of
-from shmperf.record import NAMED, PRUNED, SLOT
-from shmperf.worker import Tool
+from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
+from shmperf.shm.record import NAMED, PRUNED, SLOT
+from shmperf.worker.capture import Cut, short_body
+from shmperf.worker.context import Pair, Seen, current_call, parent_of
+from shmperf.worker.gcwatch import collecting, is_collecting
+from shmperf.worker.opencall import OpenCall
+from shmperf.worker.process import Tool
 
 __all__ = ["Passage", "QuickCall"]
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
 
-from shmperf.capture import positional_names
-from shmperf.hotpath import is_seen
-from shmperf.opencall import OpenCall
-from shmperf.record import Callee
-from shmperf.worker import Tool, named_callee, tool_named, worker
-from shmperf.wrappers import tracked_name
+from shmperf.shm.record import Callee
+from shmperf.worker.capture import positional_names
+from shmperf.worker.hotpath import is_seen
+from shmperf.worker.opencall import OpenCall
+from shmperf.worker.process import Tool, named_callee, tool_named, worker
+from shmperf.worker.wrappers import tracked_name
 
 from .chain import PASSAGE, Context, InterceptorPriority, ToolInterceptor
 from .quickcall import Passage
@@ -88,6 +88,7 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
             try:
                 _end(passage, exception)
             except BaseException:
+                # An interruption of the end: ended, and passed on.
                 _end(passage, exception)
                 raise
         return False

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from shmperf.wording import duration
+from shmperf.views.formatting import duration
 
 __all__ = ["Budget", "BudgetError", "broken", "unmatched"]
 

@@ -19,15 +19,15 @@ from typing import Any
 
 import pytest
 
-from shmperf.answers import Answers
+from shmperf.analysis.stats import Figures, all_stats, since
 from shmperf.errors import ShmperfError
-from shmperf.ledger import figures_on_disk
-from shmperf.meeting import Request, found_named
-from shmperf.places import named_directory, runtime_root
-from shmperf.session import Session, attach
-from shmperf.statistics import Figures, all_stats, since
-from shmperf.wording import duration, printable
-from shmperf.worker import worker
+from shmperf.query import Answers
+from shmperf.session.paths import named_directory, runtime_root
+from shmperf.session.rendezvous import Request, found_named
+from shmperf.session.session import Session, attach
+from shmperf.storage.state import figures_on_disk
+from shmperf.views.formatting import duration, printable
+from shmperf.worker.process import worker
 
 from .budgets import Budget, broken, unmatched
 from .phases import PHASES

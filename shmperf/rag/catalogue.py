@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shmperf.errors import StoreError
-from shmperf.wrappers import tracked_name
+from shmperf.worker.wrappers import tracked_name
 
 from .artifact import NewArtifact
 

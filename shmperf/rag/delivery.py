@@ -225,6 +225,7 @@ class Batched:
             self._check()
             yield
         except BaseException as error:
+            # The connection's state is unknown after any interruption.
             self._drop()
             if isinstance(error, StoreError) or not _is_foreign(error):
                 raise

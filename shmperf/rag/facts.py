@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from shmperf.totals import Totals
+from shmperf.analysis.totals import Totals
 
 from .summary import PerfState, evidence
 from .utility import is_number

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import msgspec
 
-from shmperf.control import Client, TotalsOf
+from shmperf.analysis.totals import Totals
+from shmperf.config.locate import resolve
+from shmperf.config.options import Rag
 from shmperf.errors import SessionError, ShmperfError
-from shmperf.meeting import session_of_storage
-from shmperf.options import Rag, resolve
-from shmperf.places import named_directory, runtime_root
-from shmperf.session import Session, attach
-from shmperf.totals import Totals
-from shmperf.worker import worker
+from shmperf.session.client import Client
+from shmperf.session.messages import TotalsOf
+from shmperf.session.paths import named_directory, runtime_root
+from shmperf.session.rendezvous import session_of_storage
+from shmperf.session.session import Session, attach
+from shmperf.worker.process import worker
 
 __all__ = ["LiveStatistics", "session_here"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from shmperf.config.options import Options
 from shmperf.errors import ShmperfError, StoreError
-from shmperf.options import Options
-from shmperf.session import Session
+from shmperf.session.session import Session
 
 from .live import LiveStatistics
 from .ranking import rank

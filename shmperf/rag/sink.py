@@ -38,14 +38,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from shmperf.control import Changes, Client, SinkReport
+from shmperf.analysis.stats import News
+from shmperf.config.options import Rag
 from shmperf.errors import SessionError, ShmperfError, StoreError
-from shmperf.ledger import figures_on_disk
-from shmperf.options import Rag
-from shmperf.places import TOOL_STORE, digest, runtime_root, try_lock, write_aside
-from shmperf.session import Session, attach
-from shmperf.sinkkeeper import REPORT
-from shmperf.statistics import News
+from shmperf.session.client import Client
+from shmperf.session.files import try_lock, write_aside
+from shmperf.session.messages import Changes, SinkReport
+from shmperf.session.paths import TOOL_STORE, digest, runtime_root
+from shmperf.session.session import Session, attach
+from shmperf.session.sidecar import REPORT
+from shmperf.storage.state import figures_on_disk
 
 from .coalesce import Coalescer
 from .delivery import shown
@@ -400,6 +402,7 @@ def load_embedder(named: str) -> Embedder:
         for part in attribute.split("."):
             found = getattr(found, part)
     except Exception as error:
+        # An embedder is foreign code.
         raise StoreError(f"rag.embedder: {named}: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise StoreError(

@@ -131,6 +131,7 @@ class ToolFile:
             self._check_schema(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
+            # Closed, and passed on.
             connection.close()
             raise
         return connection
@@ -194,6 +195,7 @@ def transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
         yield
         connection.execute("COMMIT")
     except BaseException:
+        # Rolled back, and passed on.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

@@ -35,10 +35,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
+from shmperf.config.locate import resolve
 from shmperf.errors import StoreError
-from shmperf.options import resolve
-from shmperf.places import TOOL_STORE, named_directory, runtime_root
-from shmperf.session import attach
+from shmperf.session.paths import TOOL_STORE, named_directory, runtime_root
+from shmperf.session.session import attach
 
 from .artifact import (
     Artifact,
@@ -376,6 +376,7 @@ class ToolStore:
         except StoreError:
             raise
         except Exception as error:
+            # An embedder is foreign code.
             raise StoreError(f"the embedder failed: {type(error).__name__}: {error}") from error
         if len(vectors) != len(texts):
             raise StoreError(

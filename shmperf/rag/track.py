@@ -15,9 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from shmperf.places import write_aside
-from shmperf.statistics import News
-from shmperf.totals import Totals
+from shmperf.analysis.stats import News
+from shmperf.analysis.totals import Totals
+from shmperf.session.files import write_aside
 
 from .summary import PerfState, forgotten
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from shmperf.analysis.totals import Totals
 from shmperf.rag import ToolStore
 from shmperf.rag.summary import PerfState
-from shmperf.totals import Totals
 from tests.support import needs
 
 NOW_S = 1_800_000_000.0

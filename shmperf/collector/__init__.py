@@ -1,0 +1,1 @@
+"""What drains: the cycle of the one process that reads all rings of a session."""

@@ -1,0 +1,275 @@
+"""
+Reading one worker: its rings from where they were left, its rows, and what they say together.
+
+A *pass* looks at every ring of the worker once, each up to what was committed at that moment. An
+idle worker costs one comparison of its in-flight table: a call changes a row when it begins. Calls
+that are open may end without changing a row, so their tools' rings are looked at besides.
+
+A record in several slots is taken whole or not at all: where its last slot is not there yet, the
+ring is left at its first one, unless the call's row says that it has given up.
+
+Whatever is read here another process wrote: numbers are bounded, names are looked up, and what does
+not fit is refused and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from struct import Struct
+
+from shmperf.shm.inflight import InFlightReader, OpenCall, open_calls
+from shmperf.shm.record import BLOCK, PARTS, Callee, Slot, callee_of
+from shmperf.shm.ring import Batch, RingReader
+from shmperf.shm.segment import SHARED, Extent, Kind, SegmentReader
+from shmperf.storage.state import WorkerState
+
+__all__ = ["Take", "WorkerDrain"]
+
+Take = Callable[["WorkerDrain", str, Batch, int], None]
+
+_PART_COUNT = Struct("<H")
+_LONG = (PARTS | BLOCK) << 8
+_UNKNOWN = Callee("?")
+
+
+class _Lane:
+    """A ring and the tool whose records lie in it; None for the shared one."""
+
+    __slots__ = ("offset", "reader", "tool")
+
+    def __init__(self, reader: RingReader, offset: int, tool: str | None) -> None:
+        self.reader = reader
+        self.offset = offset
+        self.tool = tool
+
+
+class WorkerDrain:
+    """One worker seen from the collector's thread."""
+
+    def __init__(self, name: str, known: WorkerState | None, fallback: Path | None = None) -> None:
+        """Attach where *known*, a former collector, stopped; raises SegmentGone or FormatError."""
+        self._segment = SegmentReader(name, fallback=fallback)  # point: drain-attach
+        self.name = name
+        self.fallback = fallback
+        self.pid = self._segment.pid
+        self.epoch = self._segment.epoch
+        if known is not None and known.epoch != self.epoch:
+            known = None
+        self.known = known if known is not None else WorkerState(pid=self.pid, epoch=self.epoch)
+        self.callees: dict[int, Callee] = dict(self.known.callees)
+        self.new_callees: dict[int, Callee] = {}
+        self.ended: dict[int, int] = dict(self.known.ended)
+        self.is_dead = False
+        self.has_news = True
+        self.passes_since_record = 0
+        self.blocks: set[int] = set()
+        self.holes = 0
+        self.incomplete = 0
+        self._lanes: list[_Lane] = []
+        self._blocks: list[InFlightReader] = []
+        self._open: list[OpenCall] = []
+        self.begun = self.lost = 0
+        self.look()
+        self.read_rows()
+
+    def look(self) -> None:
+        """Take note of callees, rows and rings published since the last look."""
+        for extent in self._segment.new_extents():
+            if extent.kind == Kind.CALLEE:
+                found = self._segment.callee(extent)
+                if found is not None:
+                    self.callees[extent.key] = self.new_callees[extent.key] = found
+            elif extent.kind == Kind.ROWS:
+                self._blocks.append(self._segment.rows(extent))
+                self.blocks.add(extent.key)
+            else:
+                self._lanes.append(self._lane(extent))
+
+    def is_quiet(self) -> bool:
+        """
+        True when nothing can have come since the last pass, for the cost of one comparison.
+
+        Two further passes follow the last record: after them every tree is settled.
+        """
+        if any([block.has_changed() for block in self._blocks]):  # noqa: C419  look at every one
+            return False
+        if self.passes_since_record < 2:
+            return False
+        return not any(lane.reader.has_record() for lane in self._lanes_of_open_calls())
+
+    def run_pass(self, take: Take) -> int:
+        """Look at every ring once; returns the number of slots read."""
+        self.look()
+        count = 0
+        left = []
+        for lane in self._lanes:
+            read = self._drain(lane, take) if lane.reader.has_record() or self.is_dead else 0
+            count += read  # point: drain-lane
+            if lane.reader.retired:
+                left.append(lane)
+        self.passes_since_record = 0 if count else self.passes_since_record + 1
+        self.has_news = True
+        for lane in left:
+            # Its writer has gone on to another ring; what it granted here has been read.
+            lane.reader.release(lane.reader.position)  # point: drain-left
+            self._lanes.remove(lane)  # point: drain-lane-gone
+        return count
+
+    def read_rows(self) -> list[OpenCall]:
+        """Read begun and lost calls, and return those that are open."""
+        begun = lost = 0
+        found: list[OpenCall] = []
+        for block in self._blocks:
+            state = block.read()
+            begun += state.begun
+            lost += state.lost
+            found += open_calls(state, self.ended)
+        losses = self._segment.losses()
+        rowless = losses.get("no_row", 0) + losses.get("no_memory", 0)
+        self.begun = begun + rowless
+        self.lost = lost + rowless
+        self._open = found
+        return found
+
+    def positions(self) -> dict[int, int]:
+        """Where each ring in use is read up to, by its offset."""
+        return {lane.offset: lane.reader.position for lane in self._lanes}
+
+    def half_full(self) -> bool:
+        """True when what is read and not yet released fills half of a ring."""
+        if not self.has_news:
+            return False
+        return any(lane.reader.unreleased * 2 >= lane.reader.size for lane in self._lanes)
+
+    def release(self) -> None:
+        """Hand everything read so far back to the worker."""
+        self.has_news = False  # point: drain-release
+        for lane in self._lanes:
+            if lane.reader.unreleased:
+                lane.reader.release(lane.reader.position)  # point: drain-released
+
+    def losses(self) -> dict[str, int]:
+        """The worker's own counters of lost calls, by cause."""
+        return self._segment.losses()
+
+    def faults(self) -> dict[str, int]:
+        """The worker's own counters of faults, and what was refused in reading it."""
+        found = self._segment.faults()
+        ours = {
+            "refused_entries": self._segment.refused,
+            "holes": self.holes,
+            "incomplete_records": self.incomplete,
+        }
+        found.update((cause, count) for cause, count in ours.items() if count)
+        return found
+
+    def callee(self, number: int) -> Callee:
+        """A line of the name table, or one that says it is unknown."""
+        if number not in self.callees:
+            self.look()
+        return self.callees.get(number, _UNKNOWN)
+
+    def close(self) -> None:
+        """Let go of the worker's memory."""
+        self._segment.close()
+
+    def _lane(self, extent: Extent) -> _Lane:
+        tool = None if extent.key == SHARED else self.callee(extent.key).tool
+        position = self.known.positions.get(extent.offset, 0)
+        return _Lane(self._segment.ring(extent, position), extent.offset, tool)
+
+    def _lanes_of_open_calls(self) -> list[_Lane]:
+        if not self._open:
+            return []
+        tools = {self.callee(found.callee).tool for found in self._open}
+        return [lane for lane in self._lanes if lane.tool is None or lane.tool in tools]
+
+    def _drain(self, lane: _Lane, take: Take) -> int:
+        count = 0
+        most = lane.reader.size // 256
+        while count < most:
+            batch = lane.reader.read()
+            if not batch:
+                if not (self.is_dead and self._pass_hole(lane)):
+                    break
+                continue
+            read = len(batch)
+            seen = batch.all_flags()
+            if seen & _LONG:
+                batch, read = self._join(lane, batch)
+            if batch:
+                self._take(lane, batch, seen, take)  # point: drain-take
+            if not read:
+                break
+            count += read
+        return count
+
+    def _take(self, lane: _Lane, batch: Batch, seen: int, take: Take) -> None:
+        if lane.tool is not None:
+            take(self, lane.tool, batch, seen)
+            return
+        by_tool: dict[str, list[Slot]] = {}
+        for slot in batch:
+            by_tool.setdefault(self.callee(callee_of(slot[4])).tool, []).append(slot)
+        for tool, share in by_tool.items():
+            take(self, tool, Batch.of(share), seen)
+
+    def _pass_hole(self, lane: _Lane) -> bool:
+        """Pass one uncommitted slot of a dead worker, if a committed one follows."""
+        if not lane.reader.is_past_hole():
+            return False
+        self.holes += 1  # point: drain-hole
+        lane.reader.advance(1)
+        return True
+
+    def _join(self, lane: _Lane, batch: Batch) -> tuple[Batch, int]:
+        """*batch* with parts put together, and how many slots that took."""
+        slots = list(batch)
+        while chunk := lane.reader.read():
+            slots += chunk
+        whole: list[Slot] = []
+        parts: dict[int, dict[int, bytes]] = {}
+        first: dict[int, tuple[int, int]] = {}
+        for number, slot in enumerate(slots):
+            call_id, index, start_ns, end_ns, meta, body, _ = slot
+            if not meta & PARTS << 8:
+                whole.append(slot)
+            elif start_ns == end_ns == 0:
+                first.setdefault(call_id, (number, len(whole)))
+                parts.setdefault(call_id, {})[index] = body[: meta & 0xFF]
+            else:
+                first.pop(call_id, None)
+                whole.append(self._joined(slot, parts.pop(call_id, {})))
+        waiting = [where for call_id, where in first.items() if not self._has_given_up(call_id)]
+        if not waiting:
+            return Batch.of(whole), len(slots)
+        end, kept = min(waiting)
+        lane.reader.advance(end - len(slots))  # point: drain-parts-wait
+        return Batch.of(whole[:kept]), end
+
+    def _joined(self, head: Slot, parts: dict[int, bytes]) -> Slot:
+        call_id, parent, start_ns, end_ns, meta, body, position = head
+        (count,) = _PART_COUNT.unpack_from(body)
+        pieces = [parts.get(number) for number in range(1, count + 1)]
+        found = [piece for piece in pieces if piece is not None]
+        text = body[_PART_COUNT.size : meta & 0xFF] + b"".join(found)
+        if len(found) != count:
+            self.incomplete += 1
+            text, meta = b"", meta & ~(PARTS << 8) & ~0xFF
+        return call_id, parent, start_ns, end_ns, meta, text, position
+
+    def _has_given_up(self, call_id: int) -> bool:
+        """True when the rest of a record in parts will never come."""
+        if self.is_dead:
+            return True
+        for block in self._blocks:
+            if block.block == call_id >> 32:
+                return block.has_left(call_id)
+        return True
+
+
+def long_body(slot: Slot) -> bytes:
+    """The body of a slot whose parts have been joined, or of a plain one."""
+    meta, body = slot[4], slot[5]
+    return body if meta & PARTS << 8 else body[: meta & 0xFF]

@@ -1,0 +1,371 @@
+"""
+From drained slots to a frame: what a batch of records means, as the change that it makes.
+
+Counts, trees and positions take every record; of kept calls only the newest within the limit of
+their tool are ever decoded, so cost follows the limits and not the traffic. A call recorded in
+detail is held back until it has settled: its line names its children.
+
+Slots come from other processes. A record whose id belongs to no row of its worker is refused and
+counted, and a body that can't be read leaves its call without parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from operator import and_, sub
+
+import msgspec
+
+from shmperf.analysis.anomaly import Finding, Usual
+from shmperf.analysis.calltree import Settled
+from shmperf.analysis.errorgroups import Bug
+from shmperf.analysis.limits import Newest
+from shmperf.analysis.totals import Totals
+from shmperf.config.options import Options, Watch
+from shmperf.errors import ShmperfError
+from shmperf.shm.inflight import OpenCall
+from shmperf.shm.memory import read_blob
+from shmperf.shm.record import BLOCK, DETAIL, Call, Callee, Mask, Slot, Status, decode, parse_body
+from shmperf.shm.ring import Batch
+from shmperf.storage.state import Frame, Ledger, WorkerState
+
+from .drain import WorkerDrain, long_body
+
+__all__ = ["Intake"]
+
+_STATUS_BITS = 0x07 << 8
+_LENGTH_BITS = 0xFF
+_FAILED = (Status.ERROR, Status.TIMEOUT)
+_ROW = (1 << 64) - 1 - (((1 << 26) - 1) << 6)
+_LONGEST_NS = 1 << 62
+_MOST_BLOB_BYTES = 1 << 30
+_SAMPLE_CHARACTERS = 2_000
+
+# A kept record: end, id, slot, worker, and how often the worker had been looked at by then.
+_Raw = tuple[int, int, Slot, WorkerDrain, int]
+
+
+class Intake:
+    """Collects one frame after the other; the collector's thread."""
+
+    def __init__(self, ledger: Ledger, fault: Callable[[str, str, int], None]) -> None:
+        """*fault* counts and tells what went wrong, by cause."""
+        self.wall_offset_ns = 0
+        self.blobs: list[str] = []
+        self.frame = Frame()
+        self._ledger = ledger
+        self._fault = fault
+        self._kept: dict[str, Newest[_Raw]] = {}
+        self._unsettled: dict[int, tuple[str, int]] = {}
+        self._passes: dict[str, int] = {}
+        self._in_detail = False
+        self._usual: Usual | None = None
+        self.configure(ledger.options)
+
+    def configure(self, options: Options) -> None:
+        """Take up *options*."""
+        self._options = options
+        self._mask = Mask(options.capture.secret_keys)
+
+    def watch(self, watch: Watch | None) -> None:
+        """Look at durations from now on as *watch* says; None for not at all."""
+        if watch != (None if self._usual is None else self._usual.watch):
+            self._usual = None if watch is None else Usual(watch)
+
+    # --- records ---------------------------------------------------------------------------------
+
+    def take(self, worker: WorkerDrain, tool: str, batch: Batch, seen: int) -> None:
+        """
+        Account for a *batch* of one tool, in the order in which its calls were stored.
+
+        *seen* is the union of its meta words.
+        """
+        if not _blocks(batch.ids) <= worker.blocks:
+            batch = self._known(worker, batch)
+            if not batch:
+                return
+        ids, starts, ends = batch.ids, batch.starts, batch.ends
+        durations = list(map(sub, ends, starts))
+        if min(durations) < 0 or max(durations) > _LONGEST_NS:
+            durations = [min(max(0, duration), _LONGEST_NS) for duration in durations]
+        errors = 0
+        if seen & _STATUS_BITS:
+            errors = sum(meta >> 8 & 0x07 in _FAILED for meta in batch.metas)
+            self._count_bugs(worker, tool, batch)
+        if self._usual is not None:
+            self._compare(self._usual, worker, tool, batch, durations)
+        last_ended_ns = min(ends[-1], _LONGEST_NS) + self.wall_offset_ns
+        self._totals(tool).add(durations, errors, last_ended_ns)
+        self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
+        self._note_ended(worker, ids)  # point: intake-ended
+        limit = self._options.limit_of(tool)
+        if limit:
+            self._keep(worker, tool, batch.newest(limit), limit)  # point: intake-keep
+        self._in_detail = self._in_detail or bool(seen & DETAIL << 8)
+        if seen & BLOCK << 8:
+            named = [_blob_name(slot) for slot in batch]
+            self.blobs += [name for name in named if name.startswith(f"{worker.name}.")]
+
+    def _count_bugs(self, worker: WorkerDrain, tool: str, batch: Batch) -> None:
+        """Group the failed calls of *batch* whose exceptions were caught."""
+        for index, meta in enumerate(batch.metas):
+            if not meta & _STATUS_BITS:
+                continue
+            slot = batch.at(index)
+            try:
+                found = parse_body(meta, self._whole_body(slot, worker))
+            except (ValueError, TypeError, ShmperfError):
+                continue  # told when it is decoded, if it is kept
+            if found.fingerprint is None:
+                continue
+            at_ns = min(slot[3], _LONGEST_NS) + self.wall_offset_ns
+            bug = self.frame.bugs.setdefault(found.fingerprint, Bug())
+            sample = None
+            if found.where and bug.sample is None and self._is_without_sample(found.fingerprint):
+                sample = _short(self._decode(slot, worker, 0))
+            bug.merge(Bug(int(bool(found.where)), at_ns, at_ns, [tool], sample))
+
+    def _is_without_sample(self, fingerprint: str) -> bool:
+        known = self._ledger.state.bugs.get(fingerprint)
+        return known is None or known.sample is None
+
+    def _compare(
+        self, usual: Usual, worker: WorkerDrain, tool: str, batch: Batch, durations: list[int]
+    ) -> None:
+        for index, low_ns, high_ns, samples, untold in usual.look(tool, durations, batch.ends):
+            self.frame.unusual.append(
+                Finding(
+                    tool,
+                    batch.ids[index],
+                    worker.pid,
+                    min(batch.ends[index], _LONGEST_NS) + self.wall_offset_ns,
+                    durations[index],
+                    low_ns,
+                    high_ns,
+                    samples,
+                    untold,
+                )
+            )
+
+    def abort(self, worker: WorkerDrain, found: OpenCall) -> None:
+        """A call that was open when its worker died."""
+        tool = worker.callee(found.callee).tool
+        self._totals(tool).aborted += 1
+        call = Call(
+            tool=tool,
+            id=found.id,
+            pid=worker.pid,
+            parent=found.parent,
+            start_ns=min(found.start_ns, _LONGEST_NS) + self.wall_offset_ns,
+            duration_ns=None,
+            status=Status.ABORTED,
+            params="",
+        )
+        if self._options.limit_of(tool):
+            self.frame.kept.setdefault(tool, []).append(call)  # point: intake-abort
+
+    def pass_done(self, worker: WorkerDrain) -> None:
+        """Every ring of *worker* has been looked at: settle what that settles."""
+        self._settle(self._ledger.tree.pass_done(worker.name))
+        done = self._passes[worker.name] = self._passes.get(worker.name, 0) + 1
+        if self._unsettled:
+            self._unsettled = {
+                call_id: (name, seen)
+                for call_id, (name, seen) in self._unsettled.items()
+                if name != worker.name or done < seen + 2
+            }
+
+    def bury(self, worker: WorkerDrain) -> None:
+        """*worker* is dead and drained: its open calls are aborted, all others settled."""
+        self._settle(self._ledger.tree.worker_gone(worker.name))
+        opened = worker.read_rows()
+        self._ledger.tree.add_aborted({o.id: worker.callee(o.callee).tool for o in opened})
+        for found in opened:
+            self.abort(worker, found)
+        self._note(worker)
+        self._settle_account(worker.name, len(opened))
+        self.frame.buried.append(worker.name)  # point: intake-buried
+
+    def forget(self, name: str) -> None:
+        """Nothing more is to be settled of the worker of that *name*."""
+        self._passes.pop(name, None)
+        self._unsettled = {i: found for i, found in self._unsettled.items() if found[0] != name}
+
+    def settled(self, calls: list[Call]) -> list[Call]:
+        """Those of *calls* about which everything is known."""
+        if not self._unsettled:
+            return list(calls)
+        return [call for call in calls if call.id not in self._unsettled]
+
+    # --- frames ----------------------------------------------------------------------------------
+
+    def close_frame(self, news: Sequence[WorkerDrain]) -> Frame:
+        """The frame so far, with how far the workers in *news* are read; begins the next one."""
+        for tool, kept in self._kept.items():
+            calls = [self._decode(slot, worker, done) for _, _, slot, worker, done in kept.take()]
+            self.frame.kept.setdefault(tool, []).extend(calls)
+        self._kept.clear()
+        for worker in news:
+            if worker.name not in self.frame.buried:
+                self._note(worker)
+        frame, self.frame = self.frame, Frame()  # point: intake-frame
+        if frame.settled:
+            # Only those matter whose lines are still to be written.
+            waiting = [*self._ledger.state.kept.values(), *frame.kept.values()]
+            ids = {call.id for calls in waiting for call in calls if call.detail is not None}
+            frame.settled = [row for row in frame.settled if row[0] in ids]
+        return frame
+
+    def _known(self, worker: WorkerDrain, batch: Batch) -> Batch:
+        worker.look()
+        known = [slot for slot in batch if slot[0] >> 32 in worker.blocks]
+        if len(known) < len(batch):
+            self._fault(
+                "record_refused",
+                f"{worker.name}: found ids of no row of its own",
+                len(batch) - len(known),
+            )
+        return Batch.of(known)
+
+    def _note_ended(self, worker: WorkerDrain, ids: Sequence[int]) -> None:
+        ended = worker.ended
+        for key, call_id in dict(zip(map(and_, ids, repeat(_ROW)), ids, strict=False)).items():
+            if call_id > ended.get(key, 0):
+                ended[key] = call_id
+        change = self.frame.workers.get(worker.name)
+        if change is None:
+            change = self.frame.workers[worker.name] = WorkerState()
+        change.finished += len(ids)
+
+    def _note(self, worker: WorkerDrain) -> None:
+        """Put into the frame how far *worker* is read, if that has changed."""
+        known = self._ledger.state.workers.get(worker.name)
+        now = WorkerState(
+            pid=worker.pid,
+            epoch=worker.epoch,
+            begun=worker.begun,
+            lost=worker.lost,
+            losses=worker.losses(),
+            faults=worker.faults(),
+            positions=worker.positions(),
+            ended=dict(worker.ended),
+            callees=worker.new_callees,
+        )
+        change = self.frame.workers.get(worker.name)
+        if change is not None:
+            now.finished = change.finished
+        elif known is not None and _same(known, now):
+            return
+        if known is not None:
+            now.positions = _news(now.positions, known.positions)
+            now.ended = _news(now.ended, known.ended)
+        worker.new_callees = {}
+        self.frame.workers[worker.name] = now
+
+    def _settle_account(self, name: str, aborted: int) -> None:
+        """
+        What a dead worker began and nothing tells the end of is lost; nothing stays in flight.
+
+        Only a fork that ran no hook, or damage, leaves such calls: records overwritten or refused.
+        Copies that count calls twice are counted as begun, too.
+        """
+        known = self._ledger.state.workers.get(name) or WorkerState()
+        last = self.frame.workers.get(name)
+        if last is None:
+            last = msgspec.structs.replace(known, finished=0, positions={}, ended={}, callees={})
+        missing = last.begun - known.finished - last.finished - last.lost - aborted
+        if missing == 0:
+            return
+        last.begun += max(0, -missing)
+        last.lost += max(0, missing)
+        cause = {"spoilt_records": abs(missing)}
+        last.losses = last.losses | cause if missing > 0 else last.losses
+        last.faults = last.faults | cause
+        self.frame.workers[name] = last
+
+    def _totals(self, tool: str) -> Totals:
+        found = self.frame.totals.get(tool)
+        if found is None:
+            found = self.frame.totals[tool] = Totals()
+        return found
+
+    def _keep(self, worker: WorkerDrain, tool: str, slots: Sequence[Slot], limit: int) -> None:
+        kept = self._kept.get(tool)
+        if kept is None:
+            kept = self._kept[tool] = Newest(limit)
+        done = self._passes.get(worker.name, 0)
+        kept.add([(slot[3], slot[0], slot, worker, done) for slot in slots])
+
+    def _settle(self, settled: list[Settled]) -> None:
+        if self._in_detail:
+            self.frame.settled += [(s.id, s.children, s.totals, s.self_ns) for s in settled]
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    def _decode(self, slot: Slot, worker: WorkerDrain, done: int) -> Call:
+        """The call in *slot*, drained when *worker* had been looked at *done* times."""
+        meta = slot[4]
+        callee = worker.callees.get(meta >> 16 & 0xFFFF) or worker.callee(meta >> 16 & 0xFFFF)
+        try:
+            body = self._whole_body(slot, worker)
+            call = decode(slot, body, callee, self._mask, worker.pid)
+        except (ValueError, TypeError, ShmperfError) as error:
+            self._fault("body_damaged", f"{worker.name}: {error}", 1)
+            call = self._without_body(slot, callee, worker.pid)
+        call.start_ns = min(call.start_ns, _LONGEST_NS)
+        call.start_ns += self.wall_offset_ns
+        if call.detail is not None and self._passes.get(worker.name, 0) < done + 3:
+            self._unsettled[call.id] = (worker.name, done + 1)
+        return call
+
+    def _whole_body(self, slot: Slot, worker: WorkerDrain) -> bytes:
+        body = long_body(slot)
+        return _blob(body, worker) if slot[4] & BLOCK << 8 else body
+
+    def _without_body(self, slot: Slot, callee: Callee, pid: int) -> Call:
+        status = slot[4] >> 8 & 0x07
+        bare = slot[4] & ~_LENGTH_BITS & ~((BLOCK | DETAIL) << 8) & ~_STATUS_BITS
+        call = decode((*slot[:4], bare, b"", 0), b"", callee, self._mask, pid)
+        call.status = min(status, Status.CANCELLED)
+        return call
+
+
+def _blocks(ids: Sequence[int]) -> set[int]:
+    """The blocks of rows that *ids* belong to; mostly it is one, and then this is a look in C."""
+    first, last = min(ids) >> 32, max(ids) >> 32
+    return {first} if first == last else {call_id >> 32 for call_id in ids}
+
+
+def _short(call: Call) -> Call:
+    """*call* as a sample: of one recorded in detail, what a group of errors needs of it."""
+    if call.detail is not None:
+        call.message, call.detail = call.detail.error, None
+        call.params = call.params[:_SAMPLE_CHARACTERS]
+    return call
+
+
+def _blob(named: bytes, worker: WorkerDrain) -> bytes:
+    name, size = msgspec.msgpack.decode(named, type=tuple[str, int])
+    return read_blob(name, worker.name, _MOST_BLOB_BYTES, worker.fallback)[:size]
+
+
+def _blob_name(slot: Slot) -> str:
+    if not slot[4] & BLOCK << 8:
+        return ""
+    try:
+        name, _ = msgspec.msgpack.decode(long_body(slot), type=tuple[str, int])
+    except (msgspec.MsgspecError, ValueError):
+        return ""
+    return name
+
+
+def _same(known: WorkerState, now: WorkerState) -> bool:
+    counters = (known.begun, known.lost, known.losses, known.faults)
+    if counters != (now.begun, now.lost, now.losses, now.faults) or now.callees:
+        return False
+    return not _news(now.positions, known.positions)
+
+
+def _news(now: dict[int, int], known: dict[int, int]) -> dict[int, int]:
+    return {key: value for key, value in now.items() if known.get(key) != value}

@@ -1,0 +1,116 @@
+"""
+Running a collector: from the session and its locks to the end of the cycle.
+
+Two ways lead here. An unnamed session's worker starts one with the collector's lock in its hand;
+a person or a service manager starts one for a named session, which takes the lock itself. SIGTERM
+and SIGINT end the cycle: everything is drained, written and compacted, and the exit code is 0.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from shmperf.config.locate import resolve
+from shmperf.errors import SessionError
+from shmperf.session.paths import runtime_root
+from shmperf.session.rendezvous import Request, found_named, join, sweep
+from shmperf.session.server import Server
+from shmperf.session.session import Session, attach
+from shmperf.storage.writer import Disk
+
+from .cycle import Collector
+
+__all__ = ["cleanup_at_rest", "serve", "serve_embedded", "serve_named"]
+
+
+_LOCK_TRIES = 100
+
+
+def serve_embedded(directory: str, lock_fd: int) -> None:
+    """Collect for the session in *directory*, whose lock *lock_fd* holds already."""
+    os.set_inheritable(lock_fd, False)
+    session = attach(Path(directory))
+    sweep(runtime_root(os.environ))  # point: daemon-sweep
+    serve(session)
+
+
+def serve_named(request: Request, ready_fd: int | None = None) -> None:
+    """
+    Collect for the named session of *request*, with its storage and configuration.
+
+    Raises SessionError when another collector serves that session or that storage.
+    """
+    root = runtime_root(request.environ)
+    options, config = resolve(request.config, request.environ, Path(request.cwd))
+    session = found_named(root, request)
+    lock_fd = _lock(session)  # point: daemon-lock
+    try:
+        path = request.storage or options.storage.path
+        storage = Path(os.path.normpath(Path(request.cwd) / path))
+        session.move_to(storage, options, str(config or ""))  # point: daemon-move
+        serve(session, ready_fd, until_stopped=True)
+        if not session.is_in_place:
+            raise SessionError(f"{session.directory} has gone; what was recorded is on disk")
+        session.leave()  # point: daemon-leave
+    finally:
+        os.close(lock_fd)
+
+
+def serve(session: Session, ready_fd: int | None = None, *, until_stopped: bool = False) -> None:
+    """
+    Collect for *session* until it is over or a signal comes; the caller holds the collector's lock.
+
+    A byte is written to *ready_fd* once records are drained. Raises SessionError when the storage
+    is another collector's.
+    """
+    storage_fd = session.claim_storage()  # point: daemon-claim
+    collector = Collector(
+        session,
+        Server(session.directory),
+        Disk(session.storage),
+        until_stopped=until_stopped,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: collector.stop())
+    try:
+        collector.open()  # point: daemon-open
+        if ready_fd is not None:
+            os.write(ready_fd, b"\n")
+            os.close(ready_fd)
+        collector.run()  # point: daemon-run
+    finally:
+        if storage_fd is not None:
+            os.close(storage_fd)
+
+
+def cleanup_at_rest(request: Request, *, force: bool) -> bool:
+    """Forget what a storage without a collector holds; False when its configuration forbids it."""
+    session = join(request)
+    if not (force or session.options.optimization.cleanup_on_optimize):
+        return False
+    lock_fd = _lock(session)
+    try:
+        storage_fd = session.claim_storage()
+        collector = Collector(session, Server(session.directory), Disk(session.storage))
+        collector.open()
+        collector.cleanup()
+        collector.finish()
+        session.leave()
+        if storage_fd is not None:
+            os.close(storage_fd)
+    finally:
+        os.close(lock_fd)
+    return True
+
+
+def _lock(session: Session) -> int:
+    """Take the collector's lock; raises SessionError when another collector holds it."""
+    # Somebody who only asks whether there is a collector holds the lock for some microseconds.
+    tries = (session.try_collector_lock() for _ in range(_LOCK_TRIES))
+    fd = next((fd for fd in tries if fd is not None), None)
+    if fd is None:
+        name = session.name or session.directory.name
+        raise SessionError(f"session {name} has a collector already; see: shmperf status")
+    return fd

@@ -1,0 +1,1 @@
+"""The command ``shmperf``, a file a verb."""

@@ -1,0 +1,231 @@
+"""
+``shmperf doctor``: what the session depends on, what is left over, and what to do about it.
+
+Every check gives one row: state (ok, warn, fail), what was found, and one line of advice. Nothing
+is changed but with ``fix``, which removes the memory of sessions that are dead.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from shmperf.config.file import load, without_effect
+from shmperf.config.locate import find
+from shmperf.config.options import Options
+from shmperf.errors import (
+    ConfigError,
+    FormatError,
+    SegmentGone,
+    SessionError,
+    ShmperfError,
+    StoreError,
+)
+from shmperf.session.paths import runtime_root
+from shmperf.session.rendezvous import Request, sessions
+from shmperf.shm.memory import PREFIX, SHARED_MEMORY, remove_memory
+from shmperf.shm.segment import SegmentReader, is_supported, needs_seal
+from shmperf.storage.state import load as load_ledger
+
+__all__ = ["examine"]
+
+Row = dict[str, str]
+
+_COMING_S = 5.0
+_LEAST_FREE = 64 << 20
+_LEAST_DISK = 100 << 20
+
+
+def examine(request: Request, *, fix: bool) -> list[Row]:
+    """All checks, in the order in which a call depends on them."""
+    rows = [_platform(), _versions(), *_shared_memory(request, fix=fix), _clock()]
+    rows.append(_runtime(request))
+    options, config_rows = _configuration(request)
+    rows += config_rows
+    path = request.storage or options.storage.path
+    rows += _storage(Path(os.path.normpath(Path(request.cwd) / path)), options)
+    return rows
+
+
+def _row(state: str, check: str, found: str, advice: str = "") -> Row:
+    return {"state": state, "check": check, "found": found, "advice": advice}
+
+
+def _platform() -> Row:
+    found = f"{platform.system()} {platform.machine()}, {platform.python_implementation()} "
+    found += platform.python_version()
+    if not is_supported():
+        return _row("fail", "platform", found, "use CPython with its global lock on Linux or macOS")
+    if sys.platform != "linux" or needs_seal():
+        return _row("warn", "platform", found, "written for, but only tested on Linux x86-64")
+    return _row("ok", "platform", found)
+
+
+def _versions() -> Row:
+    names = ("shmperf", "msgspec", "psutil", "PyYAML", "rich")
+    try:
+        found = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+    except metadata.PackageNotFoundError as error:
+        return _row("fail", "versions", f"{error} is not installed", "run: pip install shmperf")
+    return _row("ok", "versions", found)
+
+
+# --- shared memory -------------------------------------------------------------------------------
+
+
+def _shared_memory(request: Request, *, fix: bool) -> Iterator[Row]:
+    try:
+        usage = shutil.disk_usage(SHARED_MEMORY)
+    except OSError as error:
+        advice = "mount a tmpfs there; until then workers map files in the session directory"
+        yield _row("warn", "shared memory", f"{SHARED_MEMORY}: {error.strerror}", advice)
+        return
+    found = f"{usage.free >> 20} of {usage.total >> 20} MiB free"
+    if not os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
+        advice = f"let this user write there: chmod 1777 {SHARED_MEMORY}"
+        yield _row("fail", "shared memory", "not writable", advice)
+    elif usage.free < _LEAST_FREE:
+        advice = "free or enlarge it (containers: --shm-size=256m); full rings lose calls"
+        yield _row("warn", "shared memory", found, advice)
+    else:
+        yield _row("ok", "shared memory", found)
+    yield _left_over(request, fix=fix)
+
+
+def _left_over(request: Request, *, fix: bool) -> Row:
+    """Segments of ours whose session has no directory, or no worker alive and no collector."""
+    dead = sorted(_dead_segments(request))
+    if not dead:
+        return _row("ok", "left-over segments", "none")
+    size = sum(_blocks(SHARED_MEMORY / name) for name in dead)
+    found = f"{len(dead)} of dead sessions, {size >> 10} KiB"
+    if not fix:
+        return _row("warn", "left-over segments", found, "remove them: shmperf doctor --fix")
+    for name in dead:
+        remove_memory(name, None)
+    return _row("ok", "left-over segments", f"{found}: removed")
+
+
+def _dead_segments(request: Request) -> set[str]:
+    ours = {
+        path.name.partition(".")[0]
+        for path in SHARED_MEMORY.glob(f"{PREFIX}*")
+        if path.lstat().st_uid == os.geteuid()
+    }
+    try:
+        root = runtime_root(request.environ)
+    except SessionError:
+        return set()
+    for session in sessions(root):
+        # Unread records of a session that can be collected are not left-overs.
+        ours -= {presence.segment for presence in session.presences()}
+    return {name for name in ours if not _may_be_in_use(name)}
+
+
+def _may_be_in_use(name: str) -> bool:
+    """True unless its worker is gone: a session may have another runtime directory than ours."""
+    try:
+        if time.time() - (SHARED_MEMORY / name).lstat().st_ctime < _COMING_S:
+            return True
+        reader = SegmentReader(name)
+    except SegmentGone:
+        return True
+    except (OSError, FormatError):
+        return False
+    pid = reader.pid
+    reader.close()
+    return 0 < pid < 1 << 31 and psutil.pid_exists(pid)
+
+
+def _blocks(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except OSError:
+        return 0
+
+
+# --- the rest ------------------------------------------------------------------------------------
+
+
+def _clock() -> Row:
+    info = time.get_clock_info("perf_counter")
+    found = f"{info.implementation}, resolution {info.resolution * 1e9:.0f} ns"
+    if not info.monotonic or info.resolution > 1e-6:
+        return _row("warn", "clock", found, "durations are as coarse as this clock")
+    return _row("ok", "clock", found)
+
+
+def _runtime(request: Request) -> Row:
+    try:
+        root = runtime_root(request.environ)
+        found = sessions(root)
+    except ShmperfError as error:
+        return _row("fail", "session directory", str(error), "set XDG_RUNTIME_DIR to your own")
+    collected = sum(session.has_collector() for session in found)
+    text = f"{root}: {len(found)} sessions, {collected} with a collector"
+    waiting = [s.name for s in found if s.name and not s.has_collector() and s.presences()]
+    if waiting:
+        advice = f"records wait: shmperf collect --session {waiting[0]}"
+        return _row("warn", "session directory", text, advice)
+    return _row("ok", "session directory", text)
+
+
+def _configuration(request: Request) -> tuple[Options, list[Row]]:
+    try:
+        path = find(request.config, request.environ, Path(request.cwd))
+        if path is None:
+            return Options(), [_row("ok", "configuration", "built-in defaults")]
+        options = load(path)
+    except ConfigError as error:
+        advice = "mend it; until then workers use the defaults"
+        return Options(), [_row("fail", "configuration", str(error), advice)]
+    rows = [_row("ok", "configuration", str(path))]
+    idle = without_effect(path)
+    if idle:
+        advice = "nothing reads these keys yet; they may stay"
+        rows.append(_row("warn", "keys without effect", ", ".join(idle), advice))
+    return options, rows
+
+
+def _storage(storage: Path, options: Options) -> Iterator[Row]:
+    existing = next(place for place in (storage, *storage.parents) if place.exists())
+    if not os.access(existing, os.W_OK | os.X_OK) or not existing.is_dir():
+        advice = "choose another storage.path; until then history stays in memory"
+        yield _row("fail", "storage", f"{existing} is not a writable directory", advice)
+        return
+    free = shutil.disk_usage(existing).free
+    found = f"{storage}, {free >> 20} MiB free"
+    if free < _LEAST_DISK:
+        yield _row("warn", "storage", found, "free some space; a full disk keeps history in memory")
+    else:
+        yield _row("ok", "storage", found)
+    yield _journal(storage, options)
+
+
+def _journal(storage: Path, options: Options) -> Row:
+    if not (storage / ".shmperf").is_dir():
+        return _row("ok", "journal", "none yet")
+    try:
+        ledger, damage = load_ledger(storage, options)
+    except StoreError as error:
+        return _row("fail", "journal", str(error), "make the directory readable for this user")
+    except ShmperfError as error:
+        return _row("fail", "journal", str(error), "read it with the shmperf that wrote it")
+    if damage:
+        advice = "nothing to do: the next collector goes on behind the last whole frame"
+        return _row("warn", "journal", damage, advice)
+    stats: Mapping[str, Any] = ledger.stats(None, 0, complete=True)
+    found = f"{stats['total_calls']:,} calls of {stats['tools_tracked']} tools"
+    if stats["faults"]:
+        causes = ", ".join(f"{cause} {count}" for cause, count in stats["faults"].items())
+        return _row("warn", "journal", f"{found}; faults: {causes}", "see: shmperf status")
+    return _row("ok", "journal", found)

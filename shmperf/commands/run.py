@@ -1,0 +1,213 @@
+"""
+``shmperf run -- COMMAND``: a collector, the command, the last drain, a summary.
+
+The command gets our standard input and output, signals are passed on, and its exit code is ours.
+The collector is a process of its own, so nothing it does can disturb the command or this one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from shmperf import integrations
+from shmperf.errors import SessionError, ShmperfError
+from shmperf.query import Answers
+from shmperf.session.client import Client
+from shmperf.session.messages import Mode, Stats, Tree
+from shmperf.session.paths import named_directory, runtime_root
+from shmperf.session.session import attach
+from shmperf.views.terminal import books, console_for, stats
+
+__all__ = ["Collecting", "collecting", "run"]
+
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_REFRESH_S = 0.5
+_STOP_WAIT_S = 60.0
+_NOTHING_RECORDED = (
+    "nothing was recorded: decorate a function with @shmperf.track, wrap a block in "
+    "shmperf.call('name'), try --instrument auto, or check that OPTIMIZED_PERF_TRACKER_ENABLED "
+    "is not false"
+)
+
+
+class Collecting:
+    """A named session whose collector this process started."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], directory: Path) -> None:
+        self.name = name
+        self.directory = directory
+        self._process = process
+        self._session = attach(directory)
+
+    @property
+    def storage(self) -> Path:
+        """Where its history goes."""
+        return self._session.storage
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of programs that are to record here."""
+        return {**os.environ, "SHMPERF_SESSION": self.name}
+
+    def set_mode(self, *, optimization: bool) -> None:
+        """Switch the session's mode."""
+        Client(self.directory).ask(Mode(optimization), _STOP_WAIT_S)
+
+    def live_stats(self) -> dict[str, Any]:
+        """The statistics at this moment."""
+        found: dict[str, Any] = Client(self.directory).ask(Stats(None), _STOP_WAIT_S)
+        return found
+
+    def tree(self) -> list[dict[str, Any]]:
+        """The graph from tool to tool at this moment."""
+        found: list[dict[str, Any]] = Client(self.directory).ask(Tree(), _STOP_WAIT_S)
+        return found
+
+    def stop(self) -> dict[str, Any]:
+        """Drain, write everything, end the collector; the final statistics, from disk."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait(_STOP_WAIT_S)
+        return Answers(self.storage, self._session.options, None).stats()
+
+
+@contextmanager
+def collecting(storage: str | None, config: str | None) -> Iterator[Collecting]:
+    """Start a collector for a session of our own; raises SessionError when it does not come up."""
+    name = f"run-{os.getpid()}-{secrets.token_hex(3)}"
+    read_fd, write_fd = os.pipe()
+    command = [sys.executable, "-m", "shmperf", "collect", "--session", name]
+    command += ["--transient", "--ready-fd", str(write_fd)]
+    command += ["--storage", storage] if storage else []
+    command += ["--config", config] if config else []
+    process = subprocess.Popen(  # noqa: S603  our own interpreter and flags
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=[write_fd],
+        start_new_session=True,
+    )
+    os.close(write_fd)
+    try:
+        with os.fdopen(read_fd, "rb") as ready:
+            came_up = ready.read(1)
+        if not came_up:
+            _, text = process.communicate(timeout=_STOP_WAIT_S)
+            reason = text.decode(errors="replace").strip().splitlines()
+            raise SessionError(reason[-1].removeprefix("shmperf: ") if reason else "no collector")
+        yield Collecting(name, process, named_directory(runtime_root(os.environ), name))
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(_STOP_WAIT_S)
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+def run(
+    command: Sequence[str],
+    *,
+    storage: str | None,
+    config: str | None,
+    optimize: bool,
+    instrument: Sequence[str] = (),
+) -> tuple[int, dict[str, Any]]:
+    """
+    Run *command* with its tool calls recorded; its exit code and the final statistics.
+
+    The integrations in *instrument* (``auto`` for all) are switched on in every Python process of
+    it that reads ``PYTHONPATH``, as soon as that imports what they track.
+
+    127 when there is no such command, 126 when it can't be run, 128 + n after signal n.
+    """
+    console = console_for(sys.stderr)
+    with collecting(storage, config) as session:
+        if optimize:
+            session.set_mode(optimization=True)
+        before = session.live_stats()["begun"]
+        code = _run(command, session.environ | _instrumented(instrument), session, console)
+        found = session.stop()
+        console.print(stats(found))
+        console.print(Text(f"history: {session.storage}", "dim"))
+        if found["begun"] == before:
+            console.print(Text(_NOTHING_RECORDED, "yellow"))
+    return code, found
+
+
+def _instrumented(names: Sequence[str]) -> dict[str, str]:
+    if not names:
+        return {}
+    startup = str(Path(integrations.__file__).parent / "startup")
+    there = os.environ.get("PYTHONPATH")
+    return {
+        "SHMPERF_INSTRUMENT": ",".join(names),
+        "PYTHONPATH": f"{startup}{os.pathsep}{there}" if there else startup,
+    }
+
+
+def _run(
+    command: Sequence[str], environ: Mapping[str, str], session: Collecting, console: Console
+) -> int:
+    try:
+        process = subprocess.Popen(command, env=environ)  # noqa: S603  what the user typed
+    except FileNotFoundError:
+        console.print(Text(f"shmperf: {command[0]}: command not found", "red"))
+        return 127
+    except OSError as error:
+        console.print(Text(f"shmperf: {command[0]}: {error.strerror}", "red"))
+        return 126
+    with _signals_to(process):
+        code = _wait(process, session, console)
+    return 128 - code if code < 0 else code
+
+
+def _wait(process: subprocess.Popen[bytes], session: Collecting, console: Console) -> int:
+    """Wait for the command; on a terminal, show meanwhile how many calls there were."""
+    if not console.is_terminal:
+        return process.wait()
+    with Live(Text(""), console=console, refresh_per_second=4, transient=True) as live:
+        while True:
+            try:
+                return process.wait(_REFRESH_S)
+            except subprocess.TimeoutExpired:
+                live.update(_progress(session))
+
+
+def _progress(session: Collecting) -> Text:
+    try:
+        return books(session.live_stats())
+    except ShmperfError as error:
+        return Text(str(error), "yellow")
+
+
+@contextmanager
+def _signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Pass signals on to the command; a terminal sends its interrupts to both of us already."""
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        process.send_signal(number)
+
+    interrupt = signal.SIG_IGN if sys.stdin is not None and sys.stdin.isatty() else pass_on
+    previous: Mapping[signal.Signals, Any] = {
+        **{number: signal.signal(number, pass_on) for number in _PASSED_ON},
+        signal.SIGINT: signal.signal(signal.SIGINT, interrupt),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Every option once, where its file lies, and reading that file."""

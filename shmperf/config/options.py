@@ -1,0 +1,204 @@
+"""
+Every option once: its type, bounds, default and one sentence about it.
+
+The YAML file, its errors and `shmperf config` are made from these structs, and a session's settings
+travel to its workers as their msgpack. Workers import this module, so it imports no YAML.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+__all__ = [
+    "STORES",
+    "Capture",
+    "Collector",
+    "Limit",
+    "Optimization",
+    "Options",
+    "Rag",
+    "Ring",
+    "Storage",
+    "Watch",
+]
+
+# Where performance facts can be kept: the one of our own, and those that have an adapter.
+STORES = ("tools", "chroma", "qdrant", "pgvector", "lancedb")
+
+_SECRETS = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "api-key",
+    "access_key",
+    "private_key",
+    "authorization",
+    "cookie",
+    "credential",
+    "session_id",
+)
+
+Limit = Annotated[int, Meta(ge=-1, le=1_000_000_000)]
+
+
+class Optimization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Recording everything, to choose and tune tools by."""
+
+    enabled: Annotated[bool, Meta(description="start in optimization mode")] = False
+    trigger_threshold: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000_000, description="calls after which a tool is worth optimising"),
+    ] = 10_000
+    cleanup_on_optimize: Annotated[
+        bool, Meta(description="whether cleanup_perf_data() forgets history and statistics")
+    ] = True
+
+
+class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where and how often history is written."""
+
+    path: Annotated[
+        str,
+        Meta(min_length=1, description="directory; relative to where the session was founded"),
+    ] = "perf_data"
+    async_save: Annotated[
+        bool, Meta(description="write in batches; false writes every batch as it is drained")
+    ] = True
+    batch_size: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="kept records that are worth a write")
+    ] = 100
+    flush_interval_seconds: Annotated[
+        float, Meta(gt=0, le=86_400, description="longest time a kept record waits for its write")
+    ] = 30
+    max_bytes: Annotated[
+        int,
+        # Settings travel as msgpack, which knows no integers beyond 64 bits.
+        Meta(
+            ge=1 << 20,
+            le=1 << 62,
+            description="what the files of tools with limit -1 may fill in sum",
+        ),
+    ] = 10 << 30
+
+    def __post_init__(self) -> None:
+        if "\0" in self.path:
+            raise ValueError("path: a path without NUL characters")
+
+
+class Rag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Performance facts beside each tool in a RAG store."""
+
+    enabled: Annotated[bool, Meta(description="keep performance facts in the tool store")] = True
+    cluster_with_tool: Annotated[bool, Meta(description="keep them in the tool's own artifact")] = (
+        True
+    )
+    embedding_include: Annotated[
+        bool, Meta(description="let them take part in what is embedded; needs an embedder")
+    ] = False
+    store: Annotated[
+        str,
+        Meta(description="tools, chroma, qdrant, pgvector, lancedb; empty: tools, if there is one"),
+    ] = ""
+    url: Annotated[
+        str, Meta(description="where it is, relative to the storage directory; empty: tools.db")
+    ] = ""
+    embedder: Annotated[
+        str, Meta(description="module:function from texts to vectors, for embedding_include")
+    ] = ""
+    interval_seconds: Annotated[
+        float, Meta(ge=1, le=86_400, description="least time between two updates of one tool")
+    ] = 1
+    half_life_seconds: Annotated[
+        float,
+        Meta(gt=0, le=31_536_000, description="age at which a call counts half in what is recent"),
+    ] = 600
+
+    def __post_init__(self) -> None:
+        if self.store not in ("", *STORES):
+            raise ValueError(f"store: one of {', '.join(STORES)}, or nothing")
+        if self.store not in ("", "tools") and not self.url:
+            raise ValueError(f"store: with a url, which {self.store} needs")
+        if self.embedding_include and not self.embedder:
+            raise ValueError("embedding_include: with an embedder, which it needs")
+        if self.embedding_include and self.store not in ("", "tools"):
+            raise ValueError("embedding_include: with the store tools, which alone can embed")
+        if self.embedding_include and not self.cluster_with_tool:
+            raise ValueError("embedding_include: with cluster_with_tool, which it needs")
+        if self.embedder and not re.fullmatch(r"[\w.]+:[\w.]+", self.embedder):
+            raise ValueError("embedder: module:function")
+        if "\0" in self.url:
+            raise ValueError("url: text without NUL characters")
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is recorded of parameters."""
+
+    secret_keys: Annotated[
+        # An empty one would be contained in every name.
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(description="parameters whose names contain one of these are shown as ***"),
+    ] = _SECRETS
+
+
+class Ring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The workers' shared memory."""
+
+    budget_bytes: Annotated[
+        int,
+        Meta(ge=1 << 18, le=1 << 30, description="shared memory that one worker may really use"),
+    ] = 6 << 20
+    first_slots: Annotated[
+        int, Meta(ge=4, le=4096, description="records in a tool's first ring; a power of two")
+    ] = 16
+
+    def __post_init__(self) -> None:
+        if self.first_slots & (self.first_slots - 1):
+            raise ValueError("first_slots: a power of two")
+
+
+class Collector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The process that drains."""
+
+    idle_wait_ms: Annotated[
+        int, Meta(ge=1, le=1000, description="longest pause between two looks while nothing comes")
+    ] = 50
+    sample_interval_seconds: Annotated[
+        float, Meta(gt=0, le=3600, description="how often memory and CPU of workers are sampled")
+    ] = 5
+
+
+class Watch(msgspec.Struct, frozen=True, kw_only=True):
+    """How `PerfCatcherInterceptor` wants durations watched; from its environment variables."""
+
+    variance_threshold: Annotated[float, Meta(ge=0, le=1_000)] = 0.2
+    min_samples: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    window_size: Annotated[int, Meta(ge=2, le=10_000)] = 100
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole configuration."""
+
+    default_perf_points: Annotated[
+        Limit, Meta(description="records kept per tool; 0 = do not track, -1 = keep all")
+    ] = 100
+    tool_limits: Annotated[
+        dict[str, Limit], Meta(description="the same for single tools, by name")
+    ] = {}
+    optimization: Optimization = Optimization()
+    storage: Storage = Storage()
+    rag: Rag = Rag()
+    capture: Capture = Capture()
+    ring: Ring = Ring()
+    collector: Collector = Collector()
+
+    def limit_of(self, tool: str) -> int:
+        """Records kept of *tool*: 0 means it is not tracked, -1 that all are kept."""
+        return self.tool_limits.get(tool, self.default_perf_points)

@@ -1,0 +1,248 @@
+"""
+What a framework's hook tells: calls that somebody else begins and ends, each counted once.
+
+An integration has one `Observer`, named after its framework, and turns each tool call that the hook
+reports into a `Sight`, from the hook's beginning to its end, which may be in different threads and
+tasks. Several may report one call: a hook, the decorator of the function beneath it, a second
+framework, OpenTelemetry. Whoever comes first records it. The rule that tells the same call from
+another one:
+
+    a call that begins directly beneath an open call of the same tool, reported by an observer
+    that has not seen that call yet, *is* that call; everything else is a call of its own
+
+So an agent's tool that calls itself is two calls (one observer, twice), and a function decorated
+with ``@track("other")`` is a call beneath its tool's (two tools). A second sight adds what it knows
+as metadata, and nothing else.
+
+Frameworks are foreign, and change: what a hook hands over is looked at in `guard`, and what goes
+wrong there is counted as a fault and told once, never raised into the tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from shmperf.errors import tell
+from shmperf.shm.record import Status
+from shmperf.shm.segment import Fault
+from shmperf.worker.capture import error_text, positional_names, status_for, status_named
+from shmperf.worker.context import (
+    TRACKED,
+    Pair,
+    Seen,
+    current_call,
+    hex_id,
+    outermost_open,
+    parent_of,
+    parse_id,
+)
+from shmperf.worker.gcwatch import is_collecting
+from shmperf.worker.opencall import OpenCall, open_in_detail
+from shmperf.worker.process import named_callee, tool_named, worker
+
+__all__ = ["Observer", "Sight", "foreign_call", "named_params", "shared_call"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Calls of decorated functions that a hook beneath them has seen; the oldest are forgotten.
+_seen: dict[int, Seen] = {}
+_MOST_SEEN = 4_096
+
+
+class Sight:
+    """One tool call as one observer sees it."""
+
+    __slots__ = ("_id", "_opened", "_pair")
+
+    def __init__(self, opened: OpenCall | None, pair: Pair | None, call_id: int) -> None:
+        self._opened = opened
+        self._pair = pair
+        self._id = call_id
+
+    @property
+    def id(self) -> str | None:
+        """The id of the call, also when somebody else records it; None when nobody does."""
+        return hex_id(self._id) if self._id else None
+
+    def describe(self, params: Mapping[str, Any]) -> None:
+        """Give parameters that were not known when the call began."""
+        if self._opened is not None:
+            self._opened.describe(params)
+
+    def annotate(self, **metadata: Any) -> None:
+        """Add to the call's metadata, which optimization mode keeps; None is left out."""
+        opened = self._opened or open_in_detail(self._id)
+        known = {key: value for key, value in metadata.items() if value is not None}
+        if opened is not None and known:
+            opened.annotate(known)
+
+    def backdate(self, elapsed_ns: int) -> None:
+        """Let the call have begun so long ago, for a hook that tells of it afterwards."""
+        if self._opened is not None:
+            self._opened.start_ns -= max(0, elapsed_ns)
+
+    def end(self, error: BaseException | str | None = None) -> None:
+        """End the call, with *error* or a text that opens with its class; only the first time."""
+        pair, self._pair = self._pair, None
+        if pair is None:
+            return
+        try:
+            if self._opened is not None:
+                if isinstance(error, BaseException):
+                    error = self._known_by_name(error)
+                self._opened.end(error)
+        finally:
+            pair.is_open = False
+            if current_call.get() is pair and not is_collecting():
+                current_call.set(pair.outer)
+
+    def _known_by_name(self, error: BaseException) -> BaseException | str:
+        """*error*, or a text where a framework's own class tells more than what it inherits."""
+        name = type(error).__name__
+        if name in _RETRIES:
+            self.annotate(outcome="retry")
+        if status_for(error) is not Status.ERROR or status_named(name) is Status.ERROR:
+            return error
+        return f"{name}: {error_text(error)}"
+
+
+# Control flow: the framework asks for the call to be made again.
+_RETRIES = frozenset({"ModelRetry", "Retry", "ToolRetryError"})
+_NOT_RECORDED = Sight(None, None, 0)
+
+
+class Observer:
+    """One framework's view of calls; *name* is what users call the framework."""
+
+    def __init__(self, name: str, source: str = "") -> None:
+        """An observer of that *name*; *source* is what metadata calls it, when it has several."""
+        self.name = name
+        self.source = source or name
+        self._has_told = False
+
+    def begin(
+        self,
+        tool: str,
+        params: Any,
+        *,
+        parent: str | None = None,
+        beneath: Sight | None = None,
+        key: object = None,
+    ) -> Sight:
+        """
+        Begin a call of *tool* and make it current, or recognise one that is seen already.
+
+        Its parent is the call of id *parent*, for a framework that has carried it here; else the
+        current call; else the call *beneath* which the framework says that it is. *key* is equal
+        for several sights of one call that this observer may have.
+        """
+        found = tool_named(tool)
+        if found.bound is None:
+            return _NOT_RECORDED
+        tool = found.name
+        outer = parse_id(parent) if parent else outermost_open(current_call.get())
+        if not outer and beneath is not None and beneath._pair is not None:
+            outer = outermost_open(beneath._pair)
+        if self._has_seen(outer, tool, key):
+            return Sight(None, None, parent_of(outer))
+        opened = OpenCall(found, named_callee(found))
+        opened.outer = outer
+        opened.annotate({"source": self.source})
+        if not opened.begin((), params if isinstance(params, Mapping) else {"input": params}):
+            return _NOT_RECORDED
+        pair = Seen(opened.call_id, outer, tool)
+        pair.is_seen_by(self.name, tool, key)
+        if not is_collecting():
+            current_call.set(pair)
+        return Sight(opened, pair, opened.call_id)
+
+    def join(self, call_id: str, tool: str, *observers: str) -> Sight:
+        """Run beneath a call of *tool* that *observers* in another task or process record."""
+        pair = Seen(parse_id(call_id), current_call.get(), tool, self.name, *observers)
+        current_call.set(pair)
+        return Sight(None, pair, pair.call_id)
+
+    async def watch(
+        self,
+        sight: Sight | None,
+        reason: Callable[[Any], BaseException | str | None],
+        function: Callable[P, Awaitable[R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """
+        What *function* returns or raises; *sight* ends with it.
+
+        *reason* turns a result into the error that it stands for, or None, and an exception into
+        the one that is to be recorded.
+        """
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            # Noted and passed on, whatever it is.
+            self._end(sight, error, reason)
+            raise
+        self._end(sight, result, reason)
+        return result
+
+    def guard(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """What *function* returns; None when what it looked at was not as expected."""
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  what a framework hands over is foreign
+            worker.count_fault(Fault.INTERNAL)
+            if not self._has_told:
+                self._has_told = True
+                tell(f"{self.name}: a call was not understood: {type(error).__name__}: {error}")
+            return None
+
+    def _end(self, sight: Sight | None, outcome: Any, reason: Callable[[Any], Any]) -> None:
+        if sight is not None:
+            # Without a reason that is understood, an exception is its own.
+            found = self.guard(reason, outcome)
+            sight.end(found or (outcome if isinstance(outcome, BaseException) else None))
+
+    def _has_seen(self, outer: int | Pair, tool: str, key: object) -> bool:
+        if isinstance(outer, Seen):
+            return outer.is_seen_by(self.name, tool, key)
+        call_id = parent_of(outer)
+        if not call_id or not worker.is_open(tool_named(tool), call_id):
+            return False
+        seen = _seen.get(call_id)
+        if seen is None:
+            seen = _seen[call_id] = Seen(call_id, 0, tool, TRACKED)
+            if len(_seen) > _MOST_SEEN:
+                _seen.pop(next(iter(_seen)), None)
+        return seen.is_seen_by(self.name, tool, key)
+
+
+def named_params(
+    function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Arguments under the names that *function* gives them."""
+    if not args:
+        return kwargs
+    names, rest, _ = positional_names(function)
+    found = dict(zip(names, args, strict=False))
+    if len(args) > len(names):
+        found[rest or "args"] = args[len(names) :]
+    return {**found, **kwargs}
+
+
+def shared_call(call_id: str | None) -> str | None:
+    """*call_id* as a text for another process, which `foreign_call` reads; None outside a call."""
+    session = worker.session
+    if not call_id or session is None:
+        return None
+    return f"{session.token.decode()}:{call_id}"
+
+
+def foreign_call(text: object) -> str | None:
+    """The id in a text of `shared_call`, if it comes from a process of the same session."""
+    if not isinstance(text, str) or not worker.start() or worker.session is None:
+        return None
+    token, _, call_id = text.partition(":")
+    return call_id if token == worker.session.token.decode() and parse_id(call_id) else None

@@ -1,0 +1,199 @@
+"""
+Where a command gets its answers: the collector of a session, or the storage directory without one.
+
+A command names a session, or a storage directory, or neither; then the environment and the
+configuration in the working directory decide, as they would for a program started there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .analysis.anomaly import told_of
+from .analysis.errorgroups import Bug
+from .analysis.stats import Figures
+from .config.locate import resolve
+from .config.options import Options
+from .errors import ConfigError, SessionError, StoreError
+from .session.client import Client
+from .session.messages import Errors, Flush, InFlight, Stats, Status, Tree
+from .session.messages import Figures as FiguresRequest
+from .session.messages import Request as Question
+from .session.paths import named_directory, runtime_root
+from .session.rendezvous import Request, known_storage, session_of_storage
+from .session.session import Session, attach
+from .session.sidecar import last_report
+from .storage.history import read
+from .storage.state import Ledger, figures_on_disk, load, stats_on_disk
+
+__all__ = ["Answers", "find_answers", "request_for"]
+
+_WAIT_S = 10.0
+_LEAVING_S = 2.0
+
+
+class Answers:
+    """The one face of both; every method may raise ShmperfError."""
+
+    def __init__(self, storage: Path, options: Options, session: Session | None) -> None:
+        self.storage = storage
+        self.options = options
+        self.session = session
+        if session is not None and session.presences():
+            # An unnamed session looks after its own collector; so does who reads it.
+            session.start_collector()
+        self.has_collector = session is not None and session.has_collector()
+
+    def ask(self, question: Question, timeout_s: float = _WAIT_S) -> Any:
+        """The collector's answer; SessionError when none runs."""
+        if self.session is None or not self.has_collector:
+            raise SessionError("no collector is running")
+        return Client(self.session.directory).ask(question, timeout_s)
+
+    def _asked(self, question: Question) -> Any:
+        """The collector's answer; None when none runs, or it has just ended its session."""
+        if self.session is None or not self.has_collector:
+            return None
+        try:
+            return self.ask(question)
+        except SessionError:
+            deadline = time.monotonic() + _LEAVING_S
+            while self.session.has_collector():
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            self.has_collector = False
+            return None
+
+    def stats(self, tool: str | None = None) -> dict[str, Any]:
+        """The statistics, from disk when no collector runs."""
+        answer: dict[str, Any] | None = self._asked(Stats(tool))
+        if answer is not None:
+            return answer
+        found = stats_on_disk(self.storage, tool, self.options)
+        if "complete" in found:
+            found["complete"] = self.session is None or not self.session.presences()
+        return found
+
+    def figures(self) -> Figures:
+        """What the statistics of all tools are made of, from disk when no collector runs."""
+        answer = self._asked(FiguresRequest())
+        if answer is not None:
+            return msgspec.convert(answer, Figures)
+        return figures_on_disk(self.storage, None, self.options)
+
+    def tree(self) -> list[dict[str, Any]]:
+        """The graph from tool to tool."""
+        answer: list[dict[str, Any]] | None = self._asked(Tree())
+        if answer is not None:
+            return answer
+        ledger, _ = load(self.storage, self.options)
+        return [msgspec.to_builtins(edge) for edge in ledger.tree.graph({})]
+
+    def in_flight(self) -> list[dict[str, Any]]:
+        """The calls that are open now; none can be seen without a collector."""
+        answer: list[dict[str, Any]] | None = self._asked(InFlight())
+        return [] if answer is None else answer
+
+    def status(self) -> dict[str, Any]:
+        """How the session is; ``collector`` is null when none runs."""
+        answer: dict[str, Any] | None = self._asked(Status())
+        if answer is not None:
+            return answer
+        name = None if self.session is None else self.session.name or self.session.directory.name
+        waiting = [] if self.session is None else self.session.presences()
+        pids = [p.identity.pid for p in waiting if p.identity is not None and p.is_alive()]
+        return {
+            "session": name,
+            "storage": str(self.storage),
+            "mode": self.mode(),
+            "collector": None,
+            "storage_state": "ok" if self.storage.is_dir() else "no such directory",
+            "workers": [{"pid": pid} for pid in pids],
+            "unusual": [told_of(found) for found in self._on_disk().state.unusual],
+            "rag": self._sink_at_rest(),
+        }
+
+    def _sink_at_rest(self) -> dict[str, Any] | None:
+        """What the last sink said of itself."""
+        report = last_report(self.storage)
+        if report is None:
+            return None
+        return {"pid": None, "restarts": 0, **msgspec.to_builtins(report)}
+
+    def bugs(self) -> dict[str, Bug]:
+        """The exceptions that were caught, by fingerprint."""
+        answer = self._asked(Errors())
+        if answer is None:
+            return self._on_disk().state.bugs
+        return msgspec.convert(answer, dict[str, Bug])
+
+    def _on_disk(self) -> Ledger:
+        """What the storage directory holds; nothing where there is none."""
+        try:
+            return load(self.storage, self.options)[0]
+        except StoreError:
+            return Ledger(self.options)
+
+    def mode(self) -> str:
+        """The session's mode; without a session, the configured one."""
+        if self.session is None:
+            in_detail = self.options.optimization.enabled
+        else:
+            in_detail = bool(self.session.word[0] & 1)
+        return "optimization" if in_detail else "normal"
+
+    def history(self, tool: str | None = None) -> Iterator[dict[str, Any]]:
+        """The lines on disk, after everything that had ended has been written."""
+        self._asked(Flush())
+        if not self.storage.is_dir():
+            raise StoreError(f"{self.storage}: no such directory; nothing was recorded there")
+        return read(self.storage, tool)
+
+
+def _storage_for(request: Request) -> tuple[Options, Path]:
+    """
+    Where *request* leads by its flags and configuration.
+
+    A broken configuration that nobody named is told, and what it led to last time still holds.
+    """
+    try:
+        options, _ = resolve(request.config, request.environ, Path(request.cwd))
+        path = request.storage or options.storage.path
+    except ConfigError as error:
+        if request.config:
+            raise
+        print(f"shmperf: {error}", file=sys.stderr)
+        options = Options()
+        path = request.storage or str(known_storage(request) or options.storage.path)
+    return options, Path(os.path.normpath(Path(request.cwd) / path))
+
+
+def request_for(
+    *,
+    session: str | None,
+    storage: str | None,
+    config: str | None,
+    environ: Mapping[str, str],
+    is_transient: bool = False,
+) -> Request:
+    """The request that a command's flags and the environment make."""
+    name = session or (None if storage else environ.get("SHMPERF_SESSION") or None)
+    return Request(str(Path.cwd()), dict(environ), name, config, storage, is_transient)
+
+
+def find_answers(request: Request) -> Answers:
+    """Who answers for *request*; raises ShmperfError when a named session does not exist."""
+    if request.name:
+        session = attach(named_directory(runtime_root(request.environ), request.name))
+        return Answers(session.storage, session.options, session)
+    options, storage = _storage_for(request)
+    found = session_of_storage(storage)
+    return Answers(storage, found.options if found is not None else options, found)

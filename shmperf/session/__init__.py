@@ -1,0 +1,1 @@
+"""How processes meet and talk: sessions, presence, private files, questions and answers."""

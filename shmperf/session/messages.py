@@ -1,0 +1,170 @@
+"""
+Questions to a collector and its answers: msgpack messages on a Unix socket, bounded on both sides.
+
+    message:  length (u32, little-endian) · msgpack
+    request:  one of the structs below, tagged by its name
+    answer:   {"ok": value} or {"error": text}, one for each request, in order
+
+Beside it lies a pipe, ``bell``: a byte in it, whatever it says, ends the collector's wait. Workers
+write one when a ring fills up while the collector sleeps, at most a few hundred times a second.
+
+The socket lies in the session's private directory, and each side checks the other's uid. The server
+never blocks: it is driven by the collector's loop, a slow client has a bounded buffer, and one that
+sends what is no request is cut off and counted.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from struct import Struct
+from struct import error as struct_error
+
+import msgspec
+
+__all__ = [
+    "BELL",
+    "CHUNK_BYTES",
+    "LENGTH",
+    "MOST_ANSWER_BYTES",
+    "MOST_REQUEST_BYTES",
+    "Changes",
+    "Cleanup",
+    "Errors",
+    "Figures",
+    "Flush",
+    "InFlight",
+    "Mode",
+    "Ping",
+    "Request",
+    "SinkReport",
+    "Stats",
+    "Status",
+    "Stop",
+    "TotalsOf",
+    "Tree",
+    "encode",
+    "uid_of",
+]
+
+LENGTH = Struct("<I")
+_CREDENTIALS = Struct("3i")
+MOST_REQUEST_BYTES = 1 << 18
+MOST_ANSWER_BYTES = 256 << 20
+CHUNK_BYTES = 1 << 16
+BELL = "bell"
+
+
+class Stats(msgspec.Struct, tag=True):
+    """Statistics of one tool, or of all."""
+
+    tool: str | None = None
+
+
+class Figures(msgspec.Struct, tag=True):
+    """What the statistics of one tool, or of all, are made of."""
+
+    tool: str | None = None
+
+
+class TotalsOf(msgspec.Struct, tag=True):
+    """Totals of these tools, those that are known; for whoever chooses between them."""
+
+    tools: list[str]
+
+
+class Errors(msgspec.Struct, tag=True):
+    """The exceptions that were caught, by fingerprint."""
+
+
+class Flush(msgspec.Struct, tag=True):
+    """Answered once everything that had ended is on disk."""
+
+
+class Cleanup(msgspec.Struct, tag=True):
+    """Forget history and statistics; *force* overrides the configuration."""
+
+    force: bool = False
+
+
+class Mode(msgspec.Struct, tag=True):
+    """Switch the mode, or with None only ask for it."""
+
+    optimization: bool | None = None
+
+
+class InFlight(msgspec.Struct, tag=True):
+    """The calls that are open now."""
+
+
+class Tree(msgspec.Struct, tag=True):
+    """The graph from tool to tool."""
+
+
+class Status(msgspec.Struct, tag=True):
+    """How collector and workers are."""
+
+
+class SinkReport(msgspec.Struct, kw_only=True):
+    """
+    What a sink says of itself; texts are short, times are Unix seconds.
+
+    ``problem`` is what keeps it from sending now, ``last_error`` what the store said last.
+    """
+
+    store: str = ""
+    tools: int = 0
+    sent: int = 0
+    last_sent_s: float | None = None
+    waiting: int = 0
+    unknown: int = 0
+    unknown_names: list[str] = []
+    refused: int = 0
+    retries: int = 0
+    problem: str | None = None
+    last_error: str | None = None
+
+
+class Changes(msgspec.Struct, tag=True):
+    """A sink's look: totals that have changed after a revision, as journalled; and its report."""
+
+    after: int = -1
+    report: SinkReport | None = None
+
+
+class Stop(msgspec.Struct, tag=True):
+    """Drain, write everything and end; answered when it is done."""
+
+
+class Ping(msgspec.Struct, tag=True):
+    """Answered with the collector's pid."""
+
+
+Request = (
+    Stats
+    | Figures
+    | TotalsOf
+    | Errors
+    | Flush
+    | Cleanup
+    | Mode
+    | InFlight
+    | Tree
+    | Status
+    | Changes
+    | Stop
+    | Ping
+)
+encode = msgspec.msgpack.Encoder().encode
+
+
+def uid_of(connection: socket.socket) -> int:
+    """The uid at the other end; our own where the system has no way to tell."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return os.geteuid()
+    try:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(credentials)[1])
+    except (OSError, struct_error):
+        return -1

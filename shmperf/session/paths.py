@@ -1,0 +1,121 @@
+"""
+Where a user's sessions lie, and what stands in a storage directory: the names, verified.
+
+Every directory is 0700 and ours; one that is not is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from shmperf.errors import SessionError
+
+from .files import read_bounded, write_aside
+
+__all__ = [
+    "TOOL_STORE",
+    "digest",
+    "internals_of",
+    "named_directory",
+    "read_name",
+    "runtime_root",
+    "write_name",
+]
+# In the storage directory: tools, their embeddings and their performance.
+TOOL_STORE = "tools.db"
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}\Z")
+# A socket's path has room for 103 bytes on macOS and 107 on Linux.
+_LONGEST_ROOT = 103 - len("/n-+") - 20 - len("/control.sock")
+
+
+def runtime_root(environ: Mapping[str, str]) -> Path:
+    """
+    The directory of this user's sessions, 0700 and verified.
+
+    ``$XDG_RUNTIME_DIR/shmperf`` where that is usable and short enough for a socket's path, else one
+    under the temporary directory. Raises SessionError when it belongs to somebody else.
+    """
+    given = environ.get("XDG_RUNTIME_DIR", "")
+    root = Path(given) / "shmperf"
+    if given.startswith("/") and _is_short(root) and _is_ours(Path(given)):
+        return _private(root)
+    temporary = environ.get("TMPDIR", "")
+    root = Path(temporary) / f"shmperf-{os.geteuid()}"
+    if not temporary.startswith("/") or not _is_short(root):
+        root = Path("/tmp") / root.name  # noqa: S108  created privately and verified
+    return _private(root)
+
+
+def _is_short(root: Path) -> bool:
+    return len(os.fsencode(root)) <= _LONGEST_ROOT
+
+
+def named_directory(root: Path, name: str) -> Path:
+    """The directory of the named session; any text is a name."""
+    if not name:
+        raise SessionError("found an empty session name, expected one")
+    if _SAFE_NAME.match(name):
+        return root / f"n-{name}"
+    return root / f"n-+{digest(name)}"
+
+
+def _private(path: Path) -> Path:
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise SessionError(f"{path}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise SessionError(f"{path}: belongs to another user or is no directory; remove it")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise SessionError(f"{path}: others may enter it; run: chmod 700 {path}")
+    return path
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and os.access(path, os.W_OK)
+
+
+def digest(text: str) -> str:
+    """A short name for any text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+def internals_of(storage: Path) -> Path:
+    """``<storage>/.shmperf``, created privately; OSError when that can't be."""
+    place = storage / ".shmperf"
+    storage.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place.mkdir(mode=0o700, exist_ok=True)
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(f"{place} is not a directory of ours")
+    return place
+
+
+def read_name(place: Path) -> tuple[Path, bytes]:
+    """The session directory and token that a storage names."""
+    content = read_bounded(place / "session")
+    try:
+        directory, token = msgspec.msgpack.decode(content, type=tuple[str, bytes])
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise SessionError(f"{place}/session is damaged: {error}") from None
+    if not directory.startswith("/"):
+        raise SessionError(f"{place}/session is damaged: found a directory {directory!r}")
+    return Path(directory), token
+
+
+def write_name(place: Path, directory: Path, token: bytes) -> None:
+    """Name a session's directory and token on a storage."""
+    write_aside(place / "session", msgspec.msgpack.encode((str(directory), token)))

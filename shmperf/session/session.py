@@ -1,0 +1,441 @@
+"""
+One session: its directory, its locks, its settings, its mode, its workers and its collector.
+
+    <runtime root>/
+        s-<token>/  n-<name>/        a session's directory, 0700
+            token                    random; says that this is the session that a storage names
+            settings                 options and storage, msgpack, replaced as a whole
+            word, word.lock          generation << 8 | mode, mapped by every worker
+            w-<segment>              a worker (see `presence`)
+            collector.lock           held by the collector for its life
+            control.sock             where it answers
+        p-<digest>                   pointer: working directory and configuration → storage
+    <storage>/.shmperf/
+        session, session.lock        which directory and token meet on this storage
+        collector.lock               held by the collector that writes here
+        blocks                       the next unused number of an id block
+
+A named session belongs to whoever runs its collector; any other starts its collector by itself:
+whoever finds ``collector.lock`` free takes it and hands the locked descriptor to the process it
+starts, without waiting, since records have somewhere to go already. How processes come together in
+one session is in `rendezvous`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Callable, Container
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from shmperf.config.options import Options, Watch
+from shmperf.errors import SessionError, SessionGone
+from shmperf.shm.memory import remove_memory
+
+from .files import (
+    LEAVING_S,
+    MOST_BLOCKS,
+    check_private,
+    create_locked,
+    draw_numbers,
+    file_identity,
+    is_locked,
+    let_go,
+    lock_within,
+    map_word,
+    read_bounded,
+    remove_asides,
+    remove_left_over,
+    try_lock,
+    write_aside,
+)
+from .launch import start_detached_collector
+from .paths import internals_of, write_name
+from .presence import COMING, HERE, Identity, Presence
+
+__all__ = ["Session", "Settings", "attach"]
+
+T = TypeVar("T")
+
+_JOIN_DEADLINE_S = 0.005
+_WORD_DEADLINE_S = 1.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+
+
+class Settings(msgspec.Struct):
+    """What the founder of a session tells all who join it."""
+
+    options: Options
+    storage: str
+    config: str = ""
+    name: str | None = None
+    is_transient: bool = False
+    watch: Watch | None = None
+
+
+class Session:
+    """One session as a process that is in it sees it."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open what is there; raises SessionGone when it is not there (any more)."""
+        self.directory = directory
+        try:
+            check_private(directory)
+            self.token = read_bounded(directory / "token")
+            self._word_map = map_word(directory / "word")
+            self._inode = directory.stat().st_ino
+            self._settings = self._read_settings()
+        except FileNotFoundError:
+            raise SessionGone from None
+        except (OSError, ValueError) as error:
+            raise SessionError(f"{directory}: no session that can be read: {error}") from None
+        self.word = memoryview(self._word_map).cast("Q")
+        self._presence_fd = self._starting_fd = -1
+        self._presence_file = (0, 0)
+        self._pause_s = _FIRST_PAUSE_S
+        self._retry_at_s = 0.0
+        self._seen_config: tuple[int, ...] | None = None
+        self.start_failure = ""
+
+    @property
+    def name(self) -> str | None:
+        """The name it was given, or None."""
+        return self._settings.name
+
+    @property
+    def keeps_itself(self) -> bool:
+        """
+        True when its members start its collector: unnamed ones, and those of a ``run``.
+
+        Any other named session belongs to whoever runs its collector.
+        """
+        return self._settings.name is None or self._settings.is_transient
+
+    @property
+    def is_in_place(self) -> bool:
+        """False once its directory was removed, though another may have its name by now."""
+        try:
+            return self.directory.stat().st_ino == self._inode
+        except OSError:
+            return False
+
+    @property
+    def options(self) -> Options:
+        """The options in force when they were last read."""
+        return self._settings.options
+
+    @property
+    def storage(self) -> Path:
+        """The storage directory."""
+        return Path(self._settings.storage)
+
+    @property
+    def config(self) -> str:
+        """The configuration file it was founded with; empty without one."""
+        return self._settings.config
+
+    @property
+    def boot_id(self) -> str:
+        """Which boot's clock the records are timed by."""
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return ""
+
+    def set_mode(self, optimization: bool) -> None:
+        """Switch the mode, for calls that start afterwards in every process."""
+        with self._word_locked():
+            self.word[0] = self.word[0] & ~1 | optimization  # point: mode-word
+
+    @property
+    def watch(self) -> Watch | None:
+        """How durations are to be watched, as last read; None where nobody asked."""
+        return self._settings.watch
+
+    def publish(self, options: Options) -> None:
+        """Make *options* the settings of every process, from its next call on."""
+        self.amend(lambda settings: msgspec.structs.replace(settings, options=options))
+
+    def amend(self, change: Callable[[Settings], Settings]) -> None:
+        """
+        Change the settings of every process, from its next call on: what *change* makes of them.
+
+        They are read, changed and written as one step, so nobody's change undoes another's. Raises
+        what *change* raises, and SessionError or OSError when the session has gone.
+        """
+        with self._word_locked():
+            known = self._known_settings()
+            changed = change(known)
+            if changed != known:
+                write_aside(self.directory / "settings", msgspec.msgpack.encode(changed))
+                self.word[0] += 1 << 8
+            self._settings = changed
+
+    def move_to(self, storage: Path, options: Options, config: str) -> None:
+        """Settings of a collector that was told another storage than who founded the session."""
+        self._settings = msgspec.structs.replace(
+            self._settings, options=options, storage=str(storage), config=config
+        )
+        self._write_settings()
+
+    def reload(self) -> Options:
+        """Read the settings anew."""
+        self._settings = self._known_settings()
+        return self._settings.options
+
+    def changed_options(self) -> Options | None:
+        """
+        The options in the configuration file when it has changed since the last look, else None.
+
+        Raises ConfigError for a broken edit, once; the old settings stay. Not for workers.
+        """
+        seen = file_identity(self.config)
+        if not self.config or seen in (self._seen_config, ()):
+            return None
+        first, self._seen_config = self._seen_config is None, seen
+        # PyYAML costs 26 ms to import, and workers never get here.
+        from shmperf.config.file import load  # noqa: PLC0415
+
+        options = load(Path(self.config))
+        return None if first and options == self.options else options
+
+    # --- workers -----------------------------------------------------------------------------
+
+    def announce(self, make_segment: Callable[[str], T]) -> T:
+        """
+        Enter the session as a worker with the segment that *make_segment* makes of a name.
+
+        Raises SessionGone when the session ended meanwhile, OSError when there is no memory.
+        """
+        directory = self._enter_lock()
+        try:
+            return self._announce(make_segment)
+        except OSError:
+            if self._is_still(directory):
+                raise
+            # Somebody has removed the directory by hand.
+            raise SessionGone from None
+        finally:
+            let_go(directory)
+
+    def _announce(self, make_segment: Callable[[str], T]) -> T:
+        segment = f"shmperf-{secrets.token_hex(6)}"
+        coming = self.directory / f"{COMING}{segment}"
+        fd = create_locked(coming, msgspec.msgpack.encode(Identity.of_this_process()))
+        # At once: a tool may fork while the segment is made.
+        self._presence_file, self._presence_fd = _file_of(fd), fd  # point: announce-present
+        try:
+            made = make_segment(segment)  # point: announce-make
+            coming.rename(self.directory / f"{HERE}{segment}")  # point: announce-rename
+        except BaseException:
+            self._presence_fd = -1
+            remove_memory(segment, self.directory)
+            coming.unlink(missing_ok=True)
+            let_go(fd)
+            raise
+        return made  # point: announce-here
+
+    def _enter_lock(self) -> int:
+        deadline = time.monotonic() + _JOIN_DEADLINE_S
+        try:
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise SessionGone from None
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # point: enter-lock
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(fd)
+                    raise SessionGone from None
+        if not self._is_still(fd):
+            os.close(fd)
+            raise SessionGone
+        return fd  # point: enter-locked
+
+    def _is_still(self, fd: int) -> bool:
+        try:
+            return os.fstat(fd).st_ino == self.directory.stat().st_ino
+        except FileNotFoundError:
+            return False
+
+    def after_fork(self) -> None:
+        """
+        In a child: close what holds the parent's locks, or the parent would never seem dead.
+
+        A program that closes all descriptors may have given the presence's number to a file of its
+        own since, so only the very file is closed.
+        """
+        fd, self._presence_fd = self._presence_fd, -1
+        starting, self._starting_fd = self._starting_fd, -1
+        try:
+            if starting >= 0:
+                os.close(starting)
+            if fd >= 0 and _file_of(fd) == self._presence_file:
+                os.close(fd)
+        except OSError:
+            return
+
+    def presences(self, known: Container[str] = ()) -> list[Presence]:
+        """The workers that are here, or were; those whose segments are *known* are left out."""
+        found = []
+        try:
+            names = os.listdir(self.directory)  # noqa: PTH208  half the time of Paths
+        except FileNotFoundError:
+            return []
+        for name in names:
+            if not name.startswith((COMING, HERE)) or name.removeprefix(HERE) in known:
+                continue
+            try:
+                presence = Presence.read(self.directory / name)
+            except SessionError:
+                continue
+            if presence is not None:
+                found.append(presence)
+        return found
+
+    def next_blocks(self, count: int) -> int:
+        """
+        The first of *count* consecutive numbers for blocks of ids, never given before.
+
+        Where the storage directory can't be written they are random, and unique in all probability.
+        """
+        try:
+            return draw_numbers(internals_of(self.storage) / "blocks", count)
+        except (OSError, ValueError, SessionError):
+            return MOST_BLOCKS + secrets.randbelow(MOST_BLOCKS - count)
+
+    # --- collectors --------------------------------------------------------------------------
+
+    def has_collector(self) -> bool:
+        """True while a process holds the collector's lock."""
+        return is_locked(self.directory / "collector.lock")
+
+    def try_collector_lock(self) -> int | None:
+        """The descriptor that holds the collector's lock, or None when somebody else does."""
+        try:
+            return try_lock(self.directory / "collector.lock")
+        except FileNotFoundError:
+            raise SessionError(f"{self.directory} has gone") from None
+
+    def claim_storage(self) -> int | None:
+        """
+        Hold the storage for this session's collector, and name the session there.
+
+        None when the storage can't be written. Raises SessionError when another one writes it.
+        """
+        try:
+            place = internals_of(self.storage)
+            # The collector of a session that has just ended may still be on its way out.
+            fd = lock_within(place / "collector.lock", LEAVING_S)
+            if fd is None:
+                raise SessionError(
+                    f"{self.storage} is in use by another session's collector; "
+                    "stop that one, or choose another --storage"
+                )
+            write_name(place, self.directory, self.token)  # point: claim-name
+            remove_asides(place)
+        except OSError:
+            return None
+        return fd  # point: claim-named
+
+    def start_collector(self) -> bool:
+        """
+        Start a collector if this session starts its own and has none; True when one was started.
+
+        Costs the program a few milliseconds at most, and is tried again after a pause that doubles.
+        """
+        if not self.keeps_itself or time.monotonic() < self._retry_at_s:
+            return False
+        try:
+            fd = self.try_collector_lock()
+        except (SessionError, OSError):
+            return False
+        if fd is None:
+            self._pause_s = _FIRST_PAUSE_S
+            return False
+        # Started or not: a collector that dies at once is not started again and again.
+        self._retry_at_s = time.monotonic() + self._pause_s
+        self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2)
+        self._starting_fd = fd  # point: start-locked
+        try:
+            start_detached_collector(self.directory, fd)  # point: start-spawn
+            self.start_failure = ""  # point: start-spawned
+        except OSError as error:
+            self.start_failure = f"the collector did not start: {error}"
+        finally:
+            # Closed without unlocking: the lock is the collector's now.
+            self._starting_fd = -1
+            os.close(fd)
+        return not self.start_failure
+
+    def leave(self) -> bool:
+        """End the session when no worker is in it; False when somebody is, or comes in."""
+        try:
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        gone = self.directory.with_name(f".gone-{secrets.token_hex(8)}")
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # point: leave-lock
+            if not self._is_still(fd) or self.presences():  # point: leave-locked
+                return False
+            self.directory.rename(gone)  # point: leave-rename
+        except (BlockingIOError, FileNotFoundError):
+            return False
+        finally:
+            let_go(fd)
+        remove_left_over(gone, 0.0)  # point: leave-remove
+        return True
+
+    # --- files -------------------------------------------------------------------------------
+
+    def _known_settings(self) -> Settings:
+        try:
+            return self._read_settings()
+        except FileNotFoundError:
+            raise SessionError(f"{self.directory} has gone") from None
+
+    def _read_settings(self) -> Settings:
+        try:
+            content = read_bounded(self.directory / "settings")
+            return msgspec.msgpack.decode(content, type=Settings)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise SessionError(f"{self.directory}/settings is damaged: {error}") from None
+
+    def _write_settings(self) -> None:
+        with self._word_locked():
+            # point below: settings-write
+            write_aside(self.directory / "settings", msgspec.msgpack.encode(self._settings))
+            self.word[0] += 1 << 8  # point: settings-word
+
+    @contextmanager
+    def _word_locked(self) -> Any:
+        """The session word is read, changed and written by one process at a time."""
+        fd = lock_within(self.directory / "word.lock", _WORD_DEADLINE_S)
+        if fd is None:
+            raise SessionError(f"{self.directory}/word.lock: held for too long by another process")
+        try:
+            yield
+        finally:
+            let_go(fd)  # point: leave-renamed
+
+
+def attach(directory: Path) -> Session:
+    """The session in *directory*; raises SessionError when there is none."""
+    try:
+        return Session(directory)
+    except SessionGone:
+        raise SessionError(f"{directory}: no such session") from None
+
+
+def _file_of(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino

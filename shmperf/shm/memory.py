@@ -1,0 +1,218 @@
+"""
+Memory that processes share by name: creating, attaching, removing; the user's alone.
+
+This is the only module that knows `multiprocessing.shared_memory`. It keeps our names away from the
+resource tracker, which would unlink undrained memory when the process that registered it ends, and
+it never lets a failing attach unlink a name, which would take it from everybody. Where there is no
+shared memory, a mapped file in a directory given as *fallback* stands in for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import stat
+from collections.abc import Callable
+from multiprocessing import shared_memory
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from shmperf.errors import FormatError, SegmentGone
+
+__all__ = [
+    "PREFIX",
+    "SHARED_MEMORY",
+    "Memory",
+    "attach_memory",
+    "create_memory",
+    "read_blob",
+    "remove_memory",
+]
+
+PREFIX = "shmperf-"
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Linux keeps it; names there are verified
+_PAGE = 4096
+# What a process is short of now it may have again later: that says nothing about the memory.
+_SHORTAGES = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EINTR})
+_NO_SHARED_MEMORY = frozenset({errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+class _TrackerWithoutUs:
+    """The resource tracker, deaf to our names; stands in for it inside shared_memory."""
+
+    def __init__(self, tracker: Any) -> None:
+        self._tracker = tracker
+
+    def register(self, name: str, rtype: str) -> None:
+        if not name.lstrip("/").startswith(PREFIX):
+            self._tracker.register(name, rtype)
+
+    def unregister(self, name: str, rtype: str) -> None:
+        if not name.lstrip("/").startswith(PREFIX):
+            self._tracker.unregister(name, rtype)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tracker, name)
+
+
+class _SharedMemory(shared_memory.SharedMemory):
+    """A block of shared memory that only an explicit call closes or unlinks."""
+
+    def __init__(self, name: str, *, create: bool, size: int = 0) -> None:
+        self._ours = create
+        tracker = vars(shared_memory).get("resource_tracker")
+        if tracker is not None and not isinstance(tracker, _TrackerWithoutUs):
+            vars(shared_memory)["resource_tracker"] = _TrackerWithoutUs(tracker)
+        try:
+            super().__init__(name, create=create, size=size)
+        except BaseException:
+            # The standard library leaves this to __del__, which does nothing here.
+            self.close()
+            raise
+
+    def __del__(self) -> None:
+        """Nothing: the mapping ends with the process, whatever views of it are still alive."""
+
+    def unlink(self) -> None:
+        """Remove the name; not when an attach fails, which would take it from everybody."""
+        if self._ours:
+            super().unlink()
+
+
+class Memory(NamedTuple):
+    buffer: memoryview
+    fd: int
+    close: Callable[[], None]
+
+
+def _view(shared: shared_memory.SharedMemory) -> memoryview:
+    return cast("memoryview", shared.buf)
+
+
+def create_memory(name: str, size: int, fallback: Path | None) -> Memory:
+    """New zeroed memory of the user alone; a mapped file in *fallback* without shared memory."""
+    try:
+        shared = _SharedMemory(name, create=True, size=size)
+        fd: int = vars(shared)["_fd"]  # point: memory-created
+        try:
+            os.posix_fallocate(fd, 0, _PAGE)
+        except OSError:
+            shared.unlink()
+            shared.close()
+            raise
+        return Memory(_view(shared), fd, shared.close)  # point: memory-reserved
+    except FileExistsError:
+        raise
+    except OSError:
+        if fallback is None:
+            raise
+        return _create_file(fallback / name, size)
+
+
+def _create_file(path: Path, size: int) -> Memory:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(fd, size)
+        os.posix_fallocate(fd, 0, _PAGE)
+        mapped = mmap.mmap(fd, size)
+    except OSError:
+        path.unlink()
+        os.close(fd)
+        raise
+    return _mapped_file(mapped, fd)
+
+
+def _mapped_file(mapped: mmap.mmap, fd: int) -> Memory:
+    def close() -> None:
+        mapped.close()
+        os.close(fd)
+
+    return Memory(memoryview(mapped), fd, close)
+
+
+def attach_memory(name: str, fallback: Path | None) -> Memory:
+    """
+    Memory that another process created; raises SegmentGone or FormatError.
+
+    OSError when this process is short of memory or descriptors: to be tried again.
+    """
+    try:
+        shared = _SharedMemory(name, create=False)
+    except FileNotFoundError:
+        if fallback is None:
+            raise SegmentGone(f"{name} does not exist") from None
+        return _attach_file(fallback / name)
+    except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise
+        # Where shared memory was refused to the worker too, it went to the fallback.
+        if fallback is None or error.errno not in _NO_SHARED_MEMORY:
+            raise FormatError(f"{name}: {error}") from error
+        return _attach_file(fallback / name)
+    except ValueError as error:
+        raise FormatError(f"{name}: {error}") from error
+    memory = Memory(_view(shared), vars(shared)["_fd"], shared.close)
+    return _verify(name, memory)
+
+
+def _attach_file(path: Path) -> Memory:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise SegmentGone(f"{path.name} does not exist") from None
+    except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise
+        raise FormatError(f"{path}: {error}") from error
+    try:
+        mapped = mmap.mmap(fd, 0)
+    except (OSError, ValueError) as error:
+        os.close(fd)
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            raise
+        raise FormatError(f"{path}: {error}") from error
+    return _verify(str(path), _mapped_file(mapped, fd))
+
+
+def _verify(name: str, memory: Memory) -> Memory:
+    found = os.fstat(memory.fd)
+    if found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077:
+        return memory
+    memory.buffer.release()
+    memory.close()
+    raise FormatError(f"{name}: found an owner or mode of somebody else's, expected ours and 0600")
+
+
+def remove_memory(name: str, fallback: Path | None) -> None:
+    """Unlink *name* and the blobs of its worker; no error when they are gone already."""
+    places = [SHARED_MEMORY, *([fallback] if fallback else [])]
+    for place in places:
+        for path in (place / name, *place.glob(f"{name}.*")):
+            try:
+                if path.lstat().st_uid == os.geteuid():
+                    path.unlink()  # point: memory-remove
+            except OSError:
+                continue
+
+
+def read_blob(name: str, owner: str, most_bytes: int, fallback: Path | None = None) -> bytes:
+    """
+    The content of a blob that the segment *owner* put into memory of its own.
+
+    Raises SegmentGone or FormatError; a name that is not one of *owner*'s is refused.
+    """
+    prefix, _, number = name.rpartition(".")
+    if prefix != owner or not number or not set(number) <= set("0123456789abcdef"):
+        raise FormatError(f"found a blob named {name!r}, expected one of {owner}")
+    try:
+        memory = attach_memory(name, fallback)
+    except OSError as error:
+        raise FormatError(f"{name}: {error}") from error
+    try:
+        if len(memory.buffer) > most_bytes:
+            raise FormatError(f"{name}: found {len(memory.buffer)} bytes, expected {most_bytes}")
+        return bytes(memory.buffer)
+    finally:
+        memory.buffer.release()
+        memory.close()

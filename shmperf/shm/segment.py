@@ -1,0 +1,379 @@
+"""
+One worker's memory: what lies where in its segment, creating it, and reading it from outside.
+
+    offset 0         4 KiB                            2 MiB + 4 KiB
+           ┌─────────┬────────────────────────────────┬─────────────────────────────────┐
+           │ header  │ directory: four words an entry │ extents: names, rows, rings     │
+           └─────────┴────────────────────────────────┴─────────────────────────────────┘
+
+The segment is a large sparse file, mapped once. Every extent is reserved with ``posix_fallocate``
+before it is touched, so a full file system is an ENOSPC at that call and never a SIGBUS, and what
+has been reserved keeps working. The directory only grows, and its count is stored after the entry:
+
+    CALLEE  number of the callee   a msgpack `Callee`
+    ROWS    number of the block    one block of the in-flight table
+    RING    number of a callee     the tool's newest ring; SHARED for the ring of all that got none
+
+The writer's magic number is stored last, so a segment is complete or is not one.
+
+Why not one ring a process: a noisy tool would push out the records of all others. Why not grow the
+mapping: a remapped buffer could move under a thread that is storing.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from shmperf.errors import FormatError
+
+from .inflight import BLOCK_BYTES, InFlightReader, begin_block
+from .memory import attach_memory, create_memory, remove_memory
+from .record import Callee
+from .ring import RingReader, RingWriter, ring_bytes
+
+__all__ = [
+    "FAULTS",
+    "LOSSES",
+    "SHARED",
+    "Extent",
+    "Fault",
+    "Loss",
+    "Segment",
+    "SegmentReader",
+]
+
+_MAGIC = int.from_bytes(b"shmperf\0", "little")
+_VERSION = 1
+_MIB = 1 << 20
+_PAGE = 4096
+_DIRECTORY = _PAGE
+_ENTRY_WORDS = 4
+_MOST_ENTRIES = 2 * _MIB // (_ENTRY_WORDS * 8)
+_EXTENTS = _DIRECTORY + 2 * _MIB
+_SEGMENT_BYTES = 64 * _MIB
+_SHARED_SLOTS = 64
+_MOST_SLOTS = 1 << 16
+_LONGEST_CALLEE = 1 << 20
+# More than any worker counts, and so little that sums of it can be written.
+_MOST_COUNT = 1 << 40
+
+_W_MAGIC, _W_VERSION, _W_SIZE, _W_PID, _W_EPOCH, _W_SEALED, _W_ENTRIES = range(7)
+_W_LOSSES, _W_FAULTS = 32, 64
+
+SHARED = 0xFFFF
+
+
+class Loss(IntEnum):
+    """
+    Why a call that ran has no record.
+
+    NO_MEMORY and NO_ROW are of calls that occupied no row: they begin and end in their counter.
+    """
+
+    RING_FULL = 0
+    NO_MEMORY = 1
+    RE_ENTERED = 2
+    TOO_LARGE = 3
+    NO_ROW = 4
+    INTERNAL = 5
+
+
+class Fault(IntEnum):
+    """What else went wrong in a worker."""
+
+    UNKNOWN_ID = 0
+    ENDED_TWICE = 1
+    REPR_FAILED = 2
+    CAPTURE_FAILED = 3
+    METADATA_FAILED = 4
+    TOO_MANY_CALLEES = 5
+    INTERNAL = 6
+
+
+LOSSES = tuple(cause.name.lower() for cause in Loss)
+FAULTS = tuple(cause.name.lower() for cause in Fault)
+
+
+class Kind(IntEnum):
+    """What an extent holds."""
+
+    CALLEE = 1
+    ROWS = 2
+    RING = 3
+
+
+class Extent(NamedTuple):
+    """A directory entry; *size* counts bytes, of a ring its slots."""
+
+    kind: int
+    key: int
+    offset: int
+    size: int
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+class Segment:
+    """
+    A worker's own segment; the process that created it, under its refill lock.
+
+    Every method that needs memory returns None where there is none left: what exists goes on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        budget_bytes: int,
+        fallback: Path | None = None,
+        pid: int | None = None,
+        sealed: bool | None = None,
+    ) -> None:
+        """Create it; OSError when neither shared memory nor *fallback* can hold it."""
+        size = max(_SEGMENT_BYTES, _EXTENTS + budget_bytes + _MIB)
+        self._memory = create_memory(name, size, fallback)
+        self.name = name
+        self.buffer = self._memory.buffer
+        self.words = self.buffer.cast("Q")
+        self.sealed = needs_seal() if sealed is None else sealed
+        self._budget_bytes = budget_bytes
+        self._reserved = {0: _PAGE, _DIRECTORY: _DIRECTORY, _EXTENTS: _EXTENTS}
+        self._used_bytes = _PAGE
+        self._next = _EXTENTS
+        self._fallback = fallback
+        self._blobs = 0
+        words = self.words
+        words[_W_VERSION] = _VERSION  # point: segment-created
+        words[_W_SIZE] = size
+        words[_W_PID] = os.getpid() if pid is None else pid
+        words[_W_EPOCH] = secrets.randbits(63)  # point: segment-epoch
+        words[_W_SEALED] = self.sealed
+        words[_W_MAGIC] = _MAGIC  # point: segment-magic
+
+    def add_callee(self, number: int, callee: Callee) -> bool:
+        """Publish line *number* of the name table; False without room for it."""
+        text = msgspec.msgpack.encode(callee)
+        offset = self._extent(len(text), 8)
+        if offset is None or len(text) > _LONGEST_CALLEE:
+            return False
+        self.buffer[offset : offset + len(text)] = text  # point: callee-text
+        return self._publish(Extent(Kind.CALLEE, number, offset, len(text)))
+
+    def add_rows(self, block: int) -> list[int] | None:
+        """A further block of the in-flight table: the words of its rows, ready to be taken."""
+        offset = self._extent(BLOCK_BYTES, 64)
+        if offset is None:
+            return None
+        ready = begin_block(self.words, offset // 8, block)
+        return ready if self._publish(Extent(Kind.ROWS, block, offset, BLOCK_BYTES)) else None
+
+    def add_ring(self, callee: int, slots: int) -> RingWriter | None:
+        """A new ring for the tool of *callee*."""
+        offset = self._extent(ring_bytes(slots), 256)
+        if offset is None or not self._publish(Extent(Kind.RING, callee, offset, slots)):
+            return None
+        return RingWriter(self.words, offset, slots)
+
+    def add_shared_ring(self) -> RingWriter | None:
+        """The ring of all tools for which there was no memory."""
+        return self.add_ring(SHARED, _SHARED_SLOTS)
+
+    def count_loss(self, cause: Loss) -> None:
+        """Count one lost call by its cause."""
+        self.words[_W_LOSSES + cause] += 1  # point: loss-count
+
+    def count_fault(self, cause: Fault) -> None:
+        """Count one fault by its cause."""
+        self.words[_W_FAULTS + cause] += 1  # point: fault-count
+
+    def losses(self) -> dict[str, int]:
+        """Lost calls by cause, those that are not zero."""
+        return _counters(self.words, _W_LOSSES, LOSSES)
+
+    def faults(self) -> dict[str, int]:
+        """Faults by cause, those that are not zero."""
+        return _counters(self.words, _W_FAULTS, FAULTS)
+
+    def add_blob(self, content: bytes) -> str | None:
+        """Put *content* into shared memory of its own; its name, or None without room."""
+        self._blobs += 1
+        name = f"{self.name}.{self._blobs:x}"
+        try:
+            memory = create_memory(name, len(content), self._fallback)
+        except OSError:
+            return None
+        try:
+            os.posix_fallocate(memory.fd, 0, len(content))  # point: blob-created
+            memory.buffer[: len(content)] = content  # point: blob-write
+        except OSError:
+            remove_memory(name, self._fallback)
+            return None
+        finally:
+            memory.buffer.release()  # point: blob-written
+            memory.close()
+        return name
+
+    @property
+    def used_bytes(self) -> int:
+        """Memory reserved so far."""
+        return self._used_bytes
+
+    def _extent(self, size: int, alignment: int) -> int | None:
+        offset = -(-self._next // alignment) * alignment
+        if not self._reserve(_EXTENTS, offset + size):
+            return None
+        self._next = offset + size
+        return offset
+
+    def _publish(self, extent: Extent) -> bool:
+        count = self.words[_W_ENTRIES]
+        at = _DIRECTORY + count * _ENTRY_WORDS * 8
+        if count >= _MOST_ENTRIES or not self._reserve(_DIRECTORY, at + _ENTRY_WORDS * 8):
+            return False
+        for number, word in enumerate(extent):  # point: entry-words
+            self.words[at // 8 + number] = word
+        self.words[_W_ENTRIES] = count + 1  # point: entry-count
+        return True
+
+    def _reserve(self, area: int, end: int) -> bool:
+        """Reserve the *area* up to *end*, in whole pages; False at the budget or without memory."""
+        start = self._reserved[area]
+        end = -(-end // _PAGE) * _PAGE
+        if end <= start:
+            return True  # point: entry-published
+        if self._used_bytes + end - start > self._budget_bytes:
+            return False
+        try:
+            os.posix_fallocate(self._memory.fd, start, end - start)  # point: extent-reserve
+        except OSError:
+            return False
+        self._reserved[area] = end  # point: extent-reserved
+        self._used_bytes += end - start
+        return True
+
+
+def needs_seal() -> bool:
+    """True on machines where a later store may be seen before an earlier one."""
+    return os.uname().machine not in {"x86_64", "AMD64", "i686"}
+
+
+def is_supported() -> bool:
+    """True where the rules of this module hold: POSIX, and an interpreter with its global lock."""
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)
+    return os.name == "posix" and hasattr(os, "posix_fallocate") and bool(gil())
+
+
+def _counters(words: memoryview, first: int, names: tuple[str, ...]) -> dict[str, int]:
+    counts = words[first : first + len(names)].tolist()
+    return {name: min(n, _MOST_COUNT) for name, n in zip(names, counts, strict=True) if n}
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+class SegmentReader:
+    """
+    A worker's segment seen from the collector; only its thread.
+
+    Raises SegmentGone or FormatError when attached to what is no segment; afterwards nothing that
+    stands in it is believed: an entry that points outside is refused and counted in ``refused``.
+    """
+
+    def __init__(self, name: str, *, fallback: Path | None = None) -> None:
+        self._memory = attach_memory(name, fallback)
+        self.name = name
+        self.buffer = self._memory.buffer
+        self._fallback = fallback
+        self.refused = 0
+        self._seen = 0
+        try:
+            self.words = self._check()
+        except FormatError:
+            self.buffer.release()
+            self._memory.close()
+            raise
+        self.pid: int = self.words[_W_PID]
+        self.epoch: int = self.words[_W_EPOCH]
+        self.sealed = bool(self.words[_W_SEALED])
+
+    def new_extents(self) -> list[Extent]:
+        """Directory entries published since the last call."""
+        count = min(self.words[_W_ENTRIES], _MOST_ENTRIES)
+        found = []
+        for number in range(self._seen, count):
+            at = (_DIRECTORY // 8) + number * _ENTRY_WORDS
+            extent = Extent(*self.words[at : at + _ENTRY_WORDS].tolist())
+            if self._is_sound(extent):
+                found.append(extent)
+            else:
+                self.refused += 1
+        self._seen = max(self._seen, count)
+        return found
+
+    def callee(self, extent: Extent) -> Callee | None:
+        """The line of the name table in *extent*, or None when it is damaged."""
+        text = bytes(self.buffer[extent.offset : extent.offset + extent.size])
+        try:
+            return msgspec.msgpack.decode(text, type=Callee)
+        except (msgspec.MsgspecError, ValueError):
+            self.refused += 1
+            return None
+
+    def rows(self, extent: Extent) -> InFlightReader:
+        """A reader of the block in *extent*."""
+        return InFlightReader(self.words, extent.offset, extent.key)
+
+    def ring(self, extent: Extent, position: int = 0) -> RingReader:
+        """A reader of the ring in *extent*, from the greater of its head and *position*."""
+        memory = (self.buffer, self.words)
+        return RingReader(memory, extent.offset, extent.size, position=position, sealed=self.sealed)
+
+    def losses(self) -> dict[str, int]:
+        """Lost calls by cause."""
+        return _counters(self.words, _W_LOSSES, LOSSES)
+
+    def faults(self) -> dict[str, int]:
+        """Faults by cause."""
+        return _counters(self.words, _W_FAULTS, FAULTS)
+
+    def close(self) -> None:
+        """Let go of the mapping; every reader made from it must be closed before."""
+        self.words.release()
+        self.buffer.release()
+        self._memory.close()
+
+    def _check(self) -> memoryview:
+        size = len(self.buffer)
+        if size < _EXTENTS or size % 8:
+            raise FormatError(f"{self.name}: found {size} bytes, expected a whole segment")
+        words = self.buffer.cast("Q")
+        found = (words[_W_MAGIC], words[_W_VERSION], words[_W_SIZE])
+        if found != (_MAGIC, _VERSION, size):
+            version = words[_W_VERSION]
+            words.release()
+            raise FormatError(
+                f"{self.name}: found layout {version}, expected {_VERSION} of {size} bytes"
+            )
+        return words
+
+    def _is_sound(self, extent: Extent) -> bool:
+        kind, key, offset, size = extent
+        room = len(self.buffer) - offset
+        if offset < _EXTENTS or offset % 8 or room <= 0:
+            return False
+        if kind == Kind.CALLEE:
+            return key < SHARED and 0 < size <= min(room, _LONGEST_CALLEE)
+        if kind == Kind.ROWS:
+            return size == BLOCK_BYTES and size <= room and 0 < key < 1 << 32
+        if kind == Kind.RING:
+            whole = 0 < size <= _MOST_SLOTS and size & (size - 1) == 0
+            return whole and key <= SHARED and ring_bytes(size) <= room
+        return False

@@ -1,0 +1,331 @@
+"""
+The history files: one of strict JSON lines a tool, kept within the tool's limit.
+
+A file holds at most twice its limit of lines, and exactly the newest after a compaction. Three
+things happen to it, and what must be in the journal in between is the caller's part:
+
+    prepare  create or adopt a file, or compact it to make room     journal its state, then …
+    append   write lines behind its listed size                     journal its new state
+    restore  after a restart: cut it back to its listed size
+
+So a kill after an append and before the journal leaves a longer file, which is cut back, while the
+calls are still among the kept: no line is missing and none is there twice. A compaction rewrites
+only lines that were there, so a kill around it changes nothing either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from operator import itemgetter, le
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from shmperf.errors import StoreError
+from shmperf.shm.record import Call
+
+from .lines import end_of, jsonl, parse
+
+__all__ = ["SUFFIX", "FileState", "History", "file_name", "read"]
+
+SUFFIX = "_perf.jsonl"
+
+_PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}\Z")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+_LONGEST_LINE = 64 << 20
+_APPEND = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class FileState(msgspec.Struct, array_like=True):
+    """A history file as the journal lists it."""
+
+    name: str
+    inode: int
+    size: int
+    lines: int
+
+
+def file_name(tool: str) -> str:
+    """
+    The file of *tool*: safe, bounded, and never another tool's, whatever case file names keep.
+
+    Plain lower-case names stay as they are; any other gets a readable stem and a digest, with a
+    dot between them that no plain name contains.
+    """
+    if _PLAIN_NAME.match(tool):
+        return tool + SUFFIX
+    digest = hashlib.sha256(tool.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+    stem = _UNSAFE.sub("-", tool)[:60].strip("-").lower() or "tool"
+    return f"{stem}.{digest}{SUFFIX}"
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def read(path: Path, tool: str | None = None) -> Iterator[dict[str, Any]]:
+    """
+    The history in *path*, of one tool or of all, file by file, oldest line first.
+
+    For commands. A damaged line is passed over. Raises StoreError when there is no directory.
+    """
+    if not path.is_dir():
+        raise StoreError(f"{path}: no such directory")
+    names = [path / file_name(tool)] if tool is not None else sorted(path.glob(f"*{SUFFIX}"))
+    for name in names:
+        for text in _lines(name):
+            parsed = parse(text)
+            if parsed is not None:
+                yield parsed
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file as commands read it; one that is too long is passed over whole."""
+    try:
+        # O_NONBLOCK: opening a pipe in the file's place must not wait for a writer.
+        fd = os.open(path, _READ)
+    except OSError:
+        return
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return
+        too_long = False
+        while text := file.readline(_LONGEST_LINE):
+            ends = text.endswith(b"\n")
+            if not too_long and (ends or len(text) < _LONGEST_LINE):
+                yield text
+            too_long = not ends
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+class History:
+    """The history files of one directory; one thread of the collector writes them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.files: dict[str, FileState] = {}
+
+    def restore(self, files: Mapping[str, FileState]) -> None:
+        """
+        Take up *files* as the journal lists them, each cut back to its listed size.
+
+        One that is missing, exchanged or shorter than listed is left out: it will be adopted as it
+        is when it is needed again.
+        """
+        self.files = {}
+        for tool, known in files.items():
+            try:
+                fd = os.open(self._path / known.name, _APPEND)
+            except OSError:
+                continue
+            try:
+                found = os.fstat(fd)
+                # point below: files-restore
+                if found.st_ino == known.inode and found.st_size >= known.size:
+                    os.ftruncate(fd, known.size)  # point: files-cut
+                    self.files[tool] = known
+            finally:
+                os.close(fd)
+
+    def prepare_all(
+        self, counts: Mapping[str, int], limits: Mapping[str, int]
+    ) -> dict[str, FileState]:
+        """
+        Make each tool's file fit to take that many further lines; the states that are new.
+
+        They must be journalled before `append_all`. A tool whose file can't be had is left out;
+        StoreError when that is true of all of them.
+        """
+        changed = {}
+        failed: OSError | None = None
+        for tool, count in counts.items():
+            try:
+                self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                known = self._checked(tool)
+                state = self._prepared(known or self._adopt(tool), count, limits[tool])
+            except OSError as error:
+                self.files.pop(tool, None)
+                failed = error
+                continue
+            if state is not known:
+                changed[tool] = self.files[tool] = state  # point: file-prepared
+        if failed is not None and not self.files.keys() & counts.keys():
+            raise self._translated(failed) from failed
+        return changed
+
+    def _prepared(self, state: FileState, count: int, limit: int) -> FileState:
+        if limit >= 0 and state.lines + count > 2 * limit:
+            return self._compact(state, limit)
+        return state
+
+    def append_all(
+        self, calls: Mapping[str, list[Call]], limits: Mapping[str, int]
+    ) -> dict[str, FileState]:
+        """
+        Append to files that are prepared; the new states of those that worked.
+
+        A failed write is cut back; StoreError when nothing could be written.
+        """
+        written: dict[str, FileState] = {}
+        failed: OSError | None = None
+        for tool, found in calls.items():
+            if tool not in self.files:
+                continue
+            newest = _in_order(found)
+            if limits[tool] >= 0:
+                newest = newest[max(0, len(newest) - limits[tool]) :]
+            try:
+                written[tool] = self._append(tool, newest)  # point: lines-tool
+            except OSError as error:
+                failed = error
+        if failed is not None and not written:
+            raise self._translated(failed) from failed
+        self.files.update(written)  # point: lines-appended
+        return written
+
+    def compact_all(self, limits: Mapping[str, int]) -> dict[str, FileState]:
+        """Cut every file to the newest of its tool; the states of those that changed."""
+        changed: dict[str, FileState] = {}
+        try:
+            for tool, limit in limits.items():
+                known = self._checked(tool)
+                if known is not None and 0 <= limit < known.lines:
+                    # point below: compact-tool
+                    changed[tool] = self.files[tool] = self._compact(known, limit)
+        except OSError as error:
+            self._unlist(changed)
+            raise self._translated(error) from error
+        return changed
+
+    def erase(self, files: Mapping[str, FileState]) -> None:
+        """Delete *files*, those that are still the ones listed."""
+        for tool, known in files.items():
+            path = self._path / known.name
+            try:
+                if path.lstat().st_ino == known.inode:
+                    path.unlink()  # point: erase-file
+            except OSError:
+                continue
+            self.files.pop(tool, None)  # point: erase-erased
+
+    def bytes_used(self) -> int:
+        """What all listed files hold."""
+        return sum(known.size for known in self.files.values())
+
+    def _unlist(self, tools: Iterable[str]) -> None:
+        """Forget files whose states the caller never saw, and so can't have journalled."""
+        for tool in tools:
+            self.files.pop(tool, None)
+
+    def _checked(self, tool: str) -> FileState | None:
+        """The listed state of *tool*'s file, if that is still the file there."""
+        known = self.files.get(tool)
+        if known is None:
+            return None
+        try:
+            found = (self._path / known.name).lstat()
+        except FileNotFoundError:
+            return None
+        same = found.st_ino == known.inode and found.st_size >= known.size
+        return known if same and stat.S_ISREG(found.st_mode) else None
+
+    def _adopt(self, tool: str) -> FileState:
+        """The file that stands in the tool's place, without a torn last line; else a new one."""
+        name = file_name(tool)
+        fd = os.open(self._path / name, _APPEND | os.O_CREAT, 0o600)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+                raise PermissionError(f"{name} is not a file of ours")
+            lines, size = _count_lines(fd)  # point: file-adopt
+            os.ftruncate(fd, size)  # point: file-adopt-cut
+            return FileState(name, found.st_ino, size, lines)
+        finally:
+            os.close(fd)
+
+    def _append(self, tool: str, calls: list[Call]) -> FileState:
+        known = self.files[tool]
+        text = jsonl(calls)
+        fd = os.open(self._path / known.name, _APPEND)
+        try:
+            found = os.fstat(fd)
+            if found.st_ino != known.inode:
+                raise FileNotFoundError(f"{known.name} has been exchanged")
+            if found.st_size < known.size:
+                raise FileNotFoundError(f"{known.name} has been cut")
+            if found.st_size > known.size:
+                os.ftruncate(fd, known.size)
+            view = memoryview(text)  # point: lines-append
+            try:
+                while view:
+                    view = view[os.write(fd, view) :]  # point: lines-write
+            except OSError:
+                os.ftruncate(fd, known.size)
+                raise
+        finally:
+            os.close(fd)
+        return FileState(known.name, known.inode, known.size + len(text), known.lines + len(calls))
+
+    def _compact(self, known: FileState, limit: int) -> FileState:
+        """*known* cut to its newest lines; bytes behind its listed size are not taken over."""
+        path = self._path / known.name
+        aside = self._path / f".{known.name}.new"
+        aside.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, _READ), "rb") as source:
+            rows = sorted(_rows(source, known.size), key=itemgetter(0))
+            newest = rows[max(0, len(rows) - limit) :]
+            fd = os.open(aside, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                with os.fdopen(fd, "wb") as file:
+                    for _, at, length in newest:
+                        source.seek(at)
+                        file.write(source.read(length))  # point: compact-line
+                    file.flush()  # point: compact-flush
+                    found = os.fstat(fd)
+                aside.replace(path)  # point: compact-replace
+            except OSError:
+                aside.unlink(missing_ok=True)
+                raise
+        # point below: compact-replaced
+        return FileState(known.name, found.st_ino, found.st_size, len(newest))
+
+    def _translated(self, error: OSError) -> StoreError:
+        return StoreError(f"{self._path}: {error.strerror or error}")
+
+
+def _in_order(calls: list[Call]) -> list[Call]:
+    """*calls* by end; mostly they are already, and looking costs a third of sorting."""
+    ends = [call.start_ns + (call.duration_ns or 0) for call in calls]
+    if all(map(le, ends, islice(ends, 1, None))):
+        return calls
+    return sorted(calls, key=lambda call: (call.end_ns, call.id))
+
+
+def _rows(file: BinaryIO, size: int) -> Iterator[tuple[float, int, int]]:
+    """End, offset and length of each whole line in the first *size* bytes."""
+    at = 0
+    for text in file:
+        if at + len(text) > size:
+            return
+        yield end_of(text), at, len(text)
+        at += len(text)
+
+
+def _count_lines(fd: int) -> tuple[int, int]:
+    """Whole lines in a file, and where the last of them ends."""
+    lines = size = at = 0
+    while chunk := os.pread(fd, 1 << 20, at):
+        count = chunk.count(b"\n")
+        if count:
+            lines += count
+            size = at + chunk.rindex(b"\n") + 1
+        at += len(chunk)
+    return lines, size

@@ -1,0 +1,379 @@
+"""
+What the collector knows and must not forget: its state, and the frames by which the state changes.
+
+The state changes in one way only: a `Frame` is journalled, then applied. A restart reads the last
+snapshot of the state and applies the frames behind it with the same function, so it arrives where
+the dead collector was. Counters that workers keep themselves (begun, lost, faults) are written as
+the absolute figures of the last reading; totals, kept calls and the tree as increments.
+
+The books, always: begun = finished + lost + aborted + in flight. *begun* and *lost* come from the
+workers' rows, *finished* from drained records, *aborted* from burials; *in flight* is what remains,
+and at rest a test compares it with the open rows. A cleanup does not reset a worker's counters: it
+remembers what had been counted by then and shows the rest.
+
+    killed after …             the next collector finds
+    drained, not journalled    the records, still in their rings
+    journalled, not released   positions beyond the rings' heads: nothing is drained twice
+    appended, not journalled   a file longer than listed: it is cut back, the calls are still kept
+    buried, not unlinked       the name among the buried: the memory is removed
+    cleaned, not erased        the files that were listed then, and are still the same: erased
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shmperf.analysis.anomaly import Finding
+from shmperf.analysis.calltree import CallTree, TreeDelta, TreeState
+from shmperf.analysis.errorgroups import Bug, merge
+from shmperf.analysis.stats import Books, Figures, News, all_stats, tool_stats
+from shmperf.analysis.totals import Totals
+from shmperf.config.options import Options
+from shmperf.errors import StoreError
+from shmperf.shm.record import Call, Callee
+
+from .history import FileState
+from .journal import Journal
+
+__all__ = ["Clock", "Frame", "Ledger", "WorkerState", "figures_on_disk", "load", "stats_on_disk"]
+
+
+class Clock(msgspec.Struct, array_like=True):
+    """Wall time minus the monotonic clock of one boot; it never goes back within one."""
+
+    boot_id: str = ""
+    offset_ns: int = 0
+
+
+class WorkerState(msgspec.Struct, array_like=True):
+    """One worker as last read: how far it is drained, and its own counters."""
+
+    pid: int = 0
+    epoch: int = 0
+    finished: int = 0
+    begun: int = 0
+    lost: int = 0
+    losses: dict[str, int] = {}
+    faults: dict[str, int] = {}
+    positions: dict[int, int] = {}
+    ended: dict[int, int] = {}
+    callees: dict[int, Callee] = {}
+
+
+class Forgotten(msgspec.Struct, array_like=True):
+    """What cleanups have taken out of the books."""
+
+    begun: int = 0
+    lost: int = 0
+    losses: dict[str, int] = {}
+    faults: dict[str, int] = {}
+
+
+class State(msgspec.Struct):
+    """Everything that a snapshot holds."""
+
+    session: str = ""
+    clock: Clock = msgspec.field(default_factory=Clock)
+    workers: dict[str, WorkerState] = {}
+    buried: set[str] = set()
+    gone: WorkerState = msgspec.field(default_factory=WorkerState)
+    totals: dict[str, Totals] = {}
+    kept: dict[str, list[Call]] = {}
+    files: dict[str, FileState] = {}
+    erasing: dict[str, FileState] = {}
+    faults: dict[str, int] = {}
+    forgotten: Forgotten = msgspec.field(default_factory=Forgotten)
+    let_go: int = 0
+    optimization: bool = False
+    tree: TreeState = msgspec.field(default_factory=TreeState)
+    bugs: dict[str, Bug] = {}
+    unusual: list[Finding] = []
+
+
+class Frame(msgspec.Struct, omit_defaults=True):
+    """One change of the state; a field that is empty changes nothing."""
+
+    workers: dict[str, WorkerState] = {}
+    totals: dict[str, Totals] = {}
+    kept: dict[str, list[Call]] = {}
+    settled: list[tuple[int, list[int], dict[str, tuple[int, int]], int]] = []
+    tree: TreeDelta | None = None
+    files: dict[str, FileState] = {}
+    written: dict[str, list[int]] = {}
+    buried: list[str] = []
+    removed: list[str] = []
+    faults: dict[str, int] = {}
+    clock: Clock | None = None
+    cleaned: bool = False
+    erased: bool = False
+    optimization: bool | None = None
+    bugs: dict[str, Bug] = {}
+    unusual: list[Finding] = []
+
+    def is_empty(self) -> bool:
+        """True when applying it changes nothing."""
+        return self == _NOTHING
+
+
+# Of a tool that keeps all: what waits in memory while the disk can't be written.
+_MOST_KEPT = 200_000
+# Findings that `status` shows.
+_MOST_UNUSUAL = 20
+_NOTHING = Frame()
+_encode = msgspec.msgpack.Encoder().encode
+_decode_frame = msgspec.msgpack.Decoder(Frame).decode
+_decode_state = msgspec.msgpack.Decoder(State).decode
+
+
+class Ledger:
+    """The state, its tree, and the one function that changes them."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.state = State()
+        self.tree = CallTree()
+        self._revision = 0
+        self._changed_at: dict[str, int] = {}
+
+    def encode(self) -> bytes:
+        """A snapshot of everything."""
+        self.state.tree = self.tree.state()
+        self.state.let_go = self.tree.let_go
+        return _encode(self.state)
+
+    def restore(self, snapshot: bytes | None, frames: Iterable[bytes]) -> str | None:
+        """
+        Take up what a journal holds, and nothing else; what can't be read ends it, and is told.
+
+        What was counted before belongs to frames that are applied behind it.
+        """
+        self.state = State()
+        self.tree = CallTree()
+        try:
+            if snapshot is not None:
+                self.state = _decode_state(snapshot)
+                self.tree = CallTree.restore(self.state.tree)
+            for payload in frames:
+                frame = _decode_frame(payload)
+                self.apply(frame)
+        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+            return f"a journal entry can't be read: {error}"
+        return None
+
+    def apply(self, frame: Frame, *, live: bool = False) -> None:
+        """Change the state by *frame*; a *live* tree holds its part of the change already."""
+        state = self.state
+        if frame.clock is not None:
+            state.clock = frame.clock
+        if frame.optimization is not None:
+            state.optimization = frame.optimization
+        self._apply_workers(frame)
+        self._revision += bool(frame.totals)
+        for tool, totals in frame.totals.items():
+            self._changed_at[tool] = self._revision
+            known = state.totals.get(tool)
+            if known is None:
+                known = state.totals[tool] = Totals()
+            known.merge(totals)
+        self._apply_kept(frame)
+        state.files.update(frame.files)
+        state.faults.update(frame.faults)
+        merge(state.bugs, frame.bugs)
+        if frame.unusual:
+            state.unusual = [*state.unusual, *frame.unusual][-_MOST_UNUSUAL:]
+        if frame.tree is not None and not live:
+            self.tree.apply(frame.tree)
+        if frame.cleaned:
+            self._forget(live=live)
+        if frame.erased:
+            state.erasing = {}
+
+    def books(self, workers: int, *, complete: bool) -> Books:
+        """What the counters say, cleanups subtracted."""
+        state = self.state
+        everybody = [state.gone, *state.workers.values()]
+        losses = _sum(w.losses for w in everybody)
+        faults = _sum([*(w.faults for w in everybody), state.faults])
+        return Books(
+            begun=sum(w.begun for w in everybody) - state.forgotten.begun,
+            lost=sum(w.lost for w in everybody) - state.forgotten.lost,
+            losses=_minus(losses, state.forgotten.losses),
+            faults=_minus(faults, state.forgotten.faults),
+            optimization=state.optimization,
+            workers=workers,
+            complete=complete,
+        )
+
+    def stats(self, tool: str | None, workers: int, *, complete: bool) -> dict[str, Any]:
+        """What `get_perf_stats` answers."""
+        state = self.state
+        if tool is not None:
+            limit = self.options.limit_of(tool)
+            return tool_stats(tool, state.totals.get(tool), self.current_size(tool), limit)
+        sizes = {name: self.current_size(name) for name in state.totals}
+        books = self.books(workers, complete=complete)
+        return all_stats(state.totals, sizes, self.options.limit_of, books)
+
+    def figures(self, tool: str | None, workers: int, *, complete: bool) -> Figures:
+        """What statistics are made of, of one tool or of all."""
+        totals = self.state.totals
+        if tool is not None:
+            totals = {tool: totals[tool]} if tool in totals else {}
+        return Figures(
+            totals=totals,
+            sizes={name: self.current_size(name) for name in totals},
+            books=self.books(workers, complete=complete),
+            forgotten=self.state.forgotten.begun,
+        )
+
+    def news(self, after: int) -> News:
+        """Totals that have changed after the revision *after* of this process; -1: all."""
+        changed_at = self._changed_at
+        return News(
+            revision=self._revision,
+            forgotten=self.state.forgotten.begun,
+            totals={
+                tool: totals
+                for tool, totals in self.state.totals.items()
+                if changed_at.get(tool, 0) > after
+            },
+        )
+
+    def current_size(self, tool: str) -> int:
+        """Records kept of *tool*: on disk and waiting, within its limit."""
+        file = self.state.files.get(tool)
+        size = (file.lines if file is not None else 0) + len(self.state.kept.get(tool, ()))
+        limit = self.options.limit_of(tool)
+        return size if limit < 0 else min(size, limit)
+
+    def _apply_workers(self, frame: Frame) -> None:
+        state = self.state
+        for name, change in frame.workers.items():
+            known = state.workers.get(name)
+            if known is None:
+                state.workers[name] = msgspec.structs.replace(
+                    change,
+                    positions=dict(change.positions),
+                    ended=dict(change.ended),
+                    callees=dict(change.callees),
+                )
+                continue
+            known.finished += change.finished
+            known.begun, known.lost = change.begun, change.lost
+            known.losses, known.faults = change.losses, change.faults
+            known.positions.update(change.positions)
+            known.ended.update(change.ended)
+            known.callees.update(change.callees)
+        for name in frame.buried:
+            worker = state.workers.pop(name, None)
+            state.buried.add(name)
+            if worker is not None:
+                _bury(state.gone, worker)
+        state.buried.difference_update(frame.removed)
+
+    def _apply_kept(self, frame: Frame) -> None:
+        kept = self.state.kept
+        for tool, ids in frame.written.items():
+            gone = set(ids)
+            left = [call for call in kept.get(tool, ()) if call.id not in gone]
+            if left:
+                kept[tool] = left
+            else:
+                kept.pop(tool, None)
+        for tool, calls in frame.kept.items():
+            kept[tool] = self._newest(tool, kept.get(tool, []) + calls)
+        if frame.settled:
+            self._attach(frame)
+
+    def _newest(self, tool: str, calls: list[Call]) -> list[Call]:
+        limit = self.options.limit_of(tool)
+        limit = _MOST_KEPT if limit < 0 else limit
+        if len(calls) <= limit:
+            return calls
+        calls.sort(key=_by_end)
+        return calls[len(calls) - limit :]
+
+    def _attach(self, frame: Frame) -> None:
+        settled = {row[0]: row for row in frame.settled}
+        for calls in self.state.kept.values():
+            for call in calls:
+                if call.detail is not None and call.id in settled:
+                    _, children, totals, self_ns = settled[call.id]
+                    call.detail.children = children
+                    call.detail.totals = totals
+                    call.detail.self_ns = self_ns
+
+    def _forget(self, *, live: bool) -> None:
+        books = self.books(0, complete=True)
+        state, forgotten = self.state, self.state.forgotten
+        finished = sum(totals.count for totals in state.totals.values())
+        aborted = sum(totals.aborted for totals in state.totals.values())
+        forgotten.begun += finished + aborted + books.lost
+        forgotten.lost += books.lost
+        forgotten.losses = _sum([forgotten.losses, books.losses])
+        forgotten.faults = _sum([forgotten.faults, books.faults])
+        state.totals, state.kept = {}, {}
+        self._changed_at.clear()
+        state.bugs, state.unusual = {}, []
+        state.erasing, state.files = state.erasing | state.files, {}
+        if not live:
+            self.tree.clear()
+
+
+def _by_end(call: Call) -> tuple[int, int]:
+    return call.end_ns, call.id
+
+
+def _bury(gone: WorkerState, worker: WorkerState) -> None:
+    gone.finished += worker.finished
+    gone.begun += worker.begun
+    gone.lost += worker.lost
+    gone.losses = _sum([gone.losses, worker.losses])
+    gone.faults = _sum([gone.faults, worker.faults])
+
+
+def _sum(counters: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for counter in counters:
+        for cause, count in counter.items():
+            found[cause] = found.get(cause, 0) + count
+    return found
+
+
+def _minus(counters: Mapping[str, int], forgotten: Mapping[str, int]) -> dict[str, int]:
+    left = {cause: count - forgotten.get(cause, 0) for cause, count in counters.items()}
+    return {cause: count for cause, count in left.items() if count > 0}
+
+
+def load(storage: Path, options: Options) -> tuple[Ledger, str | None]:
+    """
+    The state that *storage* holds, without changing anything there; and what is damaged.
+
+    For commands when no collector runs. Raises StoreError when the directory can't be read.
+    """
+    recovered = Journal(storage / ".shmperf").read_only()
+    ledger = Ledger(options)
+    damage = ledger.restore(recovered.snapshot, recovered.frames)
+    return ledger, recovered.damage or damage
+
+
+def figures_on_disk(storage: Path, tool: str | None, options: Options) -> Figures:
+    """What statistics are made of, from what the disk holds."""
+    try:
+        ledger, _ = load(storage, options)
+    except StoreError:
+        ledger = Ledger(options)
+    return ledger.figures(tool, len(ledger.state.workers), complete=False)
+
+
+def stats_on_disk(storage: Path, tool: str | None, options: Options) -> dict[str, Any]:
+    """`get_perf_stats` from what the disk holds; ``complete`` is false when workers are unread."""
+    try:
+        ledger, _ = load(storage, options)
+    except StoreError:
+        ledger = Ledger(options)
+    return ledger.stats(tool, len(ledger.state.workers), complete=False)

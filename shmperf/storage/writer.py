@@ -1,0 +1,185 @@
+"""
+The one thread that writes: journal and history behind a bound on how long anybody waits for them.
+
+The collector hands it a piece of work and waits for the result, a second at most. When a write
+fails or does not come back, storage counts as unavailable: work is refused at once, the collector
+goes on in memory, and after a pause that doubles up to a minute the next write is a whole snapshot,
+which replaces whatever half-finished things are on the disk.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from shmperf.errors import ShmperfError, StoreError
+from shmperf.shm.record import Call
+
+from .history import FileState, History
+from .journal import Journal, Recovered
+
+__all__ = ["Disk"]
+
+T = TypeVar("T")
+
+_LONGEST_WAIT_S = 1.0
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 60.0
+
+
+class Disk:
+    """The storage directory, as the collector's thread sees it."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        longest_wait_s: float = _LONGEST_WAIT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.reason = ""
+        self.failures = 0
+        self._journal = Journal(path / ".shmperf")
+        self._history = History(path)
+        self._longest_wait_s = longest_wait_s
+        self._clock = clock
+        self._needs_snapshot = True
+        self._has_failed = False
+        self._pause_s = _FIRST_PAUSE_S
+        self._retry_at_s = 0.0
+        self._work: queue.SimpleQueue[tuple[Callable[[], Any], _Answer] | None]
+        self._work = queue.SimpleQueue()
+        self._stuck: _Answer | None = None
+        self._thread = threading.Thread(target=self._run, name="shmperf-disk", daemon=True)
+        self._thread.start()
+
+    def recover(self) -> Recovered | None:
+        """What the journal holds; None when storage is unavailable."""
+        return self._do(self._journal.open)
+
+    def restore_files(self, files: Mapping[str, FileState]) -> None:
+        """Cut the history files back to what *files*, from the journal, lists."""
+
+        def restore() -> bool:
+            self._history.restore(dict(files))
+            return True
+
+        self._has_failed = not self._do(restore)
+
+    def append(self, payload: bytes, snapshot: Callable[[], bytes]) -> None:
+        """Journal a frame; after a failure, and when the journal has grown, a snapshot instead."""
+        if self._needs_snapshot or self._journal.wants_snapshot:
+            self.snapshot(snapshot)
+        elif self._do(lambda: self._journal.append(payload)) is None and self.reason:
+            self._needs_snapshot = True
+
+    def snapshot(self, encode: Callable[[], bytes]) -> None:
+        """Replace the journal by a snapshot of the whole state."""
+        if self.is_unavailable():
+            return
+        payload = encode()
+        self._do(lambda: self._journal.replace(payload))
+        self._needs_snapshot = bool(self.reason)  # point: disk-snapshot
+
+    @property
+    def has_failed(self) -> bool:
+        """True when files may hold more than the journal lists, until they are restored."""
+        return self._has_failed
+
+    def prepare(
+        self, counts: Mapping[str, int], limits: Mapping[str, int]
+    ) -> dict[str, FileState] | None:
+        """Files fit to take so many further lines: created, adopted or compacted; their states."""
+        return self._do(lambda: self._history.prepare_all(dict(counts), dict(limits)))
+
+    def append_calls(
+        self, calls: Mapping[str, list[Call]], limits: Mapping[str, int]
+    ) -> dict[str, FileState] | None:
+        """Append *calls* to their files; the files' states."""
+        return self._do(lambda: self._history.append_all(dict(calls), dict(limits)))
+
+    def compact(self, limits: Mapping[str, int]) -> dict[str, FileState] | None:
+        """Cut every file to its tool's newest calls; the states of those that changed."""
+        return self._do(lambda: self._history.compact_all(dict(limits)), wait_s=60.0)
+
+    def erase(self, files: Mapping[str, FileState]) -> bool:
+        """Delete the history files that *files* lists; False when storage is unavailable."""
+
+        def erase() -> bool:
+            self._history.erase(dict(files))
+            return True
+
+        return bool(self._do(erase))
+
+    def is_unavailable(self) -> bool:
+        """True while a write is stuck, or the pause after a failure is not over."""
+        if self._stuck is not None:
+            if not self._stuck.ready.is_set():
+                return True
+            self._stuck = None
+            self._retry_at_s = 0.0
+        return bool(self.reason) and self._clock() < self._retry_at_s
+
+    def wait_for_return(self, longest_s: float) -> None:
+        """Wait for a write that is stuck, bounded; then the next work is tried without a pause."""
+        if self._stuck is not None:
+            self._stuck.ready.wait(longest_s)
+        self._retry_at_s = 0.0
+
+    def close(self) -> None:
+        """End the thread once it has done its work; a stuck one is left behind."""
+        self._work.put(None)
+        if self._stuck is None:
+            self._thread.join(self._longest_wait_s)
+            if not self._thread.is_alive():
+                self._journal.close()
+
+    def _do(self, work: Callable[[], T], wait_s: float | None = None) -> T | None:
+        if self.is_unavailable():
+            return None
+        answer = _Answer()
+        self._work.put((work, answer))
+        if not answer.ready.wait(self._longest_wait_s if wait_s is None else wait_s):
+            self._stuck = answer
+            self._fail("a write did not come back")
+            return None
+        if answer.error is not None:
+            self._fail(str(answer.error))
+            return None
+        self.reason, self._pause_s = "", _FIRST_PAUSE_S
+        result: T = answer.value
+        return result
+
+    def _fail(self, reason: str) -> None:
+        self.reason = reason
+        self._has_failed = True
+        self.failures += 1
+        self._needs_snapshot = True
+        self._retry_at_s = self._clock() + self._pause_s
+        self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2)
+
+    def _run(self) -> None:
+        while (item := self._work.get()) is not None:
+            work, answer = item
+            try:
+                answer.value = work()  # point: disk-work
+            except (StoreError, OSError, ShmperfError) as error:
+                answer.error = error
+            except Exception as error:  # noqa: BLE001  a fault of ours must not end the thread
+                answer.error = error
+            answer.ready.set()  # point: disk-done
+
+
+class _Answer:
+    """Where a piece of work leaves its result."""
+
+    __slots__ = ("error", "ready", "value")
+
+    def __init__(self) -> None:
+        self.ready = threading.Event()
+        self.value: Any = None
+        self.error: Exception | None = None

@@ -1,0 +1,207 @@
+"""
+The worker's face: manual calls, the switch, and the questions that a program asks its session.
+
+Recording is in `worker` and `wrappers`; this module is what a program calls by hand. Nothing here
+raises because of tracking: without a session the answers are empty, and say so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from shmperf.errors import ShmperfError
+from shmperf.session.client import Client
+from shmperf.session.messages import Cleanup, Flush, Stats
+from shmperf.shm.segment import Fault
+
+from .context import Pair, current_call, hex_id, parent_of, parse_id
+from .gcwatch import is_collecting
+from .opencall import OpenCall, open_in_detail
+from .process import named_callee, tool_named, worker
+
+__all__ = [
+    "Tracker",
+    "annotate",
+    "cleanup_perf_data",
+    "end_tool_call",
+    "flush",
+    "get_perf_stats",
+    "get_tracker",
+    "set_optimization_mode",
+    "track_tool_call",
+]
+
+_STATS_WAIT_S = 5.0
+_CLEANUP_WAIT_S = 10.0
+
+# Started and not yet ended, by id; a dict's own operations are atomic.
+_pairs: dict[int, tuple[OpenCall, Pair]] = {}
+
+
+def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
+    """
+    Begin a call by hand and return its id: the 16 hexadecimal digits that the history shows.
+
+    It is current until `end_tool_call`, which may come from another thread or task. Where nothing
+    is recorded (tracking off, limit 0) the id is empty.
+    """
+    found = tool_named(tool)
+    if found.bound is None:
+        return ""
+    opened = OpenCall(found, named_callee(found))
+    if not opened.begin((), params if isinstance(params, Mapping) else {"params": params}):
+        return ""
+    pair = Pair(opened.call_id, opened.outer)
+    _pairs[opened.call_id] = (opened, pair)
+    if not is_collecting():
+        current_call.set(pair)
+    return hex_id(opened.call_id)
+
+
+def end_tool_call(
+    id: str,
+    error: BaseException | str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """
+    End the call that `track_tool_call` began, in any thread or task of the same process.
+
+    An id that is unknown, empty or ended before is counted as a fault.
+    """
+    call_id = parse_id(id)
+    opened, pair = _pairs.pop(call_id, (None, None))
+    if opened is None or pair is None:
+        if not worker.is_off and (id or worker.segment is not None):
+            worker.count_fault(Fault.UNKNOWN_ID if not call_id else Fault.ENDED_TWICE)
+        return
+    if isinstance(metadata, Mapping):
+        opened.annotate(metadata)
+    try:
+        opened.end(error)
+    finally:
+        pair.is_open = False
+        if current_call.get() is pair and not is_collecting():
+            current_call.set(pair.outer)
+
+
+def annotate(**metadata: Any) -> None:
+    """Add to the current call's metadata; kept in optimization mode, else nothing happens."""
+    opened = open_in_detail(parent_of(current_call.get()))
+    if opened is not None:
+        opened.annotate(metadata)
+
+
+class Tracker:
+    """What `get_tracker` gives: the state of tracking in this process."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether calls of this process are recorded; set it to switch, at once."""
+        return worker.is_wanted
+
+    @enabled.setter
+    def enabled(self, on: bool) -> None:
+        worker.switch(on=bool(on))
+
+    @property
+    def mode(self) -> str:
+        """``"normal"``, ``"optimization"`` or ``"off"``."""
+        if not worker.is_wanted or not worker.start():
+            return "off"
+        session = worker.session
+        if session is None:
+            return "off"
+        return "optimization" if session.word[0] & 1 else "normal"
+
+    @property
+    def session(self) -> str | None:
+        """The session's name, or its directory's when it has none; None outside a session."""
+        session = worker.session
+        return None if session is None else session.name or session.directory.name
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Calls of this process without a record, by cause."""
+        return worker.segment.losses() if worker.segment is not None else {}
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """What else went wrong in this process, by cause."""
+        return worker.segment.faults() if worker.segment is not None else {}
+
+
+_tracker = Tracker()
+
+
+def get_tracker() -> Tracker:
+    """The state of tracking in this process."""
+    return _tracker
+
+
+def set_optimization_mode(enabled: bool) -> None:
+    """Switch the mode of the whole session, for calls that start afterwards, in every process."""
+    if worker.start() and worker.session is not None:
+        worker.session.set_mode(bool(enabled))
+
+
+def get_perf_stats(tool: str | None = None) -> dict[str, Any]:
+    """
+    Statistics of the session: one tool's, or all.
+
+    They include every call that had ended in this process before. Waits at most five seconds for
+    a collector, then answers from disk with ``complete`` false; with tracking off, zeros.
+    """
+    client = _client()
+    if client is None:
+        # Off the hot path, and needed by nobody who records: the figures' module.
+        from shmperf.analysis.stats import empty_stats  # noqa: PLC0415
+
+        return empty_stats(tool)
+    try:
+        answer: dict[str, Any] = client.ask(Stats(tool), _STATS_WAIT_S)
+        return answer
+    except ShmperfError:
+        # Off the hot path, and needed by nobody else who records: the reader of the disk.
+        from shmperf.storage.state import stats_on_disk  # noqa: PLC0415
+
+        assert worker.session is not None  # noqa: S101  _client() has just used it
+        return stats_on_disk(worker.session.storage, tool, worker.options)
+
+
+def cleanup_perf_data() -> None:
+    """
+    Forget history and statistics of the whole session and delete its files.
+
+    Nothing happens when the configuration's ``cleanup_on_optimize`` is false.
+    """
+    _ask(Cleanup(force=False), _CLEANUP_WAIT_S)
+
+
+def flush(timeout_s: float = 10.0) -> bool:
+    """True once everything that ended before, in every process of the session, is on disk."""
+    return _ask(Flush(), timeout_s)
+
+
+def _client() -> Client | None:
+    """Who answers for the session; a collector is started where this session starts its own."""
+    if worker.is_off or not worker.start() or worker.session is None:
+        return None
+    if worker.pid != os.getpid():
+        worker.after_fork()
+        return _client()
+    session = worker.session
+    session.start_collector()
+    return Client(session.directory)
+
+
+def _ask(request: Flush | Cleanup, timeout_s: float) -> bool:
+    client = _client()
+    if client is None:
+        return False
+    try:
+        client.ask(request, timeout_s)
+    except ShmperfError:
+        return False
+    return True

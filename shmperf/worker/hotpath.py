@@ -1,0 +1,323 @@
+"""
+A call of a plain function: the hot path, written out by hand.
+
+A call through it costs less than half of one through `OpenCall`, which everything else uses. Its
+order is the protocol's:
+
+    read the tool's tuple → compare the session word → capture parameters → take a row
+    → start: write the row, its id last → call → end: take a position and store, one step
+    → restore the context → free the row
+
+The whole of it from the row's id on stands inside one ``try``, which costs nothing while nothing
+is raised. What an interruption leaves undone `finish` takes up; the three marks it goes by
+(position, row, end) are set where no signal handler can come between the mark and the deed.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import inspect
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from struct import Struct
+from threading import get_ident
+from time import perf_counter_ns
+from typing import Any, Self
+
+import msgspec
+
+from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
+from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SLOT, Callee
+
+from .capture import PLAIN_TYPES, SHORT, Cut, positional_names, short_body
+from .context import TRACKED, Pair, Seen, current_call, parent_of
+from .gcwatch import collecting, is_collecting
+from .opencall import OpenCall
+from .process import Tool, worker
+
+__all__ = ["Wrapped", "finish", "is_seen", "track_function", "unfinished"]
+
+_encoder = msgspec.msgpack.Encoder()
+_encode = _encoder.encode
+_store = SLOT.pack_into
+
+
+class Wrapped:
+    """A function, the tool that its calls are recorded under, and how to name its parameters."""
+
+    __slots__ = ("callee", "function", "params", "skip", "tool")
+
+    def __init__(self, function: Callable[..., Any], tool: Tool, params: Any) -> None:
+        self.function = function
+        self.tool = tool
+        self.params = params
+        names, rest, self.skip = positional_names(function)
+        self.callee = worker.callee(tool, Callee(tool.name, names, rest))
+
+    def __reduce__(self) -> Any:
+        return Wrapped, (self.function, self.tool, self.params)
+
+    def given(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """The arguments that are recorded."""
+        if self.params is None:
+            return (args[1:] if self.skip else args), kwargs
+        if self.params is False:
+            return (), {}
+        try:
+            return (), self._chosen(args, kwargs)
+        except Exception:  # noqa: BLE001  the user's own function, or arguments that don't fit
+            return (), {}
+
+    def _chosen(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        if callable(self.params):
+            return dict(self.params(*args, **kwargs))
+        bound = inspect.signature(self.function).bind(*args, **kwargs).arguments
+        return {name: bound[name] for name in self.params if name in bound}
+
+
+def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR0915  see above
+    function, tool, skip = wrapped.function, wrapped.tool, wrapped.skip
+    callee = _Number(wrapped.callee, wrapped)
+    plain_meta = _Number(callee << 16, wrapped)
+    step = GENERATION_STEP
+    row_start, row_parent, row_callee = START, PARENT, CALLEE
+    store, clock, encode, current = _store, perf_counter_ns, _encode, current_call
+    simple, short, cut, most = PLAIN_TYPES, SHORT, Cut, BODY_BYTES
+    named, pruned = NAMED << 8, PRUNED << 8
+    left_undone, thread, in_collection = unfinished, get_ident, collecting
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0911, PLR0912, PLR0915
+        bound = tool.bound
+        if bound is None:
+            return function(*args, **kwargs)
+        word, session, ready, words, buffer, positions, shift = bound
+        if session[0] != word or in_collection:
+            return _detour(wrapped, args, kwargs)
+        body: bytes | None = b""
+        # Flags and length, the low bits of the meta word.
+        info = 0
+        given = args[1:] if skip else args
+        if kwargs:
+            body = short_body(given, kwargs)
+            if body is None:
+                return _detour(wrapped, args, kwargs)
+            info = len(body) | (named if given else 0) | (pruned if type(body) is cut else 0)
+        elif given:
+            for value in given:
+                kind = type(value)
+                if kind in simple or (kind is str and len(value) <= short):
+                    continue
+                body = short_body(given, kwargs)
+                if body is None:
+                    return _detour(wrapped, args, kwargs)
+                info = len(body) | (pruned if type(body) is cut else 0)
+                break
+            else:
+                try:
+                    body = encode(given)
+                except (OverflowError, ValueError):
+                    return _detour(wrapped, args, kwargs)
+                info = len(body)
+                if info > most:
+                    return _detour(wrapped, args, kwargs)
+        try:
+            row = ready.pop()  # point: row-take
+        except IndexError:
+            return _detour(wrapped, args, kwargs)
+        call_id = position = end = start = 0
+        outer = current.get()
+        parent: Any = outer
+        try:
+            start = clock()
+            words[row + row_start] = start  # point: row-start
+            try:
+                words[row + row_parent] = parent
+            except TypeError:
+                if type(outer) is Seen and outer.is_seen_by(TRACKED, tool.name):
+                    free, row = row, 0
+                    ready.append(free)
+                    return function(*args, **kwargs)
+                words[row + row_parent] = parent = parent_of(outer)
+            words[row + row_callee] = callee  # point: row-callee
+            call_id = words[row] + step  # point: row-next-id
+            words[row] = call_id  # point: row-id
+            current.set(call_id)  # point: row-begun
+            result = function(*args, **kwargs)
+            end = clock()  # point: call-returned
+            if tool.bound is not bound:
+                # Another thread refilled, the mode changed, or the tool forked.
+                left = left_undone.setdefault(thread(), [])
+                marks = row, call_id, parent, start, end, 0
+                row = 0
+                # point below: left-rebound
+                left.append([None, None, wrapped, ready, marks, (body, info)])
+                finish(left, outer)
+                return result
+            meta = plain_meta | info
+            for position in positions:  # point: slot-take
+                # point below: slot-store
+                store(buffer, position + shift, call_id, parent, start, end, meta, body, position)
+                break  # point: slot-stored
+            else:
+                left = left_undone.setdefault(thread(), [])
+                marks = row, call_id, parent, start, end, 0
+                row = 0
+                # point below: left-exhausted
+                left.append([None, None, wrapped, ready, marks, (body, info)])
+                finish(left, outer)
+                return result
+            current.set(outer)  # point: context-restore
+            free, row = row, 0  # point: row-give-up
+            ready.append(free)  # point: row-free
+            return result  # point: call-done
+        except BaseException as error:
+            left = left_undone.setdefault(thread(), [])
+            if row:
+                marks = row, call_id, parent, start, end, position
+                row = 0
+                # point below: left-raised
+                left.append([None, error, wrapped, ready, marks, (body, info)])
+            try:
+                finish(left, outer)
+            except BaseException:
+                # Struck again within microseconds; a third time leaves it to the next call.
+                finish(left, outer)
+                raise
+            raise
+
+    return wrapper
+
+
+# By thread: what an interruption left undone. A dict's and a list's own operations are atomic, and
+# listing a call takes no frame: there may be no room for one. An entry is the call, or None and
+# behind the error what the hot path knows of it: wrapper, ready rows, how far it came, parameters.
+# It stays listed until it is finished, whatever strikes meanwhile. Not of a subclass of dict: where
+# there is no room for a frame, CPython 3.11 may refuse to call its methods.
+unfinished: dict[int, list[list[Any]]] = {}
+
+
+def _resumed(entry: list[Any]) -> OpenCall:
+    """The call of an entry that the hot path listed."""
+    _, error, wrapped, ready, marks, captured = entry
+    opened = OpenCall.resumed(wrapped.tool, wrapped.callee, ready, marks)
+    opened.body, info = captured
+    opened.flags = info >> 8
+    if error is not None and marks[4]:
+        # With an end the function had returned: what struck later is not its error.
+        entry[1] = None
+    return opened
+
+
+def finish(left: list[list[Any]], outer: int | Pair) -> None:
+    """Finish what is *left* in this thread and restore the context."""
+    try:
+        for entry in left[:]:
+            opened = entry[0]
+            if opened is None:
+                made = _resumed(entry)
+                # A signal handler's own calls come by here, too; nothing gets in between these.
+                if entry[0] is None:
+                    entry[0] = made
+                opened = entry[0]
+            if opened.is_finishing:
+                continue
+            opened.is_finishing = True
+            try:
+                if opened.call_id:
+                    opened.end(entry[1])
+                left.remove(entry)  # point: left-finished
+            except ValueError:
+                # A signal handler's own call has finished it meanwhile.
+                pass
+            finally:
+                opened.is_finishing = False
+    finally:
+        if not is_collecting():
+            current_call.set(outer)
+
+
+def is_seen(tool: Tool, observer: str = TRACKED) -> bool:
+    """True when the call that begins now is one that another observer has begun already."""
+    outer = current_call.get()
+    return type(outer) is Seen and outer.is_seen_by(observer, tool.name)
+
+
+def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A call of a plain function by the long way: first calls, detail, long parameters."""
+    route = worker.route(wrapped.tool)
+    if not route.is_recorded or is_seen(wrapped.tool):
+        return wrapped.function(*args, **kwargs)
+    opened = OpenCall(wrapped.tool, wrapped.callee)
+    try:
+        given = args[1:] if wrapped.skip else args
+        opened.open(given, kwargs, route)
+        result = wrapped.function(*args, **kwargs)
+        opened.close()
+        return result
+    except BaseException as error:
+        # Noted and passed on.
+        left = unfinished.setdefault(get_ident(), [])
+        left.append([opened, None if opened.end_ns else error])
+        try:
+            finish(left, opened.outer)
+        except BaseException:
+            # Struck again: taken up once more, and passed on.
+            finish(left, opened.outer)
+            raise
+        raise
+
+
+# --- functions sent by value ----------------------------------------------------------------------
+
+# A function of a notebook or a main program can't be imported elsewhere: cloudpickle (joblib, Dask,
+# Ray) sends its code and all that it holds on to. What belongs to a process becomes its receiver's.
+
+
+class _Number(int):
+    """What a wrapper knows of a line in the name table, which every process numbers itself."""
+
+    _wrapped: Wrapped
+
+    def __new__(cls, number: int, wrapped: Wrapped) -> Self:
+        made = super().__new__(cls, number)
+        made._wrapped = wrapped
+        return made
+
+    def __reduce__(self) -> Any:
+        return _number, (self._wrapped, int(self) == self._wrapped.callee)
+
+
+def _number(wrapped: Wrapped, plain: bool) -> _Number:
+    return _Number(wrapped.callee if plain else wrapped.callee << 16, wrapped)
+
+
+def _our_context() -> ContextVar[Any]:
+    return current_call
+
+
+def _our_encoder() -> msgspec.msgpack.Encoder:
+    return _encoder
+
+
+def _pickle_alone(ours: object, ours_there: Callable[[], object]) -> None:
+    """Let *ours* be pickled, and still no other object of its type."""
+    kind = type(ours)
+
+    def reduce(value: object) -> Any:
+        if value is not ours:
+            raise TypeError(f"cannot pickle '{kind.__module__}.{kind.__qualname__}' object")
+        return ours_there, ()
+
+    if kind not in copyreg.dispatch_table:
+        copyreg.pickle(kind, reduce)
+
+
+def _our_layout() -> Struct:
+    return SLOT
+
+
+_pickle_alone(current_call, _our_context)
+_pickle_alone(_encoder, _our_encoder)
+_pickle_alone(SLOT, _our_layout)

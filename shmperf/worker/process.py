@@ -1,0 +1,585 @@
+"""
+One process's part in a session: its tools, its memory, its grants and rows.
+
+Three objects. A `Worker` is the process's part in a session: segment, ready rows, lock. A `Tool` is
+a name that calls are recorded under; a wrapper reaches everything it needs through one tuple,
+``tool.bound``, read once a call:
+
+    None                     tracking is off: call the function
+    word differs             anything else than a plain call: ask `Worker.route`
+    (word, session, ready, words, buffer, positions, shift)
+
+where ``word`` is the session word for which the tuple was made, so that a switch of mode, a changed
+limit or a fork is seen at the next call by one comparison. A `Lane` is where a tool's records go:
+a ring that a larger one replaces; tools without memory of their own share one.
+
+Nothing here raises into a tool. What can't be recorded is counted, by cause, in the segment.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from shmperf.config.options import Options
+from shmperf.errors import ShmperfError, tell
+from shmperf.session.client import Client, wake
+from shmperf.session.messages import Flush
+from shmperf.session.rendezvous import Request, enter
+from shmperf.session.session import Session
+from shmperf.shm.inflight import CALLEE, ROW_WORDS, ROWS, has_spent_row, mark_loss
+from shmperf.shm.record import Callee
+from shmperf.shm.ring import NO_POSITIONS, RingWriter, ring_bytes
+from shmperf.shm.segment import SHARED, Fault, Loss, Segment, is_supported
+
+from .gcwatch import collecting, watch_collections
+
+__all__ = [
+    "Bound",
+    "Route",
+    "Tool",
+    "Worker",
+    "enabled_by",
+    "named_callee",
+    "tool_named",
+    "worker",
+]
+
+Bound = tuple[int, memoryview, list[int], memoryview, memoryview, Iterator[int], int]
+
+_GROWTH = 4
+_LOOK_AT_ROWS_EVERY = 256
+_COLLECTOR_CHECK_S = 1.0
+# Small rings are replaced by larger ones before they cost a record; large ones are worth a signal.
+_WAKE_SLOTS = 1024
+_WAKE_PAUSE_S = 0.003
+_EXIT_WAIT_S = 10.0
+_told_values: set[tuple[str, str]] = set()
+_ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
+
+_nothing = memoryview(bytearray(8)).cast("Q")
+
+
+class Route(NamedTuple):
+    """What becomes of a call: not recorded at all, plainly, or in detail."""
+
+    is_recorded: bool
+    in_detail: bool = False
+
+
+NOT_RECORDED = Route(is_recorded=False)
+# No memory for the tool's name: a record that nobody could name would be worse than none.
+NO_ROOM = Route(is_recorded=False)
+PLAINLY = Route(is_recorded=True)
+IN_DETAIL = Route(is_recorded=True, in_detail=True)
+
+
+class Lane:
+    """The ring that a tool's records go to, now; several tools may share one."""
+
+    __slots__ = ("callee", "writer")
+
+    def __init__(self, writer: RingWriter, callee: int) -> None:
+        self.writer = writer
+        self.callee = callee
+        writer.grant()
+
+
+class Tool:
+    """A name under which calls are recorded, in this process."""
+
+    __slots__ = ("bound", "callees", "lane", "name", "route", "word")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.callees: dict[Callee, int] = {}
+        self.forget(off=False)
+
+    def __reduce__(self) -> tuple[Callable[[str], Tool], tuple[str]]:
+        return tool_named, (self.name,)
+
+    def forget(self, *, off: bool) -> None:
+        """Back to before the first call; with *off*, until tracking is switched on again."""
+        self.lane: Lane | None = None
+        self.route = NOT_RECORDED
+        self.word = -1
+        self.bound: Bound | None = None if off else _UNBOUND
+
+
+_UNBOUND: Bound = (-1, _nothing, [], _nothing, _nothing, NO_POSITIONS, 0)
+
+_tools: dict[str, Tool] = {}
+_callees = 0
+
+
+def tool_named(name: str) -> Tool:
+    """The tool of that name in this process; made when there is none."""
+    found = _tools.get(name) if type(name) is str else None
+    if found is None:
+        # What UTF-8 can't hold (lone surrogates) is shown; what is no string is named by it.
+        shown = str(name).encode("utf-8", "backslashreplace").decode()
+        # No lock: a signal handler or a finaliser may come here again, from the middle of it.
+        found = _tools.setdefault(shown, Tool(shown))
+        if worker.is_off:
+            found.forget(off=True)
+    return found
+
+
+def named_callee(tool: Tool) -> int:
+    """The line of the name table for calls whose parameters carry their names."""
+    number = tool.callees.get(Callee(tool.name))
+    return worker.callee(tool, Callee(tool.name)) if number is None else number
+
+
+def enabled_by(environ: Mapping[str, str], name: str = "OPTIMIZED_PERF_TRACKER_ENABLED") -> bool:
+    """What the variable *name* says; a value that is neither yes nor no is told, and means yes."""
+    text = environ.get(name, "true")
+    if text.strip().lower() in _OFF:
+        return False
+    if text.strip().lower() not in _ON and (name, text) not in _told_values:
+        _told_values.add((name, text))
+        tell(f"{name}: found {text!r}, expected true or false; taken as true")
+    return True
+
+
+class Worker:
+    """This process's part in a session; everything but `route` runs off the hot path."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._busy = False
+        self._hooked = False
+        self._asked_for = False
+        self._begin_again()
+        self.is_off = False
+
+    def __reduce__(self) -> str:
+        # Where it is sent to, with a function that knows it, there is another one.
+        return "worker"
+
+    def _begin_again(self) -> None:
+        self.pid = os.getpid()
+        self.session: Session | None = None
+        # The same, from when it holds locks for us.
+        self._entered: Session | None = None
+        self.segment: Segment | None = None
+        self.ready: list[int] = []
+        self.options = Options()
+        self.word = -1
+        self.off_reason = ""
+        self._started = False
+        self._shared_lane: Lane | None = None
+        self._blocks: list[int] = []
+        self._refills = 0
+        self._uncounted = 0
+        self._checked_at_s = self._woken_at_s = 0.0
+
+    @property
+    def is_wanted(self) -> bool:
+        """True unless tracking is switched off, or did not come up."""
+        if self.is_off or self._started or self._asked_for:
+            return not self.is_off
+        return enabled_by(os.environ)
+
+    # --- on and off ------------------------------------------------------------------------------
+
+    def switch(self, *, on: bool) -> None:
+        """Track or do not track, in this process, from the next call on."""
+        with self._lock:
+            self.is_off = not on
+            if on and self.off_reason:
+                self._started, self.off_reason = False, ""
+                self._asked_for = True
+            for tool in list(_tools.values()):
+                if not on or tool.bound is None:
+                    tool.bound = _UNBOUND if on else None
+                    tool.word = -1
+
+    def start(self) -> bool:
+        """Join or found a session and create this process's segment; False when that can't be."""
+        if self._started:
+            return self.segment is not None
+        with self._lock:
+            if self._busy or self._started:
+                return self.segment is not None
+            self._busy = True
+            try:
+                self._start()
+            except (ShmperfError, OSError, ValueError) as error:
+                self._give_up(str(error))
+            finally:
+                self._busy = False
+        return self.segment is not None
+
+    def _start(self) -> None:
+        if not self._asked_for and not enabled_by(os.environ):
+            self._give_up("")
+            return
+        if not is_supported():
+            self._give_up("this platform or interpreter is not supported")
+            return
+        session, segment = enter(Request.from_environment(), self._make_segment)
+        self.session, self.segment = session, segment  # point: worker-entered
+        self.options = session.options
+        self._add_rows()
+        shared = segment.add_shared_ring()
+        self._shared_lane = Lane(shared, SHARED) if shared else None
+        self.word = session.word[0]
+        self._hook()  # point: worker-bound
+        self._started = True
+        session.start_collector()  # point: worker-started
+        for _ in range(self._uncounted):  # point: worker-collected
+            segment.count_loss(Loss.NO_ROW)
+
+    def _make_segment(self, session: Session, name: str) -> Segment:
+        self._entered = session
+        budget_bytes = session.options.ring.budget_bytes
+        return Segment(name, budget_bytes=budget_bytes, fallback=session.directory)
+
+    def _give_up(self, reason: str) -> None:
+        """Tracking off in this process; a reason is told once."""
+        self._started = True
+        self.off_reason = reason or "switched off"
+        self.is_off = True
+        for tool in list(_tools.values()):
+            tool.forget(off=True)
+        if reason:
+            tell(f"tracking is off: {reason}")
+
+    def _hook(self) -> None:
+        if self._hooked:
+            return
+        self._hooked = True
+        watch_collections()
+        if not _is_multiprocessing_child():
+            atexit.register(self._at_exit)
+
+    def after_fork(self) -> None:
+        """
+        In a child: this is another worker. What it inherited is left to its parent.
+
+        Another thread may have been in the middle of anything, its first call too.
+        """
+        self._lock = threading.RLock()  # point: fork-child
+        collecting.clear()
+        self._busy = False
+        if self.off_reason:
+            self.pid = os.getpid()
+            return
+        session, was_off = self._entered, self.is_off
+        self._begin_again()
+        if session is not None:
+            session.after_fork()
+        for tool in list(_tools.values()):
+            tool.forget(off=was_off)
+
+    def _at_exit(self) -> None:
+        """Wait, bounded, until the calls of a program that ends are on disk."""
+        session = self.session
+        if session is None or self.pid != os.getpid():
+            return
+        session.start_collector()
+        if session.name is not None:
+            return  # whoever named it waits for the last drain
+        try:
+            Client(session.directory).ask(Flush(), _EXIT_WAIT_S)
+        except ShmperfError as error:
+            tell(f"not every call was on disk when the program ended: {error}")
+
+    # --- routes ----------------------------------------------------------------------------------
+
+    def route(self, tool: Tool) -> Route:
+        """How the next call of *tool* goes; settles the tool for the present session word."""
+        session = self.session
+        if self.is_off:
+            return NOT_RECORDED
+        if session is not None and tool.word == session.word[0]:
+            route = tool.route
+            return self._counted(route) if route is NO_ROOM else route
+        if not self.start():
+            self._uncounted += self._busy
+            return NOT_RECORDED
+        return self._settle(tool)
+
+    def _refused(self, tool: Tool) -> Route:
+        """A call in the middle of what can't be interrupted is lost by count, if it counts."""
+        if self.segment is None:
+            self._uncounted += 1
+        elif self.options.limit_of(tool.name):
+            self.segment.count_loss(Loss.NO_ROW)
+        return NOT_RECORDED
+
+    def _settle(self, tool: Tool) -> Route:
+        with self._lock:
+            if self._busy:
+                return self._refused(tool)
+            if self.session is None:
+                return NOT_RECORDED
+            self._busy = True
+            try:
+                word = self.session.word[0]
+                if word >> 8 != self.word >> 8:
+                    self.options = self.session.reload()
+                self.word = word
+                tool.route = self._route_for(tool, in_detail=bool(word & 1))
+                tool.word = word
+                if tool.route.is_recorded:
+                    self._bind(tool)
+                return self._counted(tool.route)
+            except (ShmperfError, OSError, ValueError):
+                self.count_fault(Fault.INTERNAL)
+                return NOT_RECORDED
+            finally:
+                self._busy = False
+
+    def _counted(self, route: Route) -> Route:
+        if route is NO_ROOM and self.segment is not None:
+            self.segment.count_loss(Loss.NO_MEMORY)
+        return route
+
+    def _route_for(self, tool: Tool, *, in_detail: bool) -> Route:
+        if self.options.limit_of(tool.name) == 0:
+            tool.bound = _UNBOUND
+            return NOT_RECORDED
+        if tool.lane is None:
+            tool.lane = self._lane_for(tool)
+        if tool.lane is None:
+            tool.bound = _UNBOUND
+            return NO_ROOM
+        return IN_DETAIL if in_detail else PLAINLY
+
+    def _bind(self, tool: Tool) -> None:
+        """
+        Hand the lane's grant to *tool*.
+
+        Outside normal mode, and where records carry checksums, the word never matches: the
+        wrapper then goes the long way.
+        """
+        segment, session, lane = self.segment, self.session, tool.lane
+        if segment is None or session is None or lane is None:
+            return
+        watch_collections()
+        plain = not tool.route.in_detail and not segment.sealed
+        tool.bound = (
+            tool.word if plain else -1,
+            session.word,
+            self.ready,
+            segment.words,
+            segment.buffer,
+            *lane.writer.current,
+        )
+
+    @property
+    def is_busy(self) -> bool:
+        """True while this process is in the middle of a refill or the like."""
+        return self._busy
+
+    # --- lanes -----------------------------------------------------------------------------------
+
+    def callee(self, tool: Tool, callee: Callee) -> int:
+        """The number of *callee*, in every segment of this process and its forks."""
+        number = tool.callees.get(callee)
+        if number is not None:
+            return number
+        global _callees  # noqa: PLW0603  numbers are unique in a process, whoever draws them
+        with self._lock:
+            if self._busy or _callees + 1 >= SHARED:
+                # In the middle of a refill that a signal handler interrupted, or out of numbers:
+                # the tool's first callee will do, only the names of parameters are then wrong.
+                self.count_fault(Fault.TOO_MANY_CALLEES)
+                return next(iter(tool.callees.values()), 0)
+            self._busy = True
+            try:
+                _callees += 1
+                number = _callees
+                if tool.lane is not None and self.segment is not None:
+                    self.segment.add_callee(number, callee)
+                tool.callees[callee] = number
+            finally:
+                self._busy = False
+        return number
+
+    def is_open(self, tool: Tool, call_id: int) -> bool:
+        """True when *call_id* is a call of *tool* that is open in this process."""
+        segment = self.segment
+        if segment is None:
+            return False
+        words = segment.words
+        for first in self._blocks:
+            if words[first] >> 32 == call_id >> 32:
+                row = first + (call_id & ROWS - 1) * ROW_WORDS
+                return words[row] == call_id and words[row + CALLEE] in tool.callees.values()
+        return False
+
+    def _lane_for(self, tool: Tool) -> Lane | None:
+        segment = self.segment
+        if segment is None:
+            return None
+        first = 0
+        for callee, number in list(tool.callees.items()):
+            if not segment.add_callee(number, callee):
+                return None
+            first = first or number
+        if not first:
+            return None
+        writer = segment.add_ring(first, self.options.ring.first_slots)
+        return Lane(writer, first) if writer else self._shared_lane
+
+    def refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
+        """
+        Another grant for *tool* than the *exhausted* one; False when the ring is full.
+
+        A signal handler or finaliser that calls a tool while this runs is refused.
+        """
+        if os.getpid() != self.pid:
+            self.after_fork()
+            return False
+        try:
+            self._lock.acquire()
+            if self._busy:
+                return False
+            self._busy = True
+            try:
+                return self._refill(tool, exhausted)
+            finally:
+                self._busy = False
+        finally:
+            self._lock.release()
+
+    def _refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
+        lane = tool.lane
+        if lane is None:
+            return False
+        if lane.writer.current.positions is exhausted:
+            self._refills += 1
+            self._look_around()
+            if lane.writer.grant() is None:
+                self._wake_collector()
+                if not self._grow(lane):
+                    return False
+            elif lane.writer.slots >= _WAKE_SLOTS and lane.writer.is_pressed:
+                self._wake_collector()
+        if tool.bound is not None:
+            self._bind(tool)
+        return True
+
+    def _grow(self, lane: Lane) -> bool:
+        """Give the lane a larger ring; False when there is no memory for one."""
+        larger = self._larger(lane)
+        if larger is None:
+            return False
+        larger.grant()  # point: grow-made
+        # First left, then retired: what is granted in a retired ring is never read.
+        former, lane.writer = lane.writer, larger  # point: grow-switch
+        former.retire()  # point: grow-retire
+        return True
+
+    def _larger(self, lane: Lane) -> RingWriter | None:
+        if self.segment is None or lane.callee == SHARED:
+            return None
+        # The first noisy tools may have much; the others must still find something.
+        budget_bytes = self.options.ring.budget_bytes
+        for slots in (lane.writer.slots * _GROWTH, lane.writer.slots * 2):
+            size = ring_bytes(slots)
+            if size <= budget_bytes // 5 or self.segment.used_bytes + size <= budget_bytes * 2 // 3:
+                return self.segment.add_ring(lane.callee, slots)
+        if lane.writer.has_hole():
+            # It stays full for good: an equal one, from what the others have left.
+            return self.segment.add_ring(lane.callee, lane.writer.slots)
+        return None
+
+    def _wake_collector(self) -> None:
+        """A ring fills up: let the collector look before its time, a few hundred times a second."""
+        now = time.monotonic()
+        if self.session is not None and now - self._woken_at_s > _WAKE_PAUSE_S:
+            self._woken_at_s = now
+            wake(self.session.directory)
+
+    def _look_around(self) -> None:
+        """What is rare enough to be done at refills: a dead collector, spent rows."""
+        if self._refills % _LOOK_AT_ROWS_EVERY == 0 and self.segment is not None:
+            words = self.segment.words
+            if any(has_spent_row(words, first) for first in self._blocks):
+                self._replace_rows()
+        now = time.monotonic()
+        if self.session is not None and now - self._checked_at_s > _COLLECTOR_CHECK_S:
+            self._checked_at_s = now
+            self.session.start_collector()
+
+    # --- rows ------------------------------------------------------------------------------------
+
+    def take_row(self) -> int:
+        """The word where a ready row begins; 0 when there is none and no memory for more."""
+        while True:
+            try:
+                return self.ready.pop()
+            except IndexError:
+                with self._lock:
+                    if self._busy:
+                        return 0
+                    self._busy = True
+                    try:
+                        if not self.ready and not self._add_rows(len(self._blocks) or 1):
+                            return 0
+                    finally:
+                        self._busy = False
+
+    def _add_rows(self, blocks: int = 1) -> bool:
+        if self.session is None or self.segment is None:
+            return False
+        first = self.session.next_blocks(blocks)
+        for block in range(first, first + blocks):
+            rows = self.segment.add_rows(block)
+            if rows is None:
+                break
+            self._blocks.append(rows[-1])
+            self.ready[:0] = rows  # point: rows-ready
+        return bool(self.ready)
+
+    def _replace_rows(self) -> None:
+        """Put rows of a fresh block in the place of those whose generations run out."""
+        if self.segment is None:
+            return
+        words = self.segment.words
+        spent = [first for first in self._blocks if has_spent_row(words, first)]
+        if not self._add_rows(len(spent)):
+            return
+        self._blocks = [first for first in self._blocks if first not in spent]
+        length = ROWS * 8
+        gone = {row for first in spent for row in range(first, first + length)}
+        for _ in range(len(self.ready)):
+            # One row at a time: other threads take and return rows meanwhile.
+            try:
+                row = self.ready.pop(0)
+            except IndexError:
+                break
+            if row not in gone:
+                self.ready.append(row)
+
+    # --- counting --------------------------------------------------------------------------------
+
+    def count_fault(self, cause: Fault) -> None:
+        """Count what went wrong; never raises."""
+        if self.segment is not None:
+            self.segment.count_fault(cause)
+
+    def count_loss(self, cause: Loss, row: int, call_id: int) -> None:
+        """Count a call that gets no record: in its row, which the books trust, and by cause."""
+        # point below: count-loss
+        if self.segment is not None and mark_loss(self.segment.words, row, call_id):
+            self.segment.count_loss(cause)
+
+
+def _is_multiprocessing_child() -> bool:
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+worker = Worker()
+# Now, as the first call may be made while another thread forks.
+os.register_at_fork(after_in_child=worker.after_fork)

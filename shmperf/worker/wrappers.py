@@ -1,0 +1,306 @@
+"""What a tracked function becomes: wrappers for functions, coroutines, generators and blocks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator
+from threading import get_ident
+from types import CodeType, TracebackType
+from typing import Any, Self, TypeVar, overload
+from weakref import WeakKeyDictionary
+
+from .context import Pair, current_call, hex_id
+from .gcwatch import is_collecting
+from .hotpath import Wrapped, finish, is_seen, track_function, unfinished
+from .opencall import OpenCall
+from .process import named_callee, tool_named
+
+__all__ = [
+    "call",
+    "recipe_of",
+    "track",
+    "track_as",
+    "tracked_name",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@overload
+def track(function: F, /) -> F: ...
+@overload
+def track(name: str, /) -> Callable[[F], F]: ...
+@overload
+def track(*, name: str | None = None, params: Any = None) -> Callable[[F], F]: ...
+
+
+def track(target: Any = None, /, *, name: str | None = None, params: Any = None) -> Any:
+    """
+    Record every call of a function: ``@track``, ``@track("name")`` or ``@track(name=…, params=…)``.
+
+    For functions, methods, classmethods, staticmethods, coroutine functions, generators and async
+    generators; the result keeps name, signature, docstring and kind, and pickles. A generator's
+    call lasts from its first step to its end or close. *params* chooses what is recorded of the
+    parameters: False for nothing, a sequence of names, or a function that gets the call's own
+    arguments and returns a dict. The function's result and exceptions are never changed.
+    """
+    if isinstance(target, str):
+        name, target = target, None
+    if target is None:
+        return lambda function: track_as(function, name, params)
+    return track_as(target, name, params)
+
+
+def track_as(function: Any, name: str | None, params: Any) -> Any:
+    """*function*, or what a classmethod or staticmethod holds, as a tracked one."""
+    if isinstance(function, (classmethod, staticmethod)):
+        return type(function)(track_as(function.__func__, name, params))
+    if not callable(function):
+        raise TypeError(f"track: found {type(function).__name__}, expected a callable")
+    called = getattr(function, "__name__", type(function).__name__) if name is None else name
+    wrapped = Wrapped(function, tool_named(called), params)
+    if inspect.isasyncgenfunction(function):
+        made = _track_async_generator(wrapped)
+    elif inspect.iscoroutinefunction(function):
+        made = _track_coroutine(wrapped)
+    elif inspect.isgeneratorfunction(function):
+        made = _track_generator(wrapped)
+    elif params is not None:
+        made = _track_chosen(wrapped)
+    else:
+        made = track_function(wrapped)
+    _made[made] = wrapped
+    _codes.add(made.__code__)
+    return functools.update_wrapper(made, function)
+
+
+# What became of functions, for those who send functions by value to other processes.
+_made: WeakKeyDictionary[Callable[..., Any], Wrapped] = WeakKeyDictionary()
+# The code that they have in common, which is quicker to look for.
+_codes: set[CodeType] = set()
+
+
+def recipe_of(function: Any) -> tuple[Callable[..., Any], str, Any] | None:
+    """The arguments with which `track_as` makes this tracked *function* again; None for others."""
+    wrapped = _made.get(function)
+    return None if wrapped is None else (wrapped.function, wrapped.tool.name, wrapped.params)
+
+
+def tracked_name(function: Any) -> str | None:
+    """The name under which this tracked function or method is recorded; None for others."""
+    if getattr(function, "__code__", None) not in _codes:
+        return None
+    wrapped = _made.get(getattr(function, "__func__", function))
+    return None if wrapped is None else wrapped.tool.name
+
+
+# --- functions with chosen parameters, coroutines and generators ----------------------------------
+
+
+def _track_chosen(wrapped: Wrapped) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if wrapped.tool.bound is None or is_seen(wrapped.tool):
+            return wrapped.function(*args, **kwargs)
+        opened = OpenCall(wrapped.tool, wrapped.callee)
+        try:
+            opened.open(*wrapped.given(args, kwargs))
+            result = wrapped.function(*args, **kwargs)
+            opened.close()
+            return result
+        except BaseException as error:
+            # Noted and passed on.
+            left = unfinished.setdefault(get_ident(), [])
+            left.append([opened, None if opened.end_ns else error])
+            try:
+                finish(left, opened.outer)
+            except BaseException:
+                # Struck again: taken up once more, and passed on.
+                finish(left, opened.outer)
+                raise
+            raise
+
+    return wrapper
+
+
+def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if wrapped.tool.bound is None or is_seen(wrapped.tool):
+            return await wrapped.function(*args, **kwargs)
+        opened = OpenCall(wrapped.tool, wrapped.callee)
+        try:
+            opened.open(*wrapped.given(args, kwargs), timed_cpu=False)
+            result = await wrapped.function(*args, **kwargs)
+            opened.close()
+            return result
+        except BaseException as error:
+            # Noted and passed on.
+            left = unfinished.setdefault(get_ident(), [])
+            left.append([opened, None if opened.end_ns else error])
+            try:
+                finish(left, opened.outer)
+            except BaseException:
+                # Struck again: taken up once more, and passed on.
+                finish(left, opened.outer)
+                raise
+            raise
+
+    return wrapper
+
+
+class _Steps:
+    """A generator's call: current inside each step, never between two."""
+
+    __slots__ = ("_opened", "_outer")
+
+    def __init__(self, wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._opened = OpenCall(wrapped.tool, wrapped.callee)
+        self._outer: int | Pair = 0
+        if not is_seen(wrapped.tool):
+            self._opened.begin(*wrapped.given(args, kwargs))
+
+    def __enter__(self) -> None:
+        self._outer = current_call.get()
+        if self._opened.call_id:
+            self._opened.enter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._opened.call_id and not is_collecting():
+            current_call.set(self._outer)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The generator is exhausted, closed or failed."""
+        if self._opened.call_id:
+            self._opened.end(None if isinstance(error, GeneratorExit) else error)
+
+
+def _track_generator(wrapped: Wrapped) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        generator = wrapped.function(*args, **kwargs)
+        steps = _Steps(wrapped, args, kwargs)
+        try:
+            result = yield from _step_through(generator, steps)
+        except BaseException as error:
+            # Noted and passed on.
+            steps.end(error)
+            raise
+        steps.end()
+        return result
+
+    return wrapper
+
+
+def _step_through(generator: Generator[Any, Any, Any], steps: _Steps) -> Generator[Any, Any, Any]:
+    step: Callable[[], Any] = functools.partial(next, generator)
+    while True:
+        try:
+            with steps:
+                value = step()
+        except StopIteration as stop:
+            return stop.value
+        try:
+            sent = yield value
+        except GeneratorExit:
+            with steps:
+                generator.close()
+            raise
+        except BaseException as error:  # noqa: BLE001  thrown in by the caller, handed through
+            step = functools.partial(generator.throw, error)
+        else:
+            step = functools.partial(generator.send, sent)
+
+
+def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        generator = wrapped.function(*args, **kwargs)
+        steps = _Steps(wrapped, args, kwargs)
+        step: Callable[[], Any] = generator.__anext__
+        try:
+            while True:
+                try:
+                    with steps:
+                        value = await step()
+                except StopAsyncIteration:
+                    break
+                try:
+                    sent = yield value
+                except GeneratorExit:
+                    with steps:
+                        await generator.aclose()
+                    raise
+                except BaseException as error:  # noqa: BLE001  thrown in by the caller
+                    step = functools.partial(generator.athrow, error)
+                else:
+                    step = functools.partial(generator.asend, sent)
+        except BaseException as error:
+            # Noted and passed on.
+            steps.end(error)
+            raise
+        steps.end()
+
+    return wrapper
+
+
+# --- blocks ---------------------------------------------------------------------------------------
+
+
+class call:  # noqa: N801  used like a function: ``with call("name"):``
+    """
+    Record a block as a call: ``with call("name", key=value):``, or ``async with``.
+
+    An object is for one block. In an async block the parent and the times are right across awaits.
+    """
+
+    __slots__ = ("_opened", "_params", "_tool")
+
+    def __init__(self, name: str, /, **params: Any) -> None:
+        self._tool = tool_named(name)
+        self._params = params
+        self._opened: OpenCall | None = None
+
+    def __enter__(self) -> Self:
+        self._enter(timed_cpu=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._opened is not None:
+            self._opened.close(error)
+
+    async def __aenter__(self) -> Self:
+        self._enter(timed_cpu=False)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._opened is not None:
+            self._opened.close(error)
+
+    @property
+    def id(self) -> str | None:
+        """The call's id while it is recorded, else None."""
+        opened = self._opened
+        return hex_id(opened.call_id) if opened is not None and opened.call_id else None
+
+    def annotate(self, **metadata: Any) -> None:
+        """Add to the call's metadata, which optimization mode keeps."""
+        if self._opened is not None:
+            self._opened.annotate(metadata)
+
+    def _enter(self, *, timed_cpu: bool) -> None:
+        if self._tool.bound is not None:
+            self._opened = OpenCall(self._tool, named_callee(self._tool))
+            self._opened.open((), self._params, timed_cpu=timed_cpu)

@@ -1,0 +1,432 @@
+"""What goes wrong around a program: it goes on, the message is clear, the books balance."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from shmperf.shm.memory import SHARED_MEMORY, remove_memory
+from tests.support import PYTHON, Place, assert_books_balance, wait_until
+
+IS_ROOT = os.geteuid() == 0
+AS_ROOT = pytest.mark.skipif(not IS_ROOT, reason="mounts a file system: needs root")
+
+CALLS = """
+    import shmperf
+    @shmperf.track
+    def tool(n): return n * 2
+    assert [tool(n) for n in range(500)] == [n * 2 for n in range(500)]
+    stats = shmperf.get_perf_stats()
+    lost = sum(stats["lost"].values())
+    assert stats["begun"] == stats["total_calls"] + lost + stats["aborted"] + stats["in_flight"]
+    print(stats["mode"], stats["begun"], lost)
+"""
+
+
+def in_mounts(place: Place, mounts: str, text: str) -> str:
+    """Run a program in a mount namespace of its own, after the shell text *mounts*."""
+    script = place.write("mounted.py", text)
+    return place.run("unshare", "-m", "sh", "-ec", f"{mounts}\nexec {PYTHON} {script}")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("default_perf_pionts: 3", "did you mean 'default_perf_points'"),
+        ("default_perf_points: many", "found str 'many', expected int"),
+        ("tool_limits: {a: -2}", "tool_limits"),
+        ("storage: [", "valid YAML"),
+    ],
+)
+def test_wrong_configuration_starts_nothing(place: Place, text: str, told: str) -> None:
+    """``run`` and ``collect`` name what is wrong in one line, exit 1 and start nothing."""
+    place.write("bad.yaml", text)
+    for command in (
+        ("run", "--config", "bad.yaml", "--", "touch", "started"),
+        ("collect", "--session", "x", "--config", "bad.yaml"),
+    ):
+        program = place.start_module(*command)
+        _, error = program.communicate(timeout=60)
+        assert program.returncode == 1
+        (line,) = error.splitlines()
+        assert told in line
+        assert "bad.yaml" in line
+    assert not (place.cwd / "started").exists()
+    assert place.sessions() == []
+
+
+def test_wrong_configuration_in_a_worker_is_one_warning(place: Place) -> None:
+    """A worker with a wrong file warns once and goes on with the defaults."""
+    place.write("config/tool_perf_limits.yaml", "nonsense: 1\n")
+    program = place.start_script(CALLS)
+    out, error = program.communicate(timeout=60)
+    assert out == "normal 500 0\n"
+    assert error.count("nonsense") == 1
+
+
+def test_any_string_is_a_tool_name(place: Place) -> None:
+    """Empty, long, path-like, unicode and colliding names are recorded, each in its own file."""
+    place.run_script(
+        """
+        import shmperf
+        names = ["", "x" * 10_000, "../../etc/passwd", "ünï\\u4e16", "Tool", "tool", "TOOL", "a.b",
+                 "a/b", "\\ud800", "new\\nline", ".", "..", "con", "tool_perf.jsonl"]
+        for name in names:
+            with shmperf.call(name): pass
+            assert shmperf.track(name=name)(lambda: 5)() == 5
+            shmperf.end_tool_call(shmperf.track_tool_call(name, {}))
+        stats = shmperf.get_perf_stats()
+        assert stats["tools_tracked"] == len(names), stats["tools_tracked"]
+        assert stats["begun"] == stats["total_calls"] == 3 * len(names)
+        """
+    )
+    place.wait_for_end()
+    files = [path.name for path in place.storage.glob("*_perf.jsonl")]
+    assert len({name.lower() for name in files}) == 15
+    assert all(path.parent == place.storage for path in place.storage.rglob("*_perf.jsonl"))
+    assert max(map(len, files)) < 200
+
+
+def test_unknown_and_twice_ended_ids_are_faults(place: Place) -> None:
+    """Ids that don't exist, are empty or ended before are counted, never raised."""
+    place.run_script(
+        """
+        import shmperf
+        known = shmperf.track_tool_call("tool", {})
+        for wrong in ("", "nonsense", "0" * 16, "f" * 16, None, 7, known, known, known):
+            shmperf.end_tool_call(wrong)
+        assert sum(shmperf.get_tracker().faults.values()) == 8, shmperf.get_tracker().faults
+        stats = shmperf.get_perf_stats()
+        assert stats["begun"] == stats["total_calls"] == 1
+        """
+    )
+
+
+def readable_for_another_user(paths: list[Path]) -> bool:
+    """Whether a process of another uid can read any of *paths*."""
+    probe = 'for path; do test -r "$path" && exit 1; done; exit 0'
+    command = ["sh", "-c", probe, "sh", *map(str, paths)]
+    return bool(subprocess.run(command, user=65534, group=65534, check=False).returncode)
+
+
+@AS_ROOT
+def test_small_shared_memory_loses_calls_by_count_and_nothing_else(place: Place) -> None:
+    """In a /dev/shm of 1 MiB what exists keeps working, and every loss is counted."""
+    out = in_mounts(
+        place,
+        "mount -t tmpfs -o size=1m tmpfs /dev/shm",
+        """
+        import shmperf
+        for n in range(1000):
+            tool = shmperf.track(name=f"tool{n}")(lambda x: x + 1)
+            assert [tool(x) for x in range(5)] == [1, 2, 3, 4, 5]
+        stats = shmperf.get_perf_stats()
+        lost = sum(stats["lost"].values())
+        assert stats["begun"] == stats["total_calls"] + lost == 5000, stats
+        print(stats["total_calls"] > 500)
+        """,
+    )
+    assert out == "True\n"
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    "mounts",
+    [
+        "mount -t tmpfs -o ro tmpfs /dev/shm",
+        "mount -t tmpfs -o size=4k tmpfs /dev/shm; head -c 4096 /dev/zero > /dev/shm/full",
+    ],
+)
+def test_without_shared_memory_workers_map_files(place: Place, mounts: str) -> None:
+    """Where /dev/shm is missing, read-only or full, memory comes from the session directory."""
+    assert in_mounts(place, mounts, CALLS) == "normal 500 0\n"
+
+
+@AS_ROOT
+def test_storage_that_cannot_be_written_keeps_statistics(place: Place) -> None:
+    """With a read-only storage everything is counted in memory, and the tool's work goes on."""
+    mounts = f"mkdir -p {place.storage}; mount -t tmpfs -o ro tmpfs {place.storage}"
+    program_text = place.write("mounted.py", CALLS)
+    program = place.start("unshare", "-m", "sh", "-ec", f"{mounts}\nexec {PYTHON} {program_text}")
+    out, error = program.communicate(timeout=60)
+    assert out == "normal 500 0\n", error
+    assert error.count("history stays in memory") == 1
+
+
+@AS_ROOT
+def test_full_storage_recovers(place: Place) -> None:
+    """A full disk costs no count; when there is room again, history is written."""
+    mounts = f"mkdir -p {place.storage}; mount -t tmpfs -o size=64k tmpfs {place.storage}"
+    out = in_mounts(
+        place,
+        mounts,
+        f"""
+        import os, pathlib, shmperf
+        storage = pathlib.Path({str(place.storage)!r})
+        @shmperf.track
+        def tool(n): return n
+        tool(0)
+        shmperf.flush()
+        filler = storage / "filler"
+        try:
+            filler.write_bytes(b"x" * 70_000)
+        except OSError:
+            pass
+        for n in range(2000): assert tool(n) == n
+        assert not shmperf.flush(3)
+        stats = shmperf.get_perf_stats()
+        assert stats["begun"] == stats["total_calls"] == 2001, stats
+        filler.unlink()
+        import time
+        deadline = time.monotonic() + 60
+        while not shmperf.flush(5):
+            assert time.monotonic() < deadline
+        lines = (storage / "tool_perf.jsonl").read_text().splitlines()
+        print(len(lines) >= 100, '\\\\"n\\\\":1999' in lines[-1])
+        """,
+    )
+    assert out == "True True\n"
+
+
+def test_storage_deleted_while_running_is_made_anew(place: Place) -> None:
+    """Deleting the storage directory of a running session loses history, not the session."""
+    program = place.start_script(
+        """
+        import shmperf
+        @shmperf.track
+        def tool(n): pass
+        for turn in iter(input, "end"):
+            for n in range(10): tool(n)
+            print(shmperf.flush(), shmperf.get_perf_stats()["total_calls"], flush=True)
+        """
+    )
+    assert program.stdin is not None
+    assert program.stdout is not None
+
+    def turn() -> str:
+        program.stdin.write("go\n")
+        program.stdin.flush()
+        return program.stdout.readline()
+
+    assert turn() == "True 10\n"
+    shutil.rmtree(place.storage)
+    wait_until(lambda: turn().startswith("True"), "the storage to be made anew")
+    assert place.lines("tool")
+    program.communicate("end\n")
+
+
+def test_damaged_journal_is_told_and_survived(place: Place) -> None:
+    """A damaged journal or snapshot costs what it held, is counted, and stops nothing."""
+    place.run_script(CALLS)
+    place.wait_for_end()
+    internals = place.storage / ".shmperf"
+    (internals / "snapshot").write_bytes(b"\0" * 100)
+    for log in internals.glob("journal.*"):
+        log.write_bytes(os.urandom(1000))
+    place.run_script(CALLS.replace("print(", "assert stats['faults'], stats; print("))
+    assert list(internals.glob("snapshot.damaged-*"))
+    assert place.stats()["total_calls"] == 500
+
+
+def test_torn_history_line_is_passed_over(place: Place) -> None:
+    """A line that is no JSON disturbs neither reading nor writing."""
+    place.run_script(CALLS)
+    place.wait_for_end()
+    path = place.storage / "tool_perf.jsonl"
+    path.write_bytes(b'{"tool": "tool", "da\n' + path.read_bytes() + b'{"half')
+    place.run_script(CALLS)
+    place.wait_for_end()
+    assert len(place.ask("slow", "--limit", "1000")) == 100
+
+
+def test_foreign_files_in_the_session_directory_are_ignored(place: Place) -> None:
+    """Presence files with nonsense, or of segments that don't exist, disturb nobody."""
+    program = place.start_script(
+        """
+        import shmperf
+        @shmperf.track
+        def tool(): pass
+        tool()
+        print("ready", flush=True)
+        input()
+        """
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    (session,) = place.sessions()
+    (session / "w-shmperf-000000000000").write_bytes(b"nonsense")
+    (session / "w-../../x".replace("/", "_")).write_bytes(b"nonsense")
+    (session / "w-shmperf-000000000001").symlink_to("/etc/passwd")
+    foreign = SHARED_MEMORY / "shmperf-000000000002"
+    try:
+        foreign.write_bytes(os.urandom(3 << 20))
+        foreign.chmod(0o600)
+        (session / "w-shmperf-000000000002").write_bytes(b"")
+        wait_until(lambda: place.stats()["total_calls"] == 1, "the call")
+        wait_until(lambda: "segment_refused" in place.stats()["faults"], "the refusal")
+    finally:
+        remove_memory(foreign.name, None)
+    program.communicate("\n")
+    for name in session.glob("w-*"):
+        name.unlink()
+
+
+@AS_ROOT
+def test_session_directory_of_another_user_is_refused(place: Place) -> None:
+    """Another user's runtime directory is not entered: told once, and the program runs."""
+    squatted = place.runtime / "shmperf"
+    squatted.mkdir(mode=0o700)
+    os.chown(squatted, 65534, 65534)
+    program = place.start_script(CALLS)
+    out, error = program.communicate(timeout=60)
+    assert out == "off 0 0\n"
+    assert error.count("belongs to another user") == 1
+    shutil.rmtree(squatted)
+
+
+@AS_ROOT
+def test_another_user_cannot_enter_a_session(place: Place) -> None:
+    """Directory, socket, memory and files of a session are closed to another uid."""
+    program = place.start_script(
+        """
+        import shmperf
+        @shmperf.track
+        def tool(): pass
+        tool(); shmperf.flush()
+        print("ready", flush=True)
+        input()
+        """
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    (session,) = place.sessions()
+    (segment,) = place.segments()
+    history = place.storage / "tool_perf.jsonl"
+    secrets = [session, session / "control.sock", SHARED_MEMORY / segment, history]
+    assert not readable_for_another_user(secrets)
+    assert readable_for_another_user([Path("/etc/passwd")])
+    for path in secrets:
+        assert not path.stat().st_mode & 0o077
+    program.communicate("\n")
+
+
+def test_second_collector_says_so_and_exits(place: Place) -> None:
+    """A second collector for a session, or another session for a storage, is refused clearly."""
+    first = place.start_module("collect", "--session", "one", "--storage", "out")
+    place.collector_pid("--session", "one")
+    for session, told in (("one", "has a collector already"), ("two", "in use by another")):
+        second = place.start_module("collect", "--session", session, "--storage", "out")
+        _, error = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert told in error
+        assert len(error.splitlines()) == 1
+    first.terminate()
+    place.finish(first)
+
+
+def test_killed_session_is_taken_up_by_the_next_program(place: Place) -> None:
+    """kill -9 of worker and collector at once: the next program's collector finds everything."""
+    program = place.start_script(
+        """
+        import shmperf
+        @shmperf.track
+        def tool(n): pass
+        for n in range(100): tool(n)
+        opened = shmperf.track_tool_call("open", {})
+        print("ready", flush=True)
+        input()
+        """
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    os.kill(place.collector_pid(), signal.SIGKILL)
+    program.kill()
+    program.communicate()
+    place.run_script(CALLS)
+    stats = wait_until(lambda: (s := place.stats())["aborted"] and s, "the burial")
+    assert stats["tool_stats"]["tool"]["count"] == 600
+    assert stats["tool_stats"]["open"]["aborted"] == 1
+    place.wait_for_end()
+
+
+def test_stopped_collector_goes_on_where_it_was(place: Place) -> None:
+    """SIGSTOP of the collector for a while loses nothing that fits the rings."""
+    program = place.start_script(
+        """
+        import shmperf
+        @shmperf.track
+        def tool(n): pass
+        tool(0); shmperf.flush()
+        print("ready", flush=True)
+        input()
+        for n in range(2000): tool(n)
+        print("done", flush=True)
+        input()
+        """
+    )
+    assert program.stdin is not None
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    pid = place.collector_pid()
+    os.kill(pid, signal.SIGSTOP)
+    program.stdin.write("\n")
+    program.stdin.flush()
+    assert program.stdout.readline() == "done\n"
+    os.kill(pid, signal.SIGCONT)
+    stats = place.stats()
+    assert stats["total_calls"] == 2001
+    assert stats["lost"] == {}
+    program.communicate("\n")
+
+
+def test_doctor_finds_and_removes_memory_of_dead_sessions(place: Place) -> None:
+    """Segments whose session is gone are left-overs; ``--fix`` removes them and no others."""
+    program = place.start_script(
+        """
+        import shmperf
+        @shmperf.track
+        def tool(): pass
+        tool()
+        print("ready", flush=True)
+        input()
+        """,
+        SHMPERF_SESSION="orphan",
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    (segment,) = place.segments()
+    (session,) = place.sessions()
+
+    def left_over(*flags: str) -> str:
+        rows = place.ask("doctor", *flags)
+        return next(row["found"] for row in rows if row["check"] == "left-over segments")
+
+    place.ask("doctor", "--fix")
+    assert (SHARED_MEMORY / segment).exists()
+    program.kill()
+    program.communicate()
+    shutil.rmtree(session)
+    os.utime(SHARED_MEMORY / segment)
+
+    def is_removed() -> bool:
+        # What it found may be another session's, and whoever sweeps beside this test may be the
+        # one that removes this one.
+        left_over("--fix")
+        return not (SHARED_MEMORY / segment).exists()
+
+    wait_until(is_removed, "the left-over to be old enough and removed")
+
+
+def test_books_of_a_storage_without_collector(place: Place) -> None:
+    """Statistics read from disk balance too."""
+    place.run_script(CALLS)
+    place.wait_for_end()
+    found = place.ask("stats")
+    assert_books_balance(found)
+    assert found["complete"] is True
+    assert Path(place.storage).is_dir()

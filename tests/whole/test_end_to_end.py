@@ -1,0 +1,482 @@
+"""Real programs in real processes, from the first tracked call to the files on disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import Place, assert_books_balance, wait_until
+
+POOLS = """
+    import multiprocessing as mp
+    import subprocess
+    import sys
+    import threading
+    from concurrent.futures import ProcessPoolExecutor
+    from shmperf import track
+
+    @track
+    def leaf(x):
+        return x
+
+    @track
+    def task(x):
+        for n in range(x % 5):
+            leaf(n)
+        return x
+
+    def work(n):
+        for x in range(n):
+            task(x)
+
+    if __name__ == "__main__":
+        context = mp.get_context(sys.argv[1])
+        processes = [context.Process(target=work, args=(50,)) for _ in range(3)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        with context.Pool(3) as pool:
+            pool.map(task, range(100))
+        with context.Pool(2, maxtasksperchild=1) as pool:
+            pool.map(task, range(10), chunksize=1)
+            pool.close()
+            pool.join()
+        with ProcessPoolExecutor(2, mp_context=context) as executor:
+            list(executor.map(task, range(100)))
+        threads = [threading.Thread(target=work, args=(50,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+"""
+TASKS = 3 * 50 + 100 + 10 + 100 + 4 * 50
+LEAVES = TASKS * 2
+
+
+def assert_all_there(place: Place, *arguments: str) -> None:
+    stats = place.stats(*arguments)
+    counts = {name: row["count"] for name, row in stats["tool_stats"].items()}
+    assert counts == {"task": TASKS, "leaf": LEAVES}
+    assert stats["lost"] == {}
+    assert stats["aborted"] == stats["in_flight"] == 0
+    assert stats["faults"] == {}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_embedded_session_records_every_call_of_every_process(place: Place, method: str) -> None:
+    """A program that only decorates its tools finds every call of all its processes recorded."""
+    place.run_script(POOLS, method)
+    assert_all_there(place)
+    place.wait_for_end()
+    assert_all_there(place)
+    assert len(place.lines("leaf")) == 100
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_run_records_every_call_of_the_command(place: Place, method: str) -> None:
+    """``run`` records a command's calls, in whichever way it starts its processes."""
+    path = place.write("pools.py", POOLS)
+    place.shmperf("run", "--storage", "out", "--", "python", str(path), method, PATH=_path())
+    assert_all_there(place, "--storage", "out")
+    place.wait_for_end()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_daemon_collects_for_workers_beside_it(place: Place, method: str) -> None:
+    """A collector beside workers drains those that name its session, and ends at SIGTERM."""
+    daemon = place.start_module("collect", "--session", "beside", "--storage", "out")
+    place.collector_pid("--session", "beside")
+    place.run_script(POOLS, method, SHMPERF_SESSION="beside")
+    assert_all_there(place, "--session", "beside")
+    daemon.terminate()
+    place.finish(daemon)
+    assert_all_there(place, "--storage", "out")
+    assert len(place.lines("leaf", place.cwd / "out")) == 100
+
+
+def test_worker_may_start_before_its_named_collector(place: Place) -> None:
+    """What a worker records before its collector comes is found by the collector."""
+    program = place.start_script(
+        """
+        from shmperf import track
+        @track
+        def early(x): pass
+        for x in range(10): early(x)
+        print("ready", flush=True)
+        input()
+        """,
+        SHMPERF_SESSION="late",
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    daemon = place.start_module("collect", "--session", "late", "--storage", "out")
+    place.collector_pid("--session", "late")
+    assert place.stats("--session", "late")["tool_stats"]["early"]["count"] == 10
+    program.communicate("\n")
+    daemon.terminate()
+    place.finish(daemon)
+    assert place.stats("--storage", "out")["total_calls"] == 10
+
+
+def test_pool_whose_parent_never_calls_a_tool_is_one_session(place: Place) -> None:
+    """Workers of a pool find one session by themselves."""
+    place.run_script(
+        """
+        import multiprocessing as mp
+        from shmperf import get_tracker, track
+        @track
+        def task(x): return get_tracker().session
+        if __name__ == "__main__":
+            with mp.get_context("fork").Pool(8) as pool:
+                assert len(set(pool.map(task, range(64), chunksize=1))) == 1
+        """
+    )
+    assert place.stats()["total_calls"] == 64
+
+
+def test_two_programs_founding_at_once_share_one_session(place: Place) -> None:
+    """Programs that start together on one storage record into one session."""
+    script = """
+        from shmperf import get_tracker, track
+        @track
+        def task(): pass
+        input()
+        for _ in range(100): task()
+        print(get_tracker().session, flush=True)
+        input()
+        """
+    programs = [place.start_script(script) for _ in range(4)]
+    for program in programs:
+        assert program.stdin is not None
+        program.stdin.write("\n")
+        program.stdin.flush()
+    names = {program.stdout.readline() for program in programs if program.stdout is not None}
+    for program in programs:
+        program.communicate("\n")
+    assert len(names) == 1
+    assert place.stats()["total_calls"] == 400
+
+
+def test_killed_worker_shows_its_open_calls_as_aborted(place: Place) -> None:
+    """kill -9 in mid-call: every open call, nested too, is aborted; nothing else is missing."""
+    program = place.start_script(
+        """
+        from shmperf import call, track
+        @track
+        def done(): pass
+        @track
+        def outer(): inner()
+        @track
+        def inner():
+            with call("block"):
+                print("ready", flush=True)
+                input()
+        for _ in range(1000): done()
+        outer()
+        """
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    assert {row["tool"] for row in place.ask("inflight")} == {"outer", "inner", "block"}
+    program.kill()
+    program.communicate()
+    stats = wait_until(lambda: (s := place.stats())["aborted"] == 3 and s, "the burial")
+    assert stats["tool_stats"]["done"]["count"] == 1000
+    assert stats["begun"] == 1003
+    assert stats["lost"] == {}
+    place.wait_for_end()
+    (line,) = place.lines("inner")
+    assert line["data"]["status"] == "aborted"
+    assert line["data"]["e"] is line["data"]["d"] is None
+    assert line["data"]["parent"] == place.lines("outer")[0]["data"]["id"]
+
+
+def test_killed_collector_costs_no_line_and_doubles_none(place: Place) -> None:
+    """kill -9 of the collector, several times in the middle: each call is on disk exactly once."""
+    place.write("config/tool_perf_limits.yaml", "tool_limits: {kept: -1}\n")
+    program = place.start_script(
+        """
+        import sys, time
+        from shmperf import current, flush, track
+        @track
+        def kept(n): return current()
+        for n in range(60):
+            ids = [kept(n) for n in range(100)]
+            print(" ".join(ids), flush=True)
+            input()
+        """
+    )
+    assert program.stdout is not None
+    assert program.stdin is not None
+    expected: list[str] = []
+    for turn in range(60):
+        expected += program.stdout.readline().split()
+        if turn % 12 == 5:
+            os.kill(place.collector_pid(), signal.SIGKILL)
+        program.stdin.write("\n")
+        program.stdin.flush()
+    program.communicate()
+    stats = place.stats()
+    place.wait_for_end()
+    assert stats["tool_stats"]["kept"]["count"] == 6000
+    found = place.ids("kept")
+    assert set(found) == set(expected)
+    assert set(found.values()) == {1}
+
+
+def test_fork_in_mid_call_leaves_the_call_to_the_parent(place: Place) -> None:
+    """A tool that forks: both go on, the call counts once, and the child's calls are its own."""
+    place.run_script(
+        """
+        import os
+        from shmperf import call, track
+        @track
+        def leaf(): pass
+        @track
+        def forks():
+            leaf()
+            pid = os.fork()
+            leaf()
+            return pid
+        with call("outside"):
+            pid = forks()
+        leaf()
+        if pid:
+            os.waitpid(pid, 0)
+        else:
+            os._exit(0)
+        """
+    )
+    stats = place.stats()
+    counts = {name: row["count"] for name, row in stats["tool_stats"].items()}
+    assert counts == {"forks": 1, "leaf": 5, "outside": 1}
+    assert stats["aborted"] == 0
+
+
+def test_fork_in_the_middle_of_another_thread_s_first_call(place: Place) -> None:
+    """The child waits for no lock of a thread that it has not, and keeps none of its parent's."""
+    place.run_script(
+        """
+        import os, signal, threading
+        from shmperf import track
+        from shmperf.session.presence import HERE; from shmperf.session.files import is_locked
+        from shmperf.worker.process import Segment, worker
+        entered, forked = threading.Event(), threading.Event()
+        made = Segment.__init__
+        def slowly(*args, **kwargs):
+            entered.set()
+            assert forked.wait(20)
+            made(*args, **kwargs)
+        Segment.__init__ = slowly
+        @track
+        def tool(): pass
+        thread = threading.Thread(target=tool)
+        thread.start()
+        assert entered.wait(20)
+        ready, told = os.pipe()
+        pid = os.fork()
+        if not pid:
+            signal.alarm(20)
+            Segment.__init__ = made
+            tool()
+            os.write(told, b"1" if worker.segment else b"0")
+            signal.pause()
+        assert os.read(ready, 1) == b"1"
+        forked.set()
+        thread.join()
+        directory = worker.session.directory
+        here = directory / f"{HERE}{worker.segment.name}"
+        assert is_locked(here)
+        os.close(worker.session._presence_fd)
+        assert not is_locked(here)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        """
+    )
+    stats = place.stats()
+    assert stats["total_calls"] + sum(stats["lost"].values()) == 2, stats
+
+
+def test_no_segment_is_left_and_history_is_compacted(place: Place) -> None:
+    """After the last worker the memory is gone and a file holds exactly the newest of its limit."""
+    place.write("config/tool_perf_limits.yaml", "tool_limits: {few: 3}\n")
+    place.run_script(
+        """
+        from shmperf import track
+        @track
+        def few(n): pass
+        for n in range(1000): few(n)
+        """
+    )
+    place.wait_for_end()
+    assert [line["data"]["p"] for line in place.lines("few")] == [
+        '{"n":997}',
+        '{"n":998}',
+        '{"n":999}',
+    ]
+    assert place.stats()["tool_stats"]["few"]["current_size"] == 3
+
+
+def test_tracking_off_costs_no_session(place: Place) -> None:
+    """With tracking off nothing is founded, started or written, and statistics are zeros."""
+    out = place.run_script(
+        """
+        import shmperf
+        @shmperf.track
+        def tool(): return 7
+        assert tool() == 7
+        stats = shmperf.get_perf_stats()
+        print(stats["mode"], stats["begun"], shmperf.track_tool_call("a", {}) == "")
+        """,
+        OPTIMIZED_PERF_TRACKER_ENABLED="No",
+    )
+    assert out == "off 0 True\n"
+    assert not place.storage.exists()
+    assert place.sessions() == []
+
+
+def test_mode_switch_is_seen_by_the_next_call_of_every_process(place: Place) -> None:
+    """Optimization mode, switched in one process, records the next call of another in full."""
+    place.run_script(
+        """
+        import multiprocessing as mp
+        import shmperf
+        @shmperf.track
+        def tool(n, **more): shmperf.annotate(seen=n)
+        def worker(go, done):
+            for n in range(2):
+                go.get(); tool(n, password="hidden", deep={"a": [1, 2]}); done.put(n)
+        if __name__ == "__main__":
+            context = mp.get_context("spawn")
+            go, done = context.SimpleQueue(), context.SimpleQueue()
+            process = context.Process(target=worker, args=(go, done))
+            process.start()
+            go.put(1); done.get()
+            shmperf.set_optimization_mode(True)
+            go.put(1); done.get()
+            process.join()
+        """
+    )
+    place.wait_for_end()
+    plain, full = (line["data"] for line in place.lines("tool"))
+    assert plain["p"] == '{"n":0,"password":"***","deep":{"a":[1,2]}}'
+    assert full["params"] == {"n": 1, "password": "***", "deep": {"a": [1, 2]}}
+    assert full["metadata"] == {"seen": 1}
+    assert full["memory_mb"] > 1
+    assert full["cpu_percent"] is not None
+
+
+def test_cleanup_forgets_what_had_ended_and_no_more(place: Place) -> None:
+    """Cleanup empties statistics and files; a call open meanwhile counts when it ends."""
+    place.run_script(
+        """
+        import shmperf
+        @shmperf.track
+        def tool(n): pass
+        for n in range(500): tool(n)
+        shmperf.flush()
+        opened = shmperf.track_tool_call("open", {"a": 1})
+        shmperf.cleanup_perf_data()
+        stats = shmperf.get_perf_stats()
+        assert stats["total_calls"] == 0 and stats["begun"] == stats["in_flight"] == 1, stats
+        shmperf.end_tool_call(opened)
+        tool(1)
+        """
+    )
+    stats = place.stats()
+    assert {name: row["count"] for name, row in stats["tool_stats"].items()} == {
+        "open": 1,
+        "tool": 1,
+    }
+    place.wait_for_end()
+    assert len(place.lines("tool")) == 1
+
+
+def test_changed_limits_are_taken_up_while_running(place: Place) -> None:
+    """An edited limit of 0 stops recording at once for running workers; a broken edit is told."""
+    config = place.write("config/tool_perf_limits.yaml", "default_perf_points: 10\n")
+    program = place.start_script(
+        """
+        from shmperf import track
+        @track
+        def tool(): pass
+        for line in iter(input, "end"):
+            for _ in range(5): tool()
+            print("done", flush=True)
+        """
+    )
+    assert program.stdin is not None
+    assert program.stdout is not None
+
+    def five_calls() -> int:
+        program.stdin.write("go\n")
+        program.stdin.flush()
+        program.stdout.readline()
+        return place.stats()["begun"]
+
+    assert five_calls() == 5
+    config.write_text("default_perf_points: nonsense\n")
+    wait_until(lambda: "config" in place.ask("status")["told"], "the broken edit to be told")
+    assert five_calls() == 10
+    config.write_text("default_perf_points: 0\n")
+    wait_until(lambda: (before := place.stats()["begun"]) == five_calls() == before, "the edit")
+    program.communicate("end\n")
+
+
+def test_statistics_survive_sessions(place: Place) -> None:
+    """Totals go on where the last session of a storage left them."""
+    script = """
+        import shmperf
+        @shmperf.track
+        def tool(): pass
+        for _ in range(10): tool()
+        """
+    for expected in (10, 20, 30):
+        place.run_script(script)
+        assert place.stats()["total_calls"] == expected
+        place.wait_for_end()
+        assert place.stats()["total_calls"] == expected
+
+
+def _path() -> str:
+    return f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+
+def test_books_of_an_empty_place_balance(place: Place) -> None:
+    """Statistics of a place where nothing happened are zeros."""
+    assert_books_balance(place.ask("stats"))
+
+
+def test_a_session_removed_by_hand_ends_with_its_workers(place: Place) -> None:
+    """Its collector keeps what they did, says why it ends, and stays for nobody."""
+    collector = place.start_module("collect", "--session", "lost")
+    place.shmperf("status", "--session", "lost", "--wait")
+    script = """
+        import sys, shmperf
+        tool = shmperf.track("tool")(lambda: None)
+        tool()
+        print("ready", flush=True)
+        sys.stdin.read(1)
+        tool()
+        """
+    program = place.start_script(script, SHMPERF_SESSION="lost")
+    assert program.stdout is not None
+    assert program.stdin is not None
+    assert program.stdout.readline() == "ready\n"
+    wait_until(lambda: place.stats("--session", "lost")["total_calls"] == 1, "the first call")
+    (directory,) = place.sessions()
+    shutil.rmtree(directory)
+    program.stdin.write("x")
+    program.stdin.close()
+    program.stdin = None
+    place.finish(program)
+    place.finish(collector, code=1)
+    assert "has gone" in collector.error_text  # type: ignore[attr-defined]  # set there
+    stats = place.stats()
+    assert stats["total_calls"] == 2, stats

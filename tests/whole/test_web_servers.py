@@ -1,0 +1,108 @@
+"""Real web servers: calls in all their workers are counted, beneath the requests that made them."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import shmperf
+from tests.support import PYTHON, Place, wait_until
+
+README = (Path(shmperf.__file__).parent.parent / "README.md").read_text()
+(MIDDLEWARE,) = [
+    text
+    for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    if "class TrackRequests" in text
+]
+TOOLS = """
+import os, signal
+
+@shmperf.track
+def search(path):
+    if path == "/die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path.upper()
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{os.getpid()} {search(environ['PATH_INFO'])}".encode()]
+
+async def asgi(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    text = f"{os.getpid()} {search(scope['path'])}".encode()
+    headers = [(b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+search("before any fork")
+wsgi, asgi = track_requests(wsgi), TrackRequests(asgi)
+"""
+GUNICORN = ("gunicorn", "--workers=2", "--bind=unix:web.sock", "--no-control-socket", "web:wsgi")
+SERVERS = {
+    "gunicorn": GUNICORN,
+    "gunicorn preloaded": (*GUNICORN, "--preload"),
+    "gunicorn threads": (*GUNICORN, "--threads=4"),
+    "uvicorn": ("uvicorn", "--workers=2", "--uds=web.sock", "--lifespan=off", "web:asgi"),
+}
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a socket in the file system: no port that somebody else may have."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _ask(place: Place, path: str) -> str | None:
+    """The answer to a request; None when there is nobody, or he dies of it."""
+    connection = _Connection(place.cwd / "web.sock")
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def _answered(place: Place, path: str) -> Callable[[], bool]:
+    return lambda: _ask(place, path) is not None
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_requests_are_parents_in_every_worker(place: Place, server: str) -> None:
+    """Two workers, one of which is killed in a request and replaced; then a quiet end."""
+    place.write("web.py", MIDDLEWARE + TOOLS)
+    program = place.start(PYTHON, "-m", *SERVERS[server])
+    wait_until(_answered(place, "/first"), "the first answer")
+    pids = set()
+
+    def both_answered() -> bool:
+        pids.add((_ask(place, "/found") or "0 ").split()[0])
+        return len(pids - {"0"}) == 2
+
+    wait_until(both_answered, "answers of both workers")
+    assert _ask(place, "/die") is None
+    wait_until(_answered(place, "/last"), "an answer after a death")
+    program.terminate()
+    place.finish(program)
+    stats = place.stats()
+    assert stats["lost"] == {}
+    assert stats["in_flight"] == 0
+    tools = stats["tool_stats"]
+    assert (tools["request"]["aborted"], tools["search"]["aborted"]) == (1, 1)
+    nodes = {(node["parent"], node["tool"]): node["calls"] for node in place.ask("tree")}
+    assert nodes["request", "search"] == tools["request"]["count"] == nodes[None, "request"]
+    assert tools["request"]["count"] >= 3

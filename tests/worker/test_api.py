@@ -1,0 +1,210 @@
+"""What a program calls by hand, and what it is told."""
+
+from __future__ import annotations
+
+from tests.support import Place
+
+TOOL_KEYS = [
+    "tool",
+    "count",
+    "avg_duration_s",
+    "min_duration_s",
+    "max_duration_s",
+    "p50_s",
+    "p95_s",
+    "p99_s",
+    "errors",
+    "aborted",
+    "sampled_out",
+    "current_size",
+    "max_size",
+    "last_updated",
+]
+ALL_KEYS = [
+    "total_calls",
+    "mode",
+    "tools_tracked",
+    "tool_stats",
+    "begun",
+    "in_flight",
+    "aborted",
+    "lost",
+    "faults",
+    "workers",
+    "complete",
+]
+
+
+def test_statistics_have_the_promised_shape(place: Place) -> None:
+    """One tool's dictionary, all tools', an unknown tool's, and the command's are the same."""
+    place.run_script(
+        f"""
+        import shmperf
+        @shmperf.track
+        def tool(): pass
+        for _ in range(150): tool()
+        one, every = shmperf.get_perf_stats("tool"), shmperf.get_perf_stats()
+        assert list(one) == {TOOL_KEYS}, list(one)
+        assert list(every) == {ALL_KEYS}, list(every)
+        assert every["tool_stats"]["tool"] == one
+        assert (one["count"], one["current_size"], one["max_size"]) == (150, 100, 100)
+        assert one["min_duration_s"] <= one["p50_s"] <= one["p95_s"] <= one["max_duration_s"]
+        unknown = shmperf.get_perf_stats("nobody")
+        assert unknown["count"] == 0 and unknown["avg_duration_s"] is None
+        """
+    )
+    assert list(place.ask("stats")) == ALL_KEYS
+    assert list(place.ask("stats", "tool")) == TOOL_KEYS
+
+
+def test_pairs_end_anywhere_with_error_and_metadata(place: Place) -> None:
+    """A pair may end in another thread, with an error or its text, and metadata."""
+    place.run_script(
+        """
+        import threading, shmperf
+        first = shmperf.track_tool_call("pair", {"a": 1})
+        assert len(first) == 16 and int(first, 16)
+        thread = threading.Thread(target=shmperf.end_tool_call, args=(first, ValueError("x")))
+        thread.start(); thread.join()
+        shmperf.set_optimization_mode(True)
+        second = shmperf.track_tool_call("pair", {"b": [2]})
+        shmperf.annotate(during=1)
+        shmperf.end_tool_call(second, "Refused: by hand", {"after": 2})
+        assert shmperf.get_tracker().faults == {}
+        """
+    )
+    place.wait_for_end()
+    plain, full = (line["data"] for line in place.lines("pair"))
+    assert (plain["p"], plain["err"], plain["status"]) == ('{"a":1}', "ValueError", "error")
+    assert (full["params"], full["err"], full["error"]) == (
+        {"b": [2]},
+        "Refused",
+        "Refused: by hand",
+    )
+    assert full["metadata"] == {"during": 1, "after": 2}
+    assert full["cpu_percent"] is None
+
+
+def test_switch_works_at_once_in_this_process(place: Place) -> None:
+    """``enabled`` stops and resumes recording; an open call is finished all the same."""
+    place.run_script(
+        """
+        import shmperf
+        tracker = shmperf.get_tracker()
+        @shmperf.track
+        def tool(inside=None):
+            if inside: inside()
+        tool()
+        assert tracker.enabled and tracker.mode == "normal" and tracker.session
+        def off(): tracker.enabled = False
+        tool(off)
+        tool(); tool()
+        with shmperf.call("block"): pass
+        assert shmperf.track_tool_call("pair", {}) == "" and tracker.mode == "off"
+        assert shmperf.get_perf_stats()["mode"] == "off"
+        tracker.enabled = True
+        tool()
+        stats = shmperf.get_perf_stats()
+        assert stats["begun"] == stats["total_calls"] == 3, stats
+        assert tracker.lost == tracker.faults == {}
+        """
+    )
+
+
+def test_switching_on_overrides_the_environment(place: Place) -> None:
+    """A program that was started with tracking off can switch it on."""
+    place.run_script(
+        """
+        import shmperf
+        @shmperf.track
+        def tool(): pass
+        tool()
+        assert not shmperf.get_tracker().enabled
+        shmperf.get_tracker().enabled = True
+        tool()
+        assert shmperf.get_perf_stats()["begun"] == 1
+        """,
+        OPTIMIZED_PERF_TRACKER_ENABLED="0",
+    )
+
+
+def test_odd_switch_value_is_told_once_and_means_on(place: Place) -> None:
+    """A value that is neither yes nor no is told on the logger."""
+    program = place.start_script(
+        """
+        import shmperf
+        @shmperf.track
+        def tool(): pass
+        tool(); tool()
+        assert shmperf.get_perf_stats()["begun"] == 2
+        """,
+        OPTIMIZED_PERF_TRACKER_ENABLED="maybe",
+    )
+    _, error = program.communicate(timeout=60)
+    assert program.returncode == 0
+    assert error.count("maybe") == 1
+
+
+def test_cleanup_can_be_forbidden(place: Place) -> None:
+    """With cleanup_on_optimize false nothing is forgotten but by force."""
+    place.write("config/tool_perf_limits.yaml", "optimization: {cleanup_on_optimize: false}\n")
+    place.run_script(
+        """
+        import shmperf
+        @shmperf.track
+        def tool(): pass
+        tool()
+        shmperf.cleanup_perf_data()
+        assert shmperf.get_perf_stats()["total_calls"] == 1
+        """
+    )
+    place.wait_for_end()
+    place.shmperf("cleanup", code=1)
+    assert place.stats()["total_calls"] == 1
+    place.shmperf("cleanup", "--force")
+    assert place.stats()["begun"] == 0
+
+
+def test_flush_means_on_disk(place: Place) -> None:
+    """After flush the files hold what had ended in every process."""
+    place.run_script(
+        """
+        import multiprocessing, pathlib, shmperf
+        @shmperf.track
+        def tool(n): pass
+        def work(): tool(1)
+        if __name__ == "__main__":
+            process = multiprocessing.get_context("spawn").Process(target=work)
+            process.start(); process.join()
+            tool(2)
+            assert shmperf.flush() is True
+            lines = pathlib.Path("perf_data/tool_perf.jsonl").read_text().splitlines()
+            assert len(lines) == 2
+        """
+    )
+
+
+def test_import_is_light(place: Place) -> None:
+    """Importing starts no thread or process and none of the collector's libraries."""
+    place.run_script(
+        """
+        import sys, threading
+        import shmperf
+        heavy = {"yaml", "psutil", "rich", "asyncio", "logging", "shmperf.collector"}
+        assert not heavy & set(sys.modules), heavy & set(sys.modules)
+        assert threading.active_count() == 1
+        """
+    )
+    assert place.sessions() == []
+
+
+def test_odd_tool_names_and_params_never_raise(place: Place) -> None:
+    """Names that are no strings and parameters that are no mapping are recorded as they show."""
+    place.run_script(
+        """
+        import shmperf
+        for name, params in ((5, None), (None, 7), (["x"], {"a": 1}), (b"raw", object())):
+            shmperf.end_tool_call(shmperf.track_tool_call(name, params))
+        assert shmperf.get_perf_stats()["total_calls"] == 4
+        """
+    )
