@@ -340,7 +340,7 @@ class Collector:
     def commit(self) -> None:
         """Journal what was drained since the last frame, make it the state, release its slots."""
         news = [worker for worker in self._each() if worker.has_news]
-        frame = self.intake.close_frame(news)
+        frame = self.intake.close_frame(self._each())
         frame.faults = self._changed_faults()
         if not frame.is_empty():
             frame.tree = self.ledger.tree.take_delta()

@@ -132,6 +132,10 @@ class WorkerDrain:
         self._open = found
         return found
 
+    def open_parents(self) -> dict[int, int]:
+        """The parents of the calls that were open at the last look, by id."""
+        return {found.id: found.parent for found in self._open}
+
     def positions(self) -> dict[int, int]:
         """Where each ring in use is read up to, by its offset."""
         return {lane.offset: lane.reader.position for lane in self._lanes}

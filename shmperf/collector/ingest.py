@@ -21,6 +21,7 @@ from shmperf.analysis.anomaly import Finding, Usual
 from shmperf.analysis.calltree import Settled
 from shmperf.analysis.errorgroups import Bug
 from shmperf.analysis.limits import Newest
+from shmperf.analysis.roots import Roots
 from shmperf.analysis.totals import Totals
 from shmperf.config.options import Options, Watch
 from shmperf.errors import ShmperfError
@@ -60,6 +61,7 @@ class Intake:
         self._unsettled: dict[int, tuple[str, int]] = {}
         self._passes: dict[str, int] = {}
         self._in_detail = False
+        self._roots = Roots()
         self._usual: Usual | None = None
         self.configure(ledger.options)
 
@@ -98,6 +100,7 @@ class Intake:
         last_ended_ns = min(ends[-1], _LONGEST_NS) + self.wall_offset_ns
         self._totals(tool).add(durations, errors, last_ended_ns)
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
+        self._roots.add(ids, batch.parents)
         self._note_ended(worker, ids)  # point: intake-ended
         limit = self._options.limit_of(tool)
         if limit:
@@ -200,14 +203,15 @@ class Intake:
 
     # --- frames ----------------------------------------------------------------------------------
 
-    def close_frame(self, news: Sequence[WorkerDrain]) -> Frame:
-        """The frame so far, with how far the workers in *news* are read; begins the next one."""
+    def close_frame(self, workers: Sequence[WorkerDrain]) -> Frame:
+        """The frame so far, with how far *workers*, all there are, are read; begins the next one."""
         for tool, kept in self._kept.items():
             calls = [self._decode(slot, worker, done) for _, _, slot, worker, done in kept.take()]
             self.frame.kept.setdefault(tool, []).extend(calls)
         self._kept.clear()
-        for worker in news:
-            if worker.name not in self.frame.buried:
+        self._trace(workers)
+        for worker in workers:
+            if worker.has_news and worker.name not in self.frame.buried:
                 self._note(worker)
         frame, self.frame = self.frame, Frame()  # point: intake-frame
         if frame.settled:
@@ -216,6 +220,18 @@ class Intake:
             ids = {call.id for calls in waiting for call in calls if call.detail is not None}
             frame.settled = [row for row in frame.settled if row[0] in ids]
         return frame
+
+    def _trace(self, workers: Sequence[WorkerDrain]) -> None:
+        """Name the root above each kept call: open, or drained a moment ago, in any process."""
+        calls = [call for kept in self.frame.kept.values() for call in kept if call.parent]
+        if not calls:
+            return
+        opened: dict[int, int] = {}
+        for worker in workers:
+            opened |= worker.open_parents()
+        roots = self._roots.of(((call.id, call.parent) for call in calls), opened)
+        for call in calls:
+            call.trace = roots.get(call.id, 0)
 
     def _known(self, worker: WorkerDrain, batch: Batch) -> Batch:
         worker.look()

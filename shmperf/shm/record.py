@@ -126,7 +126,9 @@ class Call(msgspec.Struct, array_like=True, gc=False):
 
     ``start_ns`` is wall time (Unix, nanoseconds). ``params`` is JSON text with secrets masked: in
     normal mode a summary already cut, in optimization mode (``detail`` is there) all of it, and
-    empty where it is unknown. The last three fields are of a caught exception (see `bug`).
+    empty where it is unknown. ``message``, ``fingerprint`` and ``where`` are of a caught exception
+    (see `errorgroups`). ``trace`` is the id of the root above the call, 0 where that is the call
+    itself, or can't be known.
     """
 
     tool: str
@@ -143,6 +145,7 @@ class Call(msgspec.Struct, array_like=True, gc=False):
     message: str | None = None
     fingerprint: str | None = None
     where: str | None = None
+    trace: int = 0
 
     @property
     def end_ns(self) -> int:

@@ -39,6 +39,7 @@ class _Plain(msgspec.Struct, omit_defaults=True, gc=False):
     error: str | None = None
     fingerprint: str | None = None
     where: str | None = None
+    trace: str = ""
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -69,6 +70,7 @@ def _plain(call: Call) -> _Line:
         call.message,
         call.fingerprint,
         call.where,
+        f"{call.trace:016x}" if call.trace else "",
     )
     return _Line(tool, timestamp(start), data)
 
@@ -107,6 +109,8 @@ def _detailed(call: Call) -> _Line:
         found["fingerprint"], found["where"] = call.fingerprint, call.where
     if call.truncated:
         found["truncated"] = True
+    if call.trace:
+        found["trace"] = f"{call.trace:016x}"
     return _Line(call.tool, timestamp(call.start_ns), found)
 
 

@@ -1,0 +1,89 @@
+"""Each line of the history says which root its call belongs to, in whichever process it ran."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from tests.support import Place
+
+
+def _data(place: Place, *tools: str) -> list[dict[str, Any]]:
+    return [line["data"] for tool in tools for line in place.lines(tool)]
+
+
+def test_every_call_below_a_root_names_it(place: Place) -> None:
+    """Nested calls name the outermost; it names none: its own id is the trace's."""
+    place.run_script(
+        """
+        from shmperf import track
+        @track
+        def leaf(n): return n
+        @track
+        def middle(n): return [leaf(n), leaf(n)]
+        @track
+        def top(n): return middle(n)
+        for n in range(20): top(n)
+        leaf(0)
+        """
+    )
+    place.wait_for_end()
+    tops = {found["id"] for found in _data(place, "top")}
+    assert len(tops) == 20
+    assert all("trace" not in found for found in _data(place, "top"))
+    below = [found for found in _data(place, "middle", "leaf") if "parent" in found]
+    assert {found["trace"] for found in below} == tops
+    assert len(below) == 60
+    parents = {found["id"]: found for found in _data(place, "top", "middle")}
+    for found in _data(place, "leaf"):
+        if "parent" in found:
+            assert found["trace"] == parents[found["parent"]]["trace"]
+
+
+def test_a_trace_goes_through_processes(place: Place) -> None:
+    """Tasks of a pool belong to the trace of the call that handed them over."""
+    place.run_script(
+        """
+        import multiprocessing
+        import shmperf
+        @shmperf.track
+        def inner(n): return n
+        def job(n): return inner(n)
+        if __name__ == "__main__":
+            shmperf.instrument("multiprocessing")
+            with shmperf.call("outermost"), shmperf.call("hand_over"):
+                with multiprocessing.get_context("fork").Pool(2) as pool:
+                    assert sorted(pool.map(job, range(8))) == list(range(8))
+        """
+    )
+    place.wait_for_end()
+    (root,) = _data(place, "outermost")
+    inner = _data(place, "inner")
+    assert len(inner) == 8
+    assert {found["trace"] for found in inner} == {root["id"]}
+
+
+def test_open_calls_of_a_killed_worker_name_their_root(place: Place) -> None:
+    """What was running when its process died belongs to the trace that it was in."""
+    program = place.start_script(
+        """
+        import sys
+        from shmperf import track
+        @track
+        def inner():
+            print("there", flush=True)
+            sys.stdin.read()
+        @track
+        def outer(): inner()
+        outer()
+        """
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "there\n"
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+    place.wait_for_end()
+    (outer,) = _data(place, "outer")
+    (inner,) = _data(place, "inner")
+    assert inner["status"] == "aborted"
+    assert inner["trace"] == outer["id"]
