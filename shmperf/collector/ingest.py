@@ -204,7 +204,7 @@ class Intake:
     # --- frames ----------------------------------------------------------------------------------
 
     def close_frame(self, workers: Sequence[WorkerDrain]) -> Frame:
-        """The frame so far, with how far *workers*, all there are, are read; begins the next one."""
+        """The frame so far, with how far *workers*, all of them, are read; begins the next one."""
         for tool, kept in self._kept.items():
             calls = [self._decode(slot, worker, done) for _, _, slot, worker, done in kept.take()]
             self.frame.kept.setdefault(tool, []).extend(calls)
