@@ -27,7 +27,19 @@ from shmperf.config.options import Options, Watch
 from shmperf.errors import ShmperfError
 from shmperf.shm.inflight import OpenCall
 from shmperf.shm.memory import read_blob
-from shmperf.shm.record import BLOCK, DETAIL, Call, Callee, Mask, Slot, Status, decode, parse_body
+from shmperf.shm.record import (
+    BESIDE,
+    BLOCK,
+    DETAIL,
+    Call,
+    Callee,
+    Mask,
+    Slot,
+    Status,
+    decode,
+    parse_body,
+    status_of,
+)
 from shmperf.shm.ring import Batch
 from shmperf.storage.state import Frame, Ledger, WorkerState
 
@@ -85,6 +97,10 @@ class Intake:
         """
         if not _blocks(batch.ids) <= worker.blocks:
             batch = self._known(worker, batch)
+            if not batch:
+                return
+        if seen & _STATUS_BITS == _STATUS_BITS:
+            batch = self._calls_of(worker, batch)
             if not batch:
                 return
         ids, starts, ends = batch.ids, batch.starts, batch.ends
@@ -243,6 +259,14 @@ class Intake:
                 len(batch) - len(known),
             )
         return Batch.of(known)
+
+    def _calls_of(self, worker: WorkerDrain, batch: Batch) -> Batch:
+        """*batch* without slots that stand beside a call: nothing of this version writes any."""
+        calls = [slot for slot in batch if status_of(slot[4]) != BESIDE or slot[2] or slot[3]]
+        if len(calls) < len(batch):
+            missing = len(batch) - len(calls)
+            self._fault("record_refused", f"{worker.name}: found slots of an unknown kind", missing)
+        return Batch.of(calls)
 
     def _note_ended(self, worker: WorkerDrain, ids: Sequence[int]) -> None:
         ended = worker.ended

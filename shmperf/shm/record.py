@@ -5,7 +5,13 @@ One call's bytes: the picture of a slot, what a worker puts into it, and what a 
         ┌────────┬────────┬──────────┬─────────┬────────┬───────────────┬──────────┐
         │ id     │ parent │ start_ns │ end_ns  │ meta   │ body          │ position │
         └────────┴────────┴──────────┴─────────┴────────┴───────────────┴──────────┘
-    meta, from the low end:  length of the body (8) · kind (8) · callee (16) · CRC-32 (32)
+    meta, from the low end:  length of the body (8) · kind (8) · callee (16) · sample (8) · CRC (24)
+
+The sample says how a call came to be recorded: its low six bits are the exponent k of "one of 2**k
+calls is recorded" (0: every call), FORCED that it is recorded whatever is sampled, since it failed
+or was slow. A slot whose status is BESIDE and that has no times is no call: it holds what belongs to the call of that id
+and is written once (a trace id from elsewhere), before the call's own. Nothing writes either yet; a
+reader passes over what it does not know, by count.
 
 The position is the commit word: it is stored last, and a reader that does not find exactly the
 position it expects has no record yet. The five words before the body are plain, so that a reader
@@ -43,10 +49,12 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 __all__ = [
+    "BESIDE",
     "BLOCK",
     "BODY_BYTES",
     "DETAIL",
     "FINGERPRINT_CHARACTERS",
+    "FORCED",
     "LENGTH_MASK",
     "NAMED",
     "PARTS",
@@ -68,6 +76,7 @@ __all__ = [
     "parse_body",
     "seal",
     "status_of",
+    "weight_of",
 ]
 
 SLOT = Struct("@QQQQQ208sQ")
@@ -79,11 +88,20 @@ FINGERPRINT_CHARACTERS = 16
 LENGTH_MASK = 0xFF
 _KIND_SHIFT = 8
 _CALLEE_SHIFT = 16
-_CRC_SHIFT = 32
+_SAMPLE_SHIFT = 32
+_CRC_SHIFT = 40
+_BELOW_CRC = (1 << _CRC_SHIFT) - 1
+_CRC_MASK = 0xFFFFFF
 _STATUS_MASK = 0x07
 NAMED, PRUNED, DETAIL, PARTS, BLOCK = 0x08, 0x10, 0x20, 0x40, 0x80
 
-_FOUR_WORDS = Struct("<QQQQ")
+# In the sample's byte: recorded because of how it ended.
+FORCED = 0x80
+_EXPONENT_MASK = 0x3F
+# A status that no call has.
+BESIDE = 7
+
+_FIVE_WORDS = Struct("<QQQQQ")
 
 
 class Status(enum.IntEnum):
@@ -162,9 +180,14 @@ def meta_of(callee: int, kind: int = Status.OK, length: int = 0) -> int:
 
 
 def seal(words: tuple[int, int, int, int], meta: int, body: bytes) -> int:
-    """*meta* with a CRC-32 over *words* (id, parent, start, end), itself and *body*."""
-    check = zlib.crc32(body, zlib.crc32(_FOUR_WORDS.pack(*words), meta & 0xFFFFFFFF))
-    return meta | check << _CRC_SHIFT
+    """
+    *meta* with a checksum over *words* (id, parent, start, end), itself and *body*.
+
+    The low 24 bits of a CRC-32: what it is to find is a slot that is not whole yet, for some
+    nanoseconds, on machines that show stores out of order.
+    """
+    check = zlib.crc32(body, zlib.crc32(_FIVE_WORDS.pack(*words, meta & _BELOW_CRC)))
+    return meta | (check & _CRC_MASK) << _CRC_SHIFT
 
 
 # --- what a reader needs -------------------------------------------------------------------------
@@ -174,7 +197,7 @@ def is_intact(slot: Slot) -> bool:
     """True when the checksum of a sealed slot fits: otherwise it is not visible yet."""
     call_id, parent, start_ns, end_ns, meta, body, _ = slot
     words = (call_id, parent, start_ns, end_ns)
-    return seal(words, meta & 0xFFFFFFFF, body[: meta & LENGTH_MASK]) == meta
+    return seal(words, meta & _BELOW_CRC, body[: meta & LENGTH_MASK]) == meta
 
 
 def status_of(meta: int) -> int:
@@ -190,6 +213,12 @@ def kind_of(meta: int) -> int:
 def callee_of(meta: int) -> int:
     """The line of the name table that a meta word names."""
     return meta >> _CALLEE_SHIFT & 0xFFFF
+
+
+def weight_of(meta: int) -> int:
+    """How many calls a sampled record stands for; 1 for one that was recorded in any case."""
+    sample = meta >> _SAMPLE_SHIFT & 0xFF
+    return 1 if sample & FORCED else 1 << (sample & _EXPONENT_MASK)
 
 
 def body_of(slot: Slot) -> bytes:

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 _MAGIC = int.from_bytes(b"shmperf\0", "little")
-_VERSION = 1
+_VERSION = 2
 _MIB = 1 << 20
 _PAGE = 4096
 _DIRECTORY = _PAGE

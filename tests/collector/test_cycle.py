@@ -37,7 +37,7 @@ from shmperf.session.server import Server
 from shmperf.session.session import Session, attach
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START, mark_loss
 from shmperf.shm.memory import SHARED_MEMORY, remove_memory
-from shmperf.shm.record import BLOCK, BODY_BYTES, DETAIL, PARTS, SLOT, Callee, meta_of, seal
+from shmperf.shm.record import BESIDE, BLOCK, BODY_BYTES, DETAIL, PARTS, SLOT, Callee, meta_of, seal
 from shmperf.shm.record import Status as Outcome
 from shmperf.shm.ring import Grant, RingWriter
 from shmperf.shm.segment import Fault, Loss, Segment
@@ -1595,3 +1595,17 @@ def test_stop_is_answered_when_everything_is_on_disk(room: Room) -> None:
         assert client.ask(Stop(), 30) is True
         assert room.ids("all") == Counter(calls)
     assert room.stats_on_disk()["total_calls"] == 10
+
+
+def test_slots_of_an_unknown_kind_are_passed_over_by_count(room: Room) -> None:
+    """What stands beside a call is no call, and what a later version may write costs no other."""
+    worker = room.worker()
+    worker.call("all", 1)
+    opened = worker.begin("all")
+    assert worker._store(opened, (0, 0, 0), BESIDE, b"\xc4\x10" + bytes(16))
+    worker.end(opened)
+    room.turn(3)
+    stats = room.collector.ledger.stats(None, 1, complete=True)
+    assert stats["total_calls"] == 2
+    assert stats["faults"]["record_refused"] == 1
+    assert_books_balance(stats)

@@ -13,6 +13,7 @@ from shmperf.config.options import Options
 from shmperf.shm.record import (
     BODY_BYTES,
     DETAIL,
+    FORCED,
     NAMED,
     PRUNED,
     SLOT,
@@ -29,6 +30,7 @@ from shmperf.shm.record import (
     parse_body,
     seal,
     status_of,
+    weight_of,
 )
 
 CALLEE = Callee("search", ("query", "top"), "more")
@@ -200,7 +202,17 @@ def test_golden_bytes_pin_the_layout() -> None:
         "92c0c00000000000"
     )
     assert raw[48:].hex() == "00" * 200 + "0001000000000000"
-    assert seal((1, 2, 3, 4), meta_of(1, 0, 2), b"ab") >> 32 == 0xF450F63F
+    assert seal((1, 2, 3, 4), meta_of(1, 0, 2), b"ab") >> 40 == 0xA8BEB6
+
+
+@given(st.integers(0, 0x3F), st.booleans(), st.integers(0, (1 << 32) - 1))
+def test_sample_says_how_many_calls_a_record_stands_for(
+    exponent: int, forced: bool, low: int
+) -> None:
+    """One of a power of two, unless it was recorded for how it ended; nothing else counts."""
+    sample = exponent | (FORCED if forced else 0)
+    assert weight_of(low | sample << 32 | 0xABCDEF << 40) == (1 if forced else 2**exponent)
+    assert weight_of(low) == 1
 
 
 @settings(max_examples=300)
