@@ -9,9 +9,9 @@ One call's bytes: the picture of a slot, what a worker puts into it, and what a 
 
 The sample says how a call came to be recorded: its low six bits are the exponent k of "one of 2**k
 calls is recorded" (0: every call), FORCED that it is recorded whatever is sampled, since it failed
-or was slow. A slot whose status is BESIDE and that has no times is no call: it holds what belongs to the call of that id
-and is written once (a trace id from elsewhere), before the call's own. Nothing writes either yet; a
-reader passes over what it does not know, by count.
+or was slow. A slot whose status is BESIDE and that has no times is no call: it holds what belongs
+to the call of that id and is written once (a trace id from elsewhere), before the call's own.
+Nothing writes either yet; a reader passes over what it does not know, by count.
 
 The position is the commit word: it is stored last, and a reader that does not find exactly the
 position it expects has no record yet. The five words before the body are plain, so that a reader
