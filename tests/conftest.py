@@ -10,16 +10,26 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from shmperf.shm.memory import SHARED_MEMORY, remove_memory
 
 from .support import Place, wait_until
 
+# How long an example takes, and how many there are in the time, says how busy the machine is and
+# nothing of what is tested.
+settings.register_profile(
+    "tests",
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.large_base_example,
+    ],
+)
 # A run in CI is the same every time; elsewhere each run looks at other examples.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+settings.register_profile("ci", settings.get_profile("tests"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "tests")
 
 
 @pytest.fixture

@@ -404,14 +404,14 @@ def tell(tree, replica):
     assert as_set(replica.state()) == as_set(tree.state())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.randoms(use_true_random=False))
 def test_settled_calls_and_graph_agree_with_a_naive_model(random):
     """Whatever the trees, the workers and the order of draining, late children included."""
     run(random, CallTree())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.randoms(use_true_random=False))
 def test_a_parent_has_every_child_that_its_own_worker_stored_before_it(random):
     """Settling two passes after the drain misses no child that ended inside its parent."""
@@ -421,7 +421,7 @@ def test_a_parent_has_every_child_that_its_own_worker_stored_before_it(random):
             assert model.covered.get(parent) is not None, f"{call_id} came too late for {parent}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.randoms(use_true_random=False))
 def test_deltas_in_order_give_an_equal_state(random):
     """A replica that is told every change is in the same state, whenever it is asked."""
@@ -512,4 +512,4 @@ class Journalled(RuleBasedStateMachine):
 
 
 TestJournalled = Journalled.TestCase
-TestJournalled.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestJournalled.settings = settings(max_examples=150, stateful_step_count=40)

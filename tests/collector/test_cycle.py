@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shmperf.analysis.totals import Totals
@@ -44,7 +44,7 @@ from shmperf.shm.segment import Fault, Loss, Segment
 from shmperf.storage.history import file_name
 from shmperf.storage.state import Frame, Ledger, WorkerState, load, stats_on_disk
 from shmperf.storage.writer import Disk
-from tests.support import assert_books_balance, wait_until
+from tests.support import DEADLINE_S, assert_books_balance, wait_until
 
 LIMITS = "tool_limits: {all: -1, few: 3}\nstorage: {batch_size: 20}\n"
 TURN_S = 0.06
@@ -492,9 +492,7 @@ HAPPENINGS = st.lists(
     ),
     max_size=30,
 )
-MANY = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
+MANY = settings(max_examples=80, print_blob=True)
 
 
 @MANY
@@ -1373,7 +1371,7 @@ def test_stuck_disk_refuses_work_at_once(tmp_path: Path) -> None:
 
     class Slow(UserDict[str, int]):
         def __iter__(self) -> Iterator[str]:
-            gate.wait(60)
+            gate.wait(DEADLINE_S)
             return super().__iter__()
 
     assert disk.prepare(Slow(tool=1), {"tool": -1}) is None
@@ -1560,7 +1558,7 @@ def running(room: Room) -> Iterator[Client]:
             yield Client(room.directory)
         finally:
             room.collector.stop()
-            cycle.result(60)
+            cycle.result(DEADLINE_S)
 
 
 def test_requests_are_answered_after_a_look_at_every_ring(room: Room) -> None:

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from tests.support import PYTHON, Place
+from tests.support import PYTHON, Place, outputs
 
 RECORD = """
     import shmperf
@@ -92,7 +92,7 @@ def test_run_passes_input_exit_code_and_signals_on(place: Place) -> None:
     """The command has our input and output; its end is ours."""
     echo = "import sys; print(sys.stdin.read().upper()); sys.exit(7)"
     program = place.start_module("run", "--", PYTHON, "-c", echo)
-    out, error = program.communicate("hello", timeout=60)
+    out, error = outputs(program, "hello")
     assert (out.strip(), program.returncode) == ("HELLO", 7)
     assert "nothing was recorded" in error
     place.shmperf("run", "--", "no-such-command-anywhere", code=127)
@@ -103,7 +103,7 @@ def test_run_passes_input_exit_code_and_signals_on(place: Place) -> None:
     assert program.stdout is not None
     assert program.stdout.readline() == "up\n"
     program.send_signal(signal.SIGTERM)
-    program.communicate(timeout=60)
+    outputs(program)
     assert program.returncode == 128 + signal.SIGTERM
 
 
@@ -138,7 +138,7 @@ def test_errors_are_one_line_and_exit_1(place: Place) -> None:
         ("stats", "--config", "missing.yaml"),
     ):
         program = place.start_module(*command)
-        out, error = program.communicate(timeout=60)
+        out, error = outputs(program)
         assert program.returncode == 1, command
         assert out == ""
         assert len(error.splitlines()) == 1

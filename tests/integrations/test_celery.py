@@ -83,7 +83,8 @@ WORKER = """
             stdout=log, stderr=log,
         )
         try:
-            return [one.get(timeout=40, propagate=False) for one in sent]
+            limit_s = float(os.environ["TESTS_DEADLINE_S"])
+            return [one.get(timeout=limit_s, propagate=False) for one in sent]
         except Exception:
             sys.stderr.write(open("worker.log").read())
             raise

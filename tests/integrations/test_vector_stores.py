@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from shmperf.errors import StoreError
-from tests.support import PYTHON, needs, wait_until
+from tests.support import DEADLINE_S, PYTHON, needs, wait_until
 
 from .vector_stores import (
     ARTIFACTS,
@@ -219,7 +219,7 @@ def write_from_processes(store: VectorStore, names: list[str]) -> None:
         subprocess.Popen([PYTHON, "-c", WRITER, store.adapter, store.url, number, ",".join(names)])
         for number in "01"
     ]
-    assert [writer.wait(120) for writer in writers] == [0, 0]
+    assert [writer.wait(DEADLINE_S) for writer in writers] == [0, 0]
 
 
 def write_from_threads(store: VectorStore, names: list[str]) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from shmperf.rag.protocol import PerfStore
-from tests.support import PYTHON, wait_until
+from tests.support import DEADLINE_S, PYTHON, wait_until
 
 DIMENSIONS = 16
 
@@ -437,7 +437,7 @@ class QdrantServer(VectorStore):
 
             def _reply(self, body: Any) -> None:
                 if outer._silent.is_set():
-                    outer._go_on.wait(60)
+                    outer._go_on.wait(DEADLINE_S)
                     self.close_connection = True
                     return
                 outer.api_keys.add(self.headers.get("api-key"))

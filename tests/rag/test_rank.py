@@ -17,7 +17,7 @@ from shmperf.errors import StoreError
 from shmperf.rag import CircuitBreaker, Ranked, ToolStore, Weighing, rank
 from shmperf.rag.facts import Facts, facts_of
 from shmperf.rag.summary import PerfState
-from tests.support import PYTHON, Place, wait_until
+from tests.support import PYTHON, Place, measured_slowness, outputs, wait_until
 
 NOW_S = 1_800_000_000.0
 HALF_LIFE_S = 600.0
@@ -500,13 +500,14 @@ def test_the_fast_and_reliable_of_two_is_preferred_within_two_seconds(
     assert {one["name"] for one in first} == {"fetch_weather", "weather_report"}
     victim, other = first[0]["name"], first[1]["name"]
     agent.call(victim, how, 12)
-    shown_s = time.monotonic()
+    slowness, shown_s = measured_slowness(), time.monotonic()
     wait_until(
         lambda: ask(place)[0]["name"] == other,
-        f"{other} to be preferred to {victim}; {ask(place)}",
-        timeout_s=2.0,
+        lambda: f"{other} to be preferred to {victim}; {ask(place)}",
     )
-    assert time.monotonic() - shown_s < 2.0 + 1.0
+    took_s = time.monotonic() - shown_s
+    # A machine that is busy now may take the more time, before or after.
+    assert took_s < (2.0 + 1.0) * max(slowness, measured_slowness())
     found = {one["name"]: one for one in ask(place)}
     assert found[victim]["calls"] == 32
     assert found[victim]["source"] == "live"
@@ -618,7 +619,7 @@ def test_the_command_says_what_is_missing(place: Place) -> None:
         (("--store", "own.db", "--latency-budget", "nan"), "latency_budget_s: found nan"),
     ):
         program = place.start_module("rank", "anything", *options)
-        out, error = program.communicate(timeout=60)
+        out, error = outputs(program)
         assert (program.returncode, out) == (1, ""), error
         assert len(error.splitlines()) == 1, error
         assert expected in error

@@ -88,7 +88,7 @@ def wait_for_count(path: Path, name: str, count: int) -> dict[str, Any]:
     """The stored summary, once it tells of so many calls."""
     wait_until(
         lambda: stored(path, name).get("call_count") == count,
-        f"{count} calls of {name}; there are {stored(path, name)}",
+        lambda: f"{count} calls of {name}; there are {stored(path, name)}",
     )
     return stored(path, name)
 

@@ -19,7 +19,7 @@ from shmperf.errors import SessionError
 from shmperf.session.client import Client, wake
 from shmperf.session.messages import Cleanup, Ping, Stats
 from shmperf.session.server import Pending, Server
-from tests.support import Place, wait_until
+from tests.support import DEADLINE_S, Place, wait_until
 
 
 class Answering:
@@ -56,7 +56,7 @@ def answering(runtime: Path) -> Iterator[Answering]:
 def connect(runtime: Path) -> socket.socket:
     client = socket.socket(socket.AF_UNIX)
     client.connect(str(runtime / "control.sock"))
-    client.settimeout(10)
+    client.settimeout(DEADLINE_S)
     return client
 
 
@@ -67,22 +67,22 @@ def frame(content: bytes) -> bytes:
 def test_requests_arrive_with_their_fields(answering: Answering, runtime: Path) -> None:
     """Each request is answered by what it asked."""
     client = Client(runtime)
-    assert client.ask(Stats("ünï"), 10) == {"type": "Stats", "tool": "ünï"}
-    assert client.ask(Cleanup(force=True), 10)["force"] is True
+    assert client.ask(Stats("ünï"), DEADLINE_S) == {"type": "Stats", "tool": "ünï"}
+    assert client.ask(Cleanup(force=True), DEADLINE_S)["force"] is True
 
 
 def test_refusal_is_an_error_with_its_text(runtime: Path) -> None:
     """What the collector can't do comes back in its words."""
     answering = Answering(runtime, lambda pending: pending.fail("not today"))
     with pytest.raises(SessionError, match="not today"):
-        Client(runtime).ask(Ping(), 10)
+        Client(runtime).ask(Ping(), DEADLINE_S)
     answering.close()
 
 
 def test_large_answers_come_whole(runtime: Path) -> None:
     """An answer of many megabytes arrives in one piece."""
     answering = Answering(runtime, lambda pending: pending.reply("x" * 20_000_000))
-    assert len(Client(runtime).ask(Ping(), 30)) == 20_000_000
+    assert len(Client(runtime).ask(Ping(), DEADLINE_S)) == 20_000_000
     answering.close()
 
 
@@ -105,16 +105,14 @@ def test_socket_is_the_users_alone(answering: Answering, runtime: Path) -> None:
     assert (runtime / "control.sock").stat().st_mode & 0o777 == 0o600
 
 
-@settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(st.binary(min_size=1, max_size=400))
 def test_garbage_disturbs_nobody_else(answering: Answering, runtime: Path, garbage: bytes) -> None:
     """A client that sends nonsense is cut off or waited for; the next one is served."""
     with connect(runtime) as client:
         client.sendall(garbage)
         client.shutdown(socket.SHUT_WR)
-    assert Client(runtime).ask(Ping(), 10) == {"type": "Ping"}
+    assert Client(runtime).ask(Ping(), DEADLINE_S) == {"type": "Ping"}
 
 
 @pytest.mark.parametrize(
@@ -163,7 +161,7 @@ def test_too_many_connections_are_turned_away(answering: Answering, runtime: Pat
 
     def is_served() -> bool:
         try:
-            return bool(Client(runtime).ask(Ping(), 10))
+            return bool(Client(runtime).ask(Ping(), DEADLINE_S))
         except SessionError:
             return False
 
@@ -180,7 +178,7 @@ def test_client_that_does_not_read_blocks_nobody(runtime: Path) -> None:
     answering = Answering(runtime, answer)
     with connect(runtime) as stuck:
         stuck.sendall(frame(msgspec.msgpack.encode(Stats())) * 3)
-        assert Client(runtime).ask(Ping(), 10) == 1
+        assert Client(runtime).ask(Ping(), DEADLINE_S) == 1
     answering.close()
 
 
@@ -191,7 +189,7 @@ def test_answer_that_is_too_long_is_refused_in_words(
     monkeypatch.setattr("shmperf.session.server.MOST_ANSWER_BYTES", 100)
     answering = Answering(runtime, lambda pending: pending.reply("x" * 200))
     with pytest.raises(SessionError, match="too many to send"):
-        Client(runtime).ask(Ping(), 10)
+        Client(runtime).ask(Ping(), DEADLINE_S)
     answering.close()
 
 

@@ -282,7 +282,8 @@ def test_founders_in_many_processes_make_one_session(place: Place) -> None:
                 barrier, names = context.Barrier(8), context.Queue()
                 workers = [context.Process(target=found, args=(barrier, names)) for _ in range(8)]
                 for worker in workers: worker.start()
-                assert len({names.get(timeout=30) for _ in workers}) == 1
+                limit_s = float(os.environ["TESTS_DEADLINE_S"])
+                assert len({names.get(timeout=limit_s) for _ in workers}) == 1
                 for worker in workers: worker.join()
                 os.chdir("..")
             print("one")

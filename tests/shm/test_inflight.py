@@ -201,7 +201,7 @@ class TableModel(RuleBasedStateMachine):
 
 
 TestTableModel = TableModel.TestCase
-TestTableModel.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestTableModel.settings = settings(max_examples=60, stateful_step_count=60)
 
 
 @pytest.mark.parametrize("former", [None, "drained", "lost"])

@@ -210,7 +210,7 @@ class RingModel(RuleBasedStateMachine):
 
 
 TestRingModel = RingModel.TestCase
-TestRingModel.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestRingModel.settings = settings(max_examples=60, stateful_step_count=60)
 
 
 def test_fresh_memory_holds_no_record() -> None:

@@ -402,7 +402,7 @@ def test_damaged_directory_is_refused_and_counted(name: str) -> None:
     segment.add_callee(1, Callee("tool"))
     segment.add_ring(1, 16)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.lists(ENTRY, min_size=1, max_size=12))
     @example([(Kind.RING, 1, LENGTH - 512, 1), (Kind.RING, 1, LENGTH - 512, 2)])
     @example([(Kind.CALLEE, 1, LENGTH - 8, 8), (Kind.CALLEE, 1, LENGTH - 8, 16)])
@@ -433,7 +433,7 @@ def test_damaged_content_is_refused_and_counted(name: str) -> None:
     segment.add_rows(3)
     segment.add_ring(1, 4)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.binary(min_size=1, max_size=64), st.integers(0, 8192 - 64))
     def check(image: bytes, at: int) -> None:
         former = bytes(segment.buffer[EXTENTS : EXTENTS + 8192])

@@ -171,7 +171,7 @@ def test_files_are_private_and_links_are_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_any_damage_is_told_and_never_raised(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Place, assert_books_balance, wait_until
+from tests.support import Place, assert_books_balance, outputs, wait_until
 
 POOLS = """
     import multiprocessing as mp
@@ -118,7 +118,7 @@ def test_worker_may_start_before_its_named_collector(place: Place) -> None:
     daemon = place.start_module("collect", "--session", "late", "--storage", "out")
     place.collector_pid("--session", "late")
     assert place.stats("--session", "late")["tool_stats"]["early"]["count"] == 10
-    program.communicate("\n")
+    outputs(program, "\n")
     daemon.terminate()
     place.finish(daemon)
     assert place.stats("--storage", "out")["total_calls"] == 10
@@ -158,7 +158,7 @@ def test_two_programs_founding_at_once_share_one_session(place: Place) -> None:
         program.stdin.flush()
     names = {program.stdout.readline() for program in programs if program.stdout is not None}
     for program in programs:
-        program.communicate("\n")
+        outputs(program, "\n")
     assert len(names) == 1
     assert place.stats()["total_calls"] == 400
 
@@ -185,7 +185,7 @@ def test_killed_worker_shows_its_open_calls_as_aborted(place: Place) -> None:
     assert program.stdout.readline() == "ready\n"
     assert {row["tool"] for row in place.ask("inflight")} == {"outer", "inner", "block"}
     program.kill()
-    program.communicate()
+    outputs(program)
     stats = wait_until(lambda: (s := place.stats())["aborted"] == 3 and s, "the burial")
     assert stats["tool_stats"]["done"]["count"] == 1000
     assert stats["begun"] == 1003
@@ -221,7 +221,7 @@ def test_killed_collector_costs_no_line_and_doubles_none(place: Place) -> None:
             os.kill(place.collector_pid(), signal.SIGKILL)
         program.stdin.write("\n")
         program.stdin.flush()
-    program.communicate()
+    outputs(program)
     stats = place.stats()
     place.wait_for_end()
     assert stats["tool_stats"]["kept"]["count"] == 6000
@@ -267,22 +267,23 @@ def test_fork_in_the_middle_of_another_thread_s_first_call(place: Place) -> None
         from shmperf import track
         from shmperf.session.presence import HERE; from shmperf.session.files import is_locked
         from shmperf.worker.process import Segment, worker
+        limit_s = float(os.environ["TESTS_DEADLINE_S"])
         entered, forked = threading.Event(), threading.Event()
         made = Segment.__init__
         def slowly(*args, **kwargs):
             entered.set()
-            assert forked.wait(20)
+            assert forked.wait(limit_s)
             made(*args, **kwargs)
         Segment.__init__ = slowly
         @track
         def tool(): pass
         thread = threading.Thread(target=tool)
         thread.start()
-        assert entered.wait(20)
+        assert entered.wait(limit_s)
         ready, told = os.pipe()
         pid = os.fork()
         if not pid:
-            signal.alarm(20)
+            signal.alarm(int(limit_s))
             Segment.__init__ = made
             tool()
             os.write(told, b"1" if worker.segment else b"0")
@@ -426,7 +427,7 @@ def test_changed_limits_are_taken_up_while_running(place: Place) -> None:
     assert five_calls() == 10
     config.write_text("default_perf_points: 0\n")
     wait_until(lambda: (before := place.stats()["begun"]) == five_calls() == before, "the edit")
-    program.communicate("end\n")
+    outputs(program, "end\n")
 
 
 def test_statistics_survive_sessions(place: Place) -> None:

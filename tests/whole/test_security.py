@@ -21,7 +21,7 @@ from shmperf.session.messages import Ping
 from shmperf.session.paths import runtime_root
 from shmperf.session.server import Server
 from shmperf.shm.memory import SHARED_MEMORY, attach_memory, create_memory
-from tests.support import PYTHON, Place, wait_until
+from tests.support import DEADLINE_S, PYTHON, Place, outputs, wait_until
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="acts as a second user: needs root")
 NOBODY = 65534
@@ -105,7 +105,7 @@ def test_others_can_read_write_and_delete_nothing(place: Place) -> None:
         assert as_nobody(lambda: new.write_bytes(b"")) == "PermissionError"
     for segment in segments:
         assert as_nobody(segment.unlink) == "PermissionError"
-    program.communicate("\n")
+    outputs(program, "\n")
 
 
 @AS_ROOT
@@ -120,13 +120,13 @@ def test_others_get_no_answer_and_stop_nothing(tmp_path: Path) -> None:
         def ask() -> str:
             client = socket.socket(socket.AF_UNIX)
             client.connect(str(short / "control.sock"))
-            client.settimeout(20.0)
+            client.settimeout(DEADLINE_S)
             client.sendall(b"\0\0\0\0")
             return client.recv(10).hex()
 
         pid = os.fork()
         if pid == 0:
-            for _ in range(400):
+            for _ in range(round(DEADLINE_S / 0.05)):
                 server.wait(0.05)
                 if server.refused:
                     os._exit(0)
@@ -258,5 +258,5 @@ def test_session_and_storage_are_closed_to_others(place: Place) -> None:
     with open_to_all(place.storage / ".shmperf"), open_to_all(session):
         assert as_nobody(join) == [False, False]
     assert place.stats()["begun"] == before
-    program.communicate("\n")
+    outputs(program, "\n")
     wait_until(lambda: not place.sessions(), "the session to end")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import shmperf
-from tests.support import PYTHON, Place, wait_until
+from tests.support import DEADLINE_S, PYTHON, Place, wait_until
 
 README = (Path(shmperf.__file__).parent.parent / "README.md").read_text()
 (MIDDLEWARE,) = [
@@ -56,7 +56,7 @@ class _Connection(http.client.HTTPConnection):
     """HTTP over a socket in the file system: no port that somebody else may have."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
+        super().__init__("localhost", timeout=DEADLINE_S)
         self._path = path
 
     def connect(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support import Place
+from tests.support import Place, outputs
 
 TOOL_KEYS = [
     "tool",
@@ -140,7 +140,7 @@ def test_odd_switch_value_is_told_once_and_means_on(place: Place) -> None:
         """,
         OPTIMIZED_PERF_TRACKER_ENABLED="maybe",
     )
-    _, error = program.communicate(timeout=60)
+    _, error = outputs(program)
     assert program.returncode == 0
     assert error.count("maybe") == 1
 

@@ -423,7 +423,7 @@ ARGUMENTS = st.lists(ANYTHING, max_size=4).map(tuple)
 KEYWORDS = st.dictionaries(st.text(st.characters(), max_size=300), ANYTHING, max_size=4)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ARGUMENTS, KEYWORDS)
 def test_summary_is_bounded_whatever_is_in_it(args: tuple[Any, ...], kwargs: Any) -> None:
     """A picture decodes and takes no more than a few slots."""
@@ -435,7 +435,7 @@ def test_summary_is_bounded_whatever_is_in_it(args: tuple[Any, ...], kwargs: Any
     assert bool(found.flags & NAMED) == bool(args and kwargs)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ARGUMENTS, KEYWORDS)
 def test_optimization_mode_shows_any_parameters(args: tuple[Any, ...], kwargs: Any) -> None:
     """Whatever the parameters, all of them are there and decode."""
@@ -449,7 +449,7 @@ def test_optimization_mode_shows_any_parameters(args: tuple[Any, ...], kwargs: A
         assert len(shown) == len(args or kwargs)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(JSON_LIKE, max_size=4).map(tuple), st.dictionaries(st.text(max_size=9), JSON_LIKE))
 def test_plain_parameters_are_whole_in_optimization_mode(
     args: tuple[Any, ...], kwargs: dict[str, Any]
