@@ -33,6 +33,7 @@ def serve_embedded(directory: str, lock_fd: int) -> None:
     os.set_inheritable(lock_fd, False)
     session = attach(Path(directory))
     sweep(runtime_root(os.environ))  # point: daemon-sweep
+    _refuse_living_strangers(session)
     serve(session)
 
 
@@ -47,6 +48,7 @@ def serve_named(request: Request, ready_fd: int | None = None) -> None:
     session = found_named(root, request)
     lock_fd = _lock(session)  # point: daemon-lock
     try:
+        _refuse_living_strangers(session)
         path = request.storage or options.storage.path
         storage = Path(os.path.normpath(Path(request.cwd) / path))
         session.move_to(storage, options, str(config or ""))  # point: daemon-move
@@ -103,6 +105,13 @@ def cleanup_at_rest(request: Request, *, force: bool) -> bool:
     finally:
         os.close(lock_fd)
     return True
+
+
+def _refuse_living_strangers(session: Session) -> None:
+    """Workers of another version go on recording for a collector that can read their memory."""
+    if session.is_foreign and any(found.is_alive() for found in session.presences()):
+        name = session.name or session.directory.name
+        raise SessionError(f"session {name} has workers of another version of shmperf; end them")
 
 
 def _lock(session: Session) -> int:

@@ -31,6 +31,7 @@ import msgspec
 from shmperf.config.locate import find, resolve
 from shmperf.config.options import Options
 from shmperf.errors import ConfigError, SessionError, SessionGone, tell
+from shmperf.shm.segment import LAYOUT
 
 from .files import (
     LEAVING_S,
@@ -105,12 +106,32 @@ def join(request: Request) -> Session:
     root = runtime_root(request.environ)
     for _ in range(_TRIES):
         try:
-            if request.name:
-                return found_named(root, request)
-            return _join_unnamed(root, request)
+            session = found_named(root, request) if request.name else _join_unnamed(root, request)
+            _refuse_foreign(session)
+            return session
         except SessionGone:
             continue
     raise SessionError("the session keeps changing; gave up")
+
+
+def _refuse_foreign(session: Session) -> None:
+    """Raise SessionError, with what to do, when *session* is another version's."""
+    if not session.is_foreign:
+        return
+    if session.has_members():
+        flag = f"--session {session.name}" if session.name else f"--storage {session.storage}"
+        raise SessionError(
+            f"{session.storage} is in use by programs of another version of shmperf; "
+            f"end them and run: shmperf stop {flag}"
+        )
+    if session.presences():
+        session.start_collector()
+        raise SessionError(
+            f"{session.storage}: memory that a killed program of another version has left is "
+            "being cleared away; start again in a moment"
+        )
+    session.leave()
+    raise SessionGone
 
 
 def found_named(root: Path, request: Request) -> Session:
@@ -199,7 +220,8 @@ def _found(directory: Path, settings: Settings, token: str = "") -> None:
     try:
         aside.mkdir(mode=0o700)  # point: found-mkdir
         write_new(aside / "token", (token or secrets.token_hex(8)).encode())  # point: found-token
-        write_new(aside / "settings", msgspec.msgpack.encode(settings))  # point: found-settings
+        ours = msgspec.structs.replace(settings, layout=LAYOUT)
+        write_new(aside / "settings", msgspec.msgpack.encode(ours))  # point: found-settings
         word = (1 << 8) | settings.options.optimization.enabled
         write_new(aside / "word", word.to_bytes(8, sys.byteorder))  # point: found-word
         try:

@@ -37,6 +37,7 @@ import msgspec
 from shmperf.config.options import Options, Watch
 from shmperf.errors import SessionError, SessionGone
 from shmperf.shm.memory import remove_memory
+from shmperf.shm.segment import LAYOUT
 
 from .files import (
     LEAVING_S,
@@ -77,6 +78,18 @@ class Settings(msgspec.Struct):
     name: str | None = None
     is_transient: bool = False
     watch: Watch | None = None
+    # Of the segments; a session founded before there was this key has the first.
+    layout: int = 1
+
+
+class _Outline(msgspec.Struct):
+    """What settings of any version say."""
+
+    storage: str
+    config: str = ""
+    name: str | None = None
+    is_transient: bool = False
+    layout: int = 1
 
 
 class Session:
@@ -116,6 +129,19 @@ class Session:
         Any other named session belongs to whoever runs its collector.
         """
         return self._settings.name is None or self._settings.is_transient
+
+    @property
+    def is_foreign(self) -> bool:
+        """
+        True when a program of another version founded it, whose memory this one can't read.
+
+        It can be asked for its status and stopped, not joined or drained.
+        """
+        return self._settings.layout != LAYOUT
+
+    def has_members(self) -> bool:
+        """True while a worker that is in it, or its collector, lives."""
+        return self.has_collector() or any(found.is_alive() for found in self.presences())
 
     @property
     def is_in_place(self) -> bool:
@@ -171,6 +197,8 @@ class Session:
         """
         with self._word_locked():
             known = self._known_settings()
+            if self.is_foreign:
+                raise SessionError(f"{self.directory}: belongs to another version of shmperf")
             changed = change(known)
             if changed != known:
                 write_aside(self.directory / "settings", msgspec.msgpack.encode(changed))
@@ -180,7 +208,7 @@ class Session:
     def move_to(self, storage: Path, options: Options, config: str) -> None:
         """Settings of a collector that was told another storage than who founded the session."""
         self._settings = msgspec.structs.replace(
-            self._settings, options=options, storage=str(storage), config=config
+            self._settings, options=options, storage=str(storage), config=config, layout=LAYOUT
         )
         self._write_settings()
 
@@ -354,6 +382,8 @@ class Session:
         """
         if not self.keeps_itself or time.monotonic() < self._retry_at_s:
             return False
+        if self.is_foreign and self.has_members():
+            return False  # its own programs start one that can read their memory
         try:
             fd = self.try_collector_lock()
         except (SessionError, OSError):
@@ -406,6 +436,9 @@ class Session:
     def _read_settings(self) -> Settings:
         try:
             content = read_bounded(self.directory / "settings")
+            outline = msgspec.msgpack.decode(content, type=_Outline)
+            if outline.layout != LAYOUT:
+                return Settings(Options(), **msgspec.structs.asdict(outline))
             return msgspec.msgpack.decode(content, type=Settings)
         except (msgspec.MsgspecError, ValueError) as error:
             raise SessionError(f"{self.directory}/settings is damaged: {error}") from None

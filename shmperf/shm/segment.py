@@ -40,6 +40,7 @@ from .ring import RingReader, RingWriter, ring_bytes
 
 __all__ = [
     "FAULTS",
+    "LAYOUT",
     "LOSSES",
     "SHARED",
     "Extent",
@@ -50,7 +51,8 @@ __all__ = [
 ]
 
 _MAGIC = int.from_bytes(b"shmperf\0", "little")
-_VERSION = 2
+# Raised with every change of what lies where; a segment of another layout is refused.
+LAYOUT = 2
 _MIB = 1 << 20
 _PAGE = 4096
 _DIRECTORY = _PAGE
@@ -151,7 +153,7 @@ class Segment:
         self._fallback = fallback
         self._blobs = 0
         words = self.words
-        words[_W_VERSION] = _VERSION  # point: segment-created
+        words[_W_VERSION] = LAYOUT  # point: segment-created
         words[_W_SIZE] = size
         words[_W_PID] = os.getpid() if pid is None else pid
         words[_W_EPOCH] = secrets.randbits(63)  # point: segment-epoch
@@ -356,11 +358,11 @@ class SegmentReader:
             raise FormatError(f"{self.name}: found {size} bytes, expected a whole segment")
         words = self.buffer.cast("Q")
         found = (words[_W_MAGIC], words[_W_VERSION], words[_W_SIZE])
-        if found != (_MAGIC, _VERSION, size):
+        if found != (_MAGIC, LAYOUT, size):
             version = words[_W_VERSION]
             words.release()
             raise FormatError(
-                f"{self.name}: found layout {version}, expected {_VERSION} of {size} bytes"
+                f"{self.name}: found layout {version}, expected {LAYOUT} of {size} bytes"
             )
         return words
 

@@ -16,7 +16,7 @@ from shmperf.config.options import Options
 from shmperf.errors import SessionError, SessionGone
 from shmperf.session.files import MOST_BLOCKS, create_locked, is_locked, let_go
 from shmperf.session.paths import named_directory, read_name, runtime_root
-from shmperf.session.presence import COMING, Identity, Presence
+from shmperf.session.presence import COMING, HERE, Identity, Presence
 from shmperf.session.rendezvous import Request, join, session_of_storage, sessions, sweep
 from shmperf.session.session import Session, attach
 from tests.support import Place
@@ -424,3 +424,45 @@ def test_half_written_files_go_when_they_are_old(
     sweep(root)
     assert [path.exists() for path in left] == [False, False]
     assert all(path.exists() for path in [young, *others])
+
+
+def _as_of_another_version(session: Session) -> None:
+    """Settings as a version with other segments wrote them, with keys that nobody knows here."""
+    path = session.directory / "settings"
+    found = msgspec.msgpack.decode(path.read_bytes())
+    found["layout"] = 1
+    found["options"]["of_later"] = {"anything": 1}
+    path.write_bytes(msgspec.msgpack.encode(found))
+
+
+def test_a_session_of_another_version_is_refused_while_it_lives(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """Who comes is told which command ends it; status and stop can still reach it."""
+    request = Request(str(tmp_path), {"XDG_RUNTIME_DIR": str(runtime)})
+    session = join(request)
+    worker = session.announce(lambda name: name)
+    _as_of_another_version(session)
+    with pytest.raises(SessionError, match=r"another version.*run: shmperf stop --storage"):
+        join(request)
+    found = session_of_storage(tmp_path / "perf_data")
+    assert found is not None
+    assert found.is_foreign
+    assert not found.start_collector()
+    with pytest.raises(SessionError, match="another version"):
+        found.publish(Options())
+    assert (session.directory / f"{HERE}{worker}").exists()
+    session.after_fork()
+
+
+def test_a_session_of_another_version_that_is_empty_makes_way(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """After an upgrade the first program founds a session of its own version."""
+    request = Request(str(tmp_path), {"XDG_RUNTIME_DIR": str(runtime)})
+    session = join(request)
+    _as_of_another_version(session)
+    found = join(request)
+    assert not found.is_foreign
+    assert found.directory != session.directory
+    assert not session.directory.exists()
