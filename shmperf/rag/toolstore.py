@@ -31,9 +31,9 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
 from shmperf.config.locate import resolve
 from shmperf.errors import StoreError
@@ -53,18 +53,15 @@ from .artifact import (
     require_text,
 )
 from .delivery import TIMEOUT_S, Summary, admit, as_summary
+from .embedding import Embedder, Embeddings, batches
 from .sentence import has_changed, tell_performance
 from .toolfile import ToolFile, fact, found_file, reading
 from .toolsearch import VectorIndex, matching
 
 __all__ = ["Embedder", "ToolStore", "default_path"]
 
-# From texts to vectors, one each; its attribute ``name`` says which model that is.
-Embedder = Callable[[list[str]], Iterable[Iterable[float]]]
-T = TypeVar("T")
-
-# Texts that an embedder gets at once, and names in one statement.
-_BATCH = 256
+# Artifacts that iteration reads at once.
+_PAGE = 256
 
 _COLUMNS = "artifact.row, id, type, artifact.name, content, metadata, summary"
 _FROM = "artifact LEFT JOIN perf ON perf.name = artifact.name AND clustered"
@@ -112,7 +109,7 @@ class ToolStore:
         self.path = Path(path) if path is not None else default_path()
         self.refused = 0
         self.damaged = 0
-        self._embedder = embedder
+        self._embeddings = Embeddings(self.path, embedder)
         self._index = VectorIndex()
         if create:
             found_file(self.path)
@@ -144,21 +141,21 @@ class ToolStore:
         news = {artifact.artifact_id: artifact for artifact in artifacts}
         rows = [check(artifact) for artifact in news.values()]
         given = {
-            id_: Vector(as_blob(new.embedding), self.model, None)
+            id_: Vector(as_blob(new.embedding), self._embeddings.model, None)
             for id_, new in news.items()
             if new.embedding is not None
         }
         with self._file.reaching() as connection:
-            known = self._known(connection, list(news))
+            known = _known(connection, list(news))
         wanted = {
             row["id"]: (row["content"], known[row["id"]].told if row["id"] in known else None)
             for row in rows
-            if row["id"] not in given and self._needs_embedding(row, known.get(row["id"]))
+            if row["id"] not in given and _is_new(row, known.get(row["id"]))
         }
         # Before anything is locked: an embedder may take its time.
-        made = given | self._embedded(wanted)
+        made = given | self._embeddings.of(wanted)
         with self._file.writing() as connection:
-            self._admit_vectors(connection, made.values())
+            self._embeddings.admit(connection, made.values())
             for row in rows:
                 kept = known.get(row["id"])
                 unchanged = kept is not None and kept.content == row["content"]
@@ -169,7 +166,7 @@ class ToolStore:
                         "INSERT OR IGNORE INTO perf VALUES (?, ?, 1)",
                         (row["name"], json.dumps(row["summary"])),
                     )
-            self._sweep(connection)
+            _sweep(connection)
             _revise(connection)
         return len(rows)
 
@@ -189,7 +186,7 @@ class ToolStore:
                 "DELETE FROM artifact WHERE id = ?", (require_text("artifact_id", artifact_id),)
             ).rowcount
             if gone:
-                self._sweep(connection)
+                _sweep(connection)
                 _revise(connection)
         return bool(gone)
 
@@ -208,7 +205,7 @@ class ToolStore:
                 found = connection.execute(
                     f"SELECT {_COLUMNS} FROM {_FROM}"  # noqa: S608  our own constants
                     " WHERE artifact.row > ? ORDER BY artifact.row LIMIT ?",
-                    (last, _BATCH),
+                    (last, _PAGE),
                 ).fetchall()
             if not found:
                 return
@@ -230,34 +227,18 @@ class ToolStore:
             return self._nearest(as_blob(query), k)
         with self._file.reaching() as connection:
             has_vectors = fact(connection, "dimension") is not None
-        if self._embedder is None or not has_vectors:
-            return self._search_words(query, k)
-        self._check_model(self.model)
-        return self._nearest(self._embed([query])[0], k)
+            stored = fact(connection, "model")
+        if not self._embeddings or not has_vectors:
+            with self._file.reaching() as connection, reading(connection):
+                return _artifacts(connection, matching(connection, query, k))
+        self._embeddings.require(stored)
+        return self._nearest(self._embeddings.embed([query])[0], k)
 
     def _nearest(self, blob: bytes, k: int) -> list[tuple[Artifact, float]]:
         with self._file.reaching() as connection, reading(connection):
             scores = self._index.nearest(connection, blob, k)
             self.damaged = self._index.damaged
-            return self._artifacts(connection, scores)
-
-    def _search_words(self, query: str, k: int) -> list[tuple[Artifact, float]]:
-        with self._file.reaching() as connection, reading(connection):
-            return self._artifacts(connection, matching(connection, query, k))
-
-    def _artifacts(
-        self, connection: sqlite3.Connection, scores: Mapping[int, float]
-    ) -> list[tuple[Artifact, float]]:
-        """The artifacts of these rows, in the order of *scores*."""
-        found: dict[int, Artifact] = {}
-        for rows in _batches(scores):
-            marks = ", ".join("?" * len(rows))
-            for columns in connection.execute(
-                f"SELECT {_COLUMNS} FROM {_FROM} WHERE artifact.row IN ({marks})",  # noqa: S608
-                rows,
-            ):
-                found[columns[0]] = as_artifact(columns)
-        return [(found[row], score) for row, score in scores.items()]
+            return _artifacts(connection, scores)
 
     # --- performance -----------------------------------------------------------------------------
 
@@ -284,11 +265,11 @@ class ToolStore:
 
         Only those whose sentence has materially changed; returns how many. Needs an embedder.
         """
-        if self._embedder is None:
+        if not self._embeddings:
             raise StoreError(f"{self.path}: without an embedder nothing can be embedded")
         wanted: dict[str, tuple[str, str | None]] = {}
         with self._file.reaching() as connection:
-            for names in _batches(admit(summaries).summaries):
+            for names in batches(admit(summaries).summaries):
                 marks = ", ".join("?" * len(names))
                 for id_, name, content, told in connection.execute(
                     f"SELECT id, name, content, told FROM artifact WHERE name IN ({marks})",  # noqa: S608
@@ -296,11 +277,11 @@ class ToolStore:
                 ):
                     if has_changed(told, summaries[name]):
                         wanted[id_] = (content, tell_performance(summaries[name]))
-        vectors = self._embedded(wanted)
+        vectors = self._embeddings.of(wanted)
         if not vectors:
             return 0
         with self._file.writing() as connection:
-            self._admit_vectors(connection, vectors.values())
+            self._embeddings.admit(connection, vectors.values())
             for id_, vector in vectors.items():
                 # Content that has changed meanwhile was embedded by whoever changed it.
                 connection.execute(
@@ -331,19 +312,19 @@ class ToolStore:
     @property
     def model(self) -> str:
         """The embedder's ``name``; empty where it has none."""
-        return str(getattr(self._embedder, "name", "") or "")
+        return self._embeddings.model
 
     def reembed(self) -> int:
         """Embed all contents again, as after a change of the model; how many there were."""
         with self._file.reaching() as connection:
             rows = connection.execute("SELECT id, content, told FROM artifact").fetchall()
-        vectors = self._embedded({id_: (content, told) for id_, content, told in rows})
+        vectors = self._embeddings.of({id_: (content, told) for id_, content, told in rows})
         with self._file.writing() as connection:
             connection.execute(
                 "UPDATE artifact SET embedding = NULL, model = NULL, checksum = NULL"
             )
             connection.execute("DELETE FROM fact WHERE key IN ('model', 'dimension')")
-            self._admit_vectors(connection, vectors.values())
+            self._embeddings.admit(connection, vectors.values())
             for id_, vector in vectors.items():
                 connection.execute(
                     "UPDATE artifact SET embedding = :embedding, model = :model,"
@@ -352,87 +333,6 @@ class ToolStore:
                 )
             _revise(connection)
         return len(vectors)
-
-    def _needs_embedding(self, row: Mapping[str, Any], known: _Known | None) -> bool:
-        if self._embedder is None:
-            return False
-        return known is None or known.vector is None or known.content != row["content"]
-
-    def _embedded(self, wanted: Mapping[str, tuple[str, str | None]]) -> dict[str, Vector]:
-        """Vectors by id of contents, each with what its sentence about performance tells."""
-        if self._embedder is None or not wanted:
-            return {}
-        texts = [f"{content}\n{told}" if told else content for content, told in wanted.values()]
-        blobs = [blob for batch in _batches(texts) for blob in self._embed(batch)]
-        return {
-            id_: Vector(blob, self.model, told)
-            for (id_, (_, told)), blob in zip(wanted.items(), blobs, strict=True)
-        }
-
-    def _embed(self, texts: list[str]) -> list[bytes]:
-        assert self._embedder is not None  # noqa: S101  asked by every caller
-        try:
-            vectors = [as_blob(vector) for vector in self._embedder(texts)]
-        except StoreError:
-            raise
-        except Exception as error:
-            # An embedder is foreign code.
-            raise StoreError(f"the embedder failed: {type(error).__name__}: {error}") from error
-        if len(vectors) != len(texts):
-            raise StoreError(
-                f"the embedder gave {len(vectors)} vectors, expected {len(texts)}: one a text"
-            )
-        return vectors
-
-    def _check_model(self, model: str) -> None:
-        with self._file.reaching() as connection:
-            stored = fact(connection, "model")
-        self._require_model(model, stored)
-
-    def _require_model(self, model: str, stored: str | None) -> None:
-        # An embedder without a name, or a vector without an embedder, may be of any model.
-        if model and stored and model != stored:
-            raise StoreError(
-                f"{self.path}: found the embedder {model!r}, expected {stored!r}, which its"
-                " embeddings are from; reembed() makes them anew"
-            )
-
-    def _admit_vectors(self, connection: sqlite3.Connection, vectors: Iterable[Vector]) -> None:
-        """StoreError unless these can stand beside those stored; the first ones decide."""
-        for vector in vectors:
-            dimension, stored = fact(connection, "dimension"), fact(connection, "model")
-            found = len(vector.blob) // 4
-            if dimension is not None and found != dimension:
-                raise StoreError(
-                    f"{self.path}: found an embedding of {found} dimensions, expected {dimension}"
-                )
-            self._require_model(vector.model, stored)
-            if dimension is None:
-                connection.execute("INSERT INTO fact VALUES ('dimension', ?)", (found,))
-            if vector.model and not stored:
-                connection.execute("INSERT INTO fact VALUES ('model', ?)", (vector.model,))
-
-    def _known(self, connection: sqlite3.Connection, ids: list[str]) -> dict[str, _Known]:
-        found: dict[str, _Known] = {}
-        for some in _batches(ids):
-            marks = ", ".join("?" * len(some))
-            for id_, content, blob, model, told in connection.execute(
-                f"SELECT id, content, embedding, model, told FROM artifact WHERE id IN ({marks})",  # noqa: S608
-                some,
-            ):
-                vector = None if blob is None else Vector(blob, model or "", told)
-                found[id_] = _Known(content, vector, told)
-        return found
-
-    def _sweep(self, connection: sqlite3.Connection) -> None:
-        """Forget the performance of names that no artifact has any more."""
-        connection.execute(
-            "DELETE FROM perf WHERE clustered AND name NOT IN (SELECT name FROM artifact)"
-        )
-        connection.execute(
-            "DELETE FROM fact WHERE key IN ('model', 'dimension')"
-            " AND NOT EXISTS (SELECT 1 FROM artifact WHERE embedding IS NOT NULL)"
-        )
 
     # --- the file --------------------------------------------------------------------------------
 
@@ -456,6 +356,50 @@ class _Known(NamedTuple):
     told: str | None
 
 
+def _artifacts(
+    connection: sqlite3.Connection, scores: Mapping[int, float]
+) -> list[tuple[Artifact, float]]:
+    """The artifacts of these rows, in the order of *scores*."""
+    found: dict[int, Artifact] = {}
+    for rows in batches(scores):
+        marks = ", ".join("?" * len(rows))
+        for columns in connection.execute(
+            f"SELECT {_COLUMNS} FROM {_FROM} WHERE artifact.row IN ({marks})",  # noqa: S608
+            rows,
+        ):
+            found[columns[0]] = as_artifact(columns)
+    return [(found[row], score) for row, score in scores.items()]
+
+
+def _known(connection: sqlite3.Connection, ids: list[str]) -> dict[str, _Known]:
+    found: dict[str, _Known] = {}
+    for some in batches(ids):
+        marks = ", ".join("?" * len(some))
+        for id_, content, blob, model, told in connection.execute(
+            f"SELECT id, content, embedding, model, told FROM artifact WHERE id IN ({marks})",  # noqa: S608
+            some,
+        ):
+            vector = None if blob is None else Vector(blob, model or "", told)
+            found[id_] = _Known(content, vector, told)
+    return found
+
+
+def _sweep(connection: sqlite3.Connection) -> None:
+    """Forget the performance of names that no artifact has any more."""
+    connection.execute(
+        "DELETE FROM perf WHERE clustered AND name NOT IN (SELECT name FROM artifact)"
+    )
+    connection.execute(
+        "DELETE FROM fact WHERE key IN ('model', 'dimension')"
+        " AND NOT EXISTS (SELECT 1 FROM artifact WHERE embedding IS NOT NULL)"
+    )
+
+
+def _is_new(row: Mapping[str, Any], known: _Known | None) -> bool:
+    """True when no embedding of this content is stored."""
+    return known is None or known.vector is None or known.content != row["content"]
+
+
 def _revise(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE fact SET value = value + 1 WHERE key = 'revision'")
 
@@ -463,7 +407,7 @@ def _revise(connection: sqlite3.Connection) -> None:
 def _named(connection: sqlite3.Connection, names: Iterable[str]) -> set[str]:
     """Those of *names* that an artifact has."""
     found: set[str] = set()
-    for some in _batches(names):
+    for some in batches(names):
         marks = ", ".join("?" * len(some))
         query = f"SELECT DISTINCT name FROM artifact WHERE name IN ({marks})"  # noqa: S608
         found.update(name for (name,) in connection.execute(query, some))
@@ -472,14 +416,8 @@ def _named(connection: sqlite3.Connection, names: Iterable[str]) -> set[str]:
 
 def _summaries(connection: sqlite3.Connection, names: Iterable[str]) -> dict[str, Summary]:
     found: dict[str, Summary] = {}
-    for some in _batches(name for name in names if is_text(name)):
+    for some in batches(name for name in names if is_text(name)):
         marks = ", ".join("?" * len(some))
         query = f"SELECT name, summary FROM perf WHERE name IN ({marks})"  # noqa: S608
         found |= {name: parse(text) for name, text in connection.execute(query, some)}
     return found
-
-
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    everything = list(items)
-    for start in range(0, len(everything), _BATCH):
-        yield everything[start : start + _BATCH]
