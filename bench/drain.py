@@ -21,7 +21,7 @@ from shmperf.analysis.limits import Newest
 from shmperf.analysis.totals import Totals
 from shmperf.collector.cycle import Collector
 from shmperf.collector.drain import WorkerDrain
-from shmperf.collector.ingest import Intake
+from shmperf.collector.ingest import Ingest
 from shmperf.config.options import Options
 from shmperf.shm.ring import Batch, RingReader
 from shmperf.storage import history
@@ -104,16 +104,16 @@ _STAGES: tuple[tuple[str, object, str], ...] = (
     ("read", WorkerDrain, "read_rows"),
     ("read", WorkerDrain, "is_quiet"),
     ("read", WorkerDrain, "run_pass"),
-    ("account", Intake, "take"),
+    ("account", Ingest, "take"),
     ("totals", Totals, "add"),
     ("tree", CallTree, "add"),
     ("tree", CallTree, "pass_done"),
     ("tree", CallTree, "take_delta"),
     ("limits", Batch, "newest"),
-    ("limits", Intake, "_keep"),
+    ("limits", Ingest, "_keep"),
     ("limits", Newest, "add"),
     ("limits", Newest, "take"),
-    ("decode", Intake, "close_frame"),
+    ("decode", Ingest, "take_change"),
     ("state", Ledger, "apply"),
     ("journal", Collector, "commit"),
     ("journal", Disk, "append"),

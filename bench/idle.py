@@ -25,13 +25,12 @@ def idle(*, quick: bool) -> list[Row]:
 def _idle(name: str, workers: int, tools: int, rounds: int, target: float) -> Row:
     shares = []
     now = [time.monotonic()]
-    with rig_of() as rig:
+    with rig_of(clock=lambda: now[0]) as rig:
         for segment in [rig.segment, *(rig.join() for _ in range(workers - 1))]:
             for number in range(20, 20 + tools):
                 rig.add_ring(segment, number)
         rig.fill_families()
         rig.run()
-        rig.collector._clock = lambda: now[0]
         wait_s = rig.collector.options.collector.idle_wait_ms / 1000
         for _ in range(rounds):
             start = time.process_time()

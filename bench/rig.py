@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -35,8 +35,9 @@ _BODY = msgspec.msgpack.encode((3, "abc"))
 class Rig:
     """A collector and its workers' segments in this process."""
 
-    def __init__(self, session: Session) -> None:
-        self.collector = Collector(session, Server(session.directory), Disk(session.storage))
+    def __init__(self, session: Session, clock: Callable[[], float]) -> None:
+        disk = Disk(session.storage)
+        self.collector = Collector(session, Server(session.directory), disk, clock=clock)
         self.collector.open()
         self._session = session
         self._rows: dict[str, list[int]] = {}
@@ -124,14 +125,16 @@ class Rig:
 
 
 @contextmanager
-def rig_of(options: Options | None = None) -> Iterator[Rig]:
-    """A rig in a place of its own, with *options* or the defaults."""
+def rig_of(
+    options: Options | None = None, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Rig]:
+    """A rig in a place of its own, with *options* or the defaults, and the collector's *clock*."""
     with tempfile.TemporaryDirectory(prefix="sb-") as directory:
         environ = {"XDG_RUNTIME_DIR": directory}
         session = join(Request(directory, environ))
         if options is not None:
             session.publish(options)
-        rig = Rig(session)
+        rig = Rig(session, clock)
         try:
             yield rig
         finally:

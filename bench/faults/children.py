@@ -26,7 +26,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import shmperf
-from shmperf.collector import cycle, service
+from shmperf.collector import service, wallclock
 from shmperf.errors import SessionError
 from shmperf.session import rendezvous
 from shmperf.session.files import is_locked as has_lock
@@ -458,7 +458,7 @@ def step_wall_clock(steps_s: list[float]) -> None:
     def time_ns() -> int:
         return time.time_ns() + int(next(steps) * 1e9)
 
-    vars(cycle)["time"] = SimpleNamespace(
+    vars(wallclock)["time"] = SimpleNamespace(
         monotonic=time.monotonic, perf_counter_ns=time.perf_counter_ns, time_ns=time_ns
     )
 

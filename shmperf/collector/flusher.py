@@ -2,21 +2,32 @@
 When and in which order kept calls go to their files.
 
 New and compacted files are journalled before a byte is appended to them, and what was appended is
-journalled after: a kill between the two leaves a file that the next collector cuts back.
+journalled after: a kill between the two leaves a file that the next collector cuts back. So what
+writes here goes in steps: each ``yield`` hands over to the cycle, which journals what has been
+noted by then, and only afterwards the next line runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from shmperf.config.options import Storage
+import msgspec
+
+from shmperf.config.options import Options
 from shmperf.shm.record import Call
+from shmperf.storage.history import FileState
 from shmperf.storage.state import Ledger
 from shmperf.storage.writer import Disk
 
-from .ingest import Intake
+__all__ = ["Filed", "Flusher"]
 
-__all__ = ["Flusher"]
+
+class Filed(msgspec.Struct):
+    """What a frame says of files: how they are now, which calls are in them."""
+
+    files: dict[str, FileState] = {}
+    written: dict[str, list[int]] = {}
+    erased: bool = False
 
 
 class Flusher:
@@ -25,41 +36,56 @@ class Flusher:
     def __init__(
         self,
         ledger: Ledger,
-        intake: Intake,
         disk: Disk,
-        commit: Callable[[], None],
+        settled: Callable[[list[Call]], list[Call]],
         fault: Callable[[str, str, int], None],
     ) -> None:
-        """*commit* journals the frame so far; *fault* counts and tells what could not be kept."""
+        """*settled* picks the calls that may go; *fault* counts and tells what is not kept."""
         self._ledger = ledger
-        self._intake = intake
         self._disk = disk
-        self._commit = commit
+        self._settled = settled
         self._fault = fault
+        self._change = Filed()
+        self.configure(ledger.options)
 
-    def flush(self, storage: Storage, *, at_once: bool) -> None:
+    def configure(self, options: Options) -> None:
+        """Take up *options*."""
+        self.storage = options.storage
+        self._limit = options.limit_of
+
+    def take_change(self) -> Filed:
+        """What is to be journalled since it was last asked for."""
+        change, self._change = self._change, Filed()
+        return change
+
+    def flush(self, *, at_once: bool) -> Iterator[None]:
         """Write kept calls that are settled: if there are enough of them, or *at_once*."""
         waiting = self._ledger.state.kept
         count = sum(map(len, waiting.values()))
-        if not (at_once or not storage.async_save or count >= storage.batch_size):
+        if not (at_once or not self.storage.async_save or count >= self.storage.batch_size):
             return
         if self._disk.is_unavailable():
             return
-        settled = {tool: self._intake.settled(calls) for tool, calls in waiting.items()}
-        ready = {tool: calls for tool, calls in settled.items() if calls}
-        self._write(self._within(storage.max_bytes, ready))
+        settled = {tool: self._settled(calls) for tool, calls in waiting.items()}
+        ready = self._within_bounds({tool: calls for tool, calls in settled.items() if calls})
+        if ready:
+            yield from self._write(ready)
 
-    def compact(self) -> None:
+    def compact(self) -> Iterator[None]:
         """Cut every file to exactly the newest of its tool."""
         limits = {tool: self._limit(tool) for tool in self._ledger.state.files}
         compacted = self._disk.compact(limits)
         if compacted:
-            self._intake.frame.files.update(compacted)  # point: flush-compacted
-            self._commit()
+            self._change.files.update(compacted)  # point: flush-compacted
+            yield
 
-    def _write(self, ready: dict[str, list[Call]]) -> None:
-        if not ready:
-            return
+    def erase(self) -> Iterator[None]:
+        """Delete what a cleanup has listed, one before a restart too."""
+        if self._ledger.state.erasing and self._disk.erase(self._ledger.state.erasing):
+            self._change.erased = True  # point: cleanup-erased
+            yield
+
+    def _write(self, ready: dict[str, list[Call]]) -> Iterator[None]:
         if self._disk.has_failed:
             # A write that was given up may have gone through since: back to what is listed.
             self._disk.restore_files(self._ledger.state.files)
@@ -68,29 +94,27 @@ class Flusher:
         prepared = self._disk.prepare({tool: len(c) for tool, c in ready.items()}, limits)
         if prepared is None:
             return
-        self._intake.frame.files.update(prepared)  # point: flush-prepared
-        self._commit()
+        self._change.files.update(prepared)  # point: flush-prepared
+        yield
         ready = {tool: calls for tool, calls in ready.items() if tool in self._ledger.state.files}
         appended = self._disk.append_calls(ready, limits)  # point: flush-append
         if appended is None:
             return
-        self._intake.frame.files.update(appended)  # point: flush-appended
+        self._change.files.update(appended)  # point: flush-appended
         written = {tool: [call.id for call in ready[tool]] for tool in appended}
-        self._intake.frame.written.update(written)  # point: flush-written
-        self._commit()
+        self._change.written.update(written)  # point: flush-written
+        yield
 
-    def _within(self, max_bytes: int, ready: dict[str, list[Call]]) -> dict[str, list[Call]]:
+    def _within_bounds(self, ready: dict[str, list[Call]]) -> dict[str, list[Call]]:
         """*ready* without the tools that keep all, once their files fill what they may."""
         unlimited = [tool for tool in ready if self._limit(tool) < 0]
         files = self._ledger.state.files
         used = sum(file.size for tool, file in files.items() if self._limit(tool) < 0)
-        if not unlimited or used < max_bytes:
+        most = self.storage.max_bytes
+        if not unlimited or used < most:
             return ready
         text = f"tools with limit -1 fill storage.max_bytes ({used:,} bytes); calls are not kept"
         self._fault("max_bytes_reached", text, sum(len(ready[tool]) for tool in unlimited))
         for tool in unlimited:
-            self._intake.frame.written[tool] = [call.id for call in ready.pop(tool)]
+            self._change.written[tool] = [call.id for call in ready.pop(tool)]
         return ready
-
-    def _limit(self, tool: str) -> int:
-        return self._ledger.options.limit_of(tool)

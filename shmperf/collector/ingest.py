@@ -1,5 +1,5 @@
 """
-From drained slots to a frame: what a batch of records means, as the change that it makes.
+From drained slots to their meaning: what a batch of records changes.
 
 Counts, trees and positions take every record; of kept calls only the newest within the limit of
 their tool are ever decoded, so cost follows the limits and not the traffic. A call recorded in
@@ -41,11 +41,12 @@ from shmperf.shm.record import (
     status_of,
 )
 from shmperf.shm.ring import Batch
-from shmperf.storage.state import Frame, Ledger, WorkerState
+from shmperf.storage.state import Ledger, WorkerState
 
 from .drain import WorkerDrain, long_body
+from .wallclock import WallClock
 
-__all__ = ["Intake"]
+__all__ = ["Drained", "Ingest"]
 
 _STATUS_BITS = 0x07 << 8
 _LENGTH_BITS = 0xFF
@@ -59,15 +60,30 @@ _SAMPLE_CHARACTERS = 2_000
 _Raw = tuple[int, int, Slot, WorkerDrain, int]
 
 
-class Intake:
-    """Collects one frame after the other; the collector's thread."""
+class Drained(msgspec.Struct):
+    """What a frame says of records and of the workers that stored them."""
 
-    def __init__(self, ledger: Ledger, fault: Callable[[str, str, int], None]) -> None:
+    workers: dict[str, WorkerState] = {}
+    totals: dict[str, Totals] = {}
+    kept: dict[str, list[Call]] = {}
+    settled: list[tuple[int, list[int], dict[str, tuple[int, int]], int]] = []
+    buried: list[str] = []
+    bugs: dict[str, Bug] = {}
+    unusual: list[Finding] = []
+
+
+class Ingest:
+    """Collects what records mean, one change after the other; the collector's thread."""
+
+    def __init__(
+        self, ledger: Ledger, wall: WallClock, fault: Callable[[str, str, int], None]
+    ) -> None:
         """*fault* counts and tells what went wrong, by cause."""
-        self.wall_offset_ns = 0
+        self.records = 0
         self.blobs: list[str] = []
-        self.frame = Frame()
+        self._change = Drained()
         self._ledger = ledger
+        self._wall = wall
         self._fault = fault
         self._kept: dict[str, Newest[_Raw]] = {}
         self._unsettled: dict[int, tuple[str, int]] = {}
@@ -88,6 +104,20 @@ class Intake:
             self._usual = None if watch is None else Usual(watch)
 
     # --- records ---------------------------------------------------------------------------------
+
+    def drain(self, worker: WorkerDrain, *, thoroughly: bool = False) -> int:
+        """A pass over *worker*, unless it is quiet; its trees are settled behind it."""
+        if worker.is_quiet() and not thoroughly:
+            return 0
+        try:
+            handled = worker.run_pass(self.take)
+            self.pass_done(worker)
+            worker.read_rows()
+        except Exception as error:  # noqa: BLE001  one worker's damage is not another's
+            self._fault("drain", f"{worker.name}: {type(error).__name__}: {error}", 1)
+            return 0
+        self.records += handled
+        return handled
 
     def take(self, worker: WorkerDrain, tool: str, batch: Batch, seen: int) -> None:
         """
@@ -113,7 +143,7 @@ class Intake:
             self._count_bugs(worker, tool, batch)
         if self._usual is not None:
             self._compare(self._usual, worker, tool, batch, durations)
-        last_ended_ns = min(ends[-1], _LONGEST_NS) + self.wall_offset_ns
+        last_ended_ns = min(ends[-1], _LONGEST_NS) + self._wall.offset_ns
         self._totals(tool).add(durations, errors, last_ended_ns)
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
         self._roots.add(ids, batch.parents)
@@ -138,8 +168,8 @@ class Intake:
                 continue  # told when it is decoded, if it is kept
             if found.fingerprint is None:
                 continue
-            at_ns = min(slot[3], _LONGEST_NS) + self.wall_offset_ns
-            bug = self.frame.bugs.setdefault(found.fingerprint, Bug())
+            at_ns = min(slot[3], _LONGEST_NS) + self._wall.offset_ns
+            bug = self._change.bugs.setdefault(found.fingerprint, Bug())
             sample = None
             if found.where and bug.sample is None and self._is_without_sample(found.fingerprint):
                 sample = _short(self._decode(slot, worker, 0))
@@ -153,12 +183,12 @@ class Intake:
         self, usual: Usual, worker: WorkerDrain, tool: str, batch: Batch, durations: list[int]
     ) -> None:
         for index, low_ns, high_ns, samples, untold in usual.look(tool, durations, batch.ends):
-            self.frame.unusual.append(
+            self._change.unusual.append(
                 Finding(
                     tool,
                     batch.ids[index],
                     worker.pid,
-                    min(batch.ends[index], _LONGEST_NS) + self.wall_offset_ns,
+                    min(batch.ends[index], _LONGEST_NS) + self._wall.offset_ns,
                     durations[index],
                     low_ns,
                     high_ns,
@@ -176,13 +206,13 @@ class Intake:
             id=found.id,
             pid=worker.pid,
             parent=found.parent,
-            start_ns=min(found.start_ns, _LONGEST_NS) + self.wall_offset_ns,
+            start_ns=min(found.start_ns, _LONGEST_NS) + self._wall.offset_ns,
             duration_ns=None,
             status=Status.ABORTED,
             params="",
         )
         if self._options.limit_of(tool):
-            self.frame.kept.setdefault(tool, []).append(call)  # point: intake-abort
+            self._change.kept.setdefault(tool, []).append(call)  # point: intake-abort
 
     def pass_done(self, worker: WorkerDrain) -> None:
         """Every ring of *worker* has been looked at: settle what that settles."""
@@ -204,7 +234,23 @@ class Intake:
             self.abort(worker, found)
         self._note(worker)
         self._settle_account(worker.name, len(opened))
-        self.frame.buried.append(worker.name)  # point: intake-buried
+        self._change.buried.append(worker.name)  # point: intake-buried
+
+    def bury_unread(self, name: str) -> None:
+        """A dead worker whose memory is gone or damaged: what was not read of it is lost."""
+        known = self._ledger.state.workers.get(name)
+        if known is not None:
+            missing = max(0, known.begun - known.finished - known.lost)
+            self._change.workers[name] = msgspec.structs.replace(
+                known,
+                finished=0,
+                lost=known.lost + missing,
+                losses=known.losses | {"segment_gone": missing},
+                positions={},
+                ended={},
+                callees={},
+            )
+        self._change.buried.append(name)  # point: bury-unread
 
     def forget(self, name: str) -> None:
         """Nothing more is to be settled of the worker of that *name*."""
@@ -219,27 +265,27 @@ class Intake:
 
     # --- frames ----------------------------------------------------------------------------------
 
-    def close_frame(self, workers: Sequence[WorkerDrain]) -> Frame:
-        """The frame so far, with how far *workers*, all of them, are read; begins the next one."""
+    def take_change(self, workers: Sequence[WorkerDrain]) -> Drained:
+        """What was noted so far, with how far *workers*, all of them, are read; begins anew."""
         for tool, kept in self._kept.items():
             calls = [self._decode(slot, worker, done) for _, _, slot, worker, done in kept.take()]
-            self.frame.kept.setdefault(tool, []).extend(calls)
+            self._change.kept.setdefault(tool, []).extend(calls)
         self._kept.clear()
         self._trace(workers)
         for worker in workers:
-            if worker.has_news and worker.name not in self.frame.buried:
+            if worker.has_news and worker.name not in self._change.buried:
                 self._note(worker)
-        frame, self.frame = self.frame, Frame()  # point: intake-frame
-        if frame.settled:
+        change, self._change = self._change, Drained()  # point: intake-frame
+        if change.settled:
             # Only those matter whose lines are still to be written.
-            waiting = [*self._ledger.state.kept.values(), *frame.kept.values()]
+            waiting = [*self._ledger.state.kept.values(), *change.kept.values()]
             ids = {call.id for calls in waiting for call in calls if call.detail is not None}
-            frame.settled = [row for row in frame.settled if row[0] in ids]
-        return frame
+            change.settled = [row for row in change.settled if row[0] in ids]
+        return change
 
     def _trace(self, workers: Sequence[WorkerDrain]) -> None:
         """Name the root above each kept call: open, or drained a moment ago, in any process."""
-        calls = [call for kept in self.frame.kept.values() for call in kept if call.parent]
+        calls = [call for kept in self._change.kept.values() for call in kept if call.parent]
         if not calls:
             return
         opened: dict[int, int] = {}
@@ -273,9 +319,9 @@ class Intake:
         for key, call_id in dict(zip(map(and_, ids, repeat(_ROW)), ids, strict=False)).items():
             if call_id > ended.get(key, 0):
                 ended[key] = call_id
-        change = self.frame.workers.get(worker.name)
+        change = self._change.workers.get(worker.name)
         if change is None:
-            change = self.frame.workers[worker.name] = WorkerState()
+            change = self._change.workers[worker.name] = WorkerState()
         change.finished += len(ids)
 
     def _note(self, worker: WorkerDrain) -> None:
@@ -292,7 +338,7 @@ class Intake:
             ended=dict(worker.ended),
             callees=worker.new_callees,
         )
-        change = self.frame.workers.get(worker.name)
+        change = self._change.workers.get(worker.name)
         if change is not None:
             now.finished = change.finished
         elif known is not None and _same(known, now):
@@ -301,7 +347,7 @@ class Intake:
             now.positions = _news(now.positions, known.positions)
             now.ended = _news(now.ended, known.ended)
         worker.new_callees = {}
-        self.frame.workers[worker.name] = now
+        self._change.workers[worker.name] = now
 
     def _settle_account(self, name: str, aborted: int) -> None:
         """
@@ -311,7 +357,7 @@ class Intake:
         Copies that count calls twice are counted as begun, too.
         """
         known = self._ledger.state.workers.get(name) or WorkerState()
-        last = self.frame.workers.get(name)
+        last = self._change.workers.get(name)
         if last is None:
             last = msgspec.structs.replace(known, finished=0, positions={}, ended={}, callees={})
         missing = last.begun - known.finished - last.finished - last.lost - aborted
@@ -322,12 +368,12 @@ class Intake:
         cause = {"spoilt_records": abs(missing)}
         last.losses = last.losses | cause if missing > 0 else last.losses
         last.faults = last.faults | cause
-        self.frame.workers[name] = last
+        self._change.workers[name] = last
 
     def _totals(self, tool: str) -> Totals:
-        found = self.frame.totals.get(tool)
+        found = self._change.totals.get(tool)
         if found is None:
-            found = self.frame.totals[tool] = Totals()
+            found = self._change.totals[tool] = Totals()
         return found
 
     def _keep(self, worker: WorkerDrain, tool: str, slots: Sequence[Slot], limit: int) -> None:
@@ -339,7 +385,7 @@ class Intake:
 
     def _settle(self, settled: list[Settled]) -> None:
         if self._in_detail:
-            self.frame.settled += [(s.id, s.children, s.totals, s.self_ns) for s in settled]
+            self._change.settled += [(s.id, s.children, s.totals, s.self_ns) for s in settled]
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -354,7 +400,7 @@ class Intake:
             self._fault("body_damaged", f"{worker.name}: {error}", 1)
             call = self._without_body(slot, callee, worker.pid)
         call.start_ns = min(call.start_ns, _LONGEST_NS)
-        call.start_ns += self.wall_offset_ns
+        call.start_ns += self._wall.offset_ns
         if call.detail is not None and self._passes.get(worker.name, 0) < done + 3:
             self._unsettled[call.id] = (worker.name, done + 1)
         return call

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from shmperf.config.options import Options
+
 __all__ = ["Sampler"]
 
 _FIRST_S = 1.0
@@ -24,6 +26,11 @@ class Sampler:
         self._due_s = clock() + min(interval_s, _FIRST_S)
         self._processes: dict[int, Any] = {}
         self._rows: dict[int, dict[str, Any]] = {}
+
+    def configure(self, options: Options) -> None:
+        """Take up *options*; a shorter interval holds for the present one, too."""
+        self._interval_s = options.collector.sample_interval_seconds
+        self._due_s = min(self._due_s, self._clock() + self._interval_s)
 
     def look(self, pids: Callable[[], list[int]]) -> None:
         """Sample the processes of *pids*, when the interval has passed."""

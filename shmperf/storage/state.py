@@ -139,6 +139,10 @@ class Ledger:
         self._revision = 0
         self._changed_at: dict[str, int] = {}
 
+    def configure(self, options: Options) -> None:
+        """Take up *options*: limits of what is kept from now on."""
+        self.options = options
+
     def encode(self) -> bytes:
         """A snapshot of everything."""
         self.state.tree = self.tree.state()

@@ -1292,7 +1292,7 @@ def test_journal_of_another_version_is_not_destroyed(room: Room) -> None:
     room.clock.now_s += 120
     worker.call("all")
     room.turn(3)
-    assert "version" in " ".join([*room.collector._status()["told"].values()])
+    assert "version" in " ".join([*room.collector.requests.value_for(Status())["told"].values()])
     room.finish()
     there = [path.read_bytes() for path in snapshot.parent.iterdir() if path.is_file()]
     assert bytes(content) in there
@@ -1330,10 +1330,8 @@ def blocked(path: Path) -> Iterator[None]:
 def test_stuck_write_stops_no_drain_and_doubles_no_line(tmp_path: Path, runtime: Path) -> None:
     """A write that does not come back stops nobody; what it did in the end is not done again."""
     room = Room(tmp_path, runtime)
-    room.collector.disk.close()
-    disk = Disk(room.storage, longest_wait_s=0.2, clock=room.clock)
-    room.collector.disk = room.collector.flusher._disk = disk
-    disk.recover()
+    disk = room.collector.disk
+    disk._longest_wait_s = 0.2
     try:
         worker = room.worker()
         expected = [worker.call("all").hex for _ in range(5)]
@@ -1440,14 +1438,14 @@ def test_broken_edit_is_told_once_and_the_old_settings_stay(room: Room) -> None:
         room.clock.now_s += 2
         room.turn()
     assert room.collector.options == before
-    status = room.collector._status()
+    status = room.collector.requests.value_for(Status())
     assert status["faults"]["config"] == 1
     assert "default_perf_points" in status["told"]["config"]
     room.config.write_text("default_perf_points: 7\n")
     room.clock.now_s += 2
     room.turn()
     assert room.collector.options.default_perf_points == 7
-    assert "config" not in room.collector._status()["told"]
+    assert "config" not in room.collector.requests.value_for(Status())["told"]
 
 
 def test_batches_are_written_as_they_are_drained_without_async_save(

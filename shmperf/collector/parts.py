@@ -1,0 +1,47 @@
+"""What the cycle is made of: each part is handed what it needs, and none knows the cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shmperf.config.options import Options
+from shmperf.session.session import Session
+from shmperf.storage.state import Ledger
+from shmperf.storage.writer import Disk
+
+from .faults import Faults
+from .flusher import Flusher
+from .ingest import Ingest
+from .past import Past
+from .resources import Sampler
+from .roster import Roster
+from .supervisor import SinkKeeper
+from .wallclock import WallClock
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """The parts of one session's collector, all of its one thread."""
+
+    def __init__(self, session: Session, disk: Disk, clock: Callable[[], float]) -> None:
+        self.session = session
+        self.disk = disk
+        self.ledger = Ledger(session.options)
+        self.faults = Faults()
+        self.past = Past(self.ledger, disk, self.faults)
+        self.wall = WallClock(self.ledger, session.boot_id)
+        self.roster = Roster(session, self.ledger, self.faults.count)
+        self.ingest = Ingest(self.ledger, self.wall, self.faults.count)
+        self.flusher = Flusher(self.ledger, disk, self.ingest.settled, self.faults.count)
+        self.sampler = Sampler(session.options.collector.sample_interval_seconds, clock)
+        self.sink = SinkKeeper(session.directory, session.storage, clock)
+
+    def configure(self, options: Options) -> None:
+        """Give *options* to every part that holds some: the one list of them."""
+        self.ledger.configure(options)
+        self.ingest.configure(options)
+        self.ingest.watch(self.session.watch)
+        self.flusher.configure(options)
+        self.sampler.configure(options)
+        self.sink.configure(options.rag)

@@ -1,0 +1,68 @@
+"""
+What the journal holds of before, and what is put behind it.
+
+A past that can't be read now is not overwritten: until it can, frames wait in memory, and are
+applied behind it once it has been taken up.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from shmperf.storage.state import Frame, Ledger
+from shmperf.storage.writer import Disk
+
+from .faults import Faults
+
+__all__ = ["Past"]
+
+# Frames that wait for a past that can't be read yet.
+_MOST_HELD = 1_000
+
+
+class Past:
+    """The journal as the cycle sees it; the collector's thread."""
+
+    def __init__(self, ledger: Ledger, disk: Disk, faults: Faults) -> None:
+        self.is_taken_up = False
+        self._ledger = ledger
+        self._disk = disk
+        self._faults = faults
+        self._held: list[Frame] = []
+
+    def try_take_up(self) -> bool:
+        """
+        Read the past, and put what has been drained meanwhile behind it; False when it can't be.
+
+        The files are as the journal lists them then; a `snapshot` has to follow.
+        """
+        recovered = self._disk.recover()  # point: restart-recover
+        if recovered is None:
+            self._faults.told["storage"] = self._disk.reason
+            return False
+        self.is_taken_up = True
+        self._faults.mended("storage")
+        # point below: restart-restore
+        unread = self._ledger.restore(recovered.snapshot, recovered.frames)
+        self._faults.carry_on(self._ledger.state.faults)
+        damage = recovered.damage or unread
+        if damage:
+            self._faults.count("journal_damaged", damage)
+        for frame in self._held:
+            self._ledger.apply(frame)
+        self._held.clear()
+        self._disk.restore_files(self._ledger.state.files)  # point: restart-files
+        return True
+
+    def add(self, frame: Frame) -> None:
+        """Make *frame* part of the state, and journal it: when it returns, slots may go."""
+        payload = msgspec.msgpack.encode(frame)  # point: commit-encode
+        self._ledger.apply(frame, live=True)  # point: commit-apply
+        if self.is_taken_up:
+            self._disk.append(payload, self._ledger.encode)  # point: commit-append
+        else:
+            self._held = [*self._held[-_MOST_HELD:], frame]
+
+    def snapshot(self) -> None:
+        """Replace the journal by the state as it is."""
+        self._disk.snapshot(self._ledger.encode)

@@ -1,0 +1,226 @@
+"""
+Answers to what is asked over the control socket: one function a request, in one table.
+
+Most answers include every call that had ended before: the cycle looks at all rings first. Those in
+`AT_ONCE` do not wait for that: they are asked for all the time, or ask for something to be done.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from shmperf.analysis.anomaly import told_of
+from shmperf.analysis.errorgroups import Bug
+from shmperf.analysis.stats import Figures as StatsFigures
+from shmperf.analysis.stats import News
+from shmperf.analysis.totals import Totals
+from shmperf.config.options import Options
+from shmperf.errors import ShmperfError
+from shmperf.session.messages import (
+    Changes,
+    Cleanup,
+    Errors,
+    Figures,
+    Flush,
+    InFlight,
+    Mode,
+    Ping,
+    Stats,
+    Status,
+    Stop,
+    TotalsOf,
+    Tree,
+)
+from shmperf.session.server import Pending
+
+from .parts import Parts
+
+__all__ = ["ANSWERS", "AT_ONCE", "Deeds", "Requests"]
+
+# In place of an answer that comes when the cycle has ended.
+_LATER = object()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deeds:
+    """What the cycle does because somebody asks."""
+
+    settle: Callable[[], None]
+    flush: Callable[[], None]
+    cleanup: Callable[[], None]
+    stop: Callable[[], None]
+
+
+class Requests:
+    """Answers one request after the other; the collector's thread."""
+
+    def __init__(self, parts: Parts, deeds: Deeds, clock: Callable[[], float]) -> None:
+        self.parts = parts
+        self.deeds = deeds
+        self._clock = clock
+        self._started_s = clock()
+        self._waiting: list[Pending] = []
+        self.configure(parts.ledger.options)
+
+    def configure(self, options: Options) -> None:
+        """Take up *options*."""
+        self.may_clean_up = options.optimization.cleanup_on_optimize
+
+    def answer(self, pending: Pending) -> None:
+        """Answer, now or when the cycle ends; what can't be done is told to who asked."""
+        try:
+            value = self.value_for(pending.request)
+        except ShmperfError as error:
+            pending.fail(str(error))
+        except Exception as error:
+            # The cycle's guard counts it; who asked is told first.
+            pending.fail(f"{type(error).__name__}: {error}")
+            raise
+        else:
+            if value is _LATER:
+                self._waiting.append(pending)
+            else:
+                pending.reply(value)
+
+    def value_for(self, request: object) -> Any:
+        """The answer to *request*; raises ShmperfError when there is none."""
+        answer = ANSWERS.get(type(request))
+        if answer is None:
+            raise ShmperfError(f"found a request {type(request).__name__}, expected a known one")
+        if type(request) not in AT_ONCE:
+            self.deeds.settle()
+        return answer(self, request)
+
+    def uptime_s(self) -> float:
+        """Since when the collector is there."""
+        return self._clock() - self._started_s
+
+    def close(self) -> None:
+        """The end of the cycle, which some have asked for and wait for."""
+        for pending in self._waiting:
+            pending.reply(True)
+
+
+def _ping(_: Requests, __: Ping) -> int:
+    return os.getpid()
+
+
+def _stop(requests: Requests, _: Stop) -> object:
+    requests.deeds.stop()
+    return _LATER
+
+
+def _mode(requests: Requests, request: Mode) -> str:
+    session = requests.parts.session
+    if request.optimization is not None:
+        session.set_mode(request.optimization)
+    return "optimization" if session.word[0] & 1 else "normal"
+
+
+def _cleanup(requests: Requests, request: Cleanup) -> bool:
+    if not (request.force or requests.may_clean_up):
+        return False
+    requests.deeds.cleanup()
+    return True
+
+
+def _changes(requests: Requests, request: Changes) -> News:
+    requests.parts.sink.report = request.report
+    return requests.parts.ledger.news(request.after)
+
+
+def _flush(requests: Requests, _: Flush) -> bool:
+    requests.deeds.flush()
+    disk = requests.parts.disk
+    if disk.is_unavailable():
+        raise ShmperfError(f"storage is unavailable: {disk.reason}")
+    return True
+
+
+def _stats(requests: Requests, request: Stats) -> dict[str, Any]:
+    parts = requests.parts
+    return parts.ledger.stats(request.tool, len(parts.roster.workers), complete=True)
+
+
+def _figures(requests: Requests, request: Figures) -> StatsFigures:
+    parts = requests.parts
+    return parts.ledger.figures(request.tool, len(parts.roster.workers), complete=True)
+
+
+def _totals_of(requests: Requests, request: TotalsOf) -> dict[str, Totals]:
+    totals = requests.parts.ledger.state.totals
+    return {tool: totals[tool] for tool in request.tools if tool in totals}
+
+
+def _errors(requests: Requests, _: Errors) -> dict[str, Bug]:
+    return requests.parts.ledger.state.bugs
+
+
+def _tree(requests: Requests, _: Tree) -> list[dict[str, Any]]:
+    parts = requests.parts
+    opened = {row.id: worker.callee(row.callee).tool for worker, row in parts.roster.open_calls()}
+    return [msgspec.to_builtins(edge) for edge in parts.ledger.tree.graph(opened)]
+
+
+def _in_flight(requests: Requests, _: InFlight) -> list[dict[str, Any]]:
+    now_ns = time.perf_counter_ns()
+    offset_ns = requests.parts.wall.offset_ns
+    rows: list[dict[str, Any]] = [
+        {
+            "id": f"{row.id:016x}",
+            "tool": worker.callee(row.callee).tool,
+            "pid": worker.pid,
+            "parent": f"{row.parent:016x}" if row.parent else None,
+            "started": (row.start_ns + offset_ns) / 1e9,
+            "running_s": max(0.0, (now_ns - row.start_ns) / 1e9),
+        }
+        for worker, row in requests.parts.roster.open_calls()
+    ]
+    return sorted(rows, key=lambda row: -row["running_s"])
+
+
+def _status(requests: Requests, _: Status) -> dict[str, Any]:
+    parts = requests.parts
+    books = parts.ledger.books(len(parts.roster.workers), complete=True)
+    return {
+        "session": parts.session.name or parts.session.directory.name,
+        "storage": str(parts.session.storage),
+        "mode": _mode(requests, Mode()),
+        "collector": {
+            "pid": os.getpid(),
+            "uptime_s": requests.uptime_s(),
+            "records": parts.ingest.records,
+        },
+        "storage_state": parts.disk.reason or "ok",
+        "workers": parts.sampler.rows(parts.roster.pids()),
+        "begun": books.begun,
+        "lost": books.lost_by_cause(),
+        "faults": books.faults,
+        "told": dict(parts.faults.told),
+        "unusual": [told_of(finding) for finding in parts.ledger.state.unusual],
+        "rag": parts.sink.status(),
+    }
+
+
+ANSWERS: dict[type, Callable[[Requests, Any], Any]] = {
+    Changes: _changes,
+    Cleanup: _cleanup,
+    Errors: _errors,
+    Figures: _figures,
+    Flush: _flush,
+    InFlight: _in_flight,
+    Mode: _mode,
+    Ping: _ping,
+    Stats: _stats,
+    Status: _status,
+    Stop: _stop,
+    TotalsOf: _totals_of,
+    Tree: _tree,
+}
+AT_ONCE = frozenset({Changes, Cleanup, Mode, Ping, Stop})

@@ -1,0 +1,39 @@
+"""
+Wall time from the monotonic clock that calls carry: one offset a boot, journalled.
+
+Steps of the wall clock change nothing afterwards, so no order changes either; a suspended machine's
+clock comes back later by more than a second, and only that is followed.
+"""
+
+from __future__ import annotations
+
+import time
+
+from shmperf.storage.state import Clock, Ledger
+
+__all__ = ["WallClock"]
+
+_FOLLOWED_NS = 1_000_000_000
+
+
+class WallClock:
+    """What to add to a monotonic time; the collector's thread."""
+
+    def __init__(self, ledger: Ledger, boot_id: str) -> None:
+        self.offset_ns = 0
+        self._ledger = ledger
+        self._boot_id = boot_id
+        self._change: Clock | None = None
+
+    def look(self) -> None:
+        """Compare both clocks; now and then, and once the past has been taken up."""
+        offset_ns = time.time_ns() - time.perf_counter_ns()
+        known = self._ledger.state.clock
+        if known.boot_id != self._boot_id or offset_ns - known.offset_ns > _FOLLOWED_NS:
+            self._change = known = Clock(self._boot_id, offset_ns)
+        self.offset_ns = known.offset_ns
+
+    def take_change(self) -> Clock | None:
+        """What is to be journalled since it was last asked for; None for nothing."""
+        change, self._change = self._change, None
+        return change
