@@ -10,7 +10,8 @@ The process beside the collector that tells a vector store how the tools do: sta
 
 What can hang (looking for a file on a dead network disk, starting a process) happens in a thread of
 this module's own: a drain never waits for it. The sink is started by exec, so that it inherits
-neither locks nor memory. The collector's cycle only reads and sets attributes here.
+neither locks nor memory; the session's settings are opened for it, since it may come up when the
+session is over. The collector's cycle only reads and sets attributes here.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from shmperf.config.options import Rag
 from shmperf.session.launch import PACKAGE_PARENT
 from shmperf.session.messages import SinkReport
 from shmperf.session.paths import TOOL_STORE
+from shmperf.session.sidecar import SETTINGS_FD
 
 __all__ = ["SinkKeeper"]
 
@@ -133,7 +135,7 @@ class SinkKeeper:
     def _launch(self) -> None:
         command = [sys.executable, "-P", "-c", _RUN, PACKAGE_PARENT, str(self._directory)]
         self._started_s, self._kill_at_s = self._clock(), 0.0
-        self._process = _Process(command, self._directory / _LOG)
+        self._process = _Process(command, self._directory)
         self._starts += 1
         self._problem = ""
 
@@ -166,7 +168,7 @@ class SinkKeeper:
 class _Process:
     """A child that ends when its standard input does, which only this process holds open."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(self, command: list[str], directory: Path) -> None:
         self.code: int | None = None
         self._lock = threading.Lock()
         opened = list(os.pipe())
@@ -182,11 +184,18 @@ class _Process:
                     (
                         os.POSIX_SPAWN_OPEN,
                         1,
-                        str(log),
+                        str(directory / _LOG),
                         os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
                         0o600,
                     ),
                     (os.POSIX_SPAWN_DUP2, 1, 2),
+                    (
+                        os.POSIX_SPAWN_OPEN,
+                        SETTINGS_FD,
+                        str(directory / "settings"),
+                        os.O_RDONLY,
+                        0,
+                    ),
                 ],
                 setsid=True,
             )

@@ -9,7 +9,8 @@ The process that keeps a vector store's performance summaries current; the colle
 It polls: an answer holds only what has changed, as it stands in the collector's memory, and nobody
 there keeps a queue for it or notices when it is slow or dead. When its standard input ends (the
 collector has ended, or was killed) it takes the last figures from the disk, sends what waits, and
-leaves; a thread sees to it that it leaves even when a store never answers.
+leaves; a thread sees to it that it leaves even when a store never answers. A session that is over
+before its sink has come up leaves no figure behind: the settings it needs were opened for it.
 
     killed after …              the next sink
     asked, not written          counts again from the figures written last: nothing twice
@@ -45,8 +46,8 @@ from shmperf.session.client import Client
 from shmperf.session.files import try_lock, write_aside
 from shmperf.session.messages import Changes, SinkReport
 from shmperf.session.paths import TOOL_STORE, digest, runtime_root
-from shmperf.session.session import Session, attach
-from shmperf.session.sidecar import REPORT
+from shmperf.session.session import Settings
+from shmperf.session.sidecar import REPORT, handed_settings
 from shmperf.storage.state import figures_on_disk
 
 from .coalesce import Coalescer
@@ -186,12 +187,13 @@ class Delivery:
 class Sink:
     """From the collector's figures to the store; the main thread of a sink's process."""
 
-    def __init__(self, session: Session) -> None:
-        rag = session.options.rag
-        self._storage = session.storage
-        self._options = session.options
-        self._target = target_of(rag, session.storage)
-        self._client = Client(session.directory)
+    def __init__(self, directory: Path, settings: Settings) -> None:
+        """A sink of the session in *directory*, which may be over already."""
+        rag = settings.options.rag
+        self._storage = Path(settings.storage)
+        self._options = settings.options
+        self._target = target_of(rag, self._storage)
+        self._client = Client(directory)
         self._track = Track(rag.half_life_seconds, time.time)
         self._delivery = Delivery(
             lambda: _open(rag, self._target),
@@ -227,8 +229,8 @@ class Sink:
             self._write()
 
     def finish(self) -> None:
-        """The last figures, from disk, to the store, within the time of an interval."""
-        if not self._locks:
+        """The last figures, from disk, to the store, within a few seconds."""
+        if not self._becomes_the_one():
             return
         figures = figures_on_disk(self._storage, None, self._options)
         # Unless the directory is gone, and with it the history.
@@ -240,6 +242,17 @@ class Sink:
                 break
             time.sleep(_LAST_PAUSE_S)
         self._write()
+
+    def _becomes_the_one(self) -> bool:
+        # It may have been asked to end before its first step, and the sink of the collector before
+        # may still be about to leave.
+        deadline_s = time.monotonic() + _LAST_S
+        while not self._locks:
+            self._take_locks()
+            if self._locks or time.monotonic() >= deadline_s:
+                break
+            time.sleep(_LAST_PAUSE_S)
+        return bool(self._locks)
 
     def _follow(self, news: News) -> None:
         summaries = self._track.follow(news)
@@ -295,11 +308,7 @@ def main(directory: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ended, done = threading.Event(), threading.Event()
     threading.Thread(target=_watch, args=(ended, done), daemon=True).start()
-    try:
-        sink = Sink(attach(Path(directory)))
-    except SessionError:
-        # It was over before it began.
-        return 0
+    sink = Sink(Path(directory), handed_settings())
     while not ended.is_set():
         sink.step()
         ended.wait(sink.pause_s)

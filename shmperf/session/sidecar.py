@@ -1,17 +1,33 @@
-"""What a process beside the collector says of itself, where its successor and readers find it."""
+"""What a process beside the collector is handed, and what it says of itself to others."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 
 from .messages import SinkReport
+from .session import Settings
 
-__all__ = ["REPORT", "last_report"]
+__all__ = ["REPORT", "SETTINGS_FD", "handed_settings", "last_report"]
+
+# Where such a process finds the session's settings, opened by who started it.
+SETTINGS_FD = 3
 
 # In the storage directory's own: what the last sink said of itself.
 REPORT = "sink-report"
+
+
+def handed_settings() -> Settings:
+    """
+    The session's settings as they were when this process was started, once.
+
+    They outlast the session, which may be over before a process has come up on a busy machine.
+    Raises OSError and ValueError when there are none.
+    """
+    with os.fdopen(SETTINGS_FD, "rb") as file:
+        return msgspec.msgpack.decode(file.read(), type=Settings)
 
 
 def last_report(storage: Path) -> SinkReport | None:

@@ -21,6 +21,7 @@ remembers what had been counted by then and shows the rest.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,8 @@ class Ledger:
         self.options = options
         self.state = State()
         self.tree = CallTree()
-        self._revision = 0
+        # Beyond those of a collector before: its sink may still ask for what has come after them.
+        self._revision = time.monotonic_ns()
         self._changed_at: dict[str, int] = {}
 
     def configure(self, options: Options) -> None:
@@ -161,6 +163,8 @@ class Ledger:
             if snapshot is not None:
                 self.state = _decode_state(snapshot)
                 self.tree = CallTree.restore(self.state.tree)
+                self._revision += 1
+                self._changed_at.update(dict.fromkeys(self.state.totals, self._revision))
             for payload in frames:
                 frame = _decode_frame(payload)
                 self.apply(frame)
@@ -235,7 +239,7 @@ class Ledger:
         )
 
     def news(self, after: int) -> News:
-        """Totals that have changed after the revision *after* of this process; -1: all."""
+        """Totals that have changed after the revision *after* of any process; -1: all."""
         changed_at = self._changed_at
         return News(
             revision=self._revision,

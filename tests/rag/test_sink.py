@@ -150,6 +150,24 @@ def test_a_program_that_ends_at_once_leaves_its_figures(place: Place) -> None:
     place.wait_for_end()
 
 
+def test_a_sink_that_comes_up_when_all_is_over_sends_what_is_on_disk(place: Place) -> None:
+    """However late it starts, on however slow a machine, no figure is left behind."""
+    place.write(
+        "late/sitecustomize.py",
+        """
+        import os, sys
+        if any("shmperf.rag.sink" in argument for argument in sys.orig_argv):
+            while os.path.exists(sys.orig_argv[-1]):
+                pass
+        """,
+    )
+    path = tools(place)
+    late = {"PYTHONPATH": str(place.cwd / "late")}
+    place.run_script(PROGRAM.replace("sys.stdin", "['good 7']"), **late)
+    wait_for_count(path, "good", 7)
+    place.wait_for_end()
+
+
 def test_no_sink_runs_where_nobody_wants_one(place: Place) -> None:
     """Without a tool store there is none; it comes with the store."""
     program = Program(place)
