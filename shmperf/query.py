@@ -31,6 +31,7 @@ from .session.rendezvous import Request, known_storage, session_of_storage
 from .session.session import Session, attach
 from .session.sidecar import last_report
 from .storage.history import read
+from .storage.kept import ErrorGroup, KeptCall, failed_groups, group_of_bug, kept_call
 from .storage.state import Ledger, figures_on_disk, load, stats_on_disk
 
 __all__ = ["Answers", "find_answers", "request_for"]
@@ -156,6 +157,19 @@ class Answers:
         if not self.storage.is_dir():
             raise StoreError(f"{self.storage}: no such directory; nothing was recorded there")
         return read(self.storage, tool)
+
+    def calls(self, tool: str | None = None) -> Iterator[KeptCall]:
+        """The kept calls, of one tool or of all, in one shape; file by file, oldest line first."""
+        return map(kept_call, self.history(tool))
+
+    def error_groups(self, tool: str | None = None) -> list[ErrorGroup]:
+        """Failed calls in groups, the largest first: by fingerprint where caught, else by class."""
+        caught = [
+            group_of_bug(fingerprint, bug)
+            for fingerprint, bug in self.bugs().items()
+            if tool is None or tool in bug.tools
+        ]
+        return sorted([*caught, *failed_groups(self.calls(tool))], key=lambda group: -group.count)
 
 
 def _storage_for(request: Request) -> tuple[Options, Path]:

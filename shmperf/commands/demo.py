@@ -12,12 +12,15 @@ from __future__ import annotations
 import ast
 import gc
 import hashlib
+import json
 import multiprocessing
 import os
 import sqlite3
+import sys
 import sysconfig
 import tempfile
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from contextlib import closing
 from itertools import cycle
@@ -29,19 +32,38 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from shmperf.views.formatting import duration
-from shmperf.views.terminal import call_tree, stats
+from shmperf.views.terminal import call_tree, console_for, stats
 from shmperf.worker.api import get_tracker
 from shmperf.worker.wrappers import track
 
 from .run import collecting
 
-__all__ = ["demo"]
+__all__ = ["add_arguments", "demo", "run"]
 
 _SECONDS = 5.0
 _PROCESSES = 4
 _ROUNDS = 25
 _ROUND_FILES = 12
 _LARGEST_SOURCE = 60_000
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Its arguments."""
+    parser.add_argument(
+        "--storage", metavar="DIR", default="perf_data", help="(default: perf_data)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(given: Namespace) -> int:
+    """Do it; the exit code."""
+    if not given.json:
+        demo(given.storage, console_for(sys.stdout))
+        return 0
+    with Path(os.devnull).open("w") as nowhere:
+        result = demo(given.storage, console_for(nowhere))
+    print(json.dumps(result, indent=2))
+    return 0
 
 
 # --- the tools -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import platform
 import shutil
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -35,14 +36,30 @@ from shmperf.session.rendezvous import Request, sessions
 from shmperf.shm.memory import PREFIX, SHARED_MEMORY, remove_memory
 from shmperf.shm.segment import SegmentReader, is_supported, needs_seal
 from shmperf.storage.state import load as load_ledger
+from shmperf.views import terminal
 
-__all__ = ["examine"]
+from .arguments import add_reader, request_of, show
+
+__all__ = ["add_arguments", "examine", "run"]
 
 Row = dict[str, str]
 
 _COMING_S = 5.0
 _LEAST_FREE = 64 << 20
 _LEAST_DISK = 100 << 20
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Its arguments."""
+    add_reader(parser)
+    parser.add_argument("--fix", action="store_true", help="remove memory of dead sessions")
+
+
+def run(given: Namespace) -> int:
+    """Do it; 1 when a check has failed."""
+    rows = examine(request_of(given), fix=given.fix)
+    show(given, rows, terminal.checks)
+    return int(any(row["state"] == "fail" for row in rows))
 
 
 def examine(request: Request, *, fix: bool) -> list[Row]:

@@ -12,6 +12,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ from rich.live import Live
 from rich.text import Text
 
 from shmperf import integrations
-from shmperf.errors import SessionError, ShmperfError
+from shmperf.errors import IntegrationError, SessionError, ShmperfError
+from shmperf.integrations.registry import ALL, refuse_unknown
 from shmperf.query import Answers
 from shmperf.session.client import Client
 from shmperf.session.messages import Mode, Stats, Tree
@@ -31,7 +33,7 @@ from shmperf.session.paths import named_directory, runtime_root
 from shmperf.session.session import attach
 from shmperf.views.terminal import books, console_for, stats
 
-__all__ = ["Collecting", "collecting", "run"]
+__all__ = ["Collecting", "add_arguments", "collecting", "run", "run_command"]
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _REFRESH_S = 0.5
@@ -41,6 +43,42 @@ _NOTHING_RECORDED = (
     "shmperf.call('name'), try --instrument auto, or check that OPTIMIZED_PERF_TRACKER_ENABLED "
     "is not false"
 )
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Its arguments."""
+    parser.add_argument("--storage", metavar="DIR", help="where history goes")
+    parser.add_argument("--config", metavar="FILE", help="configuration file")
+    parser.add_argument("--optimize", action="store_true", help="record everything")
+    parser.add_argument(
+        "--instrument",
+        metavar="NAMES",
+        type=_integrations,
+        default=[],
+        help="track what these (with commas between) call, auto: all; without a change in the code",
+    )
+    parser.add_argument("command", nargs="+", metavar="-- COMMAND", help="the command, after --")
+
+
+def _integrations(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    try:
+        refuse_unknown(name for name in names if name != ALL)
+    except IntegrationError as error:
+        raise ArgumentTypeError(str(error)) from None
+    return names
+
+
+def run(given: Namespace) -> int:
+    """Do it; the exit code of the command."""
+    code, _ = run_command(
+        given.command,
+        storage=given.storage,
+        config=given.config,
+        optimize=given.optimize,
+        instrument=given.instrument,
+    )
+    return code
 
 
 class Collecting:
@@ -118,7 +156,7 @@ def collecting(storage: str | None, config: str | None) -> Iterator[Collecting]:
             process.stderr.close()
 
 
-def run(
+def run_command(
     command: Sequence[str],
     *,
     storage: str | None,

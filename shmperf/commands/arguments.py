@@ -1,0 +1,64 @@
+"""What commands share: the flags of those that read, whom they ask, and how an answer is shown."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from shmperf.query import Answers, find_answers, request_for
+from shmperf.session.rendezvous import Request
+from shmperf.views.terminal import console_for
+
+__all__ = ["add_reader", "add_rows", "answers_for", "positive", "request_of", "show"]
+
+
+def add_reader(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that reads a session or a storage directory."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--storage", metavar="DIR", help="the session that meets there")
+    parser.add_argument("--session", metavar="NAME", help="the session of that name")
+    parser.add_argument("--config", metavar="FILE", help="configuration file")
+
+
+def add_rows(parser: argparse.ArgumentParser) -> None:
+    """Those of a command that lists kept calls: of one tool, and how many rows."""
+    parser.add_argument("tool", nargs="?", metavar="TOOL")
+    parser.add_argument("--limit", type=positive, default=20, metavar="N", help="rows (20)")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as an argument."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {number}, expected at least 1")
+    return number
+
+
+def request_of(given: argparse.Namespace) -> Request:
+    """Which session or storage directory the flags and the environment mean."""
+    return request_for(
+        session=getattr(given, "session", None),
+        storage=given.storage,
+        config=given.config,
+        environ=os.environ,
+        is_transient=getattr(given, "transient", False),
+    )
+
+
+def answers_for(given: argparse.Namespace) -> Answers:
+    """Who answers: the collector of a session, or what lies in a storage directory."""
+    return find_answers(request_of(given))
+
+
+def show(given: argparse.Namespace, value: Any, screen: Callable[[Any], Any]) -> int:
+    """Print *value* as JSON, or as *screen* makes it; the exit code."""
+    if given.json:
+        # The default encoder refuses nothing that we make, and escapes what is not ASCII.
+        print(json.dumps(value, indent=2))
+    else:
+        console_for(sys.stdout).print(screen(value))
+    return 0

@@ -1,0 +1,25 @@
+"""``shmperf errors``: caught exceptions by fingerprint, other failed calls by class."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+import msgspec
+
+from shmperf.views import terminal
+
+from .arguments import add_reader, add_rows, answers_for, show
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Its arguments."""
+    add_reader(parser)
+    add_rows(parser)
+
+
+def run(given: Namespace) -> int:
+    """Do it; the exit code."""
+    groups = answers_for(given).error_groups(given.tool)
+    return show(given, msgspec.to_builtins(groups[: given.limit]), terminal.errors)

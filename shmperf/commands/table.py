@@ -1,0 +1,46 @@
+"""
+Every command of ``shmperf``: its name, its module and the line that says what it does.
+
+A command's module offers two functions: ``add_arguments(parser)`` and ``run(given)``, which returns
+the exit code and may raise ShmperfError. It is imported when that command is chosen, so that none
+costs another's start-up. A new command is such a module and a row here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["COMMANDS", "Command"]
+
+
+class Command(NamedTuple):
+    """One row: what is typed, the module that does it, and its line in ``shmperf --help``."""
+
+    name: str
+    module: str
+    help: str
+
+
+_HERE = "shmperf.commands."
+
+COMMANDS = (
+    Command("demo", _HERE + "demo", "run real tools in a pool and show what is recorded"),
+    Command("run", _HERE + "run", "run a command with its tool calls recorded"),
+    Command("collect", _HERE + "collect", "collect for a named session, in the foreground"),
+    Command("status", _HERE + "status", "session, collector, storage, workers"),
+    Command("stats", _HERE + "stats", "calls and durations of every tool, or of one"),
+    Command("tree", _HERE + "tree", "which tool calls which: calls, total and own time"),
+    Command("slow", _HERE + "slow", "the slowest calls kept"),
+    Command(
+        "errors",
+        _HERE + "errors",
+        "caught exceptions by fingerprint, other failed calls by class",
+    ),
+    Command("inflight", _HERE + "inflight", "the calls that are open now"),
+    Command("rank", _HERE + "rank", "the tools for a task: fitting, reliable and fast"),
+    Command("stop", _HERE + "stop", "drain, write everything and end the collector"),
+    Command("mode", _HERE + "mode", "show or switch the mode of a session"),
+    Command("cleanup", _HERE + "cleanup", "forget statistics and delete history"),
+    Command("config", _HERE + "config", "print the configuration in force, every key"),
+    Command("doctor", _HERE + "doctor", "check what recording depends on"),
+)

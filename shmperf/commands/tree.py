@@ -1,0 +1,17 @@
+"""``shmperf tree``: which tool calls which, with calls, total and own time."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from shmperf.views import terminal
+
+from .arguments import add_reader as add_arguments
+from .arguments import answers_for, show
+
+__all__ = ["add_arguments", "run"]
+
+
+def run(given: Namespace) -> int:
+    """Do it; the exit code."""
+    return show(given, answers_for(given).tree(), terminal.call_tree)
