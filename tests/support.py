@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from shmperf.testing import assert_books_balance
+
 PYTHON = sys.executable
 # What the loop below takes on the machine on which the limits of the tests were found.
 _REFERENCE_S = 0.027
@@ -90,14 +92,6 @@ def needs(package: str, major: int = 0) -> None:
     if os.environ.get("SHMPERF_TESTS_NO_SKIP") == "1":
         pytest.fail(reason)
     pytest.skip(reason, allow_module_level=True)
-
-
-def assert_books_balance(stats: dict[str, Any]) -> None:
-    """begun = finished + lost + aborted + in flight, and nothing is negative."""
-    lost = sum(stats["lost"].values())
-    figures = (stats["begun"], stats["total_calls"], lost, stats["aborted"], stats["in_flight"])
-    assert min(figures) >= 0, stats
-    assert figures[0] == sum(figures[1:]), stats
 
 
 class Place:

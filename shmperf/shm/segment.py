@@ -228,6 +228,12 @@ class Segment:
         """Memory reserved so far."""
         return self._used_bytes
 
+    def close(self) -> None:
+        """Let go of the mapping, whose memory stays; no writer of it may be used any more."""
+        self.words.release()
+        self.buffer.release()
+        self._memory.close()
+
     def _extent(self, size: int, alignment: int) -> int | None:
         offset = -(-self._next // alignment) * alignment
         if not self._reserve(_EXTENTS, offset + size):

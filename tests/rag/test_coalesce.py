@@ -6,16 +6,7 @@ import random
 import time
 
 from shmperf.rag.coalesce import Coalescer
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from shmperf.testing import Clock
 
 
 def test_the_newest_is_kept() -> None:
@@ -35,9 +26,9 @@ def test_a_tool_is_due_once_an_interval() -> None:
     coalescer.offer("a", {"call_count": 1})
     assert coalescer.due()
     coalescer.offer("a", {"call_count": 2})
-    clock.now += 0.999
+    clock.now_s += 0.999
     assert coalescer.due() == {}
-    clock.now += 0.001
+    clock.now_s += 0.001
     assert coalescer.due() == {"a": {"call_count": 2}}
 
 
@@ -57,7 +48,7 @@ def test_nothing_is_due_when_nothing_moved() -> None:
     coalescer = Coalescer(1.0, clock)
     coalescer.offer("a", {"call_count": 1})
     coalescer.due()
-    clock.now += 10
+    clock.now_s += 10
     coalescer.offer("a", {"call_count": 1})
     assert coalescer.due() == {}
     coalescer.offer("a", {"call_count": 2})
@@ -72,7 +63,7 @@ def test_what_failed_is_due_again_after_the_interval() -> None:
     coalescer.offer("a", {"call_count": 1})
     coalescer.failed(coalescer.due())
     assert coalescer.due() == {}
-    clock.now += 1
+    clock.now_s += 1
     assert coalescer.due() == {"a": {"call_count": 1}}
 
 
@@ -84,7 +75,7 @@ def test_what_failed_does_not_replace_a_newer_one() -> None:
     sent = coalescer.due()
     coalescer.offer("a", {"call_count": 2})
     coalescer.failed(sent)
-    clock.now += 1
+    clock.now_s += 1
     assert coalescer.due() == {"a": {"call_count": 2}}
 
 
@@ -95,7 +86,7 @@ def test_the_same_summary_is_sent_again_after_a_failure() -> None:
     coalescer.offer("a", {"call_count": 1})
     coalescer.failed(coalescer.due())
     coalescer.offer("a", {"call_count": 1})
-    clock.now += 1
+    clock.now_s += 1
     assert coalescer.due() == {"a": {"call_count": 1}}
 
 
@@ -116,7 +107,7 @@ def test_summaries_are_copies() -> None:
     sent = coalescer.due()
     sent["a"]["call_count"] = 3
     coalescer.failed(["a"])
-    clock.now += 1
+    clock.now_s += 1
     assert coalescer.due() == {"a": {"call_count": 1}}
 
 
@@ -132,8 +123,8 @@ def test_a_store_that_fails_now_and_then_ends_up_with_the_newest() -> None:
 
     def send(works: bool) -> None:
         for name, summary in coalescer.due().items():
-            assert clock.now - sent_at.get(name, 0) >= 1, seed
-            sent_at[name] = clock.now
+            assert clock.now_s - sent_at.get(name, 0) >= 1, seed
+            sent_at[name] = clock.now_s
             if works:
                 assert store.get(name) != summary, seed
                 store[name] = summary
@@ -147,9 +138,9 @@ def test_a_store_that_fails_now_and_then_ends_up_with_the_newest() -> None:
         newest[name] = {"call_count": chance.randrange(3)}
         coalescer.offer(name, newest[name])
         if chance.random() < 0.5:
-            clock.now += chance.random()
+            clock.now_s += chance.random()
         if chance.random() < 0.5:
             send(chance.random() < 0.7)
-    clock.now += 1
+    clock.now_s += 1
     send(True)
     assert store == newest, seed

@@ -17,6 +17,7 @@ from shmperf.errors import StoreError
 from shmperf.rag import CircuitBreaker, Ranked, ToolStore, Weighing, rank
 from shmperf.rag.facts import Facts, facts_of
 from shmperf.rag.summary import PerfState
+from shmperf.testing import Clock
 from tests.support import PYTHON, Place, measured_slowness, outputs, wait_until
 
 NOW_S = 1_800_000_000.0
@@ -190,19 +191,9 @@ def test_thompson_explores_and_can_be_repeated() -> None:
 # --- the circuit breaker -------------------------------------------------------------------------
 
 
-class Clock:
-    """Seconds that go on when told."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 def test_a_circuit_opens_is_tried_and_closes() -> None:
     """Failures in a row open it; after the cool-down one query tries; a success closes it."""
-    clock = Clock()
+    clock = Clock(now_s=0.0)
     breaker = CircuitBreaker(failures=3, cooldown_s=10.0, clock=clock)
     assert breaker.look("tool", 100, 2) == "closed"
     assert breaker.look("tool", 102, 4) == "closed"
@@ -224,7 +215,7 @@ def test_a_circuit_opens_is_tried_and_closes() -> None:
 
 def test_a_trial_that_nobody_made_is_offered_again() -> None:
     """Half-open is no dead end."""
-    clock = Clock()
+    clock = Clock(now_s=0.0)
     breaker = CircuitBreaker(failures=1, cooldown_s=10.0, clock=clock)
     assert breaker.look("tool", 4, 4) == "open"
     for now_s, expected in ((10, "half-open"), (19, "open"), (20, "half-open")):
@@ -243,7 +234,7 @@ def test_successes_in_between_keep_a_circuit_closed() -> None:
 
 def test_an_open_circuit_comes_last_and_its_trial_counts_as_unknown() -> None:
     """`rank` feeds the breaker by what it finds of calls."""
-    clock = Clock()
+    clock = Clock(now_s=0.0)
     breaker = CircuitBreaker(failures=5, cooldown_s=10.0, clock=clock)
     candidates = [("broken", 0.9), ("other", 0.5)]
     summaries = {"broken": summary(20, 20, 0.001), "other": summary(20, 0, 0.001)}

@@ -23,6 +23,7 @@ from shmperf.rag import ToolStore
 from shmperf.rag.sink import Delivery, Target, Timing, lock_of, target_of
 from shmperf.rag.track import Track
 from shmperf.session.sidecar import last_report
+from shmperf.testing import Clock
 from tests.support import Place, wait_until
 
 # Calls what its standard input says, and goes on recording for as long as that is open.
@@ -443,16 +444,6 @@ def test_a_sink_that_always_dies_is_given_up(place: Place) -> None:
 
 
 # --- its parts -----------------------------------------------------------------------------------
-
-
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 class Shelf:

@@ -1,0 +1,273 @@
+"""What is written of calls: limits, batches, files that somebody else has changed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from shmperf.testing import Room
+from tests.support import wait_until
+
+from .lab import FEW, new_room
+
+
+def test_last_write_waits_for_a_stuck_one(tmp_path: Path, runtime: Path) -> None:
+    """A collector that ends while a write is stuck waits for it, and writes everything."""
+    room = new_room(tmp_path / "cwd", runtime)
+    worker = room.worker()
+    try:
+        worker.call("all", 1)
+        room.turn(2)
+        disk = room.collector.disk
+        disk._longest_wait_s = 0.01
+        may_go_on = threading.Event()
+        assert disk._do(may_go_on.wait) is None
+        worker.call("all", 2)
+        room.turn()
+        assert disk.is_unavailable()
+        threading.Timer(0.3, may_go_on.set).start()
+        disk._longest_wait_s = 10.0
+        room.finish()
+        assert len(room.lines("all")) == 2
+        assert room.stats_on_disk()["begun"] == 2
+    finally:
+        worker.close()
+        room.close()
+
+
+def test_limit_is_applied_before_the_disk(room: Room) -> None:
+    """However many calls there are, no more than the limit are journalled or written."""
+    worker = room.worker(slots=4096)
+    room.turn(2)
+    for n in range(4000):
+        worker.end(worker.begin("few"), msgspec.msgpack.encode({"n": f"marked {n}"}))
+    room.turn()
+    logs = (room.storage / ".shmperf").glob("journal.*")
+    assert sum(path.read_bytes().count(b"marked") for path in logs) == FEW
+    assert room.collector.ledger.current_size("few") == FEW
+    room.collector.flush(force=True)
+    shown = [line["p"] for line in room.lines("few")]
+    assert shown == [f'{{"n":"marked {n}"}}' for n in (3997, 3998, 3999)]
+    assert room.stats("few")["count"] == 4000
+
+
+def test_file_has_never_more_than_twice_its_limit_of_lines(room: Room) -> None:
+    """A file stays within twice the limit, flush by flush; in the end it holds the newest."""
+    worker = room.worker()
+    expected = []
+    for n in range(40):
+        expected.append(worker.call("few", n).hex)
+        room.turn()
+        room.collector.flush(force=True)
+        ids = [line["id"] for line in room.lines("few")]
+        assert len(ids) <= 2 * FEW
+        assert ids == expected[-len(ids) :]
+    room.finish()
+    assert [line["id"] for line in room.lines("few")] == expected[-FEW:]
+
+
+def test_newest_are_newest_across_workers(room: Room) -> None:
+    """The limit keeps the last to end, whichever worker they come from."""
+    first, second = room.worker(), room.worker()
+    opened = first.begin("few")
+    for n in range(5):
+        second.call("few", n)
+    first.end(opened)
+    last = second.call("few", 9)
+    room.finish()
+    ids = [line["id"] for line in room.lines("few")]
+    assert ids[-2:] == [opened.hex, last.hex]
+    assert len(ids) == FEW
+
+
+def test_history_that_fills_its_room_is_told_and_counted(tmp_path: Path, runtime: Path) -> None:
+    """Tools that keep all stop at ``storage.max_bytes``; counting and others go on."""
+    room = new_room(tmp_path, runtime, "tool_limits: {all: -1}\nstorage: {max_bytes: 1048576}\n")
+    try:
+        worker = room.worker(slots=4096)
+        written = 0
+        for _ in range(5):
+            for _ in range(3000):
+                call = worker.begin("all")
+                worker.end(call, msgspec.msgpack.encode({"n": "x" * 150}))
+            worker.call("other")
+            room.turn(3)
+            room.collector.flush(force=True)
+            now = (room.storage / "all_perf.jsonl").stat().st_size
+            grew, written = now > written, now
+        assert not grew
+        stats = room.stats()
+        assert stats["tool_stats"]["all"]["count"] == 15_000
+        assert stats["faults"]["max_bytes_reached"] > 0
+        assert len(room.lines("other")) == 5
+    finally:
+        room.close()
+
+
+@pytest.mark.parametrize("change", ["exchanged", "shortened", "deleted", "longer"])
+def test_history_file_that_somebody_changed_is_adopted(room: Room, change: str) -> None:
+    """A file that isn't the one listed any more costs no later line, and no limit is broken."""
+    worker = room.worker()
+    for n in range(5):
+        worker.call("few", n)
+        worker.call("all", n)
+    room.turn()
+    room.collector.flush(force=True)
+    for name in ("few_perf.jsonl", "all_perf.jsonl"):
+        path = room.storage / name
+        text = path.read_bytes()
+        if change == "exchanged":
+            path.unlink()
+            path.write_bytes(text * 5 + b'{"half')
+        elif change == "shortened":
+            os.truncate(path, len(text) // 2)
+        elif change == "longer":
+            path.write_bytes(text + b"garbage\n")
+        else:
+            path.unlink()
+    later = [worker.call("all", n).hex for n in range(9)]
+    few = [worker.call("few", n).hex for n in range(9)]
+    room.turn()
+    room.collector.flush(force=True)
+    room.clock.now_s += 2
+    room.turn(2)
+    room.collector.flush(force=True)
+    texts = (room.storage / "all_perf.jsonl").read_bytes().splitlines()
+    ids = [found["data"]["id"] for text in texts if (found := parsed(text))]
+    assert [i for i in ids if i in later] == later
+    room.finish()
+    assert [line["id"] for line in room.lines("few")] == few[-FEW:]
+
+
+def parsed(text: bytes) -> dict[str, Any] | None:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+@pytest.mark.parametrize("kind", ["symlink", "directory", "fifo", "foreign link"])
+def test_history_file_that_is_none_of_ours_is_not_followed(room: Room, kind: str) -> None:
+    """Something else in a file's place is told, and nothing is written through it."""
+    victim = room.storage.with_name("victim")
+    victim.write_text("precious\n")
+    path = room.storage / "all_perf.jsonl"
+    if kind == "symlink":
+        path.symlink_to(victim)
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/nonexistent/place")
+    worker = room.worker()
+    worker.call("all")
+    worker.call("few")
+    room.turn(2)
+    room.collector.flush(force=True)
+    assert victim.read_text() == "precious\n"
+    assert room.collector.disk.reason
+    assert room.stats()["total_calls"] == 2
+    path.rmdir() if kind == "directory" else path.unlink()
+    room.clock.now_s += 120
+    room.turn(2)
+    room.collector.flush(force=True)
+    assert len(room.lines("all")) == len(room.lines("few")) == 1
+
+
+def test_one_bad_history_file_does_not_keep_the_others_from_the_disk(room: Room) -> None:
+    """A tool whose file can't be written costs no other tool its lines."""
+    (room.storage / "all_perf.jsonl").mkdir()
+    worker = room.worker()
+    worker.call("all")
+    worker.call("few")
+    room.turn(2)
+    room.collector.flush(force=True)
+    room.clock.now_s += 120
+    room.turn(2)
+    room.collector.flush(force=True)
+    assert len(room.lines("few")) == 1
+
+
+@contextmanager
+def blocked(path: Path) -> Iterator[None]:
+    """Whoever opens *path* for writing waits in the kernel until this is over."""
+    with path.open("rb") as file:
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        try:
+            yield
+        finally:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+def test_stuck_write_stops_no_drain_and_doubles_no_line(tmp_path: Path, runtime: Path) -> None:
+    """A write that does not come back stops nobody; what it did in the end is not done again."""
+    room = new_room(tmp_path, runtime)
+    disk = room.collector.disk
+    disk._longest_wait_s = 0.2
+    try:
+        worker = room.worker()
+        expected = [worker.call("all").hex for _ in range(5)]
+        room.turn(2)
+        room.collector.flush(force=True)
+        path = room.storage / "all_perf.jsonl"
+        try:
+            with blocked(path):
+                expected += [worker.call("all").hex for _ in range(5)]
+                room.turn()
+                room.collector.flush(force=True)
+                assert disk.is_unavailable()
+                assert "did not come back" in disk.reason
+                expected += [worker.call("all").hex for _ in range(5)]
+                assert room.turn(3) == 5
+                assert room.stats()["total_calls"] == 15
+        except OSError as error:
+            pytest.skip(f"no leases on this file system: {error}")
+        wait_until(lambda: not disk.is_unavailable(), "the stuck write to end")
+        room.clock.now_s += 120
+        room.turn(3)
+        room.collector.flush(force=True)
+        assert room.ids("all") == Counter(expected)
+        room.finish()
+        assert room.ids("all") == Counter(expected)
+    finally:
+        room.close()
+
+
+def test_batches_are_written_as_they_are_drained_without_async_save(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """``async_save: false`` leaves nothing unwritten after the round that drained it."""
+    room = new_room(tmp_path, runtime, "storage: {async_save: false}\n")
+    try:
+        worker = room.worker()
+        for n in range(5):
+            call = worker.call("tool", n)
+            room.turn()
+            assert room.ids("tool")[call.hex] == 1
+    finally:
+        room.close()
+
+
+def test_kept_records_are_written_when_old_enough(room: Room) -> None:
+    """A single record waits for its write no longer than the interval."""
+    room.turn()
+    worker = room.worker()
+    worker.call("all")
+    room.turn(3)
+    assert room.lines("all") == []
+    room.clock.now_s += 30
+    room.turn(6)
+    assert len(room.lines("all")) == 1

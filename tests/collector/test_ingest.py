@@ -1,0 +1,218 @@
+"""What records mean: long ones, damaged ones, unknown ones."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from shmperf.shm.memory import SHARED_MEMORY
+from shmperf.shm.record import BESIDE, BLOCK, BODY_BYTES, DETAIL, PARTS
+from shmperf.shm.record import Status as Outcome
+from shmperf.shm.segment import Fault, Loss
+from shmperf.testing import BegunCall, Room, assert_books_balance
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_long_records_are_put_together(room: Room, sealed: bool) -> None:
+    """Parameters in several slots, in both store disciplines, come out as one record each."""
+    worker = room.worker(slots=64, sealed=sealed)
+    bodies = [{"n": "abc" * size} for size in (1, 60, 100, 500, 1200)]
+    for params in bodies:
+        worker.end_in_parts(worker.begin("all"), msgspec.msgpack.encode(params))
+        room.turn()
+    room.finish()
+    shown = [line["p"] for line in room.lines("all")]
+    assert shown == [json.dumps(params, separators=(",", ":"))[:200] for params in bodies]
+    assert room.stats_on_disk()["faults"] == {}
+
+
+def test_unfinished_long_record_waits_for_its_worker(room: Room) -> None:
+    """Parts without their head are left in the ring; complete, they are one call."""
+    worker = room.worker()
+    call = worker.begin("all")
+    worker.store_first_part(call)
+    room.turn(3)
+    assert room.stats()["in_flight"] == 1
+    body = msgspec.msgpack.encode({"n": "y" * 300})
+    first = BODY_BYTES - 2
+    worker.store(call, (1, 0, 0), PARTS, body[first:])
+    worker.end(call, b"\1\0" + body[:first], PARTS)
+    room.finish()
+    (line,) = room.lines("all")
+    assert line["p"].startswith('{"n":"yyy')
+    assert room.stats_on_disk()["total_calls"] == 1
+
+
+def test_unfinished_long_record_of_a_dead_worker_is_aborted(room: Room) -> None:
+    """Parts whose head never came leave an aborted call and nothing else."""
+    worker = room.worker()
+    before = worker.call("all")
+    call = worker.begin("all")
+    worker.store_first_part(call)
+    room.turn(2)
+    room.finish()
+    assert {line["id"]: line.get("status") for line in room.lines("all")} == {
+        before.hex: None,
+        call.hex: "aborted",
+    }
+
+
+def test_record_with_a_missing_part_counts_without_parameters(room: Room) -> None:
+    """A call whose parameters are incomplete is finished, kept without them, and told."""
+    worker = room.worker(slots=64)
+    body = msgspec.msgpack.encode({"n": "z" * 1000})
+    worker.end_in_parts(worker.begin("all"), body, without=2)
+    worker.call("all", 7)
+    room.finish()
+    assert sorted(line["p"] for line in room.lines("all")) == ['{"n":7}', "{}"]
+    assert room.stats_on_disk()["faults"] == {"incomplete_records": 1}
+
+
+def test_blobs_are_read_and_removed(room: Room) -> None:
+    """Parameters in memory of their own are kept whole, and the memory goes once journalled."""
+    worker = room.worker()
+    text = "long " * 100_000
+    fields = ({"n": text}, None, None, None, None, None)
+    call = worker.begin("all")
+    blob = worker.segment.add_blob(msgspec.msgpack.encode(fields))
+    assert blob is not None
+    named = msgspec.msgpack.encode((blob, len(msgspec.msgpack.encode(fields))))
+    worker.end(call, named, BLOCK | DETAIL)
+    dropped = worker.end_in_blob(worker.begin("few"), msgspec.msgpack.encode({"n": 1}))
+    assert (SHARED_MEMORY / blob).exists()
+    room.turn(2)
+    assert not (SHARED_MEMORY / blob).exists()
+    assert not (SHARED_MEMORY / dropped).exists()
+    room.finish()
+    (line,) = room.lines("all")
+    assert line["params"] == {"n": text}
+
+
+@pytest.mark.parametrize("name", ["shmperf-000000000000.1", "../../etc/passwd", "", "x"])
+def test_blob_of_a_strange_name_is_refused(room: Room, name: str) -> None:
+    """A slot that names memory of somebody else costs its parameters, and removes nothing."""
+    other = room.worker()
+    victim = other.segment.add_blob(b"of somebody else")
+    assert victim is not None
+    worker = room.worker()
+    blob = worker.end_in_blob(worker.begin("all"), b"x", name or victim)
+    room.finish()
+    (line,) = room.lines("all")
+    assert line["p"] == "{}"
+    assert room.stats_on_disk()["faults"] == {"body_damaged": 1}
+    assert not (SHARED_MEMORY / blob).exists()
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xc1", b"\xff" * 200, b"\x93\1\2\3", b"\x91" * 208, b"\xa5abc", b"\x80"]
+)
+@pytest.mark.parametrize("kind", [0, Outcome.ERROR, DETAIL, BLOCK, 0xFF, PARTS | BLOCK])
+def test_damaged_body_costs_its_parameters_only(room: Room, body: bytes, kind: int) -> None:
+    """A record whose body nobody can read is counted, keeps its times, and disturbs no other."""
+    worker = room.worker()
+    worker.call("all", 1)
+    worker.end(worker.begin("all"), body, kind)
+    worker.call("all", 2)
+    stats = room.stats()
+    assert stats["total_calls"] == 3
+    assert "drain" not in stats["faults"]
+    room.finish()
+    assert len(room.lines("all")) == 3
+
+
+def test_details_settle_before_they_are_written(room: Room) -> None:
+    """In optimization mode a line names its children, their totals and its own time."""
+    worker = room.worker()
+    parent = worker.begin("all")
+    children = [worker.call("few", n, parent.id) for n in range(2)]
+    worker.end_in_detail(parent, {"password": "hidden", "x": [1, {"token": "t"}]})
+    room.finish()
+    (line,) = room.lines("all")
+    assert line["child_tools"] == [child.hex for child in children]
+    assert line["children"]["few"]["count"] == 2
+    assert line["self_ms"] == pytest.approx(line["duration_ms"] - 0.002)
+    assert line["params"] == {"password": "***", "x": [1, {"token": "***"}]}
+    assert (line["error"], line["err"], line["status"]) == ("all of it", "ValueError", "error")
+    assert line["metadata"] == {"seen": 1}
+
+
+def test_worker_with_strange_numbers_disturbs_no_other(room: Room) -> None:
+    """Records with ids, tools and times that can't be are refused or bounded, and counted."""
+    worker, other = room.worker(), room.worker()
+    good = worker.begin("all")
+    foreign = BegunCall("all", good.row, 99 << 32 | 64, 0, 5)
+    assert worker.store(foreign, (0, 5, 6), 0, b"")
+    backwards = worker.begin("all")
+    worker.store(backwards, (backwards.id, 1 << 63, 3), 0, b"")
+    endless = worker.begin("all")
+    worker.store(endless, ((1 << 64) - 1, 0, (1 << 64) - 1), 0, b"")
+    worker.end(good)
+    other.call("all")
+    stats = room.stats()
+    assert stats["total_calls"] == 4
+    assert stats["faults"] == {"record_refused": 1}
+    assert stats["tool_stats"]["all"]["min_duration_s"] == 0
+    room.finish()
+    assert len(room.lines("all")) == 4
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_memory_full_of_noise_stops_nothing(room: Room, seed: int) -> None:
+    """Random bytes over a living worker's memory: the others are drained, and it can be buried."""
+    import random
+
+    noise = random.Random(seed)  # noqa: S311
+    worker, other = room.worker(), room.worker()
+    for n in range(5):
+        worker.call("all", n)
+    room.turn()
+    size = 1 << 14
+    for _ in range(20):
+        at = noise.randrange(48, (2 << 20) + (8 << 10) + size)
+        at = noise.choice((at, noise.randrange(48, 4096 + 512), (2 << 20) + 4096 + at % size))
+        worker.segment.buffer[at : at + 8] = noise.randbytes(8)
+    other.call("few", 1)
+    room.turn(3)
+    worker.die()
+    room.clock.now_s += 1
+    room.turn(3)
+    room.collector.settle()
+    stats = room.collector.ledger.stats(None, 1, complete=True)
+    assert stats["tool_stats"]["few"]["count"] >= 1
+    assert not (SHARED_MEMORY / worker.segment.name).exists()
+    assert not room.collector.stopping
+
+
+def test_figures_beyond_all_bounds_can_be_journalled(room: Room) -> None:
+    """Counters and times that no clock or count can reach are bounded before they are summed."""
+    worker = room.worker()
+    for _ in range(8):
+        opened = worker.begin("all")
+        worker.store(opened, (0, (1 << 64) - 1, 0), Outcome.OK, b"")
+        room.turn()
+        opened = worker.begin("all")
+        worker.store(opened, (0, 0, (1 << 64) - 1), Outcome.OK, b"")
+    for at in [*range(32, 32 + len(Loss)), *range(64, 64 + len(Fault))]:
+        worker.segment.words[at] = (1 << 64) - 1
+    room.turn(3)
+    worker.die()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert stats["total_calls"] == 16
+    assert sum(stats["lost"].values()) == 1 << 41
+
+
+def test_slots_of_an_unknown_kind_are_passed_over_by_count(room: Room) -> None:
+    """What stands beside a call is no call, and what a later version may write costs no other."""
+    worker = room.worker()
+    worker.call("all", 1)
+    opened = worker.begin("all")
+    assert worker.store(opened, (0, 0, 0), BESIDE, b"\xc4\x10" + bytes(16))
+    worker.end(opened)
+    room.turn(3)
+    stats = room.collector.ledger.stats(None, 1, complete=True)
+    assert stats["total_calls"] == 2
+    assert stats["faults"]["record_refused"] == 1
+    assert_books_balance(stats)

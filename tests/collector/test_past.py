@@ -1,0 +1,147 @@
+"""Taking up what the storage holds, when it is damaged, another version's or away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+
+import pytest
+
+from shmperf.analysis.totals import Totals
+from shmperf.session.messages import Status
+from shmperf.storage.state import Frame, Ledger, WorkerState
+from shmperf.testing import Room, assert_books_balance
+
+from .lab import storage_gone
+
+
+@pytest.mark.parametrize("keep", ["nothing", "header", "half"])
+def test_torn_journal_keeps_what_stands_before_the_damage(room: Room, keep: str) -> None:
+    """A log cut anywhere leaves the state of its whole frames, and workers are drained on."""
+    worker = room.worker()
+    for n in range(10):
+        worker.call("all", n)
+        room.turn()
+    (log,) = (room.storage / ".shmperf").glob("journal.*")
+    size = {"nothing": 0, "header": 16, "half": log.stat().st_size // 2}[keep]
+    room.collector.server.close()
+    os.truncate(log, size)
+    room.kill()
+    assert room.stats()["tool_stats"].get("all", {"count": 0})["count"] <= 10
+    worker.call("all")
+    assert room.turn(2) >= 1
+    assert_books_balance(room.collector.ledger.stats(None, 1, complete=True))
+
+
+def test_taking_up_an_empty_past_forgets_what_was_counted_in_memory(room: Room) -> None:
+    """Frames that waited for a storage that turns out empty are applied once, not once more."""
+    ledger = Ledger(room.collector.options)
+    totals = Totals()
+    totals.add([5], 0, 0)
+    frame = Frame(workers={"w": WorkerState(begun=1, finished=1)}, totals={"all": totals})
+    ledger.apply(frame, live=True)
+    assert ledger.restore(None, []) is None
+    assert ledger.stats(None, 0, complete=True)["begun"] == 0
+    ledger.apply(frame)
+    stats = ledger.stats(None, 0, complete=True)
+    assert (stats["begun"], stats["total_calls"]) == (1, 1)
+
+
+def test_storage_failure_stops_no_drain_and_recovers(room: Room) -> None:
+    """While nothing can be written everything is counted and released; afterwards it is on disk."""
+    worker = room.worker(slots=8)
+    expected = [worker.call("all").hex for _ in range(4)]
+    room.turn(2)
+    room.collector.flush(force=True)
+    with storage_gone(room):
+        for _ in range(20):
+            expected += [worker.call("all").hex for _ in range(4)]
+            room.turn()
+        room.collector.flush(force=True)
+        assert room.collector.disk.is_unavailable()
+        assert room.collector.disk.reason
+        stats = room.stats()
+        assert (stats["total_calls"], stats["lost"]) == (84, {})
+        assert room.collector.disk.failures < 10
+    room.clock.now_s += 120
+    room.turn(5)
+    assert not room.collector.disk.reason
+    room.collector.flush(force=True)
+    assert room.ids("all") == Counter(expected)
+    room.kill()
+    assert room.stats()["total_calls"] == 84
+    room.finish()
+    assert room.ids("all") == Counter(expected)
+
+
+def test_deleted_storage_is_made_anew_with_a_whole_snapshot(room: Room) -> None:
+    """Files deleted under a running collector: statistics go on, the next restart knows them."""
+    worker = room.worker()
+    for _ in range(5):
+        worker.call("all")
+    room.turn(3)
+    room.collector.flush(force=True)
+    shutil.rmtree(room.storage)
+    later = [worker.call("all").hex for _ in range(5)]
+    room.turn()
+    room.clock.now_s += 120
+    room.turn(3)
+    room.collector.flush(force=True)
+    assert room.ids("all") == Counter(later)
+    room.kill()
+    assert room.stats()["total_calls"] == 10
+
+
+def test_past_is_not_overwritten_when_it_could_not_be_read(room: Room) -> None:
+    """A collector that finds its storage unavailable takes up the past once it is back."""
+    worker = room.worker()
+    first = [worker.call("all").hex for _ in range(5)]
+    room.turn(3)
+    room.collector.flush(force=True)
+    with storage_gone(room):
+        room.kill()
+        second = [worker.call("all").hex for _ in range(5)]
+        room.turn(2)
+    room.clock.now_s += 120
+    room.turn(3)
+    assert room.stats()["tool_stats"]["all"]["count"] == 10
+    room.finish()
+    assert room.ids("all") == Counter(first + second)
+
+
+def test_journal_of_another_version_is_not_destroyed(room: Room) -> None:
+    """What a later version of the program wrote is still there after an earlier one has run."""
+    worker = room.worker()
+    worker.call("all")
+    room.turn(2)
+    room.collector.disk.snapshot(room.collector.ledger.encode)
+    snapshot = room.storage / ".shmperf/snapshot"
+    content = bytearray(snapshot.read_bytes())
+    content[8] += 1
+    snapshot.write_bytes(content)
+    room.kill()
+    room.clock.now_s += 120
+    worker.call("all")
+    room.turn(3)
+    assert "version" in " ".join([*room.collector.requests.value_for(Status())["told"].values()])
+    room.finish()
+    there = [path.read_bytes() for path in snapshot.parent.iterdir() if path.is_file()]
+    assert bytes(content) in there
+
+
+def test_damaged_snapshot_is_set_aside_and_told_once(room: Room) -> None:
+    """A snapshot that can't be read costs the past, not the session: the fault is counted once."""
+    worker = room.worker()
+    worker.call("all")
+    room.turn(2)
+    room.collector.disk.snapshot(room.collector.ledger.encode)
+    snapshot = room.storage / ".shmperf/snapshot"
+    snapshot.write_bytes(snapshot.read_bytes()[:-3])
+    room.kill()
+    worker.call("all")
+    room.turn(2)
+    assert room.collector.ledger.stats(None, 1, complete=True)["faults"] == {"journal_damaged": 1}
+    room.kill()
+    assert room.collector.ledger.stats(None, 1, complete=True)["faults"] == {"journal_damaged": 1}
+    assert list(snapshot.parent.glob("snapshot.damaged-*"))

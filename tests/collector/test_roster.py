@@ -1,0 +1,174 @@
+"""Workers that die, at any point, and what is left of their calls."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+import pytest
+
+from shmperf.collector.drain import WorkerDrain
+from shmperf.errors import SegmentGone
+from shmperf.shm.memory import SHARED_MEMORY, remove_memory
+from shmperf.shm.record import Status as Outcome
+from shmperf.shm.segment import Fault
+from shmperf.testing import Room, assert_books_balance
+
+
+def test_open_calls_of_the_dead_are_aborted_with_their_parents(room: Room) -> None:
+    """Every call that was open, nested ones too, becomes one aborted line; the memory goes."""
+    worker = room.worker()
+    outer = worker.begin("all")
+    inner = worker.begin("all", outer.id)
+    done = worker.call("all", 1, inner.id)
+    worker.die()
+    room.clock.now_s += 1
+    room.turn(3)
+    assert not (SHARED_MEMORY / worker.segment.name).exists()
+    assert not worker.presence.exists()
+    stats = room.stats()
+    assert (stats["begun"], stats["total_calls"], stats["aborted"]) == (3, 1, 2)
+    assert stats["tool_stats"]["all"]["avg_duration_s"] == pytest.approx(1e-6)
+    room.finish()
+    lines = {line["id"]: line for line in room.lines("all")}
+    assert lines[done.hex].get("status") is None
+    assert lines[done.hex]["parent"] == inner.hex
+    assert lines[inner.hex]["parent"] == outer.hex
+    for call in (outer, inner):
+        assert lines[call.hex]["status"] == "aborted"
+        assert lines[call.hex]["e"] is lines[call.hex]["d"] is None
+
+
+def test_hole_is_kept_while_its_worker_lives_and_passed_when_it_is_dead(room: Room) -> None:
+    """A slot taken and never stored stops the ring, not the collector; it is counted at burial."""
+    worker = room.worker()
+    worker.call("all", 0)
+    hole = worker.begin("all")
+    worker.take_position("all")
+    for n in (1, 2, 3):
+        worker.call("all", n)
+    other = room.worker()
+    other.call("all", 4)
+    room.turn(3)
+    assert room.stats()["tool_stats"]["all"]["count"] == 2
+    assert room.stats()["in_flight"] == 4
+    worker.die()
+    room.clock.now_s += 1
+    room.turn(2)
+    stats = room.stats()
+    assert stats["tool_stats"]["all"]["count"] == 5
+    assert stats["aborted"] == 1
+    assert stats["faults"] == {"holes": 1}
+    room.finish()
+    assert room.ids("all")[hole.hex] == 1
+
+
+def test_lost_calls_are_counted_by_cause_and_never_aborted_too(room: Room) -> None:
+    """A full ring loses the newest calls; the books balance before and after the worker's death."""
+    worker = room.worker(slots=4)
+    for n in range(10):
+        worker.call("all", n)
+    stats = room.stats()
+    assert (stats["total_calls"], stats["lost"]) == (4, {"ring_full": 6})
+    worker.call("all", 11)
+    worker.die()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert (stats["total_calls"], stats["lost"], stats["aborted"]) == (5, {"ring_full": 6}, 0)
+
+
+def test_overwritten_records_of_a_dead_worker_are_lost_and_not_in_flight(room: Room) -> None:
+    """A call that began, ended and left no record is lost by count once its worker is dead."""
+    worker = room.worker()
+    for n in range(3):
+        worker.call("all", n)
+        # As when a fork without a hook stored its own record over this one.
+        worker.ready.append(worker.begin("all").row)
+    room.turn(2)
+    worker.call("all", 3)
+    worker.die()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert_books_balance(stats)
+    assert (stats["begun"], stats["total_calls"], stats["in_flight"]) == (7, 4, 0)
+    assert stats["lost"] == stats["faults"] == {"spoilt_records": 3}
+
+
+def test_copied_records_of_a_dead_worker_balance(room: Room) -> None:
+    """Calls that two processes stored under one row count as begun as often as they are there."""
+    worker = room.worker()
+    opened = worker.begin("all")
+    for _ in range(3):
+        worker.store(opened, (0, opened.start_ns, room.tick()), Outcome.OK, b"")
+    worker.die()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert_books_balance(stats)
+    assert (stats["begun"], stats["total_calls"]) == (3, 3)
+    assert stats["faults"] == {"spoilt_records": 2}
+
+
+def test_worker_whose_memory_has_gone_loses_what_was_unread(room: Room) -> None:
+    """Memory that somebody removed is told once; what had begun there is counted as lost."""
+    worker = room.worker()
+    worker.call("all", 1)
+    opened = worker.begin("all")
+    room.turn(2)
+    room.stats()
+    remove_memory(worker.segment.name, None)
+    room.kill()
+    worker.die()
+    room.clock.now_s += 1
+    room.turn(3)
+    stats = room.stats()
+    assert stats["total_calls"] == 1
+    assert stats["lost"] == {"segment_gone": 1}
+    assert stats["faults"] == {"segment_gone": 1}
+    assert opened.id
+    assert not worker.presence.exists()
+
+
+def test_memory_that_can_not_be_mapped_now_waits(room: Room) -> None:
+    """A collector short of descriptors buries no dead worker unread: it reads it later."""
+    worker = room.worker()
+    for n in range(3):
+        worker.call("all", n)
+    worker.die()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208
+    fillers = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while fillers[-1] < taken:
+            fillers.append(os.open(os.devnull, os.O_RDONLY))
+        # One is left: enough for the directory and the presence in turn; mapping takes two.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 2, hard))
+        room.turn(3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in fillers:
+            os.close(fd)
+    assert worker.presence.exists()
+    room.finish()
+    stats = room.stats_on_disk()
+    assert (stats["begun"], stats["total_calls"]) == (3, 3)
+    assert "segment_waits" in stats["faults"]
+    assert not {"segment_gone", "segment_refused"} & stats["faults"].keys()
+    assert not worker.presence.exists()
+
+
+def test_drain_of_missing_memory_says_so(room: Room) -> None:
+    """Nothing to attach to is SegmentGone, not an empty worker."""
+    with pytest.raises(SegmentGone):
+        WorkerDrain("shmperf-000000000000", None)
+
+
+def test_faults_of_workers_are_summed(room: Room) -> None:
+    """What workers count stays counted after they are gone and after a restart."""
+    for _ in range(2):
+        worker = room.worker()
+        worker.call("all")
+        worker.segment.count_fault(Fault.REPR_FAILED)
+    room.turn(2)
+    room.kill()
+    room.finish()
+    assert room.stats_on_disk()["faults"] == {"repr_failed": 2}
