@@ -56,6 +56,14 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     linger_s: float = 0.5
     last_write_s: float = 10.0
 
+    def next_s(self, wait_s: float, handled: int, idle_s: float) -> float:
+        """How long to wait now, after *wait_s* and a round that *handled* so many records."""
+        if handled >= _MANY:
+            return self.busy_s
+        # A few records can wait a little for more: whoever fills a ring rings the bell.
+        longest_s = min(idle_s, self.light_s) if handled else idle_s
+        return min(longest_s, wait_s * 1.5)
+
 
 class _Due:
     """When each part of the cycle has its turn again."""
@@ -126,19 +134,21 @@ class Collector:
 
     def run(self) -> None:
         """Cycle until the session is over or somebody asks to stop; leaves everything on disk."""
-        wait_s = self.waits.busy_s
+        due, waits = self._due, self.waits
+        wait_s = waits.busy_s
         self.parts.sink.start(self.options.rag)
         while not self.stopping:
             pending = self.server.wait(wait_s)
             handled = self.step()
             for request in pending:
                 self._guard("request", self.requests.answer, request)
-            wait_s = self._next_wait_s(wait_s, handled)
+            wait_s = waits.next_s(wait_s, handled, self.options.collector.idle_wait_ms / 1000)
             if handled:
                 continue
             if self._ending.is_near(is_wanted=self._stays or bool(self.workers)) and self._leave():
                 return
-            if not self.workers and self._has_lost_its_place():
+            # Its directory was removed by hand: who comes now comes into another session.
+            if not self.workers and due("place", waits.liveness_s) and not self.session.is_in_place:
                 break
         self.finish()
 
@@ -164,7 +174,8 @@ class Collector:
         if due("flush", waits.flush_s) or at_once:
             guard("flush", self.flush, force=False)
         if due("config", waits.config_s):
-            guard("config", self._look_around)
+            self.parts.wall.look()
+            guard("config", self._settings.take_up_file)
         guard("sample", self.parts.sampler.look, self.roster.pids)
         return handled
 
@@ -189,7 +200,7 @@ class Collector:
 
     def _find(self) -> None:
         for presence in self.roster.find():
-            self.ingest.bury_unread(presence.segment)
+            self.parts.accounts.lose(presence.segment)
             self.commit()
             self.roster.remove(presence)
 
@@ -207,7 +218,7 @@ class Collector:
             name = worker.name  # point: bury-drained
             self.ingest.bury(worker)  # point: bury-begin
             self.commit()
-            self.ingest.forget(name)  # point: bury-journalled
+            self.parts.settling.forget(name)  # point: bury-journalled
             self.roster.bury(worker)
 
     # --- the journal -----------------------------------------------------------------------------
@@ -231,17 +242,18 @@ class Collector:
     def _build(self) -> Frame:
         """The one place where a frame is built: of what every part has noted since the last."""
         drained = self.ingest.take_change(self.roster.each())
+        accounted = self.parts.accounts.take_change(self.roster.each())
         filed = self.flusher.take_change()
         state, in_detail = self.ledger.state, bool(self.session.word[0] & 1)
         cleaned, self._has_cleaned = self._has_cleaned, False
         return Frame(
-            workers=drained.workers,
+            workers=accounted.workers,
             totals=drained.totals,
             kept=drained.kept,
             settled=drained.settled,
             files=filed.files,
             written=filed.written,
-            buried=drained.buried,
+            buried=accounted.buried,
             removed=self.roster.take_removed(),
             faults=self.parts.faults.news(state.faults),
             clock=self.parts.wall.take_change(),
@@ -314,20 +326,6 @@ class Collector:
             return False
         self._close()  # point: leave-close
         return True
-
-    def _has_lost_its_place(self) -> bool:
-        """True once the directory was removed by hand: who comes now comes into another session."""
-        return self._due("place", self.waits.liveness_s) and not self.session.is_in_place
-
-    def _look_around(self) -> None:
-        self.parts.wall.look()
-        self._settings.take_up_file()
-
-    def _next_wait_s(self, wait_s: float, handled: int) -> float:
-        # A few records can wait a little for more: whoever fills a ring rings the bell.
-        idle_s = self.options.collector.idle_wait_ms / 1000
-        longest_s = min(idle_s, self.waits.light_s) if handled else idle_s
-        return self.waits.busy_s if handled >= _MANY else min(longest_s, wait_s * 1.5)
 
 
 def _show_unusual(ledger: Ledger, session: Session) -> None:

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from struct import Struct
 
-from shmperf.shm.inflight import InFlightReader, OpenCall, open_calls
+from shmperf.shm.inflight import InFlightReader, OpenRow, open_calls
 from shmperf.shm.record import BLOCK, PARTS, Callee, Slot, callee_of
 from shmperf.shm.ring import Batch, RingReader
-from shmperf.shm.segment import SHARED, Extent, Kind, SegmentReader
+from shmperf.shm.segment import SHARED, Kind, SegmentReader
 from shmperf.storage.state import WorkerState
 
 __all__ = ["Take", "WorkerDrain"]
@@ -68,7 +68,7 @@ class WorkerDrain:
         self.incomplete = 0
         self._lanes: list[_Lane] = []
         self._blocks: list[InFlightReader] = []
-        self._open: list[OpenCall] = []
+        self._open: list[OpenRow] = []
         self.begun = self.lost = 0
         self.look()
         self.read_rows()
@@ -84,7 +84,10 @@ class WorkerDrain:
                 self._blocks.append(self._segment.rows(extent))
                 self.blocks.add(extent.key)
             else:
-                self._lanes.append(self._lane(extent))
+                tool = None if extent.key == SHARED else self.callee(extent.key).tool
+                position = self.known.positions.get(extent.offset, 0)
+                reader = self._segment.ring(extent, position)
+                self._lanes.append(_Lane(reader, extent.offset, tool))
 
     def is_quiet(self) -> bool:
         """
@@ -116,10 +119,10 @@ class WorkerDrain:
             self._lanes.remove(lane)  # point: drain-lane-gone
         return count
 
-    def read_rows(self) -> list[OpenCall]:
+    def read_rows(self) -> list[OpenRow]:
         """Read begun and lost calls, and return those that are open."""
         begun = lost = 0
-        found: list[OpenCall] = []
+        found: list[OpenRow] = []
         for block in self._blocks:
             state = block.read()
             begun += state.begun
@@ -177,11 +180,6 @@ class WorkerDrain:
     def close(self) -> None:
         """Let go of the worker's memory."""
         self._segment.close()
-
-    def _lane(self, extent: Extent) -> _Lane:
-        tool = None if extent.key == SHARED else self.callee(extent.key).tool
-        position = self.known.positions.get(extent.offset, 0)
-        return _Lane(self._segment.ring(extent, position), extent.offset, tool)
 
     def _lanes_of_open_calls(self) -> list[_Lane]:
         if not self._open:

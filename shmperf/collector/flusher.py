@@ -51,7 +51,7 @@ class Flusher:
     def configure(self, options: Options) -> None:
         """Take up *options*."""
         self.storage = options.storage
-        self._limit = options.limit_of
+        self.limit_of = options.limit_of
 
     def take_change(self) -> Filed:
         """What is to be journalled since it was last asked for."""
@@ -73,7 +73,7 @@ class Flusher:
 
     def compact(self) -> Iterator[None]:
         """Cut every file to exactly the newest of its tool."""
-        limits = {tool: self._limit(tool) for tool in self._ledger.state.files}
+        limits = {tool: self.limit_of(tool) for tool in self._ledger.state.files}
         compacted = self._disk.compact(limits)
         if compacted:
             self._change.files.update(compacted)  # point: flush-compacted
@@ -89,7 +89,7 @@ class Flusher:
         if self._disk.has_failed:
             # A write that was given up may have gone through since: back to what is listed.
             self._disk.restore_files(self._ledger.state.files)
-        limits = {tool: self._limit(tool) for tool in ready}
+        limits = {tool: self.limit_of(tool) for tool in ready}
         # point below: flush-prepare
         prepared = self._disk.prepare({tool: len(c) for tool, c in ready.items()}, limits)
         if prepared is None:
@@ -107,9 +107,9 @@ class Flusher:
 
     def _within_bounds(self, ready: dict[str, list[Call]]) -> dict[str, list[Call]]:
         """*ready* without the tools that keep all, once their files fill what they may."""
-        unlimited = [tool for tool in ready if self._limit(tool) < 0]
+        unlimited = [tool for tool in ready if self.limit_of(tool) < 0]
         files = self._ledger.state.files
-        used = sum(file.size for tool, file in files.items() if self._limit(tool) < 0)
+        used = sum(file.size for tool, file in files.items() if self.limit_of(tool) < 0)
         most = self.storage.max_bytes
         if not unlimited or used < most:
             return ready

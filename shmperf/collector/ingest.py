@@ -12,8 +12,7 @@ counted, and a body that can't be read leaves its call without parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import repeat
-from operator import and_, sub
+from operator import sub
 
 import msgspec
 
@@ -25,35 +24,31 @@ from shmperf.analysis.roots import Roots
 from shmperf.analysis.totals import Totals
 from shmperf.config.options import Options, Watch
 from shmperf.errors import ShmperfError
-from shmperf.shm.inflight import OpenCall
-from shmperf.shm.memory import read_blob
+from shmperf.shm.inflight import OpenRow
 from shmperf.shm.record import (
     BESIDE,
     BLOCK,
     DETAIL,
     Call,
-    Callee,
-    Mask,
     Slot,
     Status,
-    decode,
     parse_body,
     status_of,
 )
 from shmperf.shm.ring import Batch
-from shmperf.storage.state import Ledger, WorkerState
+from shmperf.storage.state import Ledger
 
-from .drain import WorkerDrain, long_body
+from .accounts import Accounts
+from .bodies import Bodies, blob_name, whole_body
+from .drain import WorkerDrain
+from .settling import Settling
 from .wallclock import WallClock
 
 __all__ = ["Drained", "Ingest"]
 
 _STATUS_BITS = 0x07 << 8
-_LENGTH_BITS = 0xFF
 _FAILED = (Status.ERROR, Status.TIMEOUT)
-_ROW = (1 << 64) - 1 - (((1 << 26) - 1) << 6)
 _LONGEST_NS = 1 << 62
-_MOST_BLOB_BYTES = 1 << 30
 _SAMPLE_CHARACTERS = 2_000
 
 # A kept record: end, id, slot, worker, and how often the worker had been looked at by then.
@@ -61,13 +56,11 @@ _Raw = tuple[int, int, Slot, WorkerDrain, int]
 
 
 class Drained(msgspec.Struct):
-    """What a frame says of records and of the workers that stored them."""
+    """What a frame says of records."""
 
-    workers: dict[str, WorkerState] = {}
     totals: dict[str, Totals] = {}
     kept: dict[str, list[Call]] = {}
     settled: list[tuple[int, list[int], dict[str, tuple[int, int]], int]] = []
-    buried: list[str] = []
     bugs: dict[str, Bug] = {}
     unusual: list[Finding] = []
 
@@ -76,18 +69,25 @@ class Ingest:
     """Collects what records mean, one change after the other; the collector's thread."""
 
     def __init__(
-        self, ledger: Ledger, wall: WallClock, fault: Callable[[str, str, int], None]
+        self,
+        ledger: Ledger,
+        accounts: Accounts,
+        bodies: Bodies,
+        settling: Settling,
+        wall: WallClock,
+        fault: Callable[[str, str, int], None],
     ) -> None:
         """*fault* counts and tells what went wrong, by cause."""
         self.records = 0
         self.blobs: list[str] = []
         self._change = Drained()
         self._ledger = ledger
+        self._accounts = accounts
+        self._bodies = bodies
+        self._settling = settling
         self._wall = wall
         self._fault = fault
         self._kept: dict[str, Newest[_Raw]] = {}
-        self._unsettled: dict[int, tuple[str, int]] = {}
-        self._passes: dict[str, int] = {}
         self._in_detail = False
         self._roots = Roots()
         self._usual: Usual | None = None
@@ -95,8 +95,7 @@ class Ingest:
 
     def configure(self, options: Options) -> None:
         """Take up *options*."""
-        self._options = options
-        self._mask = Mask(options.capture.secret_keys)
+        self.limit_of = options.limit_of
 
     def watch(self, watch: Watch | None) -> None:
         """Look at durations from now on as *watch* says; None for not at all."""
@@ -147,13 +146,13 @@ class Ingest:
         self._totals(tool).add(durations, errors, last_ended_ns)
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
         self._roots.add(ids, batch.parents)
-        self._note_ended(worker, ids)  # point: intake-ended
-        limit = self._options.limit_of(tool)
+        self._accounts.add(worker, ids)  # point: intake-ended
+        limit = self.limit_of(tool)
         if limit:
             self._keep(worker, tool, batch.newest(limit), limit)  # point: intake-keep
         self._in_detail = self._in_detail or bool(seen & DETAIL << 8)
         if seen & BLOCK << 8:
-            named = [_blob_name(slot) for slot in batch]
+            named = [blob_name(slot) for slot in batch]
             self.blobs += [name for name in named if name.startswith(f"{worker.name}.")]
 
     def _count_bugs(self, worker: WorkerDrain, tool: str, batch: Batch) -> None:
@@ -163,7 +162,7 @@ class Ingest:
                 continue
             slot = batch.at(index)
             try:
-                found = parse_body(meta, self._whole_body(slot, worker))
+                found = parse_body(meta, whole_body(slot, worker))
             except (ValueError, TypeError, ShmperfError):
                 continue  # told when it is decoded, if it is kept
             if found.fingerprint is None:
@@ -197,7 +196,7 @@ class Ingest:
                 )
             )
 
-    def abort(self, worker: WorkerDrain, found: OpenCall) -> None:
+    def abort(self, worker: WorkerDrain, found: OpenRow) -> None:
         """A call that was open when its worker died."""
         tool = worker.callee(found.callee).tool
         self._totals(tool).aborted += 1
@@ -211,19 +210,13 @@ class Ingest:
             status=Status.ABORTED,
             params="",
         )
-        if self._options.limit_of(tool):
+        if self.limit_of(tool):
             self._change.kept.setdefault(tool, []).append(call)  # point: intake-abort
 
     def pass_done(self, worker: WorkerDrain) -> None:
         """Every ring of *worker* has been looked at: settle what that settles."""
         self._settle(self._ledger.tree.pass_done(worker.name))
-        done = self._passes[worker.name] = self._passes.get(worker.name, 0) + 1
-        if self._unsettled:
-            self._unsettled = {
-                call_id: (name, seen)
-                for call_id, (name, seen) in self._unsettled.items()
-                if name != worker.name or done < seen + 2
-            }
+        self._settling.pass_done(worker.name)
 
     def bury(self, worker: WorkerDrain) -> None:
         """*worker* is dead and drained: its open calls are aborted, all others settled."""
@@ -232,49 +225,17 @@ class Ingest:
         self._ledger.tree.add_aborted({o.id: worker.callee(o.callee).tool for o in opened})
         for found in opened:
             self.abort(worker, found)
-        self._note(worker)
-        self._settle_account(worker.name, len(opened))
-        self._change.buried.append(worker.name)  # point: intake-buried
+        self._accounts.close(worker, len(opened))
 
-    def bury_unread(self, name: str) -> None:
-        """A dead worker whose memory is gone or damaged: what was not read of it is lost."""
-        known = self._ledger.state.workers.get(name)
-        if known is not None:
-            missing = max(0, known.begun - known.finished - known.lost)
-            self._change.workers[name] = msgspec.structs.replace(
-                known,
-                finished=0,
-                lost=known.lost + missing,
-                losses=known.losses | {"segment_gone": missing},
-                positions={},
-                ended={},
-                callees={},
-            )
-        self._change.buried.append(name)  # point: bury-unread
-
-    def forget(self, name: str) -> None:
-        """Nothing more is to be settled of the worker of that *name*."""
-        self._passes.pop(name, None)
-        self._unsettled = {i: found for i, found in self._unsettled.items() if found[0] != name}
-
-    def settled(self, calls: list[Call]) -> list[Call]:
-        """Those of *calls* about which everything is known."""
-        if not self._unsettled:
-            return list(calls)
-        return [call for call in calls if call.id not in self._unsettled]
-
-    # --- frames ----------------------------------------------------------------------------------
+    # --- changes ---------------------------------------------------------------------------------
 
     def take_change(self, workers: Sequence[WorkerDrain]) -> Drained:
-        """What was noted so far, with how far *workers*, all of them, are read; begins anew."""
+        """What was noted so far, of *workers*, all of them; begins anew."""
         for tool, kept in self._kept.items():
             calls = [self._decode(slot, worker, done) for _, _, slot, worker, done in kept.take()]
             self._change.kept.setdefault(tool, []).extend(calls)
         self._kept.clear()
         self._trace(workers)
-        for worker in workers:
-            if worker.has_news and worker.name not in self._change.buried:
-                self._note(worker)
         change, self._change = self._change, Drained()  # point: intake-frame
         if change.settled:
             # Only those matter whose lines are still to be written.
@@ -314,62 +275,6 @@ class Ingest:
             self._fault("record_refused", f"{worker.name}: found slots of an unknown kind", missing)
         return Batch.of(calls)
 
-    def _note_ended(self, worker: WorkerDrain, ids: Sequence[int]) -> None:
-        ended = worker.ended
-        for key, call_id in dict(zip(map(and_, ids, repeat(_ROW)), ids, strict=False)).items():
-            if call_id > ended.get(key, 0):
-                ended[key] = call_id
-        change = self._change.workers.get(worker.name)
-        if change is None:
-            change = self._change.workers[worker.name] = WorkerState()
-        change.finished += len(ids)
-
-    def _note(self, worker: WorkerDrain) -> None:
-        """Put into the frame how far *worker* is read, if that has changed."""
-        known = self._ledger.state.workers.get(worker.name)
-        now = WorkerState(
-            pid=worker.pid,
-            epoch=worker.epoch,
-            begun=worker.begun,
-            lost=worker.lost,
-            losses=worker.losses(),
-            faults=worker.faults(),
-            positions=worker.positions(),
-            ended=dict(worker.ended),
-            callees=worker.new_callees,
-        )
-        change = self._change.workers.get(worker.name)
-        if change is not None:
-            now.finished = change.finished
-        elif known is not None and _same(known, now):
-            return
-        if known is not None:
-            now.positions = _news(now.positions, known.positions)
-            now.ended = _news(now.ended, known.ended)
-        worker.new_callees = {}
-        self._change.workers[worker.name] = now
-
-    def _settle_account(self, name: str, aborted: int) -> None:
-        """
-        What a dead worker began and nothing tells the end of is lost; nothing stays in flight.
-
-        Only a fork that ran no hook, or damage, leaves such calls: records overwritten or refused.
-        Copies that count calls twice are counted as begun, too.
-        """
-        known = self._ledger.state.workers.get(name) or WorkerState()
-        last = self._change.workers.get(name)
-        if last is None:
-            last = msgspec.structs.replace(known, finished=0, positions={}, ended={}, callees={})
-        missing = last.begun - known.finished - last.finished - last.lost - aborted
-        if missing == 0:
-            return
-        last.begun += max(0, -missing)
-        last.lost += max(0, missing)
-        cause = {"spoilt_records": abs(missing)}
-        last.losses = last.losses | cause if missing > 0 else last.losses
-        last.faults = last.faults | cause
-        self._change.workers[name] = last
-
     def _totals(self, tool: str) -> Totals:
         found = self._change.totals.get(tool)
         if found is None:
@@ -380,7 +285,7 @@ class Ingest:
         kept = self._kept.get(tool)
         if kept is None:
             kept = self._kept[tool] = Newest(limit)
-        done = self._passes.get(worker.name, 0)
+        done = self._settling.passes(worker.name)
         kept.add([(slot[3], slot[0], slot, worker, done) for slot in slots])
 
     def _settle(self, settled: list[Settled]) -> None:
@@ -391,29 +296,11 @@ class Ingest:
 
     def _decode(self, slot: Slot, worker: WorkerDrain, done: int) -> Call:
         """The call in *slot*, drained when *worker* had been looked at *done* times."""
-        meta = slot[4]
-        callee = worker.callees.get(meta >> 16 & 0xFFFF) or worker.callee(meta >> 16 & 0xFFFF)
-        try:
-            body = self._whole_body(slot, worker)
-            call = decode(slot, body, callee, self._mask, worker.pid)
-        except (ValueError, TypeError, ShmperfError) as error:
-            self._fault("body_damaged", f"{worker.name}: {error}", 1)
-            call = self._without_body(slot, callee, worker.pid)
+        call = self._bodies.call_in(slot, worker)
         call.start_ns = min(call.start_ns, _LONGEST_NS)
         call.start_ns += self._wall.offset_ns
-        if call.detail is not None and self._passes.get(worker.name, 0) < done + 3:
-            self._unsettled[call.id] = (worker.name, done + 1)
-        return call
-
-    def _whole_body(self, slot: Slot, worker: WorkerDrain) -> bytes:
-        body = long_body(slot)
-        return _blob(body, worker) if slot[4] & BLOCK << 8 else body
-
-    def _without_body(self, slot: Slot, callee: Callee, pid: int) -> Call:
-        status = slot[4] >> 8 & 0x07
-        bare = slot[4] & ~_LENGTH_BITS & ~((BLOCK | DETAIL) << 8) & ~_STATUS_BITS
-        call = decode((*slot[:4], bare, b"", 0), b"", callee, self._mask, pid)
-        call.status = min(status, Status.CANCELLED)
+        if call.detail is not None:
+            self._settling.add(call.id, worker.name, done)
         return call
 
 
@@ -429,29 +316,3 @@ def _short(call: Call) -> Call:
         call.message, call.detail = call.detail.error, None
         call.params = call.params[:_SAMPLE_CHARACTERS]
     return call
-
-
-def _blob(named: bytes, worker: WorkerDrain) -> bytes:
-    name, size = msgspec.msgpack.decode(named, type=tuple[str, int])
-    return read_blob(name, worker.name, _MOST_BLOB_BYTES, worker.fallback)[:size]
-
-
-def _blob_name(slot: Slot) -> str:
-    if not slot[4] & BLOCK << 8:
-        return ""
-    try:
-        name, _ = msgspec.msgpack.decode(long_body(slot), type=tuple[str, int])
-    except (msgspec.MsgspecError, ValueError):
-        return ""
-    return name
-
-
-def _same(known: WorkerState, now: WorkerState) -> bool:
-    counters = (known.begun, known.lost, known.losses, known.faults)
-    if counters != (now.begun, now.lost, now.losses, now.faults) or now.callees:
-        return False
-    return not _news(now.positions, known.positions)
-
-
-def _news(now: dict[int, int], known: dict[int, int]) -> dict[int, int]:
-    return {key: value for key, value in now.items() if known.get(key) != value}

@@ -9,12 +9,15 @@ from shmperf.session.session import Session
 from shmperf.storage.state import Ledger
 from shmperf.storage.writer import Disk
 
+from .accounts import Accounts
+from .bodies import Bodies
 from .faults import Faults
 from .flusher import Flusher
 from .ingest import Ingest
 from .past import Past
 from .resources import Sampler
 from .roster import Roster
+from .settling import Settling
 from .supervisor import SinkKeeper
 from .wallclock import WallClock
 
@@ -32,14 +35,20 @@ class Parts:
         self.past = Past(self.ledger, disk, self.faults)
         self.wall = WallClock(self.ledger, session.boot_id)
         self.roster = Roster(session, self.ledger, self.faults.count)
-        self.ingest = Ingest(self.ledger, self.wall, self.faults.count)
-        self.flusher = Flusher(self.ledger, disk, self.ingest.settled, self.faults.count)
+        self.accounts = Accounts(self.ledger)
+        self.settling = Settling()
+        self.bodies = Bodies(session.options, self.faults.count)
+        self.ingest = Ingest(
+            self.ledger, self.accounts, self.bodies, self.settling, self.wall, self.faults.count
+        )
+        self.flusher = Flusher(self.ledger, disk, self.settling.settled, self.faults.count)
         self.sampler = Sampler(session.options.collector.sample_interval_seconds, clock)
         self.sink = SinkKeeper(session.directory, session.storage, clock)
 
     def configure(self, options: Options) -> None:
         """Give *options* to every part that holds some: the one list of them."""
         self.ledger.configure(options)
+        self.bodies.configure(options)
         self.ingest.configure(options)
         self.ingest.watch(self.session.watch)
         self.flusher.configure(options)

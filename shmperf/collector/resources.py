@@ -21,7 +21,7 @@ class Sampler:
     """Keeps the last sample of every worker; the collector's thread."""
 
     def __init__(self, interval_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._clock = clock
         self._due_s = clock() + min(interval_s, _FIRST_S)
         self._processes: dict[int, Any] = {}
@@ -29,15 +29,15 @@ class Sampler:
 
     def configure(self, options: Options) -> None:
         """Take up *options*; a shorter interval holds for the present one, too."""
-        self._interval_s = options.collector.sample_interval_seconds
-        self._due_s = min(self._due_s, self._clock() + self._interval_s)
+        self.interval_s = options.collector.sample_interval_seconds
+        self._due_s = min(self._due_s, self._clock() + self.interval_s)
 
     def look(self, pids: Callable[[], list[int]]) -> None:
         """Sample the processes of *pids*, when the interval has passed."""
         now = self._clock()
         if now < self._due_s:
             return
-        self._due_s = now + self._interval_s
+        self._due_s = now + self.interval_s
         present = pids()
         self._rows = {pid: row for pid in present if (row := self._sample(pid)) is not None}
         self._processes = {pid: p for pid, p in self._processes.items() if pid in self._rows}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from shmperf.errors import FormatError, SegmentGone
 from shmperf.session.presence import Presence
 from shmperf.session.session import Session
-from shmperf.shm.inflight import OpenCall
+from shmperf.shm.inflight import OpenRow
 from shmperf.shm.memory import remove_memory
 from shmperf.storage.state import Ledger
 
@@ -98,7 +98,7 @@ class Roster:
         """Everybody attached to now."""
         return list(self.workers.values())
 
-    def open_calls(self) -> list[tuple[WorkerDrain, OpenCall]]:
+    def open_calls(self) -> list[tuple[WorkerDrain, OpenRow]]:
         """The calls that are open, as the rows say now, each with its worker."""
         return [(worker, row) for worker in self.each() for row in worker.read_rows()]
 

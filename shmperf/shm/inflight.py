@@ -41,7 +41,7 @@ __all__ = [
     "ROW_WORDS",
     "START",
     "InFlightReader",
-    "OpenCall",
+    "OpenRow",
     "RowState",
     "begin_block",
     "generation_of",
@@ -112,7 +112,7 @@ def is_lost(words: memoryview, row_word: int, call_id: int) -> bool:
     return bool(words[row_word + LOSS] & _GENERATION_MASK == generation_of(call_id))
 
 
-class OpenCall(NamedTuple):
+class OpenRow(NamedTuple):
     """A row's words while its call is open."""
 
     id: int
@@ -176,12 +176,12 @@ def _lost(losses: list[int]) -> int:
     return sum(loss >> 26 for loss in losses)
 
 
-def open_calls(state: RowState, ended: dict[int, int]) -> list[OpenCall]:
+def open_calls(state: RowState, ended: dict[int, int]) -> list[OpenRow]:
     """The calls whose generation is newer than the last that ended (by row key) or was lost."""
     found = []
     for call_id, start_ns, parent, callee, loss in state.rows:
         generation = generation_of(call_id)
         if call_id <= ended.get(row_key(call_id), 0) or generation <= loss & _GENERATION_MASK:
             continue
-        found.append(OpenCall(call_id, start_ns, parent, callee))
+        found.append(OpenRow(call_id, start_ns, parent, callee))
     return found

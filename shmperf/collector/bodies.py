@@ -1,0 +1,74 @@
+"""
+From a drained slot to its call: the body wherever it lies, decoded, secrets masked.
+
+A body that can't be read leaves its call without parameters; its times and its outcome stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from shmperf.config.options import Options
+from shmperf.errors import ShmperfError
+from shmperf.shm.memory import read_blob
+from shmperf.shm.record import BLOCK, DETAIL, Call, Callee, Mask, Slot, Status, decode
+
+from .drain import WorkerDrain, long_body
+
+__all__ = ["Bodies", "blob_name", "whole_body"]
+
+_STATUS_BITS = 0x07 << 8
+_LENGTH_BITS = 0xFF
+_MOST_BLOB_BYTES = 1 << 30
+
+
+class Bodies:
+    """Decodes what is kept; the collector's thread."""
+
+    def __init__(self, options: Options, fault: Callable[[str, str, int], None]) -> None:
+        """*fault* counts and tells what can't be read."""
+        self._fault = fault
+        self.configure(options)
+
+    def configure(self, options: Options) -> None:
+        """Take up *options*."""
+        self.mask = Mask(options.capture.secret_keys)
+
+    def call_in(self, slot: Slot, worker: WorkerDrain) -> Call:
+        """The call in *slot*, its times monotonic; without parameters when they are damaged."""
+        number = slot[4] >> 16 & 0xFFFF
+        callee = worker.callees.get(number) or worker.callee(number)
+        try:
+            return decode(slot, whole_body(slot, worker), callee, self.mask, worker.pid)
+        except (ValueError, TypeError, ShmperfError) as error:
+            self._fault("body_damaged", f"{worker.name}: {error}", 1)
+            return self._without_body(slot, callee, worker.pid)
+
+    def _without_body(self, slot: Slot, callee: Callee, pid: int) -> Call:
+        status = slot[4] >> 8 & 0x07
+        bare = slot[4] & ~_LENGTH_BITS & ~((BLOCK | DETAIL) << 8) & ~_STATUS_BITS
+        call = decode((*slot[:4], bare, b"", 0), b"", callee, self.mask, pid)
+        call.status = min(status, Status.CANCELLED)
+        return call
+
+
+def whole_body(slot: Slot, worker: WorkerDrain) -> bytes:
+    """The body of *slot*, from memory of its own where it lies there; raises ShmperfError."""
+    body = long_body(slot)
+    if not slot[4] & BLOCK << 8:
+        return body
+    name, size = msgspec.msgpack.decode(body, type=tuple[str, int])
+    return read_blob(name, worker.name, _MOST_BLOB_BYTES, worker.fallback)[:size]
+
+
+def blob_name(slot: Slot) -> str:
+    """The name of the memory that holds the body of *slot*; empty without one."""
+    if not slot[4] & BLOCK << 8:
+        return ""
+    try:
+        name, _ = msgspec.msgpack.decode(long_body(slot), type=tuple[str, int])
+    except (msgspec.MsgspecError, ValueError):
+        return ""
+    return name

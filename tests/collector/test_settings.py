@@ -1,0 +1,139 @@
+"""Settings of a running collector: every key that can change while it runs does so everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from shmperf.collector.cycle import Collector
+from shmperf.collector.resources import Sampler
+from shmperf.config.options import Options
+from shmperf.session.rendezvous import Request, join
+from shmperf.session.server import Server
+from shmperf.session.session import attach
+from shmperf.storage.writer import Disk
+
+# Keys that a running collector does not follow, each with the reason.
+FIXED = {
+    "optimization.enabled": "the mode that a session begins in; afterwards it is switched",
+    "optimization.trigger_threshold": "no part reads it yet",
+    "storage.path": "processes meet by it, and the journal lies there",
+    "ring.budget_bytes": "a worker takes it when it makes its memory",
+    "ring.first_slots": "a worker takes it when it makes a ring; the collector reads the ring",
+}
+
+# Who holds what: each of them says the value that it uses.
+Holder = Callable[[Collector], Any]
+HOLDERS: dict[str, list[Holder]] = {
+    "default_perf_points": [
+        lambda c: c.ledger.options.limit_of("any"),
+        lambda c: c.ingest.limit_of("any"),
+        lambda c: c.flusher.limit_of("any"),
+    ],
+    "tool_limits": [
+        lambda c: {"few": c.ledger.options.limit_of("few")},
+        lambda c: {"few": c.ingest.limit_of("few")},
+        lambda c: {"few": c.flusher.limit_of("few")},
+    ],
+    "optimization.cleanup_on_optimize": [lambda c: c.requests.may_clean_up],
+    "storage.async_save": [
+        lambda c: c.options.storage.async_save,
+        lambda c: c.flusher.storage.async_save,
+    ],
+    "storage.batch_size": [lambda c: c.flusher.storage.batch_size],
+    "storage.flush_interval_seconds": [lambda c: c.options.storage.flush_interval_seconds],
+    "storage.max_bytes": [lambda c: c.flusher.storage.max_bytes],
+    "capture.secret_keys": [
+        lambda c: tuple(key for key in ("colour", "password") if c.parts.bodies.mask.hides(key, ""))
+    ],
+    "collector.idle_wait_ms": [lambda c: c.options.collector.idle_wait_ms],
+    "collector.sample_interval_seconds": [lambda c: c.parts.sampler.interval_s],
+} | {
+    f"rag.{name}": [lambda c, name=name: getattr(c.parts.sink._rag, name)]
+    for name in type(Options().rag).__struct_fields__
+}
+
+# Other values than the defaults, where adding to those does not give one.
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "tool_limits": {"tool_limits": {"few": 3}},
+    "capture.secret_keys": {"secret_keys": ("colour",)},
+    "rag.store": {"store": "chroma", "url": "somewhere"},
+    "rag.embedder": {"embedder": "module:function"},
+    "rag.embedding_include": {"embedding_include": True, "embedder": "module:function"},
+}
+
+
+def keys_of(group: msgspec.Struct, above: str = "") -> Iterator[str]:
+    """Every key of the configuration, with its group before it."""
+    for name in group.__struct_fields__:
+        value = getattr(group, name)
+        if isinstance(value, msgspec.Struct):
+            yield from keys_of(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}"
+
+
+def changed(key: str) -> tuple[Options, Any]:
+    """Options in which *key* has another value, and that value."""
+    group_name, _, name = key.rpartition(".")
+    options = Options()
+    group = getattr(options, group_name) if group_name else options
+    change = EXAMPLES.get(key) or {name: other_than(getattr(group, name))}
+    group = msgspec.structs.replace(group, **change)
+    whole = msgspec.structs.replace(options, **{group_name: group}) if group_name else group
+    return whole, change[name]
+
+
+def other_than(value: Any) -> Any:
+    """Another value of the same kind, within the bounds of every key."""
+    if isinstance(value, bool):
+        return not value
+    return value + ("x" if isinstance(value, str) else 1)
+
+
+@pytest.fixture
+def collector(tmp_path: Path, runtime: Path) -> Iterator[Collector]:
+    """A collector of a session of its own, and nobody else there."""
+    session = join(Request(str(tmp_path), {"XDG_RUNTIME_DIR": str(runtime)}))
+    found = Collector(session, Server(session.directory), Disk(session.storage))
+    found.open()
+    found.step()
+    yield found
+    found.finish()
+
+
+def test_every_key_is_live_or_says_why_not() -> None:
+    """A new key is followed by a running collector, or has a reason in the list."""
+    assert sorted([*HOLDERS, *FIXED]) == sorted(keys_of(Options()))
+
+
+@pytest.mark.parametrize("key", sorted(HOLDERS))
+def test_a_live_key_is_live(collector: Collector, key: str) -> None:
+    """After somebody has published another value every part of a running collector uses that."""
+    options, value = changed(key)
+    assert value not in [holder(collector) for holder in HOLDERS[key]]
+    attach(collector.session.directory).publish(options)
+    collector.step()
+    assert [holder(collector) for holder in HOLDERS[key]] == [value] * len(HOLDERS[key])
+
+
+def test_a_shorter_sampling_interval_holds_at_once() -> None:
+    """Nobody waits for the end of an interval that the settings no longer know."""
+    now_s, looks = [0.0], []
+    sampler = Sampler(3600.0, lambda: now_s[0])
+
+    def pids() -> list[int]:
+        looks.append(now_s[0])
+        return []
+
+    now_s[0] = 2.0
+    sampler.look(pids)
+    options = msgspec.convert({"collector": {"sample_interval_seconds": 5}}, Options)
+    sampler.configure(options)
+    for now_s[0] in (6.9, 7.0, 11.9, 12.0):
+        sampler.look(pids)
+    assert looks == [2.0, 7.0, 12.0]
