@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -19,6 +20,8 @@ from shmperf.views.formatting import printable
 from . import table
 
 __all__ = ["main"]
+
+_RELATIVE_TIME = re.compile(r"-\d[\d.]*[smhdw]", re.ASCII)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,4 +54,17 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
             command = import_module(module)
             command.add_arguments(one)
             one.set_defaults(do=command.run)
-    return parser.parse_args(arguments)
+    return parser.parse_args(_with_times(arguments))
+
+
+def _with_times(arguments: Sequence[str]) -> list[str]:
+    """``--since -10m`` as ``--since=-10m``: argparse takes the time for another flag."""
+    joined: list[str] = []
+    for position, text in enumerate(arguments):
+        if text == "--":
+            return [*joined, *arguments[position:]]
+        if _RELATIVE_TIME.fullmatch(text) and joined and joined[-1] in {"--since", "--until"}:
+            joined[-1] += f"={text}"
+        else:
+            joined.append(text)
+    return joined

@@ -38,6 +38,7 @@ COMMANDS = (
     ),
     Command("inflight", _HERE + "inflight", "the calls that are open now"),
     Command("rank", _HERE + "rank", "the tools for a task: fitting, reliable and fast"),
+    Command("export", _HERE + "export", "kept calls in a format of other programs"),
     Command("stop", _HERE + "stop", "drain, write everything and end the collector"),
     Command("mode", _HERE + "mode", "show or switch the mode of a session"),
     Command("cleanup", _HERE + "cleanup", "forget statistics and delete history"),

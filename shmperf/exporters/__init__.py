@@ -1,0 +1,1 @@
+"""Kept calls in other programs' formats: a file a format, and the table that names them."""
