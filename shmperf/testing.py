@@ -303,7 +303,7 @@ class Room:
         listed = {file.inode for file in self.collector.ledger.state.files.values()}
         self._drop()
         if torn:
-            for path in (self.storage / ".shmperf").glob("journal.*"):
+            for path in (self.storage / ".shmperf").glob("journal.[0-9]*"):
                 _append(path, _HALF_A_FRAME)
             for path in self.storage.glob("*.jsonl"):
                 if path.stat().st_ino in listed:

@@ -4,11 +4,13 @@ Counts and durations of one tool since the last cleanup: constant size, mergeabl
 Durations go into a base-2 exponential histogram, the one of the OpenTelemetry metrics data model
 (https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram): at scale s a
 bucket i holds values in (b**i, b**(i+1)] with b = 2 ** (2 ** -s), and what is zero or less has a
-count of its own. At the scale used here a bucket is 4.4 % wide, so a percentile is at most that far
-off; two histograms merge by adding buckets.
+count of its own. Values are seconds, so an index here is the index there, and in a native histogram
+of Prometheus (schema s) one less than its own. At the scale used here a bucket is 4.4 % wide, so a
+percentile is at most that far off; two histograms merge by adding buckets.
 
-Boundaries are integers, computed once and exactly: an integer is above a boundary when it is above
-its floor. So a duration finds its bucket by bisection in C, without rounding.
+Boundaries are integers of nanoseconds, floor(10**9 * 2 ** (k / 16)), computed once and exactly: an
+integer is above a boundary when it is above its floor. So a duration finds its bucket by bisection
+in C, without rounding.
 """
 
 from __future__ import annotations
@@ -16,48 +18,73 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-__all__ = ["SCALE", "Totals", "bucket_of", "upper_bound"]
+__all__ = ["SCALE", "Totals", "bucket_of", "in_seconds", "upper_bound"]
 
 SCALE = 4
 _PER_OCTAVE = 1 << SCALE
-_OCTAVES = 63
+_SECOND_NS = 10**9
+# The lowest boundary is below a nanosecond, the highest above the greatest duration.
+_LOWEST, _HIGHEST = -480, 530
 # Sums stop here: msgpack can write no more, and times come from other processes.
 _MOST_NS = (1 << 63) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# From buckets of base 2 in nanoseconds: 16 * log2(10**9) = 478.4 boundaries lie below one second.
+_BELOW_A_SECOND = 478
+
+T = TypeVar("T", int, float)
 
 
-def _floor_of_boundary(index: int) -> int:
-    """The floor of 2 ** (index / 16): a square root for each of the scale's halvings."""
-    power = 1 << index
+def _floor_of_boundary(k: int) -> int:
+    """
+    The floor of 10**9 * 2 ** (k / 16) nanoseconds, which is 2 ** (k / 16) seconds.
+
+    Its 16th power is taken first, then a square root for each of the scale's halvings: the floor of
+    a root is the root of the floor's.
+    """
+    power: int = _SECOND_NS**_PER_OCTAVE
+    power = power << k if k >= 0 else power >> -k
     for _ in range(SCALE):
         power = math.isqrt(power)
     return power
 
 
-# At n stands the floor of the upper boundary of bucket n - 1.
-_BOUNDARIES = tuple(map(_floor_of_boundary, range(_OCTAVES * _PER_OCTAVE + 1)))
+# At n stands the floor of the lower boundary of bucket _LOWEST + n, the upper one of that before.
+_BOUNDARIES = tuple(map(_floor_of_boundary, range(_LOWEST, _HIGHEST + 1)))
 _place = partial(bisect_left, _BOUNDARIES)
+_FIRST = _LOWEST - 1
 
 
 # Nothing read from a journal may lie beyond, or its boundary would be no number.
-Bucket = Annotated[int, msgspec.Meta(ge=-1, le=_OCTAVES * _PER_OCTAVE)]
+Bucket = Annotated[int, msgspec.Meta(ge=_LOWEST, le=_HIGHEST)]
 
 
 def bucket_of(duration_ns: int) -> int:
     """Return the index of the bucket that holds *duration_ns*, which is above zero."""
-    return _place(duration_ns) - 1
+    return _place(duration_ns) + _FIRST
 
 
 def upper_bound(index: int) -> float:
     """Return the greatest duration, in nanoseconds, that bucket *index* holds."""
-    return math.pow(2.0, (index + 1) / _PER_OCTAVE)
+    return _SECOND_NS * math.pow(2.0, (index + 1) / _PER_OCTAVE)
+
+
+def in_seconds(histogram: Mapping[int, T]) -> dict[int, T]:
+    """
+    A *histogram* of the former buckets, of base 2 in nanoseconds, in buckets of seconds.
+
+    16 * log2(10**9) = 478.35 is no integer, so no former boundary is one of today's: each count
+    goes as a whole to the bucket that shares most (65 %) with its own. A call is at most one bucket
+    too high, and a percentile at most one bucket's width (4.4 %) further off than before. Count,
+    sum, least and greatest are no part of it and stay exact.
+    """
+    return {index - _BELOW_A_SECOND: count for index, count in histogram.items()}
 
 
 class Totals(msgspec.Struct, array_like=True):
@@ -206,7 +233,8 @@ class Totals(msgspec.Struct, array_like=True):
     def _fill(self, durations_ns: Sequence[int]) -> None:
         histogram = self.histogram
         for place, count in Counter(map(_place, durations_ns)).items():
-            histogram[place - 1] = histogram.get(place - 1, 0) + count
+            index = place + _FIRST
+            histogram[index] = histogram.get(index, 0) + count
 
     def _widen(self, least: int, most: int) -> None:
         self.min_ns = least if self.min_ns is None else min(self.min_ns, least)

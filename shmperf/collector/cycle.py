@@ -307,6 +307,8 @@ class Collector:
         self.requests.close()
         self.server.close()
         self.roster.close()
+        if self.past.is_taken_up and not self.disk.reason:
+            self.disk.drop_older()
         self.disk.close()  # point: finish-disk
         # It reads from the disk what came last.
         self.parts.sink.close()

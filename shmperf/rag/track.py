@@ -12,18 +12,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from shmperf.analysis.stats import News
-from shmperf.analysis.totals import Totals
+from shmperf.analysis.totals import Totals, in_seconds
 from shmperf.session.files import write_aside
 
 from .summary import PerfState, forgotten
 
 __all__ = ["Track"]
 
-_SCHEMA = 1
+# Before it, buckets were of base 2 in nanoseconds.
+_SCHEMA = 2
+_OLDER = 1
 
 
 class _Tool(msgspec.Struct, array_like=True):
@@ -84,7 +87,7 @@ class Track:
         except OSError as error:
             return f"{path}: {error.strerror or error}"
         with contextlib.suppress(msgspec.MsgspecError, ValueError):
-            found = msgspec.msgpack.decode(content, type=_Written)
+            found = _decode(content)
             if found.schema == _SCHEMA:
                 for known in found.tools.values():
                     # As the options want it from now on; what has decayed has decayed.
@@ -92,6 +95,23 @@ class Track:
                 self._known = found
                 return None
         return f"{path}: found no figures of schema {_SCHEMA}; they start anew"
+
+
+def _decode(content: bytes) -> _Written:
+    """What was written; of the older schema, with its buckets in seconds."""
+    raw = msgspec.msgpack.decode(content, type=dict[str, Any])
+    if raw.get("schema") == _OLDER:
+        older = msgspec.convert(raw["tools"], type=dict[str, tuple[list[Any], list[Any]]])
+        for seen, state in older.values():
+            _histogram_in_seconds(seen, Totals)
+            _histogram_in_seconds(state, PerfState)
+        raw |= {"schema": _SCHEMA, "tools": older}
+    return msgspec.convert(raw, type=_Written)
+
+
+def _histogram_in_seconds(row: list[Any], kind: type[msgspec.Struct]) -> None:
+    at = kind.__struct_fields__.index("histogram")
+    row[at] = in_seconds(msgspec.convert(row[at], type=dict[int, int | float]))
 
 
 def _is_less(totals: Totals, seen: Totals) -> bool:

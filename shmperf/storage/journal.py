@@ -18,13 +18,21 @@ at which the new generation counts; then the old log is deleted.
 
 A frame that was only half written was never answered for: its slots were not released. After any
 failed write the log is not trusted any more: only `replace` goes on, with a whole snapshot. What
-could not be opened is never overwritten: `replace` renames it to ``unread-<time>.…`` first. Nothing
-is synced to the disk: the promise is against dying processes, not against a dying machine.
+could not be opened is never overwritten: `replace` renames it to ``unread-<time>.…`` first, and
+nothing of a newer version is ever touched. Nothing is synced to the disk: the promise is against
+dying processes, not against a dying machine.
+
+A journal of an older version is only read. The snapshot that replaces it is of this version; before
+that, snapshot and log are copied to ``journal.v<version>/``, and stay there until `drop_older`:
+moved back, they are what the older program knew. Why copies: they are made while the originals
+still count, so whoever is killed in between finds those, and makes the copies anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import stat
 import time
 import zlib
@@ -37,7 +45,8 @@ from shmperf.errors import FormatError, StoreError
 __all__ = ["Journal", "Recovered"]
 
 _MAGIC = b"shmpjrnl"
-_VERSION = 1
+_VERSION = 2
+_OLDEST = 1
 _HEADER = Struct("<8sII")
 _FRAME = Struct("<II")
 _LONGEST = 256 << 20
@@ -46,15 +55,27 @@ _LONGEST_SNAPSHOT = (1 << 32) - 1
 _TRIES = 10
 _DAMAGED = -1
 _LEAST_TURN = 4 << 20
+_OLDER = "journal.v"
+_LOGS = "journal.[0-9]*"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Recovered(NamedTuple):
-    """What a journal holds; *damage* says in a line what could not be read, if anything."""
+    """
+    What a journal holds; *damage* says in a line what could not be read, if anything.
+
+    Payloads are as the program of that *version* of the journal wrote them.
+    """
 
     snapshot: bytes | None
     frames: list[bytes]
     damage: str | None = None
+    version: int = _VERSION
+
+
+class _Header(NamedTuple):
+    version: int
+    generation: int
 
 
 class Journal:
@@ -66,6 +87,7 @@ class Journal:
         self._generation = 0
         self._size = 0
         self._is_read = False
+        self._version = _VERSION
         self._turn = _LEAST_TURN
 
     @property
@@ -77,7 +99,8 @@ class Journal:
         """
         What is there, and get ready to append behind it.
 
-        A damaged snapshot is set aside. Raises StoreError, or FormatError for a newer version.
+        A damaged snapshot is set aside. What an older version wrote has to be replaced before
+        anything is appended. Raises StoreError, or FormatError for a newer version.
         """
         try:
             _make_private(self._directory)
@@ -86,11 +109,13 @@ class Journal:
                 self._set_aside()  # point: journal-set-aside
                 generation = 0
             self._close()
-            self._generation = generation
-            self._fd = self._open_log(generation, end)  # point: journal-open
+            self._generation, self._version = generation, recovered.version
+            if recovered.version == _VERSION:
+                self._fd = self._open_log(generation, end)  # point: journal-open
         except OSError as error:
             raise _translated(error, self._directory) from error
-        self._discard_others()  # point: journal-opened
+        if recovered.version == _VERSION:
+            self._discard_others()  # point: journal-opened
         self._is_read = True
         self._size = max(end, _HEADER.size)
         self._turn = max(_LEAST_TURN, 2 * len(recovered.snapshot or b""))
@@ -132,7 +157,8 @@ class Journal:
         """
         Begin a new generation with *payload* as its snapshot; creates a missing directory.
 
-        Raises StoreError; what was there before still counts then.
+        Raises StoreError, or FormatError before anything of a newer version is touched; what was
+        there before still counts then.
         """
         if len(payload) > _LONGEST_SNAPSHOT:
             self._close()
@@ -142,6 +168,8 @@ class Journal:
             _make_private(self._directory)
             if not self._is_read:
                 self._move_unread()
+            if self._version != _VERSION:
+                self._keep_older()
             self._discard(generation)
             fd = self._open_log(generation, 0)  # point: journal-new-log
             try:
@@ -155,10 +183,16 @@ class Journal:
             raise _translated(error, self._directory) from error
         old = self._generation  # point: snapshot-counts
         self._close()
-        self._is_read = True
+        self._is_read, self._version = True, _VERSION
         self._fd, self._generation, self._size = fd, generation, _HEADER.size
         self._turn = max(_LEAST_TURN, 2 * len(payload))  # point: snapshot-turn
         self._discard(old)  # point: snapshot-discard
+
+    def drop_older(self) -> None:
+        """Delete what was kept of older versions, once this one has proved itself."""
+        for kept in self._directory.glob(f"{_OLDER}*"):
+            if kept.is_dir() and not kept.is_symlink():
+                shutil.rmtree(kept, ignore_errors=True)
 
     def close(self) -> None:
         """Let go of the log."""
@@ -169,43 +203,49 @@ class Journal:
     def _recover(self) -> tuple[Recovered, int, int]:
         """What is there, its generation, and where in the log the next frame goes."""
         try:
-            generation, snapshot = self._read_snapshot()
+            header, snapshot = self._read_snapshot()
         except ValueError as error:
             return Recovered(None, [], f"snapshot: {error}"), _DAMAGED, 0
-        frames, end, damage = self._read_log(generation)
-        return Recovered(snapshot, frames, damage), generation, end
+        known, generation = header or _Header(0, 0)
+        found, frames, end, damage = self._read_log(generation)
+        if known and found != known:
+            # Only an empty log that never counted can be of another version.
+            frames, end, found = [], 0, known
+        return Recovered(snapshot, frames, damage, found), generation, end
 
-    def _read_snapshot(self) -> tuple[int, bytes | None]:
+    def _read_snapshot(self) -> tuple[_Header | None, bytes | None]:
         try:
             content = _read_private(self._directory / "snapshot")
         except FileNotFoundError:
-            return 0, None
-        generation = _parse_header(content)
+            return None, None
+        header = _parse_header(content)
         frames, _, damage = _parse_frames(content, _LONGEST_SNAPSHOT)
         if damage or len(frames) != 1:
             raise ValueError(damage or "no payload")
-        return generation, frames[0]
+        return header, frames[0]
 
     def _named_generation(self) -> int:
         """The generation that the snapshot names now."""
         try:
-            return _parse_header(_read_private(self._directory / "snapshot", _HEADER.size))
+            head = _read_private(self._directory / "snapshot", _HEADER.size)
+            return _parse_header(head).generation
         except FileNotFoundError:
             return 0
         except ValueError:
             return _DAMAGED
 
-    def _read_log(self, generation: int) -> tuple[list[bytes], int, str | None]:
+    def _read_log(self, generation: int) -> tuple[int, list[bytes], int, str | None]:
+        """The version of a log, its frames, where they end, and what is damaged behind them."""
         try:
             content = _read_private(self._log(generation))
         except FileNotFoundError:
-            return [], 0, None
+            return _VERSION, [], 0, None
         try:
-            _parse_header(content, generation)
+            header = _parse_header(content, generation)
         except ValueError as error:
-            return [], 0, f"{self._log(generation).name}: {error}"
+            return _VERSION, [], 0, f"{self._log(generation).name}: {error}"
         frames, end, damage = _parse_frames(content)
-        return frames, end, damage and f"{self._log(generation).name}: {damage}"
+        return header.version, frames, end, damage and f"{self._log(generation).name}: {damage}"
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -228,7 +268,7 @@ class Journal:
     def _write_snapshot(self, generation: int, payload: bytes) -> None:
         aside = self._directory / "snapshot.new"
         aside.unlink(missing_ok=True)
-        fd = os.open(aside, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = _create_private(aside)
         try:
             _write_all(fd, _HEADER.pack(_MAGIC, _VERSION, generation))
             # point below: snapshot-header
@@ -251,19 +291,32 @@ class Journal:
     def _set_aside(self) -> None:
         damaged = self._directory / "snapshot"
         damaged.replace(self._directory / f"snapshot.damaged-{time.time_ns()}")
-        for log in self._directory.glob("journal.*"):
+        for log in self._directory.glob(_LOGS):
             log.unlink()
 
     def _move_unread(self) -> None:
-        """Put what nobody could read where it does no harm and is not lost."""
-        for path in [*self._directory.glob("snapshot"), *self._directory.glob("journal.*")]:
+        """Put what nobody could read where it does no harm and is not lost; nothing newer."""
+        for path in [self._directory / "snapshot", *self._directory.glob(_LOGS)]:
+            with contextlib.suppress(OSError, ValueError):
+                _parse_header(_read_private(path, _HEADER.size))
+        for path in [*self._directory.glob("snapshot"), *self._directory.glob(_LOGS)]:
             path.replace(self._directory / f"unread-{time.time_ns()}.{path.name}")
+
+    def _keep_older(self) -> None:
+        """Copy what an older version wrote; what an earlier attempt left there is made anew."""
+        kept = self._directory / f"{_OLDER}{self._version}"
+        _make_private(kept)
+        for path in [self._directory / "snapshot", self._log(self._generation)]:
+            copy = kept / path.name
+            copy.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                _write_private(copy, _read_private(path))
 
     def _discard_others(self) -> None:
         """Delete what a killed replacement left: other logs, and a snapshot that never counted."""
         ours = self._log(self._generation)
         try:
-            for path in [*self._directory.glob("journal.*"), self._directory / "snapshot.new"]:
+            for path in [*self._directory.glob(_LOGS), self._directory / "snapshot.new"]:
                 if path != ours:
                     path.unlink(missing_ok=True)
         except OSError:
@@ -281,17 +334,17 @@ class Journal:
         self._fd = -1
 
 
-def _parse_header(content: bytes, expected: int | None = None) -> int:
+def _parse_header(content: bytes, expected: int | None = None) -> _Header:
     if len(content) < _HEADER.size:
         raise ValueError("shorter than its header")
     magic, version, generation = _HEADER.unpack_from(content)
     if magic != _MAGIC:
         raise ValueError("not a journal of shmperf")
-    if version != _VERSION:
+    if not _OLDEST <= version <= _VERSION:
         raise FormatError(f"found a journal of version {version}, expected {_VERSION}")
     if expected is not None and generation != expected:
         raise ValueError("the log of another generation")
-    return int(generation)
+    return _Header(version, generation)
 
 
 def _parse_frames(content: bytes, longest: int = _LONGEST) -> tuple[list[bytes], int, str | None]:
@@ -332,6 +385,18 @@ def _read_private(path: Path, size: int = -1) -> bytes:
     with os.fdopen(fd, "rb") as file:
         _check_private(file.fileno())
         return file.read(size)
+
+
+def _create_private(path: Path) -> int:
+    return os.open(path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    fd = _create_private(path)
+    try:
+        _write_all(fd, content)
+    finally:
+        os.close(fd)
 
 
 def _write_all(fd: int, content: bytes) -> None:

@@ -39,6 +39,7 @@ from shmperf.shm.record import Call, Callee
 
 from .history import FileState
 from .journal import Journal
+from .upgrade import upgraded
 
 __all__ = ["Clock", "Frame", "Ledger", "WorkerState", "figures_on_disk", "load", "stats_on_disk"]
 
@@ -363,7 +364,7 @@ def load(storage: Path, options: Options) -> tuple[Ledger, str | None]:
 
     For commands when no collector runs. Raises StoreError when the directory can't be read.
     """
-    recovered = Journal(storage / ".shmperf").read_only()
+    recovered = upgraded(Journal(storage / ".shmperf").read_only())
     ledger = Ledger(options)
     damage = ledger.restore(recovered.snapshot, recovered.frames)
     return ledger, recovered.damage or damage

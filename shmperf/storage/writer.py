@@ -21,6 +21,7 @@ from shmperf.shm.record import Call
 
 from .history import FileState, History
 from .journal import Journal, Recovered
+from .upgrade import upgraded
 
 __all__ = ["Disk"]
 
@@ -58,8 +59,12 @@ class Disk:
         self._thread.start()
 
     def recover(self) -> Recovered | None:
-        """What the journal holds; None when storage is unavailable."""
-        return self._do(self._journal.open)
+        """What the journal holds, in today's form; None when storage is unavailable."""
+        return self._do(lambda: upgraded(self._journal.open()))
+
+    def drop_older(self) -> None:
+        """Delete the journal of an older version that was kept beside, if there is one."""
+        self._do(self._journal.drop_older)
 
     def restore_files(self, files: Mapping[str, FileState]) -> None:
         """Cut the history files back to what *files*, from the journal, lists."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shmperf.analysis.totals import SCALE, Totals, bucket_of, upper_bound
+from shmperf.analysis.totals import SCALE, Totals, bucket_of, in_seconds, upper_bound
 from shmperf.config.options import Options
 from shmperf.storage.state import Ledger
 
@@ -26,16 +26,40 @@ def totals_of(durations, errors=0, ended=0):
 
 @given(st.integers(1, (1 << 63) - 1))
 def test_a_bucket_holds_what_lies_between_its_boundaries(duration):
-    """Base to the index is below the duration, base to the index and one is not, exactly."""
-    index, power = bucket_of(duration), duration ** (1 << SCALE)
+    """Base to the index is below the duration in seconds, base to the next is not, exactly."""
+    index, power = bucket_of(duration), Fraction(duration, 10**9) ** (1 << SCALE)
     assert Fraction(2) ** index < power <= Fraction(2) ** (index + 1)
 
 
-@pytest.mark.parametrize("exponent", range(63))
+def test_boundaries_are_floors_of_exact_powers():
+    """At every boundary: what is not above it is in the bucket below, a nanosecond more is not."""
+    for k in range(-478, 530):
+        boundary = round(upper_bound(k - 1))
+        while Fraction(boundary, 10**9) ** (1 << SCALE) > Fraction(2) ** k:
+            boundary -= 1
+        while Fraction(boundary + 1, 10**9) ** (1 << SCALE) <= Fraction(2) ** k:
+            boundary += 1
+        assert bucket_of(boundary) < k <= bucket_of(boundary + 1)
+
+
+@pytest.mark.parametrize("exponent", range(-9, 34))
 def test_powers_of_two_close_their_bucket(exponent):
-    """A power of two is the upper boundary of its bucket, and its successor opens the next."""
-    assert upper_bound(bucket_of(1 << exponent)) == 1 << exponent
-    assert bucket_of((1 << exponent) + 1) > bucket_of(1 << exponent)
+    """So many seconds are the upper boundary of their bucket; a nanosecond more is in the next."""
+    duration = int(Fraction(10**9) * Fraction(2) ** exponent)
+    index = exponent * (1 << SCALE) - 1
+    assert bucket_of(duration) == index
+    assert bucket_of(duration + 1) == index + 1
+    assert upper_bound(index) == duration
+
+
+@given(st.integers(1, (1 << 62)))
+def test_former_buckets_go_where_most_of_them_lies(duration):
+    """Counted in buckets of base 2 in nanoseconds: afterwards a call is at most one too high."""
+    power, former = duration ** (1 << SCALE), (duration.bit_length() - 1) * (1 << SCALE) - 1
+    while Fraction(2) ** (former + 1) < power:
+        former += 1
+    ((index, count),) = in_seconds({former: 7}).items()
+    assert (index - bucket_of(duration), count) in {(0, 7), (1, 7)}
 
 
 @given(DURATIONS, st.floats(0, 1))
@@ -168,7 +192,7 @@ def test_bucket_beyond_the_last_is_refused() -> None:
         b"\xcd\x02\xbc\x00\x82%\x01\xcd\xcc\x97\x01\t\xa6burieo\x91\xa1w"
     )
     ledger = Ledger(Options())
-    assert "<= 1008" in (ledger.restore(None, [image]) or "")
+    assert "<= 530" in (ledger.restore(None, [image]) or "")
     assert ledger.stats(None, 0, complete=True)["total_calls"] == 0
     longest = Totals()
     longest.add([1 << 70], 0, 1)

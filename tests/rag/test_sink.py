@@ -542,6 +542,16 @@ def test_the_last_attempt_waits_for_no_pause(clock: Clock) -> None:
     assert shelf.held == {"a": {"call_count": 1}}
 
 
+# Four calls of a tool: none, 1, 2 and 3 ms.
+FIRST_SCHEMA = bytes.fromhex(
+    "83a6736368656d6101a9666f72676f7474656e00a5746f6f6c7381a161929a04010000ce005b8d8000ce002d"
+    "c6c00183cd013e01cd014e01cd015801cf0de0b6b3a76400009fcb4059000000000000cb41cdcd6500000000"
+    "cb41cdcd6500000000040100cb4018000000000000cb0000000000000000cb4008000000000000cb40100000"
+    "00000000cb3ff0000000000000cb0000000000000000cb4018000000000000cb3ff000000000000083cd013e"
+    "cb3ff0000000000000cd014ecb3ff0000000000000cd0158cb3ff0000000000000"
+)
+
+
 def totals(count: int, errors: int = 0, at_s: float = NOW_S) -> Totals:
     made = Totals()
     made.add([1_000_000] * count, errors, round(at_s * 1e9))
@@ -562,8 +572,26 @@ def test_figures_go_on_after_a_restart(tmp_path: Path) -> None:
     assert (tmp_path / "sink").stat().st_mode & 0o077 == 0
 
 
+def test_figures_of_the_first_schema_go_on(tmp_path: Path) -> None:
+    """What the first version wrote, its buckets in nanoseconds, is taken up within a bucket."""
+    (tmp_path / "sink").write_bytes(FIRST_SCHEMA)
+    track = Track(100.0, lambda: 1e9 + 1)
+    assert track.read(tmp_path / "sink") is None
+    found = track.summaries()["a"]
+    assert (found["call_count"], found["error_count"], found["avg_duration_ms"]) == (4, 1, 1.5)
+    assert found["p50_ms"] == pytest.approx(1.0, rel=0.09)
+    later = Totals()
+    later.add([0, 1_000_000, 2_000_000, 3_000_000], 1, 10**18)
+    assert track.follow(News(totals={"a": later}))["a"]["p95_ms"] == pytest.approx(3.0, rel=0.05)
+    track.write(tmp_path / "sink")
+    again = Track(100.0, lambda: 1e9 + 1)
+    assert again.read(tmp_path / "sink") is None
+    assert again.summaries() == track.summaries()
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"nonsense", b"\x83\xa6schema\x63\xa9forgotten\0\xa5tools\x80"]
+    "content",
+    [b"", b"nonsense", b"\x83\xa6schema\x01", b"\x83\xa6schema\x63\xa9forgotten\0\xa5tools\x80"],
 )
 def test_figures_that_can_not_be_read_start_anew(tmp_path: Path, content: bytes) -> None:
     """Damaged, or of a newer version: told, and nothing fails."""

@@ -133,14 +133,21 @@ def test_damaged_snapshot_is_set_aside(tmp_path: Path) -> None:
 
 
 def test_newer_version_is_refused(tmp_path: Path) -> None:
-    """A journal of another version names both versions."""
+    """A journal of a newer version names both versions, and nothing of it is touched."""
     written(tmp_path, []).close()
     snapshot = tmp_path / "snapshot"
     content = bytearray(snapshot.read_bytes())
     content[8] = 9
     snapshot.write_bytes(content)
-    with pytest.raises(FormatError, match=r"version 9, expected 1"):
-        recovered(tmp_path)
+    there = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    journal = Journal(tmp_path)
+    for attempt in (journal.open, journal.read_only, lambda: journal.replace(b"own")):
+        with pytest.raises(FormatError, match=r"version 9, expected 2"):
+            attempt()
+    with pytest.raises(StoreError):
+        journal.append(b"own")
+    journal.close()
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == there
 
 
 def test_snapshot_is_wanted_when_the_log_has_grown(tmp_path: Path) -> None:
@@ -238,15 +245,14 @@ def test_reading_beside_a_collector_sees_one_generation(
 
 
 def test_what_could_not_be_read_is_not_overwritten(tmp_path: Path) -> None:
-    """A snapshot of another version and its log are renamed, not lost, when a new one begins."""
+    """A snapshot that can't be opened and its log are renamed, not lost, when a new one begins."""
     written(tmp_path, [b"one"]).close()
-    snapshot, log = tmp_path / "snapshot", tmp_path / "journal.1"
-    content = bytearray(snapshot.read_bytes())
-    content[8] = 9
-    snapshot.write_bytes(content)
-    image = log.read_bytes()
+    snapshot, log, elsewhere = (tmp_path / name for name in ("snapshot", "journal.1", "elsewhere"))
+    content, image = snapshot.read_bytes(), log.read_bytes()
+    snapshot.replace(elsewhere)
+    snapshot.symlink_to(elsewhere)
     journal = Journal(tmp_path)
-    with pytest.raises(FormatError):
+    with pytest.raises(StoreError):
         journal.open()
     journal.replace(b"own")
     journal.append(b"two")
@@ -254,7 +260,7 @@ def test_what_could_not_be_read_is_not_overwritten(tmp_path: Path) -> None:
     journal.close()
     assert recovered(tmp_path) == Recovered(b"own again", [])
     unread = {path.read_bytes() for path in tmp_path.glob("unread-*")}
-    assert unread == {bytes(content), image}
+    assert unread == {content, image}
 
 
 def test_snapshot_longer_than_a_frame_may_be_comes_back(
