@@ -295,3 +295,15 @@ def test_pipe_in_a_files_place_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "snapshot")
     with pytest.raises(StoreError, match="not ours"):
         Journal(tmp_path).read_only()
+
+
+def test_log_with_another_in_its_place_is_noticed(tmp_path: Path) -> None:
+    """A file of the same name on the same disk is not the log that was opened."""
+    journal = written(tmp_path, [])
+    (log,) = tmp_path.glob("journal.*")
+    shutil.copy(log, tmp_path / "copy")
+    (tmp_path / "copy").replace(log)
+    with pytest.raises(StoreError, match="exchanged"):
+        journal.append(b"lost")
+    journal.close()
+    assert recovered(tmp_path).frames == []
