@@ -43,5 +43,6 @@ COMMANDS = (
     Command("mode", _HERE + "mode", "show or switch the mode of a session"),
     Command("cleanup", _HERE + "cleanup", "forget statistics and delete history"),
     Command("config", _HERE + "config", "print the configuration in force, every key"),
+    Command("help", _HERE + "help", "the reference: its topics, or one of them"),
     Command("doctor", _HERE + "doctor", "check what recording depends on"),
 )

@@ -13,10 +13,10 @@ import pytest
 import shmperf
 from tests.support import DEADLINE_S, PYTHON, Place, wait_until
 
-README = (Path(shmperf.__file__).parent.parent / "README.md").read_text()
+TOPIC = (Path(shmperf.__file__).parent / "help" / "web.md").read_text()
 (MIDDLEWARE,) = [
     text
-    for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    for text in re.findall(r"```python\n(.*?)```", TOPIC, re.DOTALL)
     if "class TrackRequests" in text
 ]
 TOOLS = """
