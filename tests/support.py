@@ -20,6 +20,7 @@ import pytest
 from shmperf.testing import assert_books_balance
 
 PYTHON = sys.executable
+PROGRAMS = Path(__file__).with_name("programs")
 # What the loop below takes on the machine on which the limits of the tests were found.
 _REFERENCE_S = 0.027
 _LOOP = 400_000
@@ -73,6 +74,11 @@ def wait_until(
 def outputs(program: subprocess.Popen[str], given: str | None = None) -> tuple[str, str]:
     """Standard output and error of a program that is to end now; *given* is its input."""
     return program.communicate(given, timeout=DEADLINE_S)
+
+
+def program_text(name: str) -> str:
+    """The text of a program in tests/programs, where they are linted and formatted."""
+    return (PROGRAMS / f"{name}.py").read_text()
 
 
 def needs(package: str, major: int = 0) -> None:
@@ -140,6 +146,10 @@ class Place:
         path = self.write(f"program{len(self._programs)}.py", text)
         return self.start(PYTHON, str(path), *arguments, **environ)
 
+    def start_program(self, name: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+        """Start a program of tests/programs, from a copy in the working directory."""
+        return self.start_script(program_text(name), *arguments, **environ)
+
     def run(self, *command: str, code: int = 0, **environ: str) -> str:
         """Run a program to its end; its standard output."""
         return self.finish(self.start(*command, **environ), code=code)
@@ -147,6 +157,10 @@ class Place:
     def run_script(self, text: str, *arguments: str, code: int = 0, **environ: str) -> str:
         """Run a Python program of that text to its end; its standard output."""
         return self.finish(self.start_script(text, *arguments, **environ), code=code)
+
+    def run_program(self, name: str, *arguments: str, code: int = 0, **environ: str) -> str:
+        """Run a program of tests/programs to its end; its standard output."""
+        return self.finish(self.start_program(name, *arguments, **environ), code=code)
 
     def finish(self, program: subprocess.Popen[str], *, code: int = 0) -> str:
         """Wait for a program and check its exit code; its standard output."""

@@ -10,25 +10,14 @@ import subprocess
 
 import pytest
 
-from tests.support import PYTHON, Place, outputs
+from tests.support import PYTHON, Place, outputs, program_text
 
-RECORD = """
-    import shmperf
-    @shmperf.track
-    def leaf(n):
-        if n == 3: raise ValueError("three")
-    @shmperf.track
-    def top(password="x"):
-        for n in range(5):
-            try: leaf(n)
-            except ValueError: pass
-    with shmperf.call("evil\\x1b[31m\\n"): top(password="hidden")
-"""
+RECORD = program_text("commands/record")
 
 
 @pytest.fixture
 def recorded(place: Place) -> Place:
-    place.run_script(RECORD)
+    place.run_program("commands/record")
     place.wait_for_end()
     return place
 

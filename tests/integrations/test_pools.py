@@ -522,12 +522,8 @@ def test_what_can_t_be_called_is_handed_on() -> None:
 def test_with_tracking_off_nothing_is_wrapped(place: Place) -> None:
     """Functions are handed over as they are."""
     place.write("tools.py", "def double(x):\n    return 2 * x\n")
-    out = place.run_script(
-        """
-        from shmperf.integrations.task import hand_over
-        from tools import double
-        print(hand_over("multiprocessing", double) == (double, ()))
-        """,
+    out = place.run_program(
+        "pools/with_tracking_off_nothing_wrapped",
         OPTIMIZED_PERF_TRACKER_ENABLED="false",
     )
     assert out == "True\n"

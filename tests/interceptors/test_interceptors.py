@@ -24,7 +24,7 @@ from shmperf.interceptors import (
     ToolInterceptor,
 )
 from shmperf.worker.process import worker
-from tests.support import Place, assert_books_balance
+from tests.support import Place, assert_books_balance, program_text
 
 PROGRAM = "from shmperf.interceptors import *\nimport shmperf, time, asyncio\n"
 
@@ -315,16 +315,7 @@ def test_an_async_tool_that_fails() -> None:
 
 def test_importing_shmperf_does_not_import_them(place: Place) -> None:
     """Who does not use interceptors or the drop-in module pays nothing for them."""
-    place.run_script(
-        """
-import shmperf, sys
-names = {name.removeprefix("shmperf.") for name in sys.modules}
-assert not names & {"interceptors", "optimized_perf_tracker", "bug", "anomaly", "totals"}, names
-import shmperf.interceptors, shmperf.optimized_perf_tracker, threading
-assert threading.active_count() == 1
-assert not {"yaml", "psutil", "rich", "asyncio"} & set(sys.modules)
-"""
-    )
+    place.run_program("interceptors/importing_shmperf_does_not_import")
     assert not place.sessions()
 
 
@@ -441,18 +432,7 @@ def by_tool(place: Place) -> dict[str, int]:
 
 def test_calls_are_recorded_with_names_parameters_and_parents(place: Place) -> None:
     """Positional parameters by the function's own names, methods without self."""
-    place.run_script(
-        PROGRAM
-        + """
-def fetch(url, *rest): return url
-def search(query, top=3): return intercept_tool_call("fetch", fetch, (query, 1, 2))
-class Tool:
-    def execute(self, text): return text
-intercept_tool_call("search", search, ("q",), {"top": 1})
-intercept_tool_call("method", Tool().execute, ("t",))
-intercept_tool_call("builtin", max, (1, 2))
-"""
-    )
+    place.run_program("interceptors/calls_recorded_with_names_parameters")
     assert by_tool(place) == {"builtin": 1, "fetch": 1, "method": 1, "search": 1}
     (search,), (fetch,) = place.lines("search"), place.lines("fetch")
     assert search["data"]["p"] == '{"query":"q","top":1}'
@@ -463,30 +443,7 @@ intercept_tool_call("builtin", max, (1, 2))
 
 
 def test_a_call_that_hook_chain_and_decorator_see_is_counted_once(place: Place) -> None:
-    place.run_script(
-        PROGRAM
-        + """
-from shmperf.integrations.observer import Observer
-@shmperf.track("load")
-def load(text, again=True):
-    return load(text, False) if again else {}[text]
-@shmperf.track("get")
-async def get(n): return n
-class Store:
-    @shmperf.track("put")
-    def put(self, n): return intercept_tool_call("get", get, (n,))
-def attempt():
-    try: intercept_tool_call("load", load, ("key",))
-    except KeyError: pass
-attempt()
-asyncio.run(intercept_tool_call("put", Store().put, (1,)))
-observer = Observer("framework")
-for _ in range(3):
-    sight = observer.begin("load", {})
-    attempt()
-    sight.end()
-"""
-    )
+    place.run_program("interceptors/call_hook_chain_decorator_see")
     # Each attempt is the call and the one that it makes of itself.
     assert by_tool(place) == {"load": 8, "get": 1, "put": 1}
     assert_books_balance(place.stats())
@@ -497,21 +454,7 @@ for _ in range(3):
 
 def test_one_context_may_be_handed_down_and_shared(place: Place) -> None:
     """Nested and concurrent calls with one context dict end each its own call."""
-    place.run_script(
-        PROGRAM
-        + """
-import threading
-context = {"workflow": 7}
-def leaf(n): time.sleep(0.002); return n
-def outer(n): return intercept_tool_call("leaf", leaf, (n,), context=context)
-def many(): [intercept_tool_call("outer", outer, (n,), context=context) for n in range(20)]
-threads = [threading.Thread(target=many) for _ in range(4)]
-[thread.start() for thread in threads]
-[thread.join() for thread in threads]
-assert context == {"workflow": 7}, context
-assert shmperf.get_perf_stats()["in_flight"] == 0
-"""
-    )
+    place.run_program("interceptors/one_context_may_be_handed")
     assert by_tool(place) == {"leaf": 80, "outer": 80}
     outer = {line["data"]["id"] for line in place.lines("outer")}
     assert {line["data"]["parent"] for line in place.lines("leaf")} == outer
@@ -519,34 +462,13 @@ assert shmperf.get_perf_stats()["in_flight"] == 0
 
 def test_an_interceptor_may_exchange_the_context(place: Place) -> None:
     """The call ends all the same."""
-    place.run_script(
-        PROGRAM
-        + """
-class Exchanging(ToolInterceptor):
-    def before_execution(self, *_): return {}
-get_global_interceptor_chain().add_interceptor(Exchanging())
-get_global_interceptor_chain().add_interceptor(Exchanging(InterceptorPriority.FIRST))
-assert intercept_tool_call("tool", len, ("abc",)) == 3
-"""
-    )
+    place.run_program("interceptors/interceptor_may_exchange_context")
     assert by_tool(place) == {"tool": 1}
 
 
 def test_async_calls_have_their_own_times_and_parents(place: Place) -> None:
     """Concurrent ones too, and whether the coroutine comes from a function that is none."""
-    place.run_script(
-        PROGRAM
-        + """
-async def leaf(n): await asyncio.sleep(0.01); return n
-async def outer(n): return await intercept_tool_call("leaf", leaf, (n,))
-async def main():
-    calls = [intercept_tool_call("outer", outer, (n,)) for n in range(10)]
-    calls += [intercept_tool_call("outer", lambda n: outer(n), (n,)) for n in range(10, 20)]
-    assert shmperf.current() is None
-    assert await asyncio.gather(*calls) == list(range(20))
-asyncio.run(main())
-"""
-    )
+    place.run_program("interceptors/async_calls_have_their_own")
     assert by_tool(place) == {"leaf": 20, "outer": 20}
     outer = {line["data"]["id"]: line["data"]["p"] for line in place.lines("outer")}
     leaves = {line["data"]["parent"]: line["data"]["p"] for line in place.lines("leaf")}
@@ -556,16 +478,7 @@ asyncio.run(main())
 
 def test_cpu_is_told_of_synchronous_calls_only(place: Place) -> None:
     """In optimization mode, as everywhere else."""
-    place.run_script(
-        PROGRAM
-        + """
-shmperf.set_optimization_mode(True)
-async def tool(): pass
-intercept_tool_call("sync", sum, (range(1000),))
-asyncio.run(intercept_tool_call("async", tool))
-asyncio.run(intercept_tool_call("lambda", lambda: tool()))
-"""
-    )
+    place.run_program("interceptors/cpu_told_synchronous_calls_only")
     found = {name: place.lines(name)[0]["data"] for name in ("sync", "async", "lambda")}
     assert {name: data["cpu_percent"] is None for name, data in found.items()} == {
         "sync": False,
@@ -576,58 +489,15 @@ asyncio.run(intercept_tool_call("lambda", lambda: tool()))
 
 def test_an_interrupt_in_a_hook_leaves_no_call_open(place: Place) -> None:
     """It passes, and the call has an end."""
-    place.run_script(
-        PROGRAM
-        + """
-class Interrupting(ToolInterceptor):
-    hook = ""
-    def before_execution(self, name, args, kwargs, context):
-        if self.hook == "before": raise KeyboardInterrupt
-        return context
-    def after_execution(self, name, result, context):
-        if self.hook == "after": raise KeyboardInterrupt
-        return result
-part = Interrupting(InterceptorPriority.LAST)
-get_global_interceptor_chain().add_interceptor(part)
-for part.hook in ("before", "after"):
-    try: intercept_tool_call("tool", int)
-    except KeyboardInterrupt: pass
-    else: raise SystemExit("it did not pass")
-found = shmperf.get_perf_stats()
-assert found["in_flight"] == 0 and found["begun"] == 2, found
-"""
-    )
+    place.run_program("interceptors/interrupt_hook_leaves_no_call")
     assert by_tool(place) == {"tool": 2}
 
 
 @pytest.mark.parametrize("kind", ["KeyboardInterrupt", "Alarm"])
 def test_raising_signal_handlers_leave_no_call_open(place: Place, kind: str) -> None:
     """Whatever step they strike in, they pass, and each call is stored or counted once."""
-    place.run_script(
-        PROGRAM
-        + """
-import signal, sys
-class Alarm(Exception): pass
-kind = Alarm if sys.argv[1] == "Alarm" else KeyboardInterrupt
-def handler(*_): raise kind
-def tool(n): return n
-def outer(n): return intercept_tool_call("inner", tool, (n,))
-intercept_tool_call("outer", outer, (1,))
-signal.signal(signal.SIGALRM, handler)
-calls = 1
-for turn in range(1500):
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 1e-4 + turn % 97 * 1e-6)
-        while True:
-            assert intercept_tool_call("outer", outer, (calls,)) == calls
-            calls += 1
-    except kind:
-        assert shmperf.current() is None, turn
-stats = shmperf.get_perf_stats()
-lost = sum(stats["lost"].values())
-assert stats["begun"] == stats["total_calls"] + lost and not stats["in_flight"], stats
-assert stats["total_calls"] + lost >= 2 * calls
-""",
+    place.run_program(
+        "interceptors/raising_signal_handlers_leave_no",
         kind,
         PERFCATCHER_ENABLED="false",
     )
@@ -635,20 +505,7 @@ assert stats["total_calls"] + lost >= 2 * calls
 
 def test_hooks_may_be_called_without_a_chain(place: Place) -> None:
     """By somebody else's chain, also with one context for call after call."""
-    place.run_script(
-        PROGRAM
-        + """
-parts = get_global_interceptor_chain().interceptors
-context = {}
-for number in range(3):
-    args = (number,)
-    for part in parts: context = part.before_execution("tool", args, {}, context)
-    if number < 2:
-        for part in reversed(parts): assert part.after_execution("tool", 1, context) == 1
-    else:
-        for part in parts: assert part.on_exception("tool", ValueError("no"), context) is False
-"""
-    )
+    place.run_program("interceptors/hooks_may_be_called_without")
     lines = [line["data"] for line in place.lines("tool")]
     assert [data["p"] for data in lines] == [f'{{"args":[{number}]}}' for number in range(3)]
     assert [data.get("error") for data in lines] == [None, None, "no"]
@@ -669,48 +526,15 @@ def test_a_class_that_forgets_its_parents_init_has_the_defaults() -> None:
 
 def test_intercept_class_covers_a_framework_of_tools(place: Place) -> None:
     """Subclasses made before and after, async ones, names of instances; super() is one call."""
-    place.run_script(
-        PROGRAM
-        + """
-class Tool:
-    name = None
-    def execute(self, text): raise NotImplementedError
-class Early(Tool):
-    def execute(self, text): return text + "!"
-intercept_class(Tool)
-class Late(Early):
-    name = "late"
-    def execute(self, text): return super().execute(text) + "?"
-class Async(Tool):
-    async def execute(self, text): return text
-assert Early().execute("a") == "a!"
-assert Late().execute("a") == "a!?"
-assert asyncio.run(Async().execute(text="a")) == "a"
-try: Tool().execute("a")
-except NotImplementedError: pass
-
-@intercept_class(method="run")
-class Other:
-    def run(self): return 1
-class Child(Other):
-    def run(self): return 2
-assert (Other().run(), Child().run()) == (1, 2)
-"""
-    )
+    place.run_program("interceptors/intercept_class_covers_framework_tools")
     assert by_tool(place) == dict.fromkeys(("Async", "Child", "Early", "Other", "Tool", "late"), 1)
     assert place.lines("late")[0]["data"]["p"] == '{"text":"a"}'
 
 
 def test_tracking_off_leaves_the_tools_alone(place: Place) -> None:
     """Nothing is recorded and no session founded; what fails still fails."""
-    place.run_script(
-        PROGRAM
-        + """
-assert intercept_tool_call("tool", len, ("abc",)) == 3
-try: intercept_tool_call("tool", len)
-except TypeError: pass
-assert not get_global_interceptor_chain().interceptors[2].enabled
-""",
+    place.run_program(
+        "interceptors/tracking_off_leaves_tools_alone",
         OPTIMIZED_PERF_TRACKER_ENABLED="false",
     )
     assert not place.sessions()
@@ -719,26 +543,11 @@ assert not get_global_interceptor_chain().interceptors[2].enabled
 
 # --- BugCatcher -----------------------------------------------------------------------------------
 
-BUGS = (
-    PROGRAM
-    + """
-import sys
-def parse(text, api_key="k"): return {}[text]
-def load(text): return intercept_tool_call("parse", parse, (text,), {"api_key": "s3cret"})
-for n in range(int(sys.argv[1])):
-    try: intercept_tool_call("load", load, (f"t{n}",))
-    except KeyError: pass
-try: intercept_tool_call("convert", int, ("x" * 900,))
-except ValueError: pass
-"""
-)
-
 
 @pytest.mark.parametrize("optimize", [False, True])
 def test_every_exception_leaves_a_record(place: Place, *, optimize: bool) -> None:
     """Class, message, fingerprint, tool, parameters and parent, in both modes."""
-    text = BUGS.replace("import sys", f"import sys; shmperf.set_optimization_mode({optimize})")
-    place.run_script(text, "1")
+    place.run_program("interceptors/bugs", "1", str(optimize))
     (load,), (parse,), (convert,) = (place.lines(t) for t in ("load", "parse", "convert"))
     found, outer = parse["data"], load["data"]
     assert (found["status"], found["err"], found["error"]) == ("error", "KeyError", "'t0'")
@@ -758,7 +567,7 @@ def test_every_exception_leaves_a_record(place: Place, *, optimize: bool) -> Non
 def test_errors_are_grouped_by_fingerprint_across_processes_and_limits(place: Place) -> None:
     """Counts are of all, kept or not; running, at rest, and after a restart."""
     place.write("config/tool_perf_limits.yaml", "default_perf_points: 3\n")
-    programs = [place.start_script(BUGS, "40") for _ in range(3)]
+    programs = [place.start_program("interceptors/bugs", "40") for _ in range(3)]
     for program in programs:
         place.finish(program)
     for _ in range(2):
@@ -786,18 +595,7 @@ def test_errors_are_grouped_by_fingerprint_across_processes_and_limits(place: Pl
 
 def test_a_killed_collector_counts_no_exception_twice_or_not_at_all(place: Place) -> None:
     """Groups are journalled with the records that they count."""
-    program = place.start_script(
-        PROGRAM
-        + """
-import sys
-def fail(n): raise ValueError(n)
-for line in sys.stdin:
-    for n in range(200):
-        try: intercept_tool_call("fail", fail, (n,))
-        except ValueError: pass
-    print("done", flush=True)
-"""
-    )
+    program = place.start_program("interceptors/killed_collector_counts_no_exception")
     assert program.stdin is not None
     assert program.stdout is not None
     for _ in range(4):
@@ -813,16 +611,7 @@ for line in sys.stdin:
 
 def test_failed_calls_that_nobody_caught_are_grouped_by_class(place: Place) -> None:
     """As before, beside those with a fingerprint, and none is there twice."""
-    place.run_script(
-        PROGRAM
-        + """
-@shmperf.track
-def plain(): raise LookupError("plain")
-for call in (plain, plain, lambda: intercept_tool_call("tool", int, ("x",))):
-    try: call()
-    except (LookupError, ValueError): pass
-"""
-    )
+    place.run_program("interceptors/failed_calls_nobody_caught_grouped")
     plain, caught = place.ask("errors")
     assert (plain["tool"], plain["count"], plain["fingerprint"]) == ("plain", 2, None)
     assert (caught["tool"], caught["count"], len(caught["fingerprint"])) == ("tool", 1, 16)
@@ -830,19 +619,7 @@ for call in (plain, plain, lambda: intercept_tool_call("tool", int, ("x",))):
 
 def test_a_failed_call_that_nothing_else_records(place: Place) -> None:
     """BugCatcher alone records the calls that fail, with their time and parameters."""
-    place.run_script(
-        PROGRAM
-        + """
-chain = InterceptorChain()
-chain.add_interceptor(BugCatcherInterceptor())
-def tool(seconds):
-    time.sleep(seconds)
-    if seconds: raise ValueError("late")
-chain.intercept_tool_call("tool", tool, (0,))
-try: chain.intercept_tool_call("tool", tool, (0.01,))
-except ValueError: pass
-"""
-    )
+    place.run_program("interceptors/failed_call_nothing_else_records")
     (line,) = place.lines("tool")
     assert line["data"]["err"] == "ValueError"
     assert line["data"]["d"] >= 0.01
@@ -852,18 +629,7 @@ except ValueError: pass
 
 def test_cancelled_calls_are_no_bugs(place: Place) -> None:
     """They end as cancelled, without a fingerprint."""
-    place.run_script(
-        PROGRAM
-        + """
-async def tool(): await asyncio.sleep(60)
-async def main():
-    task = asyncio.ensure_future(intercept_tool_call("tool", tool))
-    await asyncio.sleep(0.01)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-asyncio.run(main())
-"""
-    )
+    place.run_program("interceptors/cancelled_calls_no_bugs")
     (line,) = place.lines("tool")
     assert line["data"]["status"] == "cancelled"
     assert "fingerprint" not in line["data"]
@@ -871,19 +637,12 @@ asyncio.run(main())
 
 # --- PerfCatcher ----------------------------------------------------------------------------------
 
-SLOW_ONE = (
-    PROGRAM
-    + """
-def tool(seconds): time.sleep(seconds)
-for _ in range(20): intercept_tool_call("tool", tool, (0.002,))
-intercept_tool_call("tool", tool, (0.1,))
-"""
-)
+SLOW_ONE = program_text("interceptors/slow_one")
 
 
 def test_an_unusual_duration_is_told(place: Place) -> None:
     """On the program's own logger and by status, running or at rest; cleanup forgets it."""
-    program = place.start_script(SLOW_ONE)
+    program = place.start_program("interceptors/slow_one")
     place.finish(program)
     error_text: str = program.error_text  # type: ignore[attr-defined]
     slow = place.lines("tool")[-1]["data"]["id"]
@@ -937,7 +696,7 @@ for _ in range(2): intercept_tool_call("tool", tool, (1.1,))
 )
 def test_what_perfcatcher_was_told_holds(place: Place, environ: Mapping[str, str]) -> None:
     """Off, too few samples, a wide range: nothing is told."""
-    program = place.start_script(SLOW_ONE, **environ)
+    program = place.start_program("interceptors/slow_one", **environ)
     place.finish(program)
     assert program.error_text == ""  # type: ignore[attr-defined]
     assert place.ask("status")["unusual"] == []

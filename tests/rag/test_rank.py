@@ -516,53 +516,13 @@ def test_the_fast_and_reliable_of_two_is_preferred_within_two_seconds(
 
 def test_a_program_ranks_with_what_it_has_just_called(place: Place) -> None:
     """`rank` in the tracking process sees its own calls at once, without a store."""
-    place.run_script(
-        """
-        import shmperf
-        from shmperf.rag import LiveStatistics, rank
-
-        @shmperf.track("good")
-        def good(): pass
-
-        @shmperf.track("bad")
-        def bad(): raise ValueError
-
-        def use():
-            for _ in range(10):
-                good()
-                try:
-                    bad()
-                except ValueError:
-                    pass
-
-        use()
-        shmperf.get_perf_stats()
-        found = rank([("bad", 0.5), ("good", 0.5), ("unknown", 0.5)])
-        assert [one.name for one in found] == ["good", "unknown", "bad"], found
-        assert [one.source for one in found] == ["live", "none", "live"], found
-        kept = LiveStatistics()
-        many = [(f"tool{n}", 0.1) for n in range(50)]
-        for calls in (20, 30):
-            use()
-            kept = LiveStatistics()
-            found = rank([("bad", 0.5), ("good", 0.5), *many], live=kept)
-            assert (found[0].name, found[0].calls) == ("good", calls), (found[0], kept.problem)
-        assert rank([("good", 0.5)], live=False)[0].source == "none"
-        """
-    )
+    place.run_program("rank/program_ranks_with_what_has")
     place.wait_for_end()
 
 
 def test_without_a_session_there_is_nothing_live(place: Place) -> None:
     """Ranking goes on without a collector, founds no session and waits for nothing."""
-    place.run_script(
-        """
-        from shmperf.rag import LiveStatistics, rank
-        live = LiveStatistics()
-        assert rank([("tool", 0.5)], live=live)[0].source == "none"
-        assert live.problem == "no collector is running"
-        """
-    )
+    place.run_program("rank/without_session_there_nothing_live")
     assert place.sessions() == []
     assert not place.storage.exists()
 

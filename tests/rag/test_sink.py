@@ -26,25 +26,6 @@ from shmperf.session.sidecar import last_report
 from shmperf.testing import Clock
 from tests.support import Place, wait_until
 
-# Calls what its standard input says, and goes on recording for as long as that is open.
-PROGRAM = """
-import sys, shmperf
-
-@shmperf.track("good")
-def good(): pass
-
-@shmperf.track("bad")
-def bad(): raise ValueError
-
-for line in sys.stdin:
-    tool, count = line.split()
-    for _ in range(int(count)):
-        try:
-            {"good": good, "bad": bad}[tool]()
-        except ValueError:
-            pass
-    print("called", flush=True)
-"""
 NOW_S = 1_800_000_000.0
 
 
@@ -53,7 +34,7 @@ class Program:
 
     def __init__(self, place: Place, **environ: str) -> None:
         self.place = place
-        self.process = place.start_script(PROGRAM, **environ)
+        self.process = place.start_program("sink/program", **environ)
 
     def call(self, tool: str, count: int = 1) -> None:
         assert self.process.stdin is not None
@@ -143,10 +124,10 @@ def test_calls_show_in_the_tool_store_without_numpy(place: Place) -> None:
 def test_a_program_that_ends_at_once_leaves_its_figures(place: Place) -> None:
     """What came last is read from disk, after the collector has ended."""
     path = tools(place)
-    place.run_script(PROGRAM.replace("sys.stdin", "['good 7']"))
+    place.run_program("sink/program", "good 7")
     wait_for_count(path, "good", 7)
     place.wait_for_end()
-    place.run_script(PROGRAM.replace("sys.stdin", "['good 5']"))
+    place.run_program("sink/program", "good 5")
     wait_for_count(path, "good", 12)
     place.wait_for_end()
 
@@ -164,7 +145,7 @@ def test_a_sink_that_comes_up_when_all_is_over_sends_what_is_on_disk(place: Plac
     )
     path = tools(place)
     late = {"PYTHONPATH": str(place.cwd / "late")}
-    place.run_script(PROGRAM.replace("sys.stdin", "['good 7']"), **late)
+    place.run_program("sink/program", "good 7", **late)
     wait_for_count(path, "good", 7)
     place.wait_for_end()
 

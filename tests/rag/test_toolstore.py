@@ -264,14 +264,8 @@ def test_a_search_sees_what_another_process_changed(
     """The vectors kept in memory are read again once another process has put a tool."""
     store.put("a", "a", "a", embedding=[1.0, 0.0])
     assert len(store.search([1.0, 0.0])) == 1
-    place.run_script(
-        """
-        import sys
-        from shmperf.rag import ToolStore
-        with ToolStore(sys.argv[1]) as store:
-            store.put("b", "b", "b", embedding=[1.0, 0.1])
-            store.update_perf({"a": {"call_count": 1}})
-        """,
+    place.run_program(
+        "toolstore/search_sees_what_another_process",
         str(path),
     )
     found = store.search([1.0, 0.0])
@@ -474,14 +468,8 @@ def test_a_locked_store_is_an_error_and_works_again_afterwards(
     """A writer that holds the file keeps others waiting for a bounded time; readers not at all."""
     store = open_tools(timeout_s=0.05)
     store.put("a", "a", "a")
-    holder = place.start_script(
-        """
-        import sqlite3, sys
-        connection = sqlite3.connect(sys.argv[1])
-        connection.execute("BEGIN IMMEDIATE")
-        print("held", flush=True)
-        sys.stdin.read()
-        """,
+    holder = place.start_program(
+        "toolstore/locked_store_error_works_again",
         str(path),
     )
     assert holder.stdout is not None
@@ -496,19 +484,8 @@ def test_a_locked_store_is_an_error_and_works_again_afterwards(
 def test_several_processes_found_write_and_read_at_once(place: Place, path: Path) -> None:
     """All are through without an error, and everything is there."""
     writers = [
-        place.start_script(
-            """
-            import sys
-            from shmperf.rag import ToolStore
-            path, who = sys.argv[1:]
-            with ToolStore(path) as store:
-                for number in range(50):
-                    name = f"{who}-{number}"
-                    store.put(name, name, "text of a tool", embedding=[1.0, float(number)])
-                    store.update_perf({name: {"call_count": number}})
-                    store.search("tool")
-                    store.search([1.0, 1.0])
-            """,
+        place.start_program(
+            "toolstore/several_processes_found_write_read",
             str(path),
             str(who),
         )
@@ -526,18 +503,8 @@ def test_a_killed_writer_damages_nothing(place: Place, path: Path) -> None:
     with ToolStore(path) as store:
         for _ in range(3):
             before = len(store)
-            writer = place.start_script(
-                """
-                import os, sys
-                from shmperf.rag import NewArtifact, ToolStore
-                store = ToolStore(sys.argv[1])
-                while True:
-                    name = os.urandom(8).hex()
-                    store.put_many(
-                        NewArtifact(f"{name}-{n}", name, "x", embedding=[1.0, 0.5])
-                        for n in range(7)
-                    )
-                """,
+            writer = place.start_program(
+                "toolstore/killed_writer_damages_nothing",
                 str(path),
             )
             wait_until(lambda before=before: len(store) > before, "the writer to write")
@@ -554,41 +521,16 @@ def test_a_killed_writer_damages_nothing(place: Place, path: Path) -> None:
 
 def test_a_forked_child_has_a_connection_of_its_own(place: Place, path: Path) -> None:
     """Parent and child go on with the same object."""
-    place.run_script(
-        """
-        import os, sys
-        from shmperf.rag import ToolStore
-        store = ToolStore(sys.argv[1])
-        store.put("a", "a", "a")
-        child = os.fork()
-        if child == 0:
-            store.put("b", "b", "b")
-            os._exit(0 if len(store) == 2 else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        store.put("c", "c", "c")
-        assert len(store) == 3
-        """,
+    place.run_program(
+        "toolstore/forked_child_has_connection_its",
         str(path),
     )
 
 
 def test_without_numpy_a_search_by_vector_says_what_to_install(place: Place, path: Path) -> None:
     """Everything else works without it."""
-    out = place.run_script(
-        """
-        import sys
-        sys.modules["numpy"] = None
-        from shmperf.errors import StoreError
-        from shmperf.rag import ToolStore
-        store = ToolStore(sys.argv[1])
-        store.put("a", "a", "some text", embedding=[1.0, 0.0])
-        store.update_perf({"a": {"call_count": 1}})
-        print(len(store.search("text")))
-        try:
-            store.search([1.0, 0.0])
-        except StoreError as error:
-            print(error)
-        """,
+    out = place.run_program(
+        "toolstore/without_numpy_search_by_vector",
         str(path),
     )
     assert out.splitlines()[0] == "1"

@@ -257,23 +257,7 @@ def test_wake_ends_the_wait_of_a_collector_and_never_waits(runtime: Path) -> Non
 
 def test_worker_wakes_the_collector_when_a_ring_is_full(place: Place) -> None:
     """Not before, and without waiting: here nobody ever answers."""
-    place.run_script(
-        """
-        import os, shmperf
-        from shmperf.worker.process import worker
-        @shmperf.track
-        def tool(): pass
-        tool()
-        bell = worker.session.directory / "bell"
-        os.mkfifo(bell)
-        fd = os.open(bell, os.O_RDWR | os.O_NONBLOCK)
-        for _ in range(15): tool()
-        try:
-            assert not os.read(fd, 1)
-        except BlockingIOError:
-            pass
-        tool()
-        assert os.read(fd, 1) == b"!"
-        """,
+    place.run_program(
+        "messages/worker_wakes_collector_when_ring",
         SHMPERF_SESSION="unattended",
     )

@@ -268,27 +268,7 @@ def test_configuration_is_taken_up_when_it_changes(tmp_path: Path, runtime: Path
 
 def test_founders_in_many_processes_make_one_session(place: Place) -> None:
     """Processes that found at the same instant end up in one session."""
-    out = place.run_script(
-        """
-        import multiprocessing, os
-        from shmperf.session.rendezvous import Request, join
-        def found(barrier, names):
-            barrier.wait()
-            names.put(str(join(Request.from_environment()).directory))
-        if __name__ == "__main__":
-            context = multiprocessing.get_context("fork")
-            for turn in range(10):
-                os.makedirs(f"d{turn}"); os.chdir(f"d{turn}")
-                barrier, names = context.Barrier(8), context.Queue()
-                workers = [context.Process(target=found, args=(barrier, names)) for _ in range(8)]
-                for worker in workers: worker.start()
-                limit_s = float(os.environ["TESTS_DEADLINE_S"])
-                assert len({names.get(timeout=limit_s) for _ in workers}) == 1
-                for worker in workers: worker.join()
-                os.chdir("..")
-            print("one")
-        """
-    )
+    out = place.run_program("session/founders_many_processes_make_one")
     assert out == "one\n"
     for directory in place.sessions():
         assert attach(directory).leave()
@@ -376,17 +356,7 @@ def test_long_runtime_directories_leave_room_for_a_socket(tmp_path: Path) -> Non
 
 def test_program_without_standard_files_starts_a_collector(place: Place) -> None:
     """A daemon that has closed its first descriptors gets a collector like anybody else."""
-    place.run_script(
-        """
-        import os, shmperf
-        for fd in range(3):
-            os.close(fd)
-        @shmperf.track
-        def tool(): pass
-        tool()
-        assert shmperf.flush()
-        """
-    )
+    place.run_program("session/program_without_standard_files_starts")
     place.wait_for_end()
     assert len(place.lines("tool")) == 1
 

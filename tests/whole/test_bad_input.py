@@ -11,21 +11,12 @@ from pathlib import Path
 import pytest
 
 from shmperf.shm.memory import SHARED_MEMORY, remove_memory
-from tests.support import PYTHON, Place, assert_books_balance, outputs, wait_until
+from tests.support import PYTHON, Place, assert_books_balance, outputs, program_text, wait_until
 
 IS_ROOT = os.geteuid() == 0
 AS_ROOT = pytest.mark.skipif(not IS_ROOT, reason="mounts a file system: needs root")
 
-CALLS = """
-    import shmperf
-    @shmperf.track
-    def tool(n): return n * 2
-    assert [tool(n) for n in range(500)] == [n * 2 for n in range(500)]
-    stats = shmperf.get_perf_stats()
-    lost = sum(stats["lost"].values())
-    assert stats["begun"] == stats["total_calls"] + lost + stats["aborted"] + stats["in_flight"]
-    print(stats["mode"], stats["begun"], lost)
-"""
+CALLS = program_text("bad_input/calls")
 
 
 def in_mounts(place: Place, mounts: str, text: str) -> str:
@@ -63,7 +54,7 @@ def test_wrong_configuration_starts_nothing(place: Place, text: str, told: str) 
 def test_wrong_configuration_in_a_worker_is_one_warning(place: Place) -> None:
     """A worker with a wrong file warns once and goes on with the defaults."""
     place.write("config/tool_perf_limits.yaml", "nonsense: 1\n")
-    program = place.start_script(CALLS)
+    program = place.start_program("bad_input/calls")
     out, error = outputs(program)
     assert out == "normal 500 0\n"
     assert error.count("nonsense") == 1
@@ -71,20 +62,7 @@ def test_wrong_configuration_in_a_worker_is_one_warning(place: Place) -> None:
 
 def test_any_string_is_a_tool_name(place: Place) -> None:
     """Empty, long, path-like, unicode and colliding names are recorded, each in its own file."""
-    place.run_script(
-        """
-        import shmperf
-        names = ["", "x" * 10_000, "../../etc/passwd", "ünï\\u4e16", "Tool", "tool", "TOOL", "a.b",
-                 "a/b", "\\ud800", "new\\nline", ".", "..", "con", "tool_perf.jsonl"]
-        for name in names:
-            with shmperf.call(name): pass
-            assert shmperf.track(name=name)(lambda: 5)() == 5
-            shmperf.end_tool_call(shmperf.track_tool_call(name, {}))
-        stats = shmperf.get_perf_stats()
-        assert stats["tools_tracked"] == len(names), stats["tools_tracked"]
-        assert stats["begun"] == stats["total_calls"] == 3 * len(names)
-        """
-    )
+    place.run_program("bad_input/any_string_tool_name")
     place.wait_for_end()
     files = [path.name for path in place.storage.glob("*_perf.jsonl")]
     assert len({name.lower() for name in files}) == 15
@@ -94,17 +72,7 @@ def test_any_string_is_a_tool_name(place: Place) -> None:
 
 def test_unknown_and_twice_ended_ids_are_faults(place: Place) -> None:
     """Ids that don't exist, are empty or ended before are counted, never raised."""
-    place.run_script(
-        """
-        import shmperf
-        known = shmperf.track_tool_call("tool", {})
-        for wrong in ("", "nonsense", "0" * 16, "f" * 16, None, 7, known, known, known):
-            shmperf.end_tool_call(wrong)
-        assert sum(shmperf.get_tracker().faults.values()) == 8, shmperf.get_tracker().faults
-        stats = shmperf.get_perf_stats()
-        assert stats["begun"] == stats["total_calls"] == 1
-        """
-    )
+    place.run_program("bad_input/unknown_twice_ended_ids_faults")
 
 
 def readable_for_another_user(paths: list[Path]) -> bool:
@@ -195,16 +163,7 @@ def test_full_storage_recovers(place: Place) -> None:
 
 def test_storage_deleted_while_running_is_made_anew(place: Place) -> None:
     """Deleting the storage directory of a running session loses history, not the session."""
-    program = place.start_script(
-        """
-        import shmperf
-        @shmperf.track
-        def tool(n): pass
-        for turn in iter(input, "end"):
-            for n in range(10): tool(n)
-            print(shmperf.flush(), shmperf.get_perf_stats()["total_calls"], flush=True)
-        """
-    )
+    program = place.start_program("bad_input/storage_deleted_while_running_made")
     assert program.stdin is not None
     assert program.stdout is not None
 
@@ -222,7 +181,7 @@ def test_storage_deleted_while_running_is_made_anew(place: Place) -> None:
 
 def test_damaged_journal_is_told_and_survived(place: Place) -> None:
     """A damaged journal or snapshot costs what it held, is counted, and stops nothing."""
-    place.run_script(CALLS)
+    place.run_program("bad_input/calls")
     place.wait_for_end()
     internals = place.storage / ".shmperf"
     (internals / "snapshot").write_bytes(b"\0" * 100)
@@ -235,27 +194,18 @@ def test_damaged_journal_is_told_and_survived(place: Place) -> None:
 
 def test_torn_history_line_is_passed_over(place: Place) -> None:
     """A line that is no JSON disturbs neither reading nor writing."""
-    place.run_script(CALLS)
+    place.run_program("bad_input/calls")
     place.wait_for_end()
     path = place.storage / "tool_perf.jsonl"
     path.write_bytes(b'{"tool": "tool", "da\n' + path.read_bytes() + b'{"half')
-    place.run_script(CALLS)
+    place.run_program("bad_input/calls")
     place.wait_for_end()
     assert len(place.ask("slow", "--limit", "1000")) == 100
 
 
 def test_foreign_files_in_the_session_directory_are_ignored(place: Place) -> None:
     """Presence files with nonsense, or of segments that don't exist, disturb nobody."""
-    program = place.start_script(
-        """
-        import shmperf
-        @shmperf.track
-        def tool(): pass
-        tool()
-        print("ready", flush=True)
-        input()
-        """
-    )
+    program = place.start_program("bad_input/foreign_files_session_directory_ignored")
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n"
     (session,) = place.sessions()
@@ -282,7 +232,7 @@ def test_session_directory_of_another_user_is_refused(place: Place) -> None:
     squatted = place.runtime / "shmperf"
     squatted.mkdir(mode=0o700)
     os.chown(squatted, 65534, 65534)
-    program = place.start_script(CALLS)
+    program = place.start_program("bad_input/calls")
     out, error = outputs(program)
     assert out == "off 0 0\n"
     assert error.count("belongs to another user") == 1
@@ -292,16 +242,7 @@ def test_session_directory_of_another_user_is_refused(place: Place) -> None:
 @AS_ROOT
 def test_another_user_cannot_enter_a_session(place: Place) -> None:
     """Directory, socket, memory and files of a session are closed to another uid."""
-    program = place.start_script(
-        """
-        import shmperf
-        @shmperf.track
-        def tool(): pass
-        tool(); shmperf.flush()
-        print("ready", flush=True)
-        input()
-        """
-    )
+    program = place.start_program("bad_input/another_user_cannot_enter_session")
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n"
     (session,) = place.sessions()
@@ -331,23 +272,13 @@ def test_second_collector_says_so_and_exits(place: Place) -> None:
 
 def test_killed_session_is_taken_up_by_the_next_program(place: Place) -> None:
     """kill -9 of worker and collector at once: the next program's collector finds everything."""
-    program = place.start_script(
-        """
-        import shmperf
-        @shmperf.track
-        def tool(n): pass
-        for n in range(100): tool(n)
-        opened = shmperf.track_tool_call("open", {})
-        print("ready", flush=True)
-        input()
-        """
-    )
+    program = place.start_program("bad_input/killed_session_taken_up_by")
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n"
     os.kill(place.collector_pid(), signal.SIGKILL)
     program.kill()
     outputs(program)
-    place.run_script(CALLS)
+    place.run_program("bad_input/calls")
     stats = wait_until(lambda: (s := place.stats())["aborted"] and s, "the burial")
     assert stats["tool_stats"]["tool"]["count"] == 600
     assert stats["tool_stats"]["open"]["aborted"] == 1
@@ -356,19 +287,7 @@ def test_killed_session_is_taken_up_by_the_next_program(place: Place) -> None:
 
 def test_stopped_collector_goes_on_where_it_was(place: Place) -> None:
     """SIGSTOP of the collector for a while loses nothing that fits the rings."""
-    program = place.start_script(
-        """
-        import shmperf
-        @shmperf.track
-        def tool(n): pass
-        tool(0); shmperf.flush()
-        print("ready", flush=True)
-        input()
-        for n in range(2000): tool(n)
-        print("done", flush=True)
-        input()
-        """
-    )
+    program = place.start_program("bad_input/stopped_collector_goes_on_where")
     assert program.stdin is not None
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n"
@@ -386,15 +305,8 @@ def test_stopped_collector_goes_on_where_it_was(place: Place) -> None:
 
 def test_doctor_finds_and_removes_memory_of_dead_sessions(place: Place) -> None:
     """Segments whose session is gone are left-overs; ``--fix`` removes them and no others."""
-    program = place.start_script(
-        """
-        import shmperf
-        @shmperf.track
-        def tool(): pass
-        tool()
-        print("ready", flush=True)
-        input()
-        """,
+    program = place.start_program(
+        "bad_input/doctor_finds_removes_memory_dead",
         SHMPERF_SESSION="orphan",
     )
     assert program.stdout is not None
@@ -424,7 +336,7 @@ def test_doctor_finds_and_removes_memory_of_dead_sessions(place: Place) -> None:
 
 def test_books_of_a_storage_without_collector(place: Place) -> None:
     """Statistics read from disk balance too."""
-    place.run_script(CALLS)
+    place.run_program("bad_input/calls")
     place.wait_for_end()
     found = place.ask("stats")
     assert_books_balance(found)

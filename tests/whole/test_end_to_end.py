@@ -10,51 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Place, assert_books_balance, outputs, wait_until
+from tests.support import Place, assert_books_balance, outputs, program_text, wait_until
 
-POOLS = """
-    import multiprocessing as mp
-    import subprocess
-    import sys
-    import threading
-    from concurrent.futures import ProcessPoolExecutor
-    from shmperf import track
-
-    @track
-    def leaf(x):
-        return x
-
-    @track
-    def task(x):
-        for n in range(x % 5):
-            leaf(n)
-        return x
-
-    def work(n):
-        for x in range(n):
-            task(x)
-
-    if __name__ == "__main__":
-        context = mp.get_context(sys.argv[1])
-        processes = [context.Process(target=work, args=(50,)) for _ in range(3)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        with context.Pool(3) as pool:
-            pool.map(task, range(100))
-        with context.Pool(2, maxtasksperchild=1) as pool:
-            pool.map(task, range(10), chunksize=1)
-            pool.close()
-            pool.join()
-        with ProcessPoolExecutor(2, mp_context=context) as executor:
-            list(executor.map(task, range(100)))
-        threads = [threading.Thread(target=work, args=(50,)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-"""
+POOLS = program_text("end_to_end/pools")
 TASKS = 3 * 50 + 100 + 10 + 100 + 4 * 50
 LEAVES = TASKS * 2
 
@@ -71,7 +29,7 @@ def assert_all_there(place: Place, *arguments: str) -> None:
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_embedded_session_records_every_call_of_every_process(place: Place, method: str) -> None:
     """A program that only decorates its tools finds every call of all its processes recorded."""
-    place.run_script(POOLS, method)
+    place.run_program("end_to_end/pools", method)
     assert_all_there(place)
     place.wait_for_end()
     assert_all_there(place)
@@ -92,7 +50,7 @@ def test_daemon_collects_for_workers_beside_it(place: Place, method: str) -> Non
     """A collector beside workers drains those that name its session, and ends at SIGTERM."""
     daemon = place.start_module("collect", "--session", "beside", "--storage", "out")
     place.collector_pid("--session", "beside")
-    place.run_script(POOLS, method, SHMPERF_SESSION="beside")
+    place.run_program("end_to_end/pools", method, SHMPERF_SESSION="beside")
     assert_all_there(place, "--session", "beside")
     daemon.terminate()
     place.finish(daemon)
@@ -102,15 +60,8 @@ def test_daemon_collects_for_workers_beside_it(place: Place, method: str) -> Non
 
 def test_worker_may_start_before_its_named_collector(place: Place) -> None:
     """What a worker records before its collector comes is found by the collector."""
-    program = place.start_script(
-        """
-        from shmperf import track
-        @track
-        def early(x): pass
-        for x in range(10): early(x)
-        print("ready", flush=True)
-        input()
-        """,
+    program = place.start_program(
+        "end_to_end/worker_may_start_before_its",
         SHMPERF_SESSION="late",
     )
     assert program.stdout is not None
@@ -126,17 +77,7 @@ def test_worker_may_start_before_its_named_collector(place: Place) -> None:
 
 def test_pool_whose_parent_never_calls_a_tool_is_one_session(place: Place) -> None:
     """Workers of a pool find one session by themselves."""
-    place.run_script(
-        """
-        import multiprocessing as mp
-        from shmperf import get_tracker, track
-        @track
-        def task(x): return get_tracker().session
-        if __name__ == "__main__":
-            with mp.get_context("fork").Pool(8) as pool:
-                assert len(set(pool.map(task, range(64), chunksize=1))) == 1
-        """
-    )
+    place.run_program("end_to_end/pool_whose_parent_never_calls")
     assert place.stats()["total_calls"] == 64
 
 
@@ -165,22 +106,7 @@ def test_two_programs_founding_at_once_share_one_session(place: Place) -> None:
 
 def test_killed_worker_shows_its_open_calls_as_aborted(place: Place) -> None:
     """kill -9 in mid-call: every open call, nested too, is aborted; nothing else is missing."""
-    program = place.start_script(
-        """
-        from shmperf import call, track
-        @track
-        def done(): pass
-        @track
-        def outer(): inner()
-        @track
-        def inner():
-            with call("block"):
-                print("ready", flush=True)
-                input()
-        for _ in range(1000): done()
-        outer()
-        """
-    )
+    program = place.start_program("end_to_end/killed_worker_shows_its_open")
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n"
     assert {row["tool"] for row in place.ask("inflight")} == {"outer", "inner", "block"}
@@ -200,18 +126,7 @@ def test_killed_worker_shows_its_open_calls_as_aborted(place: Place) -> None:
 def test_killed_collector_costs_no_line_and_doubles_none(place: Place) -> None:
     """kill -9 of the collector, several times in the middle: each call is on disk exactly once."""
     place.write("config/tool_perf_limits.yaml", "tool_limits: {kept: -1}\n")
-    program = place.start_script(
-        """
-        import sys, time
-        from shmperf import current, flush, track
-        @track
-        def kept(n): return current()
-        for n in range(60):
-            ids = [kept(n) for n in range(100)]
-            print(" ".join(ids), flush=True)
-            input()
-        """
-    )
+    program = place.start_program("end_to_end/killed_collector_costs_no_line")
     assert program.stdout is not None
     assert program.stdin is not None
     expected: list[str] = []
@@ -232,27 +147,7 @@ def test_killed_collector_costs_no_line_and_doubles_none(place: Place) -> None:
 
 def test_fork_in_mid_call_leaves_the_call_to_the_parent(place: Place) -> None:
     """A tool that forks: both go on, the call counts once, and the child's calls are its own."""
-    place.run_script(
-        """
-        import os
-        from shmperf import call, track
-        @track
-        def leaf(): pass
-        @track
-        def forks():
-            leaf()
-            pid = os.fork()
-            leaf()
-            return pid
-        with call("outside"):
-            pid = forks()
-        leaf()
-        if pid:
-            os.waitpid(pid, 0)
-        else:
-            os._exit(0)
-        """
-    )
+    place.run_program("end_to_end/fork_mid_call_leaves_call")
     stats = place.stats()
     counts = {name: row["count"] for name, row in stats["tool_stats"].items()}
     assert counts == {"forks": 1, "leaf": 5, "outside": 1}
@@ -261,45 +156,7 @@ def test_fork_in_mid_call_leaves_the_call_to_the_parent(place: Place) -> None:
 
 def test_fork_in_the_middle_of_another_thread_s_first_call(place: Place) -> None:
     """The child waits for no lock of a thread that it has not, and keeps none of its parent's."""
-    place.run_script(
-        """
-        import os, signal, threading
-        from shmperf import track
-        from shmperf.session.presence import HERE; from shmperf.session.files import is_locked
-        from shmperf.worker.process import Segment, worker
-        limit_s = float(os.environ["TESTS_DEADLINE_S"])
-        entered, forked = threading.Event(), threading.Event()
-        made = Segment.__init__
-        def slowly(*args, **kwargs):
-            entered.set()
-            assert forked.wait(limit_s)
-            made(*args, **kwargs)
-        Segment.__init__ = slowly
-        @track
-        def tool(): pass
-        thread = threading.Thread(target=tool)
-        thread.start()
-        assert entered.wait(limit_s)
-        ready, told = os.pipe()
-        pid = os.fork()
-        if not pid:
-            signal.alarm(int(limit_s))
-            Segment.__init__ = made
-            tool()
-            os.write(told, b"1" if worker.segment else b"0")
-            signal.pause()
-        assert os.read(ready, 1) == b"1"
-        forked.set()
-        thread.join()
-        directory = worker.session.directory
-        here = directory / f"{HERE}{worker.segment.name}"
-        assert is_locked(here)
-        os.close(worker.session._presence_fd)
-        assert not is_locked(here)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        """
-    )
+    place.run_program("end_to_end/fork_middle_another_thread_s")
     stats = place.stats()
     assert stats["total_calls"] + sum(stats["lost"].values()) == 2, stats
 
@@ -307,14 +164,7 @@ def test_fork_in_the_middle_of_another_thread_s_first_call(place: Place) -> None
 def test_no_segment_is_left_and_history_is_compacted(place: Place) -> None:
     """After the last worker the memory is gone and a file holds exactly the newest of its limit."""
     place.write("config/tool_perf_limits.yaml", "tool_limits: {few: 3}\n")
-    place.run_script(
-        """
-        from shmperf import track
-        @track
-        def few(n): pass
-        for n in range(1000): few(n)
-        """
-    )
+    place.run_program("end_to_end/no_segment_left_history_compacted")
     place.wait_for_end()
     assert [line["data"]["p"] for line in place.lines("few")] == [
         '{"n":997}',
@@ -326,15 +176,8 @@ def test_no_segment_is_left_and_history_is_compacted(place: Place) -> None:
 
 def test_tracking_off_costs_no_session(place: Place) -> None:
     """With tracking off nothing is founded, started or written, and statistics are zeros."""
-    out = place.run_script(
-        """
-        import shmperf
-        @shmperf.track
-        def tool(): return 7
-        assert tool() == 7
-        stats = shmperf.get_perf_stats()
-        print(stats["mode"], stats["begun"], shmperf.track_tool_call("a", {}) == "")
-        """,
+    out = place.run_program(
+        "end_to_end/tracking_off_costs_no_session",
         OPTIMIZED_PERF_TRACKER_ENABLED="No",
     )
     assert out == "off 0 True\n"
@@ -344,26 +187,7 @@ def test_tracking_off_costs_no_session(place: Place) -> None:
 
 def test_mode_switch_is_seen_by_the_next_call_of_every_process(place: Place) -> None:
     """Optimization mode, switched in one process, records the next call of another in full."""
-    place.run_script(
-        """
-        import multiprocessing as mp
-        import shmperf
-        @shmperf.track
-        def tool(n, **more): shmperf.annotate(seen=n)
-        def worker(go, done):
-            for n in range(2):
-                go.get(); tool(n, password="hidden", deep={"a": [1, 2]}); done.put(n)
-        if __name__ == "__main__":
-            context = mp.get_context("spawn")
-            go, done = context.SimpleQueue(), context.SimpleQueue()
-            process = context.Process(target=worker, args=(go, done))
-            process.start()
-            go.put(1); done.get()
-            shmperf.set_optimization_mode(True)
-            go.put(1); done.get()
-            process.join()
-        """
-    )
+    place.run_program("end_to_end/mode_switch_seen_by_next")
     place.wait_for_end()
     plain, full = (line["data"] for line in place.lines("tool"))
     assert plain["p"] == '{"n":0,"password":"***","deep":{"a":[1,2]}}'
@@ -375,21 +199,7 @@ def test_mode_switch_is_seen_by_the_next_call_of_every_process(place: Place) -> 
 
 def test_cleanup_forgets_what_had_ended_and_no_more(place: Place) -> None:
     """Cleanup empties statistics and files; a call open meanwhile counts when it ends."""
-    place.run_script(
-        """
-        import shmperf
-        @shmperf.track
-        def tool(n): pass
-        for n in range(500): tool(n)
-        shmperf.flush()
-        opened = shmperf.track_tool_call("open", {"a": 1})
-        shmperf.cleanup_perf_data()
-        stats = shmperf.get_perf_stats()
-        assert stats["total_calls"] == 0 and stats["begun"] == stats["in_flight"] == 1, stats
-        shmperf.end_tool_call(opened)
-        tool(1)
-        """
-    )
+    place.run_program("end_to_end/cleanup_forgets_what_had_ended")
     stats = place.stats()
     assert {name: row["count"] for name, row in stats["tool_stats"].items()} == {
         "open": 1,
@@ -402,16 +212,7 @@ def test_cleanup_forgets_what_had_ended_and_no_more(place: Place) -> None:
 def test_changed_limits_are_taken_up_while_running(place: Place) -> None:
     """An edited limit of 0 stops recording at once for running workers; a broken edit is told."""
     config = place.write("config/tool_perf_limits.yaml", "default_perf_points: 10\n")
-    program = place.start_script(
-        """
-        from shmperf import track
-        @track
-        def tool(): pass
-        for line in iter(input, "end"):
-            for _ in range(5): tool()
-            print("done", flush=True)
-        """
-    )
+    program = place.start_program("end_to_end/changed_limits_taken_up_while")
     assert program.stdin is not None
     assert program.stdout is not None
 

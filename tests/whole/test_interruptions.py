@@ -95,31 +95,7 @@ def test_calls_in_collections_of_garbage_are_counted(place: Place, config: str) 
 
 def test_what_a_signal_handler_raises_in_a_collection_reaches_the_program(place: Place) -> None:
     """A handler's exception is dropped only where Python code runs inside the collection."""
-    place.run_script(
-        """
-        import gc, signal, shmperf
-        handled = raised = 0
-        class Alarm(Exception): pass
-        def handler(*_):
-            global handled
-            handled += 1
-            raise Alarm
-        tool = shmperf.track("tool")(lambda: None)
-        tool()
-        held = [[] for _ in range(20_000)]
-        signal.signal(signal.SIGALRM, handler)
-        for turn in range(200):
-            before = handled
-            try:
-                # Once a turn: a second one could come where nobody expects it any more.
-                signal.setitimer(signal.ITIMER_REAL, 1e-4 + turn % 97 * 1e-5)
-                while handled == before:
-                    gc.collect()
-            except Alarm:
-                raised += 1
-        assert handled == raised == 200, (handled, raised)
-        """
-    )
+    place.run_program("interruptions/what_signal_handler_raises_collection")
 
 
 @pytest.mark.parametrize("config", [PLAIN, DETAIL])
@@ -194,15 +170,7 @@ def test_library_that_can_not_be_imported_turns_tracking_off(place: Place) -> No
     """What an interrupted import left of PyYAML costs the recording, never the tool."""
     place.write("config/tool_perf_limits.yaml", KEEP_ALL)
     place.write("broken/yaml.py", "raise AttributeError('half of a module')\n")
-    program = place.start_script(
-        """
-        import shmperf, sys
-        sys.path.insert(0, "broken")
-        @shmperf.track
-        def tool(n): return n + 1
-        print(tool(1), tool(2), shmperf.get_tracker().mode)
-        """
-    )
+    program = place.start_program("interruptions/library_can_not_be_imported")
     assert place.finish(program) == "2 3 off\n"
     assert program.error_text.splitlines() == [  # type: ignore[attr-defined]
         "tracking is off: PyYAML can't be imported: half of a module"

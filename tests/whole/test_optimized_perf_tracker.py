@@ -294,15 +294,7 @@ assert tracker.config == before
 
 def test_settings_are_the_sessions(place: Place) -> None:
     """Another process finds limits, mode and masks changed at its next call, and so on disk."""
-    other = place.start_script(
-        IMPORTS
-        + """
-call("tool", 30)
-for line in sys.stdin:
-    call("tool", 30, pin=1234)
-    print(json.dumps([get_tracker().config["tool_limits"], get_perf_stats()["mode"]]), flush=True)
-"""
-    )
+    other = place.start_program("optimized_perf_tracker/settings_sessions")
     assert other.stdin is not None
     assert other.stdout is not None
     run(
@@ -327,7 +319,7 @@ tracker.config["optimization"]["enabled"] = True
 
 def test_changes_of_several_processes_at_once_all_hold(place: Place) -> None:
     """Nobody's assignment undoes another's, not even to neighbouring keys."""
-    holder = place.start_script(IMPORTS + "get_tracker()\nsys.stdin.readline()\n")
+    holder = place.start_program("optimized_perf_tracker/changes_several_processes_once_all")
     programs = [
         place.start_script(
             IMPORTS

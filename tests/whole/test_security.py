@@ -26,16 +26,6 @@ from tests.support import DEADLINE_S, PYTHON, Place, outputs, wait_until
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="acts as a second user: needs root")
 NOBODY = 65534
 
-TALKS = """
-    import shmperf
-    @shmperf.track
-    def tool(n): return n
-    for n in range(50): tool(n)
-    shmperf.flush()
-    print("ready", flush=True)
-    input()
-"""
-
 
 def as_nobody(action: Callable[[], Any]) -> Any:
     """What *action* returns, or the name of what it raises, in a child with another uid."""
@@ -81,7 +71,7 @@ def everything_below(path: Path) -> list[Path]:
 @AS_ROOT
 def test_others_can_read_write_and_delete_nothing(place: Place) -> None:
     """Memory, session directory, socket, settings, journal and history are their owner's alone."""
-    program = place.start_script(TALKS)
+    program = place.start_program("security/talks")
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n"
     (session,) = place.sessions()
@@ -246,7 +236,7 @@ def test_foreign_xdg_directory_is_passed_over(place: Place) -> None:
 @AS_ROOT
 def test_session_and_storage_are_closed_to_others(place: Place) -> None:
     """Another user can enter neither the session's directory nor the storage's internals."""
-    program = place.start_script(TALKS)
+    program = place.start_program("security/talks")
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n"
     before = place.stats()["begun"]

@@ -14,19 +14,7 @@ def _data(place: Place, *tools: str) -> list[dict[str, Any]]:
 
 def test_every_call_below_a_root_names_it(place: Place) -> None:
     """Nested calls name the outermost; it names none: its own id is the trace's."""
-    place.run_script(
-        """
-        from shmperf import track
-        @track
-        def leaf(n): return n
-        @track
-        def middle(n): return [leaf(n), leaf(n)]
-        @track
-        def top(n): return middle(n)
-        for n in range(20): top(n)
-        leaf(0)
-        """
-    )
+    place.run_program("trace/every_call_below_root_names")
     place.wait_for_end()
     tops = {found["id"] for found in _data(place, "top")}
     assert len(tops) == 20
@@ -42,20 +30,7 @@ def test_every_call_below_a_root_names_it(place: Place) -> None:
 
 def test_a_trace_goes_through_processes(place: Place) -> None:
     """Tasks of a pool belong to the trace of the call that handed them over."""
-    place.run_script(
-        """
-        import multiprocessing
-        import shmperf
-        @shmperf.track
-        def inner(n): return n
-        def job(n): return inner(n)
-        if __name__ == "__main__":
-            shmperf.instrument("multiprocessing")
-            with shmperf.call("outermost"), shmperf.call("hand_over"):
-                with multiprocessing.get_context("fork").Pool(2) as pool:
-                    assert sorted(pool.map(job, range(8))) == list(range(8))
-        """
-    )
+    place.run_program("trace/trace_goes_through_processes")
     place.wait_for_end()
     (root,) = _data(place, "outermost")
     inner = _data(place, "inner")
@@ -65,19 +40,7 @@ def test_a_trace_goes_through_processes(place: Place) -> None:
 
 def test_open_calls_of_a_killed_worker_name_their_root(place: Place) -> None:
     """What was running when its process died belongs to the trace that it was in."""
-    program = place.start_script(
-        """
-        import sys
-        from shmperf import track
-        @track
-        def inner():
-            print("there", flush=True)
-            sys.stdin.read()
-        @track
-        def outer(): inner()
-        outer()
-        """
-    )
+    program = place.start_program("trace/open_calls_killed_worker_name")
     assert program.stdout is not None
     assert program.stdout.readline() == "there\n"
     program.send_signal(signal.SIGKILL)

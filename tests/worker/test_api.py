@@ -59,20 +59,7 @@ def test_statistics_have_the_promised_shape(place: Place) -> None:
 
 def test_pairs_end_anywhere_with_error_and_metadata(place: Place) -> None:
     """A pair may end in another thread, with an error or its text, and metadata."""
-    place.run_script(
-        """
-        import threading, shmperf
-        first = shmperf.track_tool_call("pair", {"a": 1})
-        assert len(first) == 16 and int(first, 16)
-        thread = threading.Thread(target=shmperf.end_tool_call, args=(first, ValueError("x")))
-        thread.start(); thread.join()
-        shmperf.set_optimization_mode(True)
-        second = shmperf.track_tool_call("pair", {"b": [2]})
-        shmperf.annotate(during=1)
-        shmperf.end_tool_call(second, "Refused: by hand", {"after": 2})
-        assert shmperf.get_tracker().faults == {}
-        """
-    )
+    place.run_program("api/pairs_end_anywhere_with_error")
     place.wait_for_end()
     plain, full = (line["data"] for line in place.lines("pair"))
     assert (plain["p"], plain["err"], plain["status"]) == ('{"a":1}', "ValueError", "error")
@@ -87,57 +74,21 @@ def test_pairs_end_anywhere_with_error_and_metadata(place: Place) -> None:
 
 def test_switch_works_at_once_in_this_process(place: Place) -> None:
     """``enabled`` stops and resumes recording; an open call is finished all the same."""
-    place.run_script(
-        """
-        import shmperf
-        tracker = shmperf.get_tracker()
-        @shmperf.track
-        def tool(inside=None):
-            if inside: inside()
-        tool()
-        assert tracker.enabled and tracker.mode == "normal" and tracker.session
-        def off(): tracker.enabled = False
-        tool(off)
-        tool(); tool()
-        with shmperf.call("block"): pass
-        assert shmperf.track_tool_call("pair", {}) == "" and tracker.mode == "off"
-        assert shmperf.get_perf_stats()["mode"] == "off"
-        tracker.enabled = True
-        tool()
-        stats = shmperf.get_perf_stats()
-        assert stats["begun"] == stats["total_calls"] == 3, stats
-        assert tracker.lost == tracker.faults == {}
-        """
-    )
+    place.run_program("api/switch_works_once_this_process")
 
 
 def test_switching_on_overrides_the_environment(place: Place) -> None:
     """A program that was started with tracking off can switch it on."""
-    place.run_script(
-        """
-        import shmperf
-        @shmperf.track
-        def tool(): pass
-        tool()
-        assert not shmperf.get_tracker().enabled
-        shmperf.get_tracker().enabled = True
-        tool()
-        assert shmperf.get_perf_stats()["begun"] == 1
-        """,
+    place.run_program(
+        "api/switching_on_overrides_environment",
         OPTIMIZED_PERF_TRACKER_ENABLED="0",
     )
 
 
 def test_odd_switch_value_is_told_once_and_means_on(place: Place) -> None:
     """A value that is neither yes nor no is told on the logger."""
-    program = place.start_script(
-        """
-        import shmperf
-        @shmperf.track
-        def tool(): pass
-        tool(); tool()
-        assert shmperf.get_perf_stats()["begun"] == 2
-        """,
+    program = place.start_program(
+        "api/odd_switch_value_told_once",
         OPTIMIZED_PERF_TRACKER_ENABLED="maybe",
     )
     _, error = outputs(program)
@@ -148,16 +99,7 @@ def test_odd_switch_value_is_told_once_and_means_on(place: Place) -> None:
 def test_cleanup_can_be_forbidden(place: Place) -> None:
     """With cleanup_on_optimize false nothing is forgotten but by force."""
     place.write("config/tool_perf_limits.yaml", "optimization: {cleanup_on_optimize: false}\n")
-    place.run_script(
-        """
-        import shmperf
-        @shmperf.track
-        def tool(): pass
-        tool()
-        shmperf.cleanup_perf_data()
-        assert shmperf.get_perf_stats()["total_calls"] == 1
-        """
-    )
+    place.run_program("api/cleanup_can_be_forbidden")
     place.wait_for_end()
     place.shmperf("cleanup", code=1)
     assert place.stats()["total_calls"] == 1
@@ -167,44 +109,15 @@ def test_cleanup_can_be_forbidden(place: Place) -> None:
 
 def test_flush_means_on_disk(place: Place) -> None:
     """After flush the files hold what had ended in every process."""
-    place.run_script(
-        """
-        import multiprocessing, pathlib, shmperf
-        @shmperf.track
-        def tool(n): pass
-        def work(): tool(1)
-        if __name__ == "__main__":
-            process = multiprocessing.get_context("spawn").Process(target=work)
-            process.start(); process.join()
-            tool(2)
-            assert shmperf.flush() is True
-            lines = pathlib.Path("perf_data/tool_perf.jsonl").read_text().splitlines()
-            assert len(lines) == 2
-        """
-    )
+    place.run_program("api/flush_means_on_disk")
 
 
 def test_import_is_light(place: Place) -> None:
     """Importing starts no thread or process and none of the collector's libraries."""
-    place.run_script(
-        """
-        import sys, threading
-        import shmperf
-        heavy = {"yaml", "psutil", "rich", "asyncio", "logging", "shmperf.collector"}
-        assert not heavy & set(sys.modules), heavy & set(sys.modules)
-        assert threading.active_count() == 1
-        """
-    )
+    place.run_program("api/import_light")
     assert place.sessions() == []
 
 
 def test_odd_tool_names_and_params_never_raise(place: Place) -> None:
     """Names that are no strings and parameters that are no mapping are recorded as they show."""
-    place.run_script(
-        """
-        import shmperf
-        for name, params in ((5, None), (None, 7), (["x"], {"a": 1}), (b"raw", object())):
-            shmperf.end_tool_call(shmperf.track_tool_call(name, params))
-        assert shmperf.get_perf_stats()["total_calls"] == 4
-        """
-    )
+    place.run_program("api/odd_tool_names_params_never")

@@ -667,18 +667,7 @@ def test_long_strings_are_cut_to_what_a_summary_shows(
 
 def test_a_long_text_is_recorded_as_its_beginning(place: Place) -> None:
     """Two hundred characters of it in normal mode, and the line says that it was cut."""
-    place.run_script(
-        """
-        import shmperf
-        @shmperf.track
-        def tool(text, *, more=""): pass
-        tool("y" * 100_000)
-        tool("z" * 100)
-        tool("short", more="w" * 5_000)
-        shmperf.set_optimization_mode(True)
-        tool("all", more="v" * 5_000)
-        """
-    )
+    place.run_program("capture/long_text_recorded_as_its")
     place.wait_for_end()
     one, two, three, four = (line["data"] for line in place.lines("tool"))
     assert one["p"] == ('{"text":"' + "y" * 200)[:200]

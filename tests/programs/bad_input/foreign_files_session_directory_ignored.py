@@ -1,0 +1,11 @@
+import shmperf
+
+
+@shmperf.track
+def tool():
+    pass
+
+
+tool()
+print("ready", flush=True)
+input()

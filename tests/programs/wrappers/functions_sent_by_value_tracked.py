@@ -1,0 +1,77 @@
+import asyncio
+import subprocess
+import sys
+
+import cloudpickle
+
+import shmperf
+from shmperf import track
+
+
+@track
+def leaf(x):
+    return x
+
+
+@track("renamed")
+def work(x, y=2):
+    return leaf(x) + y
+
+
+@track
+def steps(n):
+    yield from range(n)
+
+
+@track
+async def waits(n):
+    return n
+
+
+@track
+async def pours(n):
+    for step in range(n):
+        yield step
+
+
+@track(params=["x"])
+def chosen(x, secret):
+    return x
+
+
+@shmperf.track_class
+class Base:
+    def execute(self, x):
+        return x
+
+
+class Mine(Base):
+    def execute(self, x):
+        return work(x)
+
+
+async def gather(n):
+    return [x async for x in pours(n)] + [await waits(n)]
+
+
+def every():
+    with shmperf.call("block"):
+        return [*steps(2), *asyncio.run(gather(2)), chosen(3, 5), Mine().execute(4)]
+
+
+def fail(_):
+    raise LookupError
+
+
+found = every()
+tracked_fail = track(fail)
+there = (
+    "import sys, cloudpickle\n"
+    "every, fail, found = cloudpickle.loads(sys.stdin.buffer.read())\n"
+    "for _ in range(3):\n"
+    "    assert every() == found\n"
+    "try: fail(1)\n"
+    "except LookupError: pass\n"
+)
+data = cloudpickle.dumps((every, tracked_fail, found))
+subprocess.run([sys.executable, "-c", there], input=data, check=True)

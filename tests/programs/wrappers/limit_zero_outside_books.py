@@ -1,0 +1,15 @@
+from shmperf import call, track
+
+
+@track
+def leaf():
+    pass
+
+
+@track
+def silent():
+    leaf()
+
+
+with call("root"):
+    silent()

@@ -1,0 +1,37 @@
+import gc
+
+import shmperf
+
+
+@shmperf.track
+def deep(n):
+    return deep(n + 1)
+
+
+try:
+    deep(0)
+except RecursionError:
+    pass
+assert shmperf.current() is None
+
+
+@shmperf.track
+def dying():
+    pass
+
+
+class Dying:
+    def __init__(self):
+        self.me = self
+
+    def __del__(self):
+        dying()
+
+
+for _ in range(300):
+    Dying()
+gc.collect()
+stats = shmperf.get_perf_stats()
+lost = sum(stats["lost"].values())
+assert stats["begun"] == stats["total_calls"] + lost, stats
+assert stats["tool_stats"]["dying"]["count"] == 300
