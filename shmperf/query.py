@@ -12,18 +12,30 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from .analysis.anomaly import told_of
 from .analysis.errorgroups import Bug
 from .analysis.stats import Figures
+from .analysis.treestate import Edge
 from .config.locate import resolve
 from .config.options import Options
 from .errors import ConfigError, SessionError, StoreError
 from .session.client import Client
-from .session.messages import Errors, Flush, InFlight, Stats, Status, Tree
+from .session.messages import (
+    Errors,
+    Flush,
+    InFlight,
+    OpenCallAnswer,
+    SessionStatus,
+    SinkStatus,
+    Stats,
+    Status,
+    Tree,
+    WorkerStatus,
+)
 from .session.messages import Figures as FiguresRequest
 from .session.messages import Request as Question
 from .session.paths import named_directory, runtime_root
@@ -35,6 +47,8 @@ from .storage.kept import ErrorGroup, KeptCall, failed_groups, group_of_bug, kep
 from .storage.state import Ledger, figures_on_disk, load, stats_on_disk
 
 __all__ = ["Answers", "find_answers", "request_for"]
+
+T = TypeVar("T")
 
 _WAIT_S = 10.0
 _LEAVING_S = 2.0
@@ -58,12 +72,14 @@ class Answers:
             raise SessionError("no collector is running")
         return Client(self.session.directory).ask(question, timeout_s)
 
-    def _asked(self, question: Question) -> Any:
+    def _asked(self, question: Question, kind: type[T]) -> T | None:
         """The collector's answer; None when none runs, or it has just ended its session."""
         if self.session is None or not self.has_collector:
             return None
         try:
-            return self.ask(question)
+            return msgspec.convert(self.ask(question), kind)
+        except msgspec.ValidationError as error:
+            raise SessionError(f"the collector's answer can't be read: {error}") from None
         except SessionError:
             deadline = time.monotonic() + _LEAVING_S
             while self.session.has_collector():
@@ -75,7 +91,7 @@ class Answers:
 
     def stats(self, tool: str | None = None) -> dict[str, Any]:
         """The statistics, from disk when no collector runs."""
-        answer: dict[str, Any] | None = self._asked(Stats(tool))
+        answer = self._asked(Stats(tool), dict[str, Any])
         if answer is not None:
             return answer
         found = stats_on_disk(self.storage, tool, self.options)
@@ -85,56 +101,60 @@ class Answers:
 
     def figures(self) -> Figures:
         """What the statistics of all tools are made of, from disk when no collector runs."""
-        answer = self._asked(FiguresRequest())
+        answer = self._asked(FiguresRequest(), Figures)
         if answer is not None:
-            return msgspec.convert(answer, Figures)
+            return answer
         return figures_on_disk(self.storage, None, self.options)
 
-    def tree(self) -> list[dict[str, Any]]:
+    def tree(self) -> list[Edge]:
         """The graph from tool to tool."""
-        answer: list[dict[str, Any]] | None = self._asked(Tree())
+        answer = self._asked(Tree(), list[Edge])
         if answer is not None:
             return answer
         ledger, _ = load(self.storage, self.options)
-        return [msgspec.to_builtins(edge) for edge in ledger.tree.graph({})]
+        return ledger.tree.graph({})
 
-    def in_flight(self) -> list[dict[str, Any]]:
+    def in_flight(self) -> list[OpenCallAnswer]:
         """The calls that are open now; none can be seen without a collector."""
-        answer: list[dict[str, Any]] | None = self._asked(InFlight())
-        return [] if answer is None else answer
+        return self._asked(InFlight(), list[OpenCallAnswer]) or []
 
-    def status(self) -> dict[str, Any]:
-        """How the session is; ``collector`` is null when none runs."""
-        answer: dict[str, Any] | None = self._asked(Status())
+    def status(self) -> SessionStatus:
+        """How the session is; ``collector`` is None when none runs."""
+        answer = self._asked(Status(), SessionStatus)
         if answer is not None:
             return answer
-        name = None if self.session is None else self.session.name or self.session.directory.name
-        waiting = [] if self.session is None else self.session.presences()
-        pids = [p.identity.pid for p in waiting if p.identity is not None and p.is_alive()]
-        return {
-            "session": name,
-            "storage": str(self.storage),
-            "mode": self.mode(),
-            "collector": None,
-            "storage_state": "ok" if self.storage.is_dir() else "no such directory",
-            "workers": [{"pid": pid} for pid in pids],
-            "unusual": [told_of(found) for found in self._on_disk().state.unusual],
-            "rag": self._sink_at_rest(),
-        }
+        session = self.session
+        ledger = self._on_disk()
+        books = ledger.books(0, complete=False)
+        return SessionStatus(
+            session=None if session is None else session.name or session.directory.name,
+            storage=str(self.storage),
+            mode=self.mode(),
+            collector=None,
+            storage_state="ok" if self.storage.is_dir() else "no such directory",
+            workers=[WorkerStatus(pid=pid) for pid in self._pids()],
+            begun=books.begun,
+            lost=books.lost_by_cause(),
+            faults=books.faults,
+            told={},
+            unusual=[told_of(finding) for finding in ledger.state.unusual],
+            rag=self._sink_at_rest(),
+        )
 
-    def _sink_at_rest(self) -> dict[str, Any] | None:
+    def _pids(self) -> list[int]:
+        """The processes that wait for a collector."""
+        waiting = [] if self.session is None else self.session.presences()
+        return [p.identity.pid for p in waiting if p.identity is not None and p.is_alive()]
+
+    def _sink_at_rest(self) -> SinkStatus | None:
         """What the last sink said of itself."""
         report = last_report(self.storage)
-        if report is None:
-            return None
-        return {"pid": None, "restarts": 0, **msgspec.to_builtins(report)}
+        return None if report is None else SinkStatus(**msgspec.structs.asdict(report))
 
     def bugs(self) -> dict[str, Bug]:
         """The exceptions that were caught, by fingerprint."""
-        answer = self._asked(Errors())
-        if answer is None:
-            return self._on_disk().state.bugs
-        return msgspec.convert(answer, dict[str, Bug])
+        answer = self._asked(Errors(), dict[str, Bug])
+        return self._on_disk().state.bugs if answer is None else answer
 
     def _on_disk(self) -> Ledger:
         """What the storage directory holds; nothing where there is none."""
@@ -153,7 +173,7 @@ class Answers:
 
     def history(self, tool: str | None = None) -> Iterator[dict[str, Any]]:
         """The lines on disk, after everything that had ended has been written."""
-        self._asked(Flush())
+        self._asked(Flush(), bool)
         if not self.storage.is_dir():
             raise StoreError(f"{self.storage}: no such directory; nothing was recorded there")
         return read(self.storage, tool)

@@ -117,7 +117,7 @@ class Collector:
         configured = (self.configure, parts.configure, self.requests.configure)
         self._settings = Settings(session, parts.faults, configured)
         self._ending = Ending(self.waits.linger_s, self.waits.last_write_s, clock)
-        self._stays = until_stopped or not session.keeps_itself
+        self._until_stopped = until_stopped
         self._due = _Due(clock)
         self._guard = parts.faults.guard
 
@@ -145,7 +145,8 @@ class Collector:
             wait_s = waits.next_s(wait_s, handled, self.options.collector.idle_wait_ms / 1000)
             if handled:
                 continue
-            if self._ending.is_near(is_wanted=self._stays or bool(self.workers)) and self._leave():
+            stays = self._until_stopped or not self.session.keeps_itself or bool(self.workers)
+            if self._ending.is_near(is_wanted=stays) and self._leave():
                 return
             # Its directory was removed by hand: who comes now comes into another session.
             if not self.workers and due("place", waits.liveness_s) and not self.session.is_in_place:

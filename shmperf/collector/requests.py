@@ -20,17 +20,22 @@ from shmperf.analysis.errorgroups import Bug
 from shmperf.analysis.stats import Figures as StatsFigures
 from shmperf.analysis.stats import News
 from shmperf.analysis.totals import Totals
+from shmperf.analysis.treestate import Edge
 from shmperf.config.options import Options
 from shmperf.errors import ShmperfError
 from shmperf.session.messages import (
     Changes,
     Cleanup,
+    CollectorStatus,
     Errors,
     Figures,
     Flush,
     InFlight,
     Mode,
+    OpenCallAnswer,
     Ping,
+    SessionStatus,
+    SinkStatus,
     Stats,
     Status,
     Stop,
@@ -162,50 +167,48 @@ def _errors(requests: Requests, _: Errors) -> dict[str, Bug]:
     return requests.parts.ledger.state.bugs
 
 
-def _tree(requests: Requests, _: Tree) -> list[dict[str, Any]]:
+def _tree(requests: Requests, _: Tree) -> list[Edge]:
     parts = requests.parts
     opened = {row.id: worker.callee(row.callee).tool for worker, row in parts.roster.open_calls()}
-    return [msgspec.to_builtins(edge) for edge in parts.ledger.tree.graph(opened)]
+    return parts.ledger.tree.graph(opened)
 
 
-def _in_flight(requests: Requests, _: InFlight) -> list[dict[str, Any]]:
+def _in_flight(requests: Requests, _: InFlight) -> list[OpenCallAnswer]:
     now_ns = time.perf_counter_ns()
     offset_ns = requests.parts.wall.offset_ns
-    rows: list[dict[str, Any]] = [
-        {
-            "id": f"{row.id:016x}",
-            "tool": worker.callee(row.callee).tool,
-            "pid": worker.pid,
-            "parent": f"{row.parent:016x}" if row.parent else None,
-            "started": (row.start_ns + offset_ns) / 1e9,
-            "running_s": max(0.0, (now_ns - row.start_ns) / 1e9),
-        }
+    rows = [
+        OpenCallAnswer(
+            id=f"{row.id:016x}",
+            tool=worker.callee(row.callee).tool,
+            pid=worker.pid,
+            parent=f"{row.parent:016x}" if row.parent else None,
+            started=(row.start_ns + offset_ns) / 1e9,
+            running_s=max(0.0, (now_ns - row.start_ns) / 1e9),
+        )
         for worker, row in requests.parts.roster.open_calls()
     ]
-    return sorted(rows, key=lambda row: -row["running_s"])
+    return sorted(rows, key=lambda row: -row.running_s)
 
 
-def _status(requests: Requests, _: Status) -> dict[str, Any]:
+def _status(requests: Requests, _: Status) -> SessionStatus:
     parts = requests.parts
     books = parts.ledger.books(len(parts.roster.workers), complete=True)
-    return {
-        "session": parts.session.name or parts.session.directory.name,
-        "storage": str(parts.session.storage),
-        "mode": _mode(requests, Mode()),
-        "collector": {
-            "pid": os.getpid(),
-            "uptime_s": requests.uptime_s(),
-            "records": parts.ingest.records,
-        },
-        "storage_state": parts.disk.reason or "ok",
-        "workers": parts.sampler.rows(parts.roster.pids()),
-        "begun": books.begun,
-        "lost": books.lost_by_cause(),
-        "faults": books.faults,
-        "told": dict(parts.faults.told),
-        "unusual": [told_of(finding) for finding in parts.ledger.state.unusual],
-        "rag": parts.sink.status(),
-    }
+    return SessionStatus(
+        session=parts.session.name or parts.session.directory.name,
+        storage=str(parts.session.storage),
+        mode=_mode(requests, Mode()),
+        collector=CollectorStatus(
+            pid=os.getpid(), uptime_s=requests.uptime_s(), records=parts.ingest.records
+        ),
+        storage_state=parts.disk.reason or "ok",
+        workers=parts.sampler.rows(parts.roster.pids()),
+        begun=books.begun,
+        lost=books.lost_by_cause(),
+        faults=books.faults,
+        told=dict(parts.faults.told),
+        unusual=[told_of(finding) for finding in parts.ledger.state.unusual],
+        rag=msgspec.convert(parts.sink.status(), SinkStatus | None),
+    )
 
 
 ANSWERS: dict[type, Callable[[Requests, Any], Any]] = {

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shmperf.config.options import Options
+from shmperf.session.messages import WorkerStatus
 
 __all__ = ["Sampler"]
 
@@ -25,7 +26,7 @@ class Sampler:
         self._clock = clock
         self._due_s = clock() + min(interval_s, _FIRST_S)
         self._processes: dict[int, Any] = {}
-        self._rows: dict[int, dict[str, Any]] = {}
+        self._rows: dict[int, WorkerStatus] = {}
 
     def configure(self, options: Options) -> None:
         """Take up *options*; a shorter interval holds for the present one, too."""
@@ -42,12 +43,11 @@ class Sampler:
         self._rows = {pid: row for pid in present if (row := self._sample(pid)) is not None}
         self._processes = {pid: p for pid, p in self._processes.items() if pid in self._rows}
 
-    def rows(self, pids: list[int]) -> list[dict[str, Any]]:
+    def rows(self, pids: list[int]) -> list[WorkerStatus]:
         """The last sample of each of *pids*, nulls where there is none yet."""
-        empty = {"memory_bytes": None, "cpu_percent": None, "threads": None}
-        return [{"pid": pid, **self._rows.get(pid, empty)} for pid in pids]
+        return [self._rows.get(pid) or WorkerStatus(pid=pid) for pid in pids]
 
-    def _sample(self, pid: int) -> dict[str, Any] | None:
+    def _sample(self, pid: int) -> WorkerStatus | None:
         # 15 ms that would otherwise stand between a program's first calls and their drain.
         import psutil  # noqa: PLC0415
 
@@ -56,10 +56,11 @@ class Sampler:
             if process is None:
                 process = self._processes[pid] = psutil.Process(pid)
             with process.oneshot():
-                return {
-                    "memory_bytes": process.memory_info().rss,
-                    "cpu_percent": process.cpu_percent(),
-                    "threads": process.num_threads(),
-                }
+                return WorkerStatus(
+                    pid=pid,
+                    memory_bytes=process.memory_info().rss,
+                    cpu_percent=process.cpu_percent(),
+                    threads=process.num_threads(),
+                )
         except psutil.Error:
             return None

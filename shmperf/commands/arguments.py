@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from shmperf.query import Answers, find_answers, request_for
 from shmperf.session.rendezvous import Request
 from shmperf.views.terminal import console_for
@@ -55,7 +57,8 @@ def answers_for(given: argparse.Namespace) -> Answers:
 
 
 def show(given: argparse.Namespace, value: Any, screen: Callable[[Any], Any]) -> int:
-    """Print *value* as JSON, or as *screen* makes it; the exit code."""
+    """Print *value*, structs too, as JSON, or as *screen* makes it; the exit code."""
+    value = msgspec.to_builtins(value)
     if given.json:
         # The default encoder refuses nothing that we make, and escapes what is not ASCII.
         print(json.dumps(value, indent=2))

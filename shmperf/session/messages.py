@@ -19,6 +19,7 @@ import os
 import socket
 from struct import Struct
 from struct import error as struct_error
+from typing import Any
 
 import msgspec
 
@@ -30,19 +31,24 @@ __all__ = [
     "MOST_REQUEST_BYTES",
     "Changes",
     "Cleanup",
+    "CollectorStatus",
     "Errors",
     "Figures",
     "Flush",
     "InFlight",
     "Mode",
+    "OpenCallAnswer",
     "Ping",
     "Request",
+    "SessionStatus",
     "SinkReport",
+    "SinkStatus",
     "Stats",
     "Status",
     "Stop",
     "TotalsOf",
     "Tree",
+    "WorkerStatus",
     "encode",
     "uid_of",
 ]
@@ -138,6 +144,63 @@ class Stop(msgspec.Struct, tag=True):
 
 class Ping(msgspec.Struct, tag=True):
     """Answered with the collector's pid."""
+
+
+class OpenCallAnswer(msgspec.Struct, kw_only=True):
+    """A call that is open now; ids in hexadecimal, times in Unix seconds."""
+
+    id: str
+    tool: str
+    pid: int
+    parent: str | None
+    started: float
+    running_s: float
+
+
+class CollectorStatus(msgspec.Struct, kw_only=True):
+    """The collector itself."""
+
+    pid: int
+    uptime_s: float
+    records: int
+
+
+class WorkerStatus(msgspec.Struct, kw_only=True):
+    """A worker as the system last saw it; None where nobody has looked yet."""
+
+    pid: int
+    memory_bytes: int | None = None
+    cpu_percent: float | None = None
+    threads: int | None = None
+
+
+class SinkStatus(SinkReport, kw_only=True):
+    """What a sink says of itself, and whether one runs."""
+
+    pid: int | None = None
+    restarts: int = 0
+
+
+class SessionStatus(msgspec.Struct, kw_only=True):
+    """
+    How a session is: the answer to `Status`, and what is known of a storage at rest.
+
+    ``collector`` is None when none runs; ``told`` has the last fault of each cause in words, and
+    ``unusual`` the durations that left their usual range.
+    """
+
+    session: str | None
+    storage: str
+    mode: str
+    collector: CollectorStatus | None
+    storage_state: str
+    workers: list[WorkerStatus]
+    begun: int
+    lost: dict[str, int]
+    faults: dict[str, int]
+    told: dict[str, str]
+    unusual: list[dict[str, Any]]
+    rag: SinkStatus | None
 
 
 Request = (

@@ -95,10 +95,10 @@ def test_broken_edit_is_told_once_and_the_old_settings_stay(room: Room) -> None:
         room.turn()
     assert room.collector.options == before
     status = room.collector.requests.value_for(Status())
-    assert status["faults"]["config"] == 1
-    assert "default_perf_points" in status["told"]["config"]
+    assert status.faults["config"] == 1
+    assert "default_perf_points" in status.told["config"]
     room.config.write_text("default_perf_points: 7\n")
     room.clock.now_s += 2
     room.turn()
     assert room.collector.options.default_perf_points == 7
-    assert "config" not in room.collector.requests.value_for(Status())["told"]
+    assert "config" not in room.collector.requests.value_for(Status()).told

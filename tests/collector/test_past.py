@@ -126,7 +126,7 @@ def test_journal_of_a_newer_version_is_not_touched(room: Room) -> None:
     room.clock.now_s += 120
     worker.call("all")
     room.turn(3)
-    assert "version" in " ".join([*room.collector.requests.value_for(Status())["told"].values()])
+    assert "version" in " ".join([*room.collector.requests.value_for(Status()).told.values()])
     room.finish()
     found = {path: path.read_bytes() for name in patterns for path in room.storage.glob(name)}
     assert snapshot in there

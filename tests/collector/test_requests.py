@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
+from shmperf.collector.requests import ANSWERS, AT_ONCE
 from shmperf.config.options import Options
 from shmperf.errors import SessionError
+from shmperf.query import Answers
 from shmperf.session.client import Client
-from shmperf.session.messages import Flush, Mode, Stats, Status, Stop
+from shmperf.session.messages import Flush, Mode, Request, Stats, Status, Stop
 from shmperf.shm.record import Status as Outcome
 from shmperf.storage.state import stats_on_disk
 from shmperf.testing import Room, assert_books_balance
@@ -134,3 +137,32 @@ def test_stop_is_answered_when_everything_is_on_disk(room: Room) -> None:
         assert client.ask(Stop(), 30) is True
         assert room.ids("all") == Counter(calls)
     assert room.stats_on_disk()["total_calls"] == 10
+
+
+def test_answers_have_the_same_shape_live_and_at_rest(room: Room) -> None:
+    """Status is one struct, with or without a collector; open calls and edges are structs, too."""
+    worker = room.worker()
+    lock_fd = room.session.try_collector_lock()
+    assert lock_fd is not None
+    with running(room), os.fdopen(lock_fd):
+        parent = worker.begin("all")
+        worker.call("few", 1, parent.id)
+        answers = Answers(room.storage, Options(), room.session)
+        live = answers.status()
+        (row,) = answers.in_flight()
+        edges = answers.tree()
+    assert live.collector is not None
+    assert live.collector.pid == os.getpid()
+    assert [found.pid for found in live.workers] == [os.getpid()]
+    assert (row.id, row.tool, row.parent) == (parent.hex, "all", None)
+    assert [(edge.parent, edge.tool, edge.calls) for edge in edges] == [("all", "few", 1)]
+    rest = Answers(room.storage, Options(), None).status()
+    assert rest.collector is None
+    assert rest.begun == live.begun == 2
+    assert msgspec.to_builtins(rest).keys() == msgspec.to_builtins(live).keys()
+
+
+def test_every_request_has_an_answer() -> None:
+    """The table of answers and the requests that are understood are the same."""
+    assert set(ANSWERS) == set(get_args(Request))
+    assert ANSWERS.keys() >= AT_ONCE
