@@ -11,7 +11,7 @@ import pytest
 
 from shmperf.errors import StoreError
 from shmperf.exporters.output import write_private
-from tests.support import Place
+from tests.support import PYTHON, Place
 
 RECORD = """
     import shmperf
@@ -87,6 +87,15 @@ def test_what_is_wrong_is_one_line(recorded: Place) -> None:
         assert said.count("\n") == 1
         assert not out
     _said(recorded, "cvs", code=2)
+
+
+def test_a_full_disk_at_standard_output_is_one_line(recorded: Place) -> None:
+    """What could not be written is said, and nothing follows from the interpreter's own exit."""
+    command = f"{PYTHON} -m shmperf export csv > /dev/full"
+    program = recorded.start("sh", "-c", command)
+    recorded.finish(program, code=1)
+    said = str(program.error_text)  # type: ignore[attr-defined]  # kept by the place
+    assert said == "shmperf: standard output: No space left on device\n"
 
 
 def test_a_failed_export_leaves_the_old_file(tmp_path: Path) -> None:
