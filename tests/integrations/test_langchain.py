@@ -90,40 +90,43 @@ def test_an_agents_tools_have_names_parents_and_outcomes(place: Place) -> None:
     assert (failed["status"], failed["err"]) == ("error", "ValueError")
 
 
+ASYNC_TOOLS = """
+    shmperf.instrument("langchain")
+    started = None
+
+    @tool
+    async def endless(query: str) -> str:
+        "Never answer."
+        started.set()
+        await asyncio.Event().wait()
+
+    @tool
+    async def outer(query: str) -> str:
+        "Ask another one."
+        return await lookup.ainvoke({"key": query})
+
+    async def main():
+        global started
+        started = asyncio.Event()
+        async with shmperf.call("agent"):
+            await asyncio.gather(*(outer.ainvoke({"query": str(at)}) for at in range(5)))
+            await agent([("slow", "a")]).ainvoke(START_WITH)
+            task = asyncio.create_task(endless.ainvoke({"query": "b"}))
+            await started.wait()
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    asyncio.run(main())
+"""
+
+
 def test_async_tools_time_out_and_are_cancelled(place: Place) -> None:
     """An async tool's parent is right, a timeout is one, and a cancelled tool is no error."""
     run(
         place,
         AGENT,
-        """
-        shmperf.instrument("langchain")
-        started = None
-
-        @tool
-        async def endless(query: str) -> str:
-            "Never answer."
-            started.set()
-            await asyncio.Event().wait()
-
-        @tool
-        async def outer(query: str) -> str:
-            "Ask another one."
-            return await lookup.ainvoke({"key": query})
-
-        async def main():
-            global started
-            started = asyncio.Event()
-            async with shmperf.call("agent"):
-                await asyncio.gather(*(outer.ainvoke({"query": str(at)}) for at in range(5)))
-                await agent([("slow", "a")]).ainvoke(START_WITH)
-                task = asyncio.create_task(endless.ainvoke({"query": "b"}))
-                await started.wait()
-                task.cancel()
-                await asyncio.wait([task])
-                assert task.cancelled()
-
-        asyncio.run(main())
-        """,
+        ASYNC_TOOLS,
     )
     assert counts(place) == {
         "agent": (1, 0),

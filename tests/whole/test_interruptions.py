@@ -12,17 +12,11 @@ from tests.support import Place, assert_books_balance
 KEEP_ALL = "default_perf_points: -1\n"
 PLAIN, DETAIL = "", "optimization: {enabled: true}\n"
 
-END = """
-    import json
-    stats = shmperf.get_perf_stats()
-    print(json.dumps([made, stats]))
-"""
 
-
-def outcome(place: Place, text: str, config: str = PLAIN) -> tuple[int, dict[str, Any]]:
+def outcome(place: Place, name: str, config: str = PLAIN) -> tuple[int, dict[str, Any]]:
     """The calls that a program made in its own opinion, and its statistics, which balance."""
     place.write("config/tool_perf_limits.yaml", KEEP_ALL + config)
-    out = place.run_script(text + END)
+    out = place.run_program(f"interruptions/{name}")
     made, stats = json.loads(out)
     assert_books_balance(stats)
     return made, stats
@@ -32,24 +26,7 @@ def test_calls_in_signal_handlers_disturb_no_call(place: Place) -> None:
     """Handlers that strike while a call is finished finish it themselves; every call is counted."""
     made, stats = outcome(
         place,
-        """
-    import signal
-    import shmperf
-    made = 0
-    def count(n):
-        global made
-        made += 1
-        return n
-    inner, outer = shmperf.track("inner")(count), shmperf.track("outer")(lambda n: inner(n))
-    signal.signal(signal.SIGALRM, lambda *_: outer(1))
-    signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
-    for n in range(30_000):
-        assert outer(n) == n
-        with shmperf.call(f"tool {n % 40}"):
-            pass
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    made = made * 2 + 30_000
-    """,
+        "calls_signal_handlers_disturb_no",
     )
     assert stats["begun"] == made
     assert stats["in_flight"] == 0
@@ -60,33 +37,7 @@ def test_calls_in_collections_of_garbage_are_counted(place: Place, config: str) 
     """Finalisers and callbacks that call tools in the middle of an allocation crash nothing."""
     made, stats = outcome(
         place,
-        """
-    import gc
-    import shmperf
-    made = 0
-    @shmperf.track
-    def tool(n):
-        global made
-        made += 1
-        return n
-    class Cycle:
-        def __init__(self):
-            self.itself = self
-        def __del__(self):
-            tool(0)
-    outer = shmperf.track("outer")(lambda n: tool(n))
-    tool(0)
-    gc.callbacks.append(lambda *_: tool(0))
-    for n in range(6_000):
-        # Every so many allocations, so that sooner or later it is any of ours.
-        gc.set_threshold(3 + n % 19, 2, 2)
-        assert outer(n) == n
-        made += 1
-        with shmperf.call(f"tool {n % 40}", size=n):
-            made += 1
-        Cycle()
-    gc.disable()
-    """,
+        "calls_collections_garbage_counted",
         config,
     )
     assert stats["begun"] == made
@@ -103,31 +54,7 @@ def test_no_room_for_a_frame_leaves_no_call_open(place: Place, config: str) -> N
     """A call that ends where the recursion limit forbids ending it is ended a little later."""
     made, stats = outcome(
         place,
-        """
-    import sys
-    import shmperf
-    made = 0
-    @shmperf.track
-    def deep(n):
-        global made
-        made += 1
-        deep(n + 1)
-    @shmperf.track
-    def flat(): return 1
-    flat()
-    for limit in range(60, 160):
-        sys.setrecursionlimit(limit)
-        try:
-            deep(0)
-        except RecursionError:
-            pass
-        sys.setrecursionlimit(1000)
-        flat()
-    try:
-        flat(1)
-    except TypeError:
-        pass
-    """,
+        "no_room_for_frame_leaves",
         config,
     )
     assert stats["in_flight"] == 0
@@ -138,29 +65,7 @@ def test_interruption_of_an_end_the_long_way_is_taken_up(place: Place) -> None:
     """Struck at the first instruction of its end, a call in detail is still ended."""
     made, stats = outcome(
         place,
-        """
-    import sys
-    import shmperf
-    @shmperf.track
-    def tool(n): return n
-    tool(0)
-    made = 1
-    struck = 0
-    def trace(frame, event, argument):
-        global struck
-        if frame.f_code.co_name == "close" and "opencall" in frame.f_code.co_filename:
-            struck += 1
-            sys.settrace(None)
-            raise KeyboardInterrupt
-    for n in range(10):
-        sys.settrace(trace)
-        try:
-            tool(n)
-        except KeyboardInterrupt:
-            pass
-        made += 1
-    assert struck == 10
-    """,
+        "interruption_end_long_way_taken",
         DETAIL,
     )
     assert (stats["begun"], stats["total_calls"], stats["in_flight"]) == (made, made, 0)

@@ -1,0 +1,35 @@
+import json
+import sys
+
+import shmperf
+
+made = 0
+
+
+@shmperf.track
+def deep(n):
+    global made
+    made += 1
+    deep(n + 1)
+
+
+@shmperf.track
+def flat():
+    return 1
+
+
+flat()
+for limit in range(60, 160):
+    sys.setrecursionlimit(limit)
+    try:
+        deep(0)
+    except RecursionError:
+        pass
+    sys.setrecursionlimit(1000)
+    flat()
+try:
+    flat(1)
+except TypeError:
+    pass
+
+print(json.dumps([made, shmperf.get_perf_stats()]))
