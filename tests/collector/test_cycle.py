@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
+from pathlib import Path
 
+import pytest
+
+from shmperf.collector import cycle
+from shmperf.collector.cycle import Waits
 from shmperf.session.messages import Status
 from shmperf.testing import Room
 
@@ -102,3 +108,47 @@ def test_broken_edit_is_told_once_and_the_old_settings_stay(room: Room) -> None:
     room.turn()
     assert room.collector.options.default_perf_points == 7
     assert "config" not in room.collector.requests.value_for(Status()).told
+
+
+def test_an_edited_sampling_interval_holds_while_it_runs(room: Room) -> None:
+    """How often workers are sampled follows the file, as every other key does."""
+    sampler = room.collector.parts.sampler
+    assert sampler.interval_s == 5
+    room.turn()
+    room.config.write_text("collector: {sample_interval_seconds: 90}\n")
+    room.clock.now_s += 2
+    room.turn()
+    assert sampler.interval_s == 90
+
+
+def test_a_switched_mode_is_journalled(room: Room) -> None:
+    """Who reads the disk finds the mode that the session was in, whether somebody asked or not."""
+    room.turn()
+    assert room.stats_on_disk()["mode"] == "normal"
+    room.session.set_mode(True)
+    room.turn()
+    assert room.stats_on_disk()["mode"] == "optimization"
+    room.session.set_mode(False)
+    room.turn()
+    assert room.stats_on_disk()["mode"] == "normal"
+
+
+def test_only_the_cycle_builds_frames() -> None:
+    """Parts of the collector note what they change; one line makes a frame of it."""
+    built = [
+        path.name
+        for path in Path(cycle.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Frame"
+    ]
+    assert built == ["cycle.py"]
+
+
+def test_waits_grow_while_nothing_comes_and_are_short_for_a_few() -> None:
+    """Many records keep the cycle awake, a few wait a little, none let it sleep as configured."""
+    waits = Waits(busy_s=0.001, light_s=0.005)
+    assert waits.next_s(0.04, 10_000, 0.05) == 0.001
+    assert waits.next_s(0.04, 3, 0.05) == 0.005
+    assert waits.next_s(0.002, 3, 0.05) == pytest.approx(0.003)
+    assert waits.next_s(0.04, 0, 0.05) == 0.05
+    assert waits.next_s(0.002, 0, 0.05) == pytest.approx(0.003)
