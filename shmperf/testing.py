@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from shmperf.collector.cycle import Collector
+from shmperf.files import internals
 from shmperf.session.presence import HERE, Identity
 from shmperf.session.rendezvous import Request, join
 from shmperf.session.server import Server
@@ -303,7 +304,7 @@ class Room:
         listed = {file.inode for file in self.collector.ledger.state.files.values()}
         self._drop()
         if torn:
-            for path in (self.storage / ".shmperf").glob("journal.[0-9]*"):
+            for path in internals(self.storage).glob("journal.[0-9]*"):
                 _append(path, _HALF_A_FRAME)
             for path in self.storage.glob("*.jsonl"):
                 if path.stat().st_ino in listed:

@@ -31,6 +31,7 @@ from shmperf.errors import (
     ShmperfError,
     StoreError,
 )
+from shmperf.files import internals, reason_of
 from shmperf.session.paths import runtime_root
 from shmperf.session.rendezvous import Request, sessions
 from shmperf.shm.memory import PREFIX, SHARED_MEMORY, remove_memory
@@ -104,7 +105,7 @@ def _shared_memory(request: Request, *, fix: bool) -> Iterator[Row]:
         usage = shutil.disk_usage(SHARED_MEMORY)
     except OSError as error:
         advice = "mount a tmpfs there; until then workers map files in the session directory"
-        yield _row("warn", "shared memory", f"{SHARED_MEMORY}: {error.strerror}", advice)
+        yield _row("warn", "shared memory", f"{SHARED_MEMORY}: {reason_of(error)}", advice)
         return
     found = f"{usage.free >> 20} of {usage.total >> 20} MiB free"
     if not os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
@@ -229,7 +230,7 @@ def _storage(storage: Path, options: Options) -> Iterator[Row]:
 
 
 def _journal(storage: Path, options: Options) -> Row:
-    if not (storage / ".shmperf").is_dir():
+    if not internals(storage).is_dir():
         return _row("ok", "journal", "none yet")
     try:
         ledger, damage = load_ledger(storage, options)

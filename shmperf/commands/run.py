@@ -25,6 +25,7 @@ from rich.text import Text
 
 from shmperf import integrations
 from shmperf.errors import IntegrationError, SessionError, ShmperfError
+from shmperf.files import reason_of
 from shmperf.integrations.registry import ALL, refuse_unknown
 from shmperf.query import Answers
 from shmperf.session.client import Client
@@ -206,7 +207,7 @@ def _run(
         console.print(Text(f"shmperf: {command[0]}: command not found", "red"))
         return 127
     except OSError as error:
-        console.print(Text(f"shmperf: {command[0]}: {error.strerror}", "red"))
+        console.print(Text(f"shmperf: {command[0]}: {reason_of(error)}", "red"))
         return 126
     with _signals_to(process):
         code = _wait(process, session, console)

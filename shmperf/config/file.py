@@ -19,6 +19,7 @@ import msgspec
 import yaml
 
 from shmperf.errors import ConfigError
+from shmperf.files import reason_of
 
 from .options import Options
 
@@ -141,7 +142,7 @@ def _read(path: Path) -> Any:
         with path.open("rb") as file:
             text = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise ConfigError(str(path), "", error.strerror or str(error), "a readable file") from None
+        raise ConfigError(str(path), "", reason_of(error), "a readable file") from None
     if len(text) > _MOST_BYTES:
         raise ConfigError(str(path), "", "more than 1 MiB", "a configuration file")
     try:

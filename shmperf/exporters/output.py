@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shmperf.errors import StoreError
+from shmperf.files import open_private, translated
 
 __all__ = ["write_private", "write_stream"]
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 def write_private(path: Path, chunks: Iterable[bytes]) -> None:
@@ -27,12 +28,12 @@ def write_private(path: Path, chunks: Iterable[bytes]) -> None:
     aside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}")
     try:
         _refuse_special(path)
-        with os.fdopen(os.open(aside, _NEW, 0o600), "wb") as file:
+        with os.fdopen(open_private(aside, _NEW), "wb") as file:
             for chunk in chunks:
                 file.write(chunk)
         aside.replace(path)
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from None
+        raise translated(error, path, StoreError) from None
     finally:
         try:
             aside.unlink(missing_ok=True)
@@ -57,4 +58,4 @@ def write_stream(stream: BinaryIO, chunks: Iterable[bytes]) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StoreError(f"standard output: {error.strerror}") from None
+        raise translated(error, "standard output", StoreError) from None

@@ -21,6 +21,7 @@ import pytest
 
 from shmperf.analysis.stats import Figures, all_stats, since
 from shmperf.errors import ShmperfError
+from shmperf.files import reason_of
 from shmperf.query import Answers
 from shmperf.session.paths import named_directory, runtime_root
 from shmperf.session.rendezvous import Request, found_named
@@ -175,7 +176,7 @@ class Report:
         try:
             Path(path).write_text(text + "\n")
         except OSError as error:
-            self._problem = f"{path}: {error.strerror}"
+            self._problem = f"{path}: {reason_of(error)}"
 
     # --- the summary ---------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shmperf.errors import StoreError
+from shmperf.files import translated
 from shmperf.worker.wrappers import tracked_name
 
 from .artifact import NewArtifact
@@ -50,7 +51,7 @@ def from_json_lines(path: str | os.PathLike[str]) -> Iterator[NewArtifact]:
                 if line.strip():
                     yield _from_line(line, f"{path}:{number}")
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror or error}") from None
+        raise translated(error, path, StoreError) from None
 
 
 def from_mcp(tools: Any) -> Iterator[NewArtifact]:

@@ -42,6 +42,7 @@ import msgspec
 from shmperf.analysis.stats import News
 from shmperf.config.options import Rag
 from shmperf.errors import SessionError, ShmperfError, StoreError
+from shmperf.files import internals
 from shmperf.session.client import Client
 from shmperf.session.files import try_lock, write_aside
 from shmperf.session.messages import Changes, SinkReport
@@ -59,7 +60,6 @@ from .track import Track
 
 __all__ = [
     "FIGURES",
-    "INTERNALS",
     "Delivery",
     "Sink",
     "Target",
@@ -70,8 +70,7 @@ __all__ = [
     "target_of",
 ]
 
-# In the storage directory; nothing of ours makes it again when it is gone.
-INTERNALS = ".shmperf"
+# In the storage directory, whose own place nothing of ours makes again when it is gone.
 FIGURES = "sink"
 
 _ASK_S = 2.0
@@ -276,12 +275,12 @@ class Sink:
     def _take_locks(self) -> None:
         """Become the one sink of this storage and of this store, if no other is."""
         try:
-            self._locks = _locked(self._storage / INTERNALS / "sink.lock", lock_of(self._target))
+            self._locks = _locked(internals(self._storage) / "sink.lock", lock_of(self._target))
         except (OSError, ShmperfError) as error:
             self._problems["lock"] = _short(error)
             return
         self._problems.pop("lock", None)
-        problem = self._track.read(self._storage / INTERNALS / FIGURES)
+        problem = self._track.read(internals(self._storage) / FIGURES)
         if problem:
             self._problems["figures"] = _short(problem)
         self._report.tools = self._track.tools
@@ -289,7 +288,7 @@ class Sink:
 
     def _write(self) -> None:
         began_s = time.monotonic()
-        place = self._storage / INTERNALS
+        place = internals(self._storage)
         try:
             if self._is_changed:
                 self._track.write(place / FIGURES)

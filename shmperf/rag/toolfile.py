@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shmperf.errors import StoreError
+from shmperf.files import translated
 
 from .delivery import inode
 
@@ -61,7 +62,7 @@ def found_file(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        raise translated(error, path, StoreError) from None
 
 
 class ToolFile:

@@ -18,6 +18,7 @@ import msgspec
 
 from shmperf.analysis.stats import News
 from shmperf.analysis.totals import Totals, in_seconds
+from shmperf.files import reason_of
 from shmperf.session.files import write_aside
 
 from .summary import PerfState, forgotten
@@ -85,7 +86,7 @@ class Track:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return f"{path}: {error.strerror or error}"
+            return f"{path}: {reason_of(error)}"
         with contextlib.suppress(msgspec.MsgspecError, ValueError):
             found = _decode(content)
             if found.schema == _SCHEMA:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from shmperf.errors import SessionError
+from shmperf.files import open_private, translated
 
 from .messages import BELL, CHUNK_BYTES, LENGTH, MOST_ANSWER_BYTES, Request, encode, uid_of
 
@@ -20,7 +21,7 @@ __all__ = ["Client", "wake"]
 def wake(directory: Path) -> None:
     """End the wait of the collector of the session in *directory*, if there is one; never waits."""
     try:
-        fd = os.open(directory / BELL, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = open_private(directory / BELL, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
         return
     try:
@@ -70,7 +71,7 @@ class Client:
                 continue
             except OSError as error:
                 connection.close()
-                raise SessionError(f"{self._path}: {error.strerror or error}") from None
+                raise translated(error, self._path, SessionError) from None
             if uid_of(connection) != os.geteuid():
                 connection.close()
                 raise SessionError(f"{self._path}: another user's process answers there")

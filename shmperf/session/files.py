@@ -1,5 +1,5 @@
 """
-Private files: opening, writing, locking and removing what is the user's alone.
+Private files of a session: writing, locking and removing what is the user's alone.
 
 Every file is 0600, ours, and no symbolic link; what is not is refused. A file that others read is
 written aside and renamed, so it is complete or absent.
@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from shmperf.errors import SessionError
+from shmperf.files import open_private, read_private
 
 __all__ = [
     "LEAVING_S",
@@ -62,7 +63,7 @@ def check_private(directory: Path) -> None:
 
 def map_word(path: Path) -> mmap.mmap:
     """The session word's file, mapped."""
-    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = open_private(path, os.O_RDWR)
     try:
         found = os.fstat(fd)
         if found.st_uid != os.geteuid() or found.st_size != 8:
@@ -74,7 +75,7 @@ def map_word(path: Path) -> mmap.mmap:
 
 def try_lock(path: Path) -> int | None:
     """The descriptor that holds the lock of *path*, or None when somebody else does."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = open_private(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # point: lock-take
     except BlockingIOError:
@@ -109,7 +110,7 @@ def draw_numbers(path: Path, count: int) -> int:
 
 def write_new(path: Path, content: bytes) -> None:
     """A new private file."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     with os.fdopen(fd, "wb") as file:
         file.write(content)  # point: new-write
 
@@ -178,7 +179,7 @@ _LOCK_DEADLINE_S = 1.0
 
 def create_locked(path: Path, content: bytes) -> int:
     """A new private file with *content*, locked; the descriptor that holds the lock."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         _lock_soon(fd)  # point: presence-created
         os.write(fd, content)  # point: presence-locked
@@ -222,7 +223,7 @@ def is_locked(path: Path) -> bool:
 def try_flock(path: Path) -> bool | None:
     """Whether the lock could be taken, and was dropped again; None without a file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = open_private(path, os.O_RDONLY)
     except OSError:
         return None
     try:
@@ -240,13 +241,8 @@ def try_flock(path: Path) -> bool | None:
 def read_bounded(path: Path) -> bytes:
     """A small private file of ours; FileNotFoundError, or SessionError when it is not that."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        return read_private(path, _MOST_BYTES)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         raise SessionError(f"{path}: {error}") from None
-    with os.fdopen(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise SessionError(f"{path}: found a file of somebody else's, expected ours")
-        return file.read(_MOST_BYTES)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import shmperf
+from shmperf.files import open_private
 
 __all__ = ["PACKAGE_PARENT", "start_detached_collector"]
 
@@ -54,7 +55,7 @@ def _open_high(path: Path, flags: int, opened: list[int]) -> int:
 
     A program whose standard input is closed gets 0 for whatever it opens next.
     """
-    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = open_private(path, flags)
     try:
         opened.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD))
     finally:

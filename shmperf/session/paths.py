@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from shmperf.errors import SessionError
+from shmperf.files import internals, translated
 
 from .files import read_bounded, write_aside
 
@@ -72,7 +73,7 @@ def _private(path: Path) -> Path:
         path.mkdir(mode=0o700, exist_ok=True)
         found = path.lstat()
     except OSError as error:
-        raise SessionError(f"{path}: {error.strerror}") from error
+        raise translated(error, path, SessionError) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise SessionError(f"{path}: belongs to another user or is no directory; remove it")
     if stat.S_IMODE(found.st_mode) & 0o077:
@@ -95,7 +96,7 @@ def digest(text: str) -> str:
 
 def internals_of(storage: Path) -> Path:
     """``<storage>/.shmperf``, created privately; OSError when that can't be."""
-    place = storage / ".shmperf"
+    place = internals(storage)
     storage.mkdir(mode=0o700, parents=True, exist_ok=True)
     place.mkdir(mode=0o700, exist_ok=True)
     found = place.lstat()

@@ -31,6 +31,7 @@ import msgspec
 from shmperf.config.locate import find, resolve
 from shmperf.config.options import Options
 from shmperf.errors import ConfigError, SessionError, SessionGone, tell
+from shmperf.files import internals, reason_of, translated
 from shmperf.shm.segment import LAYOUT
 
 from .files import (
@@ -150,7 +151,7 @@ def found_named(root: Path, request: Request) -> Session:
 def session_of_storage(storage: Path) -> Session | None:
     """The session that meets on *storage*, if there is one that can be reached."""
     try:
-        directory, token = read_name(storage / ".shmperf")
+        directory, token = read_name(internals(storage))
         session = Session(directory)
     except (OSError, SessionError):
         return None
@@ -187,7 +188,7 @@ def _meet_without(root: Path, storage: Path, settings: Settings, error: OSError)
     session = session_of_storage(storage)
     if session is not None and _is_live(session):
         return session
-    tell(f"{storage} can't be written ({error.strerror}); history stays in memory")
+    tell(f"{storage} can't be written ({reason_of(error)}); history stays in memory")
     directory = root / f"s-{digest(str(storage))}"
     _found(directory, settings)
     return Session(directory)
@@ -231,7 +232,7 @@ def _found(directory: Path, settings: Settings, token: str = "") -> None:
                 raise
             remove_directory(aside)  # point: found-beaten
     except OSError as error:
-        raise SessionError(f"{directory}: {error.strerror}") from error
+        raise translated(error, directory, SessionError) from error
 
 
 @contextmanager

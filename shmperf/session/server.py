@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from shmperf.errors import SessionError
+from shmperf.files import open_private, translated
 
 from .messages import (
     BELL,
@@ -135,7 +136,7 @@ class Server:
         except OSError as error:
             self._listener.close()
             os.close(self._bell)
-            raise SessionError(f"{path}: {error.strerror or error}") from error
+            raise translated(error, path, SessionError) from error
         finally:
             os.umask(mask)
         self._listener.listen(_MOST_CONNECTIONS)
@@ -216,6 +217,6 @@ def _hang_bell(path: Path) -> int:
         path.unlink(missing_ok=True)
         os.mkfifo(path, 0o600)
         # For writing as well: a pipe that nobody writes to counts as ended, and would always ring.
-        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return open_private(path, os.O_RDWR | os.O_NONBLOCK)
     except OSError as error:
-        raise SessionError(f"{path}: {error.strerror or error}") from error
+        raise translated(error, path, SessionError) from error

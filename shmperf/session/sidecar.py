@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from shmperf.files import internals
+
 from .messages import SinkReport
 from .session import Settings
 
@@ -33,7 +35,7 @@ def handed_settings() -> Settings:
 def last_report(storage: Path) -> SinkReport | None:
     """What the last sink of *storage* said of itself; None without one."""
     try:
-        content = (storage / ".shmperf" / REPORT).read_bytes()
+        content = (internals(storage) / REPORT).read_bytes()
         return msgspec.msgpack.decode(content, type=SinkReport)
     except (OSError, msgspec.MsgspecError, ValueError):
         return None

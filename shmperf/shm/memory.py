@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from shmperf.errors import FormatError, SegmentGone
+from shmperf.files import open_private
 
 __all__ = [
     "PREFIX",
@@ -111,7 +112,7 @@ def create_memory(name: str, size: int, fallback: Path | None) -> Memory:
 
 
 def _create_file(path: Path, size: int) -> Memory:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         os.ftruncate(fd, size)
         os.posix_fallocate(fd, 0, _PAGE)
@@ -158,7 +159,7 @@ def attach_memory(name: str, fallback: Path | None) -> Memory:
 
 def _attach_file(path: Path) -> Memory:
     try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = open_private(path, os.O_RDWR)
     except FileNotFoundError:
         raise SegmentGone(f"{path.name} does not exist") from None
     except OSError as error:

@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from shmperf.errors import StoreError
+from shmperf.files import open_private, translated
 from shmperf.shm.record import Call
 
 from .lines import end_of, jsonl, parse
@@ -39,8 +40,8 @@ SUFFIX = "_perf.jsonl"
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}\Z")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_LINE = 64 << 20
-_APPEND = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_APPEND = os.O_RDWR | os.O_APPEND
+_READ = os.O_RDONLY | os.O_NONBLOCK
 
 
 class FileState(msgspec.Struct, array_like=True):
@@ -89,7 +90,7 @@ def _lines(path: Path) -> Iterator[bytes]:
     """The lines of a file as commands read it; one that is too long is passed over whole."""
     try:
         # O_NONBLOCK: opening a pipe in the file's place must not wait for a writer.
-        fd = os.open(path, _READ)
+        fd = open_private(path, _READ)
     except OSError:
         return
     with os.fdopen(fd, "rb") as file:
@@ -123,7 +124,7 @@ class History:
         self.files = {}
         for tool, known in files.items():
             try:
-                fd = os.open(self._path / known.name, _APPEND)
+                fd = open_private(self._path / known.name, _APPEND)
             except OSError:
                 continue
             try:
@@ -158,7 +159,7 @@ class History:
             if state is not known:
                 changed[tool] = self.files[tool] = state  # point: file-prepared
         if failed is not None and not self.files.keys() & counts.keys():
-            raise self._translated(failed) from failed
+            raise translated(failed, self._path, StoreError) from failed
         return changed
 
     def _prepared(self, state: FileState, count: int, limit: int) -> FileState:
@@ -187,7 +188,7 @@ class History:
             except OSError as error:
                 failed = error
         if failed is not None and not written:
-            raise self._translated(failed) from failed
+            raise translated(failed, self._path, StoreError) from failed
         self.files.update(written)  # point: lines-appended
         return written
 
@@ -202,7 +203,7 @@ class History:
                     changed[tool] = self.files[tool] = self._compact(known, limit)
         except OSError as error:
             self._unlist(changed)
-            raise self._translated(error) from error
+            raise translated(error, self._path, StoreError) from error
         return changed
 
     def erase(self, files: Mapping[str, FileState]) -> None:
@@ -240,7 +241,7 @@ class History:
     def _adopt(self, tool: str) -> FileState:
         """The file that stands in the tool's place, without a torn last line; else a new one."""
         name = file_name(tool)
-        fd = os.open(self._path / name, _APPEND | os.O_CREAT, 0o600)
+        fd = open_private(self._path / name, _APPEND | os.O_CREAT)
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
@@ -254,7 +255,7 @@ class History:
     def _append(self, tool: str, calls: list[Call]) -> FileState:
         known = self.files[tool]
         text = jsonl(calls)
-        fd = os.open(self._path / known.name, _APPEND)
+        fd = open_private(self._path / known.name, _APPEND)
         try:
             found = os.fstat(fd)
             if found.st_ino != known.inode:
@@ -279,10 +280,10 @@ class History:
         path = self._path / known.name
         aside = self._path / f".{known.name}.new"
         aside.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, _READ), "rb") as source:
+        with os.fdopen(open_private(path, _READ), "rb") as source:
             rows = sorted(_rows(source, known.size), key=itemgetter(0))
             newest = rows[max(0, len(rows) - limit) :]
-            fd = os.open(aside, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+            fd = open_private(aside, _APPEND | os.O_CREAT | os.O_EXCL)
             try:
                 with os.fdopen(fd, "wb") as file:
                     for _, at, length in newest:
@@ -296,9 +297,6 @@ class History:
                 raise
         # point below: compact-replaced
         return FileState(known.name, found.st_ino, found.st_size, len(newest))
-
-    def _translated(self, error: OSError) -> StoreError:
-        return StoreError(f"{self._path}: {error.strerror or error}")
 
 
 def _in_order(calls: list[Call]) -> list[Call]:

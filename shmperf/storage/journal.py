@@ -41,6 +41,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from shmperf.errors import FormatError, StoreError
+from shmperf.files import check_ours, open_private, read_private, translated
 
 __all__ = ["Journal", "Recovered"]
 
@@ -57,7 +58,6 @@ _DAMAGED = -1
 _LEAST_TURN = 4 << 20
 _OLDER = "journal.v"
 _LOGS = "journal.[0-9]*"
-_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Recovered(NamedTuple):
@@ -113,7 +113,7 @@ class Journal:
             if recovered.version == _VERSION:
                 self._fd = self._open_log(generation, end)  # point: journal-open
         except OSError as error:
-            raise _translated(error, self._directory) from error
+            raise translated(error, self._directory, StoreError) from error
         if recovered.version == _VERSION:
             self._discard_others()  # point: journal-opened
         self._is_read = True
@@ -131,7 +131,7 @@ class Journal:
                     break
             return recovered
         except OSError as error:
-            raise _translated(error, self._directory) from error
+            raise translated(error, self._directory, StoreError) from error
 
     def append(self, payload: bytes) -> None:
         """Write one frame. Raises StoreError, and from then on until `replace` succeeds."""
@@ -147,7 +147,7 @@ class Journal:
             _write_all(self._fd, frame)  # point: journal-append
         except OSError as error:
             self._close()
-            raise _translated(error, self._directory) from error
+            raise translated(error, self._directory, StoreError) from error
         except StoreError:
             self._close()
             raise
@@ -180,7 +180,7 @@ class Journal:
                 raise
         except OSError as error:
             self._close()
-            raise _translated(error, self._directory) from error
+            raise translated(error, self._directory, StoreError) from error
         old = self._generation  # point: snapshot-counts
         self._close()
         self._is_read, self._version = True, _VERSION
@@ -215,7 +215,7 @@ class Journal:
 
     def _read_snapshot(self) -> tuple[_Header | None, bytes | None]:
         try:
-            content = _read_private(self._directory / "snapshot")
+            content = read_private(self._directory / "snapshot")
         except FileNotFoundError:
             return None, None
         header = _parse_header(content)
@@ -227,7 +227,7 @@ class Journal:
     def _named_generation(self) -> int:
         """The generation that the snapshot names now."""
         try:
-            head = _read_private(self._directory / "snapshot", _HEADER.size)
+            head = read_private(self._directory / "snapshot", _HEADER.size)
             return _parse_header(head).generation
         except FileNotFoundError:
             return 0
@@ -237,7 +237,7 @@ class Journal:
     def _read_log(self, generation: int) -> tuple[int, list[bytes], int, str | None]:
         """The version of a log, its frames, where they end, and what is damaged behind them."""
         try:
-            content = _read_private(self._log(generation))
+            content = read_private(self._log(generation))
         except FileNotFoundError:
             return _VERSION, [], 0, None
         try:
@@ -254,9 +254,9 @@ class Journal:
 
     def _open_log(self, generation: int, end: int) -> int:
         """The log, opened for appending at *end*; 0 begins it anew."""
-        fd = os.open(self._log(generation), _OPEN | os.O_CREAT | os.O_APPEND, 0o600)
+        fd = open_private(self._log(generation), os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
-            _check_private(fd)
+            check_ours(fd)
             os.ftruncate(fd, end)  # point: journal-cut
             if not end:
                 _write_all(fd, _HEADER.pack(_MAGIC, _VERSION, generation))
@@ -298,7 +298,7 @@ class Journal:
         """Put what nobody could read where it does no harm and is not lost; nothing newer."""
         for path in [self._directory / "snapshot", *self._directory.glob(_LOGS)]:
             with contextlib.suppress(OSError, ValueError):
-                _parse_header(_read_private(path, _HEADER.size))
+                _parse_header(read_private(path, _HEADER.size))
         for path in [*self._directory.glob("snapshot"), *self._directory.glob(_LOGS)]:
             path.replace(self._directory / f"unread-{time.time_ns()}.{path.name}")
 
@@ -310,7 +310,7 @@ class Journal:
             copy = kept / path.name
             copy.unlink(missing_ok=True)
             with contextlib.suppress(FileNotFoundError):
-                _write_private(copy, _read_private(path))
+                _write_private(copy, read_private(path))
 
     def _discard_others(self) -> None:
         """Delete what a killed replacement left: other logs, and a snapshot that never counted."""
@@ -373,22 +373,8 @@ def _make_private(directory: Path) -> None:
         directory.chmod(0o700)
 
 
-def _check_private(fd: int) -> None:
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-        raise PermissionError("found a file that is not ours")
-
-
-def _read_private(path: Path, size: int = -1) -> bytes:
-    # O_NONBLOCK: opening a pipe in the file's place must not wait for a writer.
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb") as file:
-        _check_private(file.fileno())
-        return file.read(size)
-
-
 def _create_private(path: Path) -> int:
-    return os.open(path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
+    return open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
 
 def _write_private(path: Path, content: bytes) -> None:
@@ -403,7 +389,3 @@ def _write_all(fd: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def _translated(error: OSError, directory: Path) -> StoreError:
-    return StoreError(f"{directory}: {error.strerror or error}")

@@ -35,6 +35,7 @@ from shmperf.analysis.stats import Books, Figures, News, all_stats, tool_stats
 from shmperf.analysis.totals import Totals
 from shmperf.config.options import Options
 from shmperf.errors import StoreError
+from shmperf.files import internals
 from shmperf.shm.record import Call, Callee
 
 from .history import FileState
@@ -364,7 +365,7 @@ def load(storage: Path, options: Options) -> tuple[Ledger, str | None]:
 
     For commands when no collector runs. Raises StoreError when the directory can't be read.
     """
-    recovered = upgraded(Journal(storage / ".shmperf").read_only())
+    recovered = upgraded(Journal(internals(storage)).read_only())
     ledger = Ledger(options)
     damage = ledger.restore(recovered.snapshot, recovered.frames)
     return ledger, recovered.damage or damage

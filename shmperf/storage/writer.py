@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shmperf.errors import ShmperfError, StoreError
+from shmperf.files import internals
 from shmperf.shm.record import Call
 
 from .history import FileState, History
@@ -44,7 +45,7 @@ class Disk:
     ) -> None:
         self.reason = ""
         self.failures = 0
-        self._journal = Journal(path / ".shmperf")
+        self._journal = Journal(internals(path))
         self._history = History(path)
         self._longest_wait_s = longest_wait_s
         self._clock = clock

@@ -14,10 +14,11 @@ import shmperf
 PACKAGE = Path(shmperf.__file__).parent
 ROOT = PACKAGE.parent
 
-# What a room may import besides itself; errors and config are everybody's. ALL is any room.
+# What a room may import besides itself; errors, files and config are everybody's. ALL is any room.
 ALL = "*"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
     "config": set(),
     "shm": set(),
     "analysis": {"shm"},
@@ -39,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"worker", "integrations"},
     "__main__": {"commands"},
 }
-EVERYBODYS = {"errors", "config"}
+EVERYBODYS = {"errors", "files", "config"}
 
 # Rooms that a room may import inside a function, off its hot path, beyond the table.
 LATE_ROOMS = {("worker", "storage"), ("worker", "analysis"), ("optimized_perf_tracker", "storage")}
@@ -161,7 +162,7 @@ def test_workers_import_msgspec_and_the_standard_library() -> None:
     """What runs in a program brings no other package."""
     foreign = {"psutil", "yaml", "rich", "numpy", "sqlite3", "asyncio"}
     for name, _, tree in modules():
-        if room_of(name) not in {"worker", "shm", "session", "errors"}:
+        if room_of(name) not in {"worker", "shm", "session", "errors", "files"}:
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
@@ -242,6 +243,18 @@ def test_dangerous_things_are_nowhere() -> None:
                 called = ast.unparse(node.func)
                 assert called not in {"eval", "exec", "os.system", "os.popen"}, name
                 assert not any(keyword.arg == "shell" for keyword in node.keywords), name
+
+
+def test_private_files_are_opened_in_one_place() -> None:
+    """How a private file is opened, a failure is worded and our directory is named stands once."""
+    for name, _, tree in modules():
+        if name == "files":
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in {"O_NOFOLLOW", "strerror"}, name
+            elif isinstance(node, ast.Constant):
+                assert node.value != ".shmperf", name
 
 
 def test_public_names_are_the_promised_ones() -> None:

@@ -1,0 +1,68 @@
+"""
+Private files as every room opens them, where ours lie in a storage, how a failure reads.
+
+A file is opened in one way: 0600 when it is made, closed by exec, and no symbolic link. What could
+be somebody else's is checked on the descriptor, so nobody can exchange it between look and use.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TypeVar
+
+__all__ = [
+    "INTERNALS",
+    "check_ours",
+    "internals",
+    "open_private",
+    "read_private",
+    "reason_of",
+    "translated",
+]
+
+# In the storage directory: what is not history; nobody but us reads or writes there.
+INTERNALS = ".shmperf"
+
+_E = TypeVar("_E", bound=Exception)
+
+
+def internals(storage: Path) -> Path:
+    """Where our own files lie in *storage*; nothing is created or looked at."""
+    return storage / INTERNALS
+
+
+def open_private(path: Path, flags: int) -> int:
+    """
+    A descriptor of *path*, opened with *flags* as `os.open` takes them; OSError.
+
+    A symbolic link is refused, a new file is 0600, and a program that is executed does not get it.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def check_ours(fd: int) -> os.stat_result:
+    """What is known of an open file; PermissionError unless it is a plain one of this user."""
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError("found a file that is not ours")
+    return found
+
+
+def read_private(path: Path, most_bytes: int = -1) -> bytes:
+    """The first bytes of a plain file of ours, or all; OSError where it is none."""
+    # O_NONBLOCK: opening a pipe in the file's place must not wait for a writer.
+    with os.fdopen(open_private(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        check_ours(file.fileno())
+        return file.read(most_bytes)
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, in the system's words; in the error's own where it has none."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def translated(error: Exception, where: object, kind: type[_E]) -> _E:
+    """An error of *kind* that says where it happened and what the system said, in one line."""
+    return kind(f"{where}: {reason_of(error)}")
