@@ -137,7 +137,7 @@ class Answers:
             lost=books.lost_by_cause(),
             faults=books.faults,
             told={},
-            unusual=[told_of(finding) for finding in ledger.state.unusual],
+            unusual=[told_of(finding) for finding in ledger.unusual.known],
             rag=self._sink_at_rest(),
         )
 
@@ -154,7 +154,7 @@ class Answers:
     def bugs(self) -> dict[str, Bug]:
         """The exceptions that were caught, by fingerprint."""
         answer = self._asked(Errors(), dict[str, Bug])
-        return self._on_disk().state.bugs if answer is None else answer
+        return self._on_disk().errors.known if answer is None else answer
 
     def _on_disk(self) -> Ledger:
         """What the storage directory holds; nothing where there is none."""

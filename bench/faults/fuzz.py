@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from shmperf.analysis.totals import Totals
 from shmperf.collector import drain
 from shmperf.config import file as config_file
 from shmperf.config.options import Options
@@ -146,10 +147,11 @@ def _identity(text: bytes) -> None:
 
 
 def _frame_seed() -> bytes:
-    totals = state.Totals()
+    totals = Totals()
     totals.add([5, 700], 1, 9)
     worker = state.WorkerState(pid=1, epoch=2, begun=3, finished=2, positions={4096: 512})
-    frame = state.Frame(workers={"w": worker}, totals={"tool": totals}, buried=["w"])
+    analyses = {"totals.1": msgspec.Raw(msgspec.msgpack.encode({"tool": totals}))}
+    frame = state.Frame(workers={"w": worker}, analyses=analyses, buried=["w"])
     return msgspec.msgpack.encode(frame)
 
 

@@ -23,7 +23,7 @@ import msgspec
 
 from shmperf.config.options import Watch
 
-__all__ = ["UNUSUAL", "Finding", "Usual", "sentence", "told_of"]
+__all__ = ["UNUSUAL", "Finding", "Findings", "Usual", "sentence", "told_of"]
 
 # The file in the session directory where the collector shows what workers are to tell.
 UNUSUAL = "unusual"
@@ -31,6 +31,8 @@ UNUSUAL = "unusual"
 LEAST_NS = 1_000_000
 _PAUSE_NS = 1_000_000_000
 _MOST_TOOLS = 10_000
+# Findings that `status` shows.
+_MOST_KNOWN = 20
 
 
 class Finding(msgspec.Struct, array_like=True, frozen=True):
@@ -45,6 +47,48 @@ class Finding(msgspec.Struct, array_like=True, frozen=True):
     high_ns: int
     samples: int
     untold: int = 0
+
+
+class Findings:
+    """An analysis (see `table`): ``known`` is the newest findings, the oldest of them first."""
+
+    def __init__(self) -> None:
+        self.known: list[Finding] = []
+        # True when the last delta told some.
+        self.has_news = False
+        self._new: list[Finding] = []
+
+    def add(self, finding: Finding) -> None:
+        """Take in another one."""
+        self._new.append(finding)
+
+    def take_delta(self) -> list[Finding] | None:
+        """What was found since the last delta."""
+        delta, self._new = self._new, []
+        self.has_news = bool(delta)
+        if not delta:
+            return None
+        self.apply(delta)
+        return delta
+
+    def apply(self, delta: list[Finding]) -> None:
+        """Add *delta*; the oldest go."""
+        self.known = [*self.known, *delta][-_MOST_KNOWN:]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.known, self._new = [], []
+
+    def state(self) -> list[Finding]:
+        """All of them."""
+        return self.known
+
+    @classmethod
+    def restore(cls, state: list[Finding]) -> Findings:
+        """Findings that were written before."""
+        found = cls()
+        found.known = state
+        return found
 
 
 def sentence(found: Finding) -> str:

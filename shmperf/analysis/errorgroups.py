@@ -18,7 +18,7 @@ import msgspec
 
 from shmperf.shm.record import FINGERPRINT_CHARACTERS, Call
 
-__all__ = ["OTHERS", "Bug", "fingerprint_of", "merge"]
+__all__ = ["OTHERS", "Bug", "ErrorGroups", "fingerprint_of", "merge"]
 
 # Fingerprints that are counted apart; what comes later is counted in one group.
 MOST_BUGS = 1_000
@@ -59,6 +59,50 @@ def merge(known: dict[str, Bug], later: Mapping[str, Bug]) -> None:
     for fingerprint, bug in later.items():
         name = fingerprint if fingerprint in known or len(known) < MOST_BUGS else OTHERS
         known.setdefault(name, Bug()).merge(bug)
+
+
+class ErrorGroups:
+    """An analysis (see `table`): ``known`` maps a fingerprint to its group, bounded."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Bug] = {}
+        self._new: dict[str, Bug] = {}
+
+    def add(self, fingerprint: str, bug: Bug) -> None:
+        """Count an exception."""
+        self._new.setdefault(fingerprint, Bug()).merge(bug)
+
+    def lacks_sample(self, fingerprint: str) -> bool:
+        """True as long as no call stands for the group."""
+        groups = (self._new.get(fingerprint), self.known.get(fingerprint))
+        return all(group is None or group.sample is None for group in groups)
+
+    def take_delta(self) -> dict[str, Bug] | None:
+        """What was counted since the last delta."""
+        delta, self._new = self._new, {}
+        if not delta:
+            return None
+        self.apply(delta)
+        return delta
+
+    def apply(self, delta: Mapping[str, Bug]) -> None:
+        """Add *delta*."""
+        merge(self.known, delta)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.known, self._new = {}, {}
+
+    def state(self) -> dict[str, Bug]:
+        """All groups."""
+        return self.known
+
+    @classmethod
+    def restore(cls, state: dict[str, Bug]) -> ErrorGroups:
+        """Groups that were written before."""
+        found = cls()
+        found.known = state
+        return found
 
 
 def fingerprint_of(error: BaseException) -> tuple[str, str]:

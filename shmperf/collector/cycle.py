@@ -163,7 +163,7 @@ class Collector:
         if self._settings.have_changed():
             guard("settings", self._settings.take_up)
         if not self.past.is_taken_up and due("storage", waits.storage_s):
-            guard("storage", self._take_up)
+            guard("storage", self._take_up_late)
         if due("find", waits.find_s):
             guard("find", self._find)
         handled = sum(self._drain(worker) for worker in self.roster.each())
@@ -229,9 +229,9 @@ class Collector:
         news = [worker for worker in self.roster.each() if worker.has_news]
         frame = self._build()
         if not frame.is_empty():
-            frame.tree = self.ledger.tree.take_delta()
+            frame.analyses = self.ledger.analyses.take_deltas()
             self.past.add(frame)
-            if frame.unusual:
+            if self.ledger.unusual.has_news:
                 self._guard("unusual", _show_unusual, self.ledger, self.session)
         for worker in news:
             worker.release()  # point: commit-release
@@ -249,7 +249,6 @@ class Collector:
         cleaned, self._has_cleaned = self._has_cleaned, False
         return Frame(
             workers=accounted.workers,
-            totals=drained.totals,
             kept=drained.kept,
             settled=drained.settled,
             files=filed.files,
@@ -261,8 +260,6 @@ class Collector:
             cleaned=cleaned,
             erased=filed.erased,
             optimization=None if in_detail == state.optimization else in_detail,
-            bugs=drained.bugs,
-            unusual=drained.unusual,
         )
 
     def _journal_each(self, steps: Iterator[None]) -> None:
@@ -281,9 +278,8 @@ class Collector:
     def cleanup(self) -> None:
         """Forget what had ended before, and delete its files; open calls count when they end."""
         self.settle()
-        self.ledger.tree.clear()  # point: cleanup-settled
-        self._has_cleaned = True  # point: cleanup-frame
-        self.commit()
+        self._has_cleaned = True  # point: cleanup-settled
+        self.commit()  # point: cleanup-frame
         self._journal_each(self.flusher.erase())  # point: cleanup-erase
 
     def _take_up(self) -> None:
@@ -291,11 +287,16 @@ class Collector:
             self._journal_each(self.flusher.erase())  # point: restart-erase
             self.past.snapshot()  # point: restart-snapshot
 
+    def _take_up_late(self) -> None:
+        # What analyses have counted and not told yet would be lost with them.
+        self.commit()
+        self._take_up()
+
     def _write_all(self) -> None:
         # The last chance: a disk that is slow, or was full a moment ago, gets the time for it.
         self.disk.wait_for_return(self.waits.last_write_s)
         if not self.past.is_taken_up:
-            self._guard("storage", self._take_up)
+            self._guard("storage", self._take_up_late)
         self._guard("flush", self.flush, force=True)
         # point below: finish-compact
         self._guard("compact", self._journal_each, self.flusher.compact())
@@ -333,4 +334,4 @@ class Collector:
 
 def _show_unusual(ledger: Ledger, session: Session) -> None:
     """Show what left its usual range to the workers, who tell their own programs."""
-    write_aside(session.directory / UNUSUAL, msgspec.msgpack.encode(ledger.state.unusual))
+    write_aside(session.directory / UNUSUAL, msgspec.msgpack.encode(ledger.unusual.known))

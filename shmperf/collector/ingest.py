@@ -21,7 +21,6 @@ from shmperf.analysis.calltree import Settled
 from shmperf.analysis.errorgroups import Bug
 from shmperf.analysis.limits import Newest
 from shmperf.analysis.roots import Roots
-from shmperf.analysis.totals import Totals
 from shmperf.config.options import Options, Watch
 from shmperf.errors import ShmperfError
 from shmperf.shm.inflight import OpenRow
@@ -58,11 +57,8 @@ _Raw = tuple[int, int, Slot, WorkerDrain, int]
 class Drained(msgspec.Struct):
     """What a frame says of records."""
 
-    totals: dict[str, Totals] = {}
     kept: dict[str, list[Call]] = {}
     settled: list[tuple[int, list[int], dict[str, tuple[int, int]], int]] = []
-    bugs: dict[str, Bug] = {}
-    unusual: list[Finding] = []
 
 
 class Ingest:
@@ -143,7 +139,7 @@ class Ingest:
         if self._usual is not None:
             self._compare(self._usual, worker, tool, batch, durations)
         last_ended_ns = min(ends[-1], _LONGEST_NS) + self._wall.offset_ns
-        self._totals(tool).add(durations, errors, last_ended_ns)
+        self._ledger.totals.of(tool).add(durations, errors, last_ended_ns)
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
         self._roots.add(ids, batch.parents)
         self._accounts.add(worker, ids)  # point: intake-ended
@@ -168,21 +164,17 @@ class Ingest:
             if found.fingerprint is None:
                 continue
             at_ns = min(slot[3], _LONGEST_NS) + self._wall.offset_ns
-            bug = self._change.bugs.setdefault(found.fingerprint, Bug())
-            sample = None
-            if found.where and bug.sample is None and self._is_without_sample(found.fingerprint):
+            groups, sample = self._ledger.errors, None
+            if found.where and groups.lacks_sample(found.fingerprint):
                 sample = _short(self._decode(slot, worker, 0))
-            bug.merge(Bug(int(bool(found.where)), at_ns, at_ns, [tool], sample))
-
-    def _is_without_sample(self, fingerprint: str) -> bool:
-        known = self._ledger.state.bugs.get(fingerprint)
-        return known is None or known.sample is None
+            bug = Bug(int(bool(found.where)), at_ns, at_ns, [tool], sample)
+            groups.add(found.fingerprint, bug)
 
     def _compare(
         self, usual: Usual, worker: WorkerDrain, tool: str, batch: Batch, durations: list[int]
     ) -> None:
         for index, low_ns, high_ns, samples, untold in usual.look(tool, durations, batch.ends):
-            self._change.unusual.append(
+            self._ledger.unusual.add(
                 Finding(
                     tool,
                     batch.ids[index],
@@ -199,7 +191,7 @@ class Ingest:
     def abort(self, worker: WorkerDrain, found: OpenRow) -> None:
         """A call that was open when its worker died."""
         tool = worker.callee(found.callee).tool
-        self._totals(tool).aborted += 1
+        self._ledger.totals.of(tool).aborted += 1
         call = Call(
             tool=tool,
             id=found.id,
@@ -274,12 +266,6 @@ class Ingest:
             missing = len(batch) - len(calls)
             self._fault("record_refused", f"{worker.name}: found slots of an unknown kind", missing)
         return Batch.of(calls)
-
-    def _totals(self, tool: str) -> Totals:
-        found = self._change.totals.get(tool)
-        if found is None:
-            found = self._change.totals[tool] = Totals()
-        return found
 
     def _keep(self, worker: WorkerDrain, tool: str, slots: Sequence[Slot], limit: int) -> None:
         kept = self._kept.get(tool)

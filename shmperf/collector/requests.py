@@ -159,12 +159,12 @@ def _figures(requests: Requests, request: Figures) -> StatsFigures:
 
 
 def _totals_of(requests: Requests, request: TotalsOf) -> dict[str, Totals]:
-    totals = requests.parts.ledger.state.totals
+    totals = requests.parts.ledger.totals.known
     return {tool: totals[tool] for tool in request.tools if tool in totals}
 
 
 def _errors(requests: Requests, _: Errors) -> dict[str, Bug]:
-    return requests.parts.ledger.state.bugs
+    return requests.parts.ledger.errors.known
 
 
 def _tree(requests: Requests, _: Tree) -> list[Edge]:
@@ -206,7 +206,7 @@ def _status(requests: Requests, _: Status) -> SessionStatus:
         lost=books.lost_by_cause(),
         faults=books.faults,
         told=dict(parts.faults.told),
-        unusual=[told_of(finding) for finding in parts.ledger.state.unusual],
+        unusual=[told_of(finding) for finding in parts.ledger.unusual.known],
         rag=msgspec.convert(parts.sink.status(), SinkStatus | None),
     )
 

@@ -21,18 +21,18 @@ remembers what had been counted by then and shows the rest.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from shmperf.analysis.anomaly import Finding
-from shmperf.analysis.calltree import CallTree, TreeDelta, TreeState
-from shmperf.analysis.errorgroups import Bug, merge
+from shmperf.analysis.anomaly import Findings
+from shmperf.analysis.calltree import CallTree
+from shmperf.analysis.errorgroups import ErrorGroups
 from shmperf.analysis.stats import Books, Figures, News, all_stats, tool_stats
-from shmperf.analysis.totals import Totals
+from shmperf.analysis.table import Analyses, Written
+from shmperf.analysis.tooltotals import ToolTotals
 from shmperf.config.options import Options
 from shmperf.errors import StoreError
 from shmperf.files import internals
@@ -84,27 +84,22 @@ class State(msgspec.Struct):
     workers: dict[str, WorkerState] = {}
     buried: set[str] = set()
     gone: WorkerState = msgspec.field(default_factory=WorkerState)
-    totals: dict[str, Totals] = {}
     kept: dict[str, list[Call]] = {}
     files: dict[str, FileState] = {}
     erasing: dict[str, FileState] = {}
     faults: dict[str, int] = {}
     forgotten: Forgotten = msgspec.field(default_factory=Forgotten)
-    let_go: int = 0
     optimization: bool = False
-    tree: TreeState = msgspec.field(default_factory=TreeState)
-    bugs: dict[str, Bug] = {}
-    unusual: list[Finding] = []
+    analyses: dict[str, Written] = {}
 
 
 class Frame(msgspec.Struct, omit_defaults=True):
     """One change of the state; a field that is empty changes nothing."""
 
     workers: dict[str, WorkerState] = {}
-    totals: dict[str, Totals] = {}
     kept: dict[str, list[Call]] = {}
     settled: list[tuple[int, list[int], dict[str, tuple[int, int]], int]] = []
-    tree: TreeDelta | None = None
+    analyses: dict[str, msgspec.Raw] = {}
     files: dict[str, FileState] = {}
     written: dict[str, list[int]] = {}
     buried: list[str] = []
@@ -114,8 +109,6 @@ class Frame(msgspec.Struct, omit_defaults=True):
     cleaned: bool = False
     erased: bool = False
     optimization: bool | None = None
-    bugs: dict[str, Bug] = {}
-    unusual: list[Finding] = []
 
     def is_empty(self) -> bool:
         """True when applying it changes nothing."""
@@ -124,8 +117,6 @@ class Frame(msgspec.Struct, omit_defaults=True):
 
 # Of a tool that keeps all: what waits in memory while the disk can't be written.
 _MOST_KEPT = 200_000
-# Findings that `status` shows.
-_MOST_UNUSUAL = 20
 _NOTHING = Frame()
 _encode = msgspec.msgpack.Encoder().encode
 _decode_frame = msgspec.msgpack.Decoder(Frame).decode
@@ -133,74 +124,83 @@ _decode_state = msgspec.msgpack.Decoder(State).decode
 
 
 class Ledger:
-    """The state, its tree, and the one function that changes them."""
+    """The state, its analyses, and the one function that changes them."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.state = State()
-        self.tree = CallTree()
-        # Beyond those of a collector before: its sink may still ask for what has come after them.
-        self._revision = time.monotonic_ns()
-        self._changed_at: dict[str, int] = {}
+        self.analyses = Analyses()
 
     def configure(self, options: Options) -> None:
         """Take up *options*: limits of what is kept from now on."""
         self.options = options
 
+    @property
+    def totals(self) -> ToolTotals:
+        """The analysis of that name; so are the next three. A `restore` exchanges them."""
+        return self.analyses.of(ToolTotals)
+
+    @property
+    def tree(self) -> CallTree:
+        """Who called whom."""
+        return self.analyses.of(CallTree)
+
+    @property
+    def errors(self) -> ErrorGroups:
+        """Exceptions by fingerprint."""
+        return self.analyses.of(ErrorGroups)
+
+    @property
+    def unusual(self) -> Findings:
+        """Durations that left their tool's usual range."""
+        return self.analyses.of(Findings)
+
     def encode(self) -> bytes:
         """A snapshot of everything."""
-        self.state.tree = self.tree.state()
-        self.state.let_go = self.tree.let_go
-        return _encode(self.state)
+        return _encode(msgspec.structs.replace(self.state, analyses=self.analyses.state()))
 
     def restore(self, snapshot: bytes | None, frames: Iterable[bytes]) -> str | None:
         """
         Take up what a journal holds, and nothing else; what can't be read ends it, and is told.
 
-        What was counted before belongs to frames that are applied behind it.
+        Of what one analysis has written nothing else depends: it alone is left out. What was
+        counted before belongs to frames that are applied behind it.
         """
         self.state = State()
-        self.tree = CallTree()
+        self.analyses = Analyses()
+        damage: str | None = None
         try:
             if snapshot is not None:
                 self.state = _decode_state(snapshot)
-                self.tree = CallTree.restore(self.state.tree)
-                self._revision += 1
-                self._changed_at.update(dict.fromkeys(self.state.totals, self._revision))
+                damage = self.analyses.restore(self.state.analyses)
+                self.state.analyses = {}
             for payload in frames:
-                frame = _decode_frame(payload)
-                self.apply(frame)
+                damage = self.apply(_decode_frame(payload)) or damage
         except (msgspec.MsgspecError, ValueError, TypeError) as error:
             return f"a journal entry can't be read: {error}"
-        return None
+        return damage
 
-    def apply(self, frame: Frame, *, live: bool = False) -> None:
-        """Change the state by *frame*; a *live* tree holds its part of the change already."""
+    def apply(self, frame: Frame, *, live: bool = False) -> str | None:
+        """
+        Change the state by *frame*; what of it can't be read, in a line.
+
+        *live* analyses hold their parts of the change already.
+        """
         state = self.state
         if frame.clock is not None:
             state.clock = frame.clock
         if frame.optimization is not None:
             state.optimization = frame.optimization
         self._apply_workers(frame)
-        self._revision += bool(frame.totals)
-        for tool, totals in frame.totals.items():
-            self._changed_at[tool] = self._revision
-            known = state.totals.get(tool)
-            if known is None:
-                known = state.totals[tool] = Totals()
-            known.merge(totals)
         self._apply_kept(frame)
         state.files.update(frame.files)
         state.faults.update(frame.faults)
-        merge(state.bugs, frame.bugs)
-        if frame.unusual:
-            state.unusual = [*state.unusual, *frame.unusual][-_MOST_UNUSUAL:]
-        if frame.tree is not None and not live:
-            self.tree.apply(frame.tree)
+        damage = None if live else self.analyses.apply(frame.analyses)
         if frame.cleaned:
-            self._forget(live=live)
+            self._forget()
         if frame.erased:
             state.erasing = {}
+        return damage
 
     def books(self, workers: int, *, complete: bool) -> Books:
         """What the counters say, cleanups subtracted."""
@@ -220,17 +220,17 @@ class Ledger:
 
     def stats(self, tool: str | None, workers: int, *, complete: bool) -> dict[str, Any]:
         """What `get_perf_stats` answers."""
-        state = self.state
+        known = self.totals.known
         if tool is not None:
             limit = self.options.limit_of(tool)
-            return tool_stats(tool, state.totals.get(tool), self.current_size(tool), limit)
-        sizes = {name: self.current_size(name) for name in state.totals}
+            return tool_stats(tool, known.get(tool), self.current_size(tool), limit)
+        sizes = {name: self.current_size(name) for name in known}
         books = self.books(workers, complete=complete)
-        return all_stats(state.totals, sizes, self.options.limit_of, books)
+        return all_stats(known, sizes, self.options.limit_of, books)
 
     def figures(self, tool: str | None, workers: int, *, complete: bool) -> Figures:
         """What statistics are made of, of one tool or of all."""
-        totals = self.state.totals
+        totals = self.totals.known
         if tool is not None:
             totals = {tool: totals[tool]} if tool in totals else {}
         return Figures(
@@ -242,15 +242,11 @@ class Ledger:
 
     def news(self, after: int) -> News:
         """Totals that have changed after the revision *after* of any process; -1: all."""
-        changed_at = self._changed_at
+        totals = self.totals
         return News(
-            revision=self._revision,
+            revision=totals.revision,
             forgotten=self.state.forgotten.begun,
-            totals={
-                tool: totals
-                for tool, totals in self.state.totals.items()
-                if changed_at.get(tool, 0) > after
-            },
+            totals=totals.changed_after(after),
         )
 
     def current_size(self, tool: str) -> int:
@@ -317,21 +313,19 @@ class Ledger:
                     call.detail.totals = totals
                     call.detail.self_ns = self_ns
 
-    def _forget(self, *, live: bool) -> None:
+    def _forget(self) -> None:
         books = self.books(0, complete=True)
         state, forgotten = self.state, self.state.forgotten
-        finished = sum(totals.count for totals in state.totals.values())
-        aborted = sum(totals.aborted for totals in state.totals.values())
+        known = self.totals.known.values()
+        finished = sum(totals.count for totals in known)
+        aborted = sum(totals.aborted for totals in known)
         forgotten.begun += finished + aborted + books.lost
         forgotten.lost += books.lost
         forgotten.losses = _sum([forgotten.losses, books.losses])
         forgotten.faults = _sum([forgotten.faults, books.faults])
-        state.totals, state.kept = {}, {}
-        self._changed_at.clear()
-        state.bugs, state.unusual = {}, []
+        state.kept = {}
         state.erasing, state.files = state.erasing | state.files, {}
-        if not live:
-            self.tree.clear()
+        self.analyses.clear()
 
 
 def _by_end(call: Call) -> tuple[int, int]:

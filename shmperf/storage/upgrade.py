@@ -1,7 +1,8 @@
 """
 What the journals of older versions held, in the form of today's.
 
-    version 1    histograms of totals have buckets of base 2 in nanoseconds: `totals.in_seconds`
+    version 1    histograms of totals have buckets of base 2 in nanoseconds: `totals.in_seconds`;
+                 what analyses know are fields of their own, and have no versions
 
 Payloads are taken apart without their types, changed and written again: the one reader that checks
 them is that of today's form. What can't even be taken apart is left as it is, for that reader to
@@ -10,6 +11,7 @@ tell.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -20,6 +22,7 @@ from .journal import Recovered
 
 __all__ = ["upgraded"]
 
+_ANALYSES = {"totals": "totals.1", "tree": "tree.1", "bugs": "errors.1", "unusual": "unusual.1"}
 _HISTOGRAM = Totals.__struct_fields__.index("histogram")
 
 
@@ -29,17 +32,28 @@ def upgraded(recovered: Recovered) -> Recovered:
         return recovered
     snapshot = recovered.snapshot
     return recovered._replace(
-        snapshot=None if snapshot is None else _from_1(snapshot),
-        frames=[_from_1(payload) for payload in recovered.frames],
+        snapshot=None if snapshot is None else _from_1(snapshot, is_snapshot=True),
+        frames=[_from_1(payload, is_snapshot=False) for payload in recovered.frames],
     )
 
 
-def _from_1(payload: bytes) -> bytes:
-    """A snapshot or a frame: both name what they hold, and hold totals under the same name."""
+def _from_1(payload: bytes, *, is_snapshot: bool) -> bytes:
+    """A snapshot or a frame: both name what they hold, and use the same names."""
     try:
-        fields: dict[str, Any] = msgspec.msgpack.decode(payload)
-        for row in fields.get("totals", {}).values():
-            row[_HISTOGRAM] = in_seconds(row[_HISTOGRAM])
-        return msgspec.msgpack.encode(fields)
-    except (msgspec.MsgspecError, ValueError, TypeError, AttributeError, LookupError):
+        fields = msgspec.msgpack.decode(payload, type=dict[str, Any])
+    except (msgspec.MsgspecError, ValueError):
         return payload
+    # What is no histogram is told by today's reader.
+    with contextlib.suppress(msgspec.MsgspecError, ValueError, TypeError, LookupError):
+        fields["totals"] = _totals_in_seconds(fields.get("totals", {}))
+    found = {key: fields.pop(name, None) for name, key in _ANALYSES.items()}
+    found = {key: value for key, value in found.items() if value is not None}
+    fields["analyses"] = {k: (v, []) for k, v in found.items()} if is_snapshot else found
+    return msgspec.msgpack.encode(fields)
+
+
+def _totals_in_seconds(totals: Any) -> dict[str, list[Any]]:
+    rows = msgspec.convert(totals, type=dict[str, list[Any]])
+    for row in rows.values():
+        row[_HISTOGRAM] = in_seconds(msgspec.convert(row[_HISTOGRAM], type=dict[int, int]))
+    return rows

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from shmperf.analysis.totals import SCALE, Totals, bucket_of, in_seconds, upper_bound
 from shmperf.config.options import Options
+from shmperf.storage.journal import Recovered
 from shmperf.storage.state import Ledger
+from shmperf.storage.upgrade import upgraded
 
 DURATIONS = st.lists(st.integers(-5, 1 << 45), min_size=1, max_size=80)
 WIDTH = 2 ** (1 / (1 << SCALE))
@@ -192,7 +194,8 @@ def test_bucket_beyond_the_last_is_refused() -> None:
         b"\xcd\x02\xbc\x00\x82%\x01\xcd\xcc\x97\x01\t\xa6burieo\x91\xa1w"
     )
     ledger = Ledger(Options())
-    assert "<= 530" in (ledger.restore(None, [image]) or "")
+    found = upgraded(Recovered(None, [image], None, 1))
+    assert "<= 530" in (ledger.restore(None, found.frames) or "")
     assert ledger.stats(None, 0, complete=True)["total_calls"] == 0
     longest = Totals()
     longest.add([1 << 70], 0, 1)

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shmperf.analysis.treestate import TreeState
 from shmperf.shm.record import DETAIL
 from shmperf.storage.state import Ledger, load
 from shmperf.testing import BegunCall, Room, ScriptedWorker
@@ -224,5 +223,7 @@ def comparable(ledger: Ledger) -> Any:
     The tree is journalled with the next frame that changes anything else; its graph says the same.
     """
     graph = [msgspec.to_builtins(edge) for edge in ledger.tree.graph({})]
-    plain = msgspec.to_builtins(msgspec.structs.replace(ledger.state, tree=TreeState(), let_go=0))
-    return {**plain, "buried": sorted(plain["buried"]), "graph": graph}
+    plain = msgspec.to_builtins(ledger.state)
+    known = [ledger.totals.known, ledger.errors.known, ledger.unusual.known]
+    analyses = {"known": msgspec.to_builtins(known), "graph": graph}
+    return {**plain, "buried": sorted(plain["buried"]), "analyses": analyses}

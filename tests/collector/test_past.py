@@ -8,7 +8,6 @@ from collections import Counter
 
 import pytest
 
-from shmperf.analysis.totals import Totals
 from shmperf.session.messages import Status
 from shmperf.storage.state import Frame, Ledger, WorkerState
 from shmperf.testing import Room, assert_books_balance
@@ -37,9 +36,9 @@ def test_torn_journal_keeps_what_stands_before_the_damage(room: Room, keep: str)
 def test_taking_up_an_empty_past_forgets_what_was_counted_in_memory(room: Room) -> None:
     """Frames that waited for a storage that turns out empty are applied once, not once more."""
     ledger = Ledger(room.collector.options)
-    totals = Totals()
-    totals.add([5], 0, 0)
-    frame = Frame(workers={"w": WorkerState(begun=1, finished=1)}, totals={"all": totals})
+    ledger.totals.of("all").add([5], 0, 0)
+    analyses = ledger.analyses.take_deltas()
+    frame = Frame(workers={"w": WorkerState(begun=1, finished=1)}, analyses=analyses)
     ledger.apply(frame, live=True)
     assert ledger.restore(None, []) is None
     assert ledger.stats(None, 0, complete=True)["begun"] == 0

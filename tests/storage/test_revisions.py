@@ -13,7 +13,7 @@ from shmperf.storage.state import Frame, Ledger
 def counted(tool: str, count: int = 1) -> Frame:
     totals = Totals()
     totals.add([1_000] * count, 0, 10**18)
-    return Frame(totals={tool: totals})
+    return Frame(analyses={"totals.1": msgspec.Raw(msgspec.msgpack.encode({tool: totals}))})
 
 
 @pytest.fixture

@@ -41,14 +41,14 @@ def assert_taken_up(ledger: Ledger) -> None:
     state = ledger.state
     edges = [[edge.parent, edge.tool, edge.calls, edge.total_ns] for edge in ledger.tree.graph({})]
     assert sorted(edges, key=str) == EXPECTED["edges"]
-    assert msgspec.to_builtins(state.bugs).keys() == EXPECTED["bugs"].keys()
+    assert msgspec.to_builtins(ledger.errors.known).keys() == EXPECTED["bugs"].keys()
     assert {tool: [call.id for call in kept] for tool, kept in state.kept.items()} == EXPECTED[
         "kept"
     ]
     files = {tool: [file.name, file.size, file.lines] for tool, file in state.files.items()}
     assert files == EXPECTED["files"]
     for tool, durations in EXPECTED["durations"].items():
-        totals = state.totals[tool]
+        totals = ledger.totals.known[tool]
         assert (totals.count, totals.sum_ns) == (len(durations), sum(durations))
         assert (totals.min_ns, totals.max_ns) == (durations[0], durations[-1])
         found = [i for i in sorted(totals.histogram) for _ in range(totals.histogram[i])]
@@ -147,9 +147,22 @@ def test_the_copies_go_when_told(storage: Path) -> None:
     assert Journal(place).open() == Recovered(b"newer", [])
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x93", b"\x01", b"\x81\xa6totals\x91\x01"])
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x93", b"\x01", b"\x81\x01\x01"])
 def test_payloads_that_can_not_be_taken_apart_are_left_as_they_are(payload: bytes) -> None:
     """Damage is told by the reader of today's form, and never raised before."""
     found = upgraded(Recovered(payload, [payload], None, 1))
     assert (found.snapshot, found.frames) == (payload, [payload])
     assert "can't be read" in (Ledger(OPTIONS).restore(found.snapshot, found.frames) or "")
+
+
+@pytest.mark.parametrize(
+    "totals", [[1], {"t": 1}, {"t": [1]}, {"t": [1, 0, 0, 0, 1, 1, 1, 0, {"x": 1}]}]
+)
+def test_damaged_totals_are_told(totals: Any) -> None:
+    """Nothing that the first version wrote is passed over in silence."""
+    payload = msgspec.msgpack.encode({"totals": totals, "buried": ["w"]})
+    found = upgraded(Recovered(None, [payload], None, 1))
+    ledger = Ledger(OPTIONS)
+    told = ledger.restore(None, found.frames)
+    assert told is None if totals == {"t": [1]} else "can't be read" in str(told)
+    assert ledger.state.buried == {"w"}
