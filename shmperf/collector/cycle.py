@@ -136,7 +136,7 @@ class Collector:
         """Cycle until the session is over or somebody asks to stop; leaves everything on disk."""
         due, waits = self._due, self.waits
         wait_s = waits.busy_s
-        self.parts.sink.start(self.options.rag)
+        self.parts.supervisor.start()
         while not self.stopping:
             pending = self.server.wait(wait_s)
             handled = self.step()
@@ -313,7 +313,7 @@ class Collector:
             self.disk.drop_older()
         self.disk.close()  # point: finish-disk
         # It reads from the disk what came last.
-        self.parts.sink.close()
+        self.parts.supervisor.close()
 
     def _leave(self) -> bool:
         """

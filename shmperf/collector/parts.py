@@ -18,7 +18,7 @@ from .past import Past
 from .resources import Sampler
 from .roster import Roster
 from .settling import Settling
-from .supervisor import SinkKeeper
+from .supervisor import Supervisor
 from .wallclock import WallClock
 
 __all__ = ["Parts"]
@@ -43,7 +43,7 @@ class Parts:
         )
         self.flusher = Flusher(self.ledger, disk, self.settling.settled, self.faults.count)
         self.sampler = Sampler(session.options.collector.sample_interval_seconds, clock)
-        self.sink = SinkKeeper(session.directory, session.storage, clock)
+        self.supervisor = Supervisor(session.directory, session.storage, session.options, clock)
 
     def configure(self, options: Options) -> None:
         """Give *options* to every part that holds some: the one list of them."""
@@ -53,4 +53,4 @@ class Parts:
         self.ingest.watch(self.session.watch)
         self.flusher.configure(options)
         self.sampler.configure(options)
-        self.sink.configure(options.rag)
+        self.supervisor.configure(options)

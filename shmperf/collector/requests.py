@@ -35,6 +35,7 @@ from shmperf.session.messages import (
     OpenCallAnswer,
     Ping,
     SessionStatus,
+    SinkReport,
     SinkStatus,
     Stats,
     Status,
@@ -45,6 +46,7 @@ from shmperf.session.messages import (
 from shmperf.session.server import Pending
 
 from .parts import Parts
+from .supervisor import Supervisor
 
 __all__ = ["ANSWERS", "AT_ONCE", "Deeds", "Requests"]
 
@@ -136,7 +138,7 @@ def _cleanup(requests: Requests, request: Cleanup) -> bool:
 
 
 def _changes(requests: Requests, request: Changes) -> News:
-    requests.parts.sink.report = request.report
+    requests.parts.supervisor.hear("rag", request.report)
     return requests.parts.ledger.news(request.after)
 
 
@@ -190,6 +192,16 @@ def _in_flight(requests: Requests, _: InFlight) -> list[OpenCallAnswer]:
     return sorted(rows, key=lambda row: -row.running_s)
 
 
+def _sink(supervisor: Supervisor) -> SinkStatus | None:
+    """The one sidecar whose report has a shape of its own."""
+    found = supervisor.status().get("rag")
+    if found is None:
+        return None
+    report = msgspec.structs.asdict(supervisor.report_of("rag") or SinkReport())
+    problem = found.problem or report["problem"]
+    return SinkStatus(**report | msgspec.structs.asdict(found) | {"problem": problem})
+
+
 def _status(requests: Requests, _: Status) -> SessionStatus:
     parts = requests.parts
     books = parts.ledger.books(len(parts.roster.workers), complete=True)
@@ -207,7 +219,8 @@ def _status(requests: Requests, _: Status) -> SessionStatus:
         faults=books.faults,
         told=dict(parts.faults.told),
         unusual=[told_of(finding) for finding in parts.ledger.unusual.known],
-        rag=msgspec.convert(parts.sink.status(), SinkStatus | None),
+        rag=_sink(parts.supervisor),
+        sidecars=parts.supervisor.status(),
     )
 
 

@@ -1,5 +1,5 @@
 """
-Processes of our own beside the program: a collector that outlives its parent.
+Processes of our own: a collector that outlives its parent, and children that end with theirs.
 
 Started by exec, never forked, so that they inherit neither locks nor memory.
 """
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import shmperf
 from shmperf.files import open_private
 
-__all__ = ["PACKAGE_PARENT", "start_detached_collector"]
+__all__ = ["PACKAGE_PARENT", "Child", "python_command", "start_detached_collector"]
 
 # What a child of ours needs on its path, wherever the program found this package.
 PACKAGE_PARENT = str(Path(shmperf.__file__).resolve().parent.parent)
@@ -30,12 +33,16 @@ _SETSIDS = ("/usr/bin/setsid", "/bin/setsid")
 _FIRST_FREE_FD = 4
 
 
+def python_command(run: str, *arguments: str) -> list[str]:
+    """The command that runs *run* in this interpreter; its first argument is PACKAGE_PARENT."""
+    if not sys.executable:
+        raise OSError("this interpreter does not know its own executable")
+    return [sys.executable, "-P", "-c", run, PACKAGE_PARENT, *arguments]
+
+
 def start_detached_collector(directory: Path, lock_fd: int) -> None:
     """Start a detached collector that holds *lock_fd* as its descriptor 3."""
-    python = sys.executable
-    if not python:
-        raise OSError("this interpreter does not know its own executable")
-    command = [python, "-P", "-c", _RUN, PACKAGE_PARENT, str(directory)]
+    command = python_command(_RUN, str(directory))
     opened: list[int] = []
     try:
         log = _open_high(directory / "collector.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, opened)
@@ -79,3 +86,55 @@ def _detach(command: list[str], actions: list[tuple[int, int, int]]) -> None:
         except ChildProcessError:
             return  # the program waits for all of its children itself
     os.posix_spawn(command[0], command, os.environ, file_actions=actions, setsid=True)
+
+
+class Child:
+    """A child that ends when its standard input does, which only this process holds open."""
+
+    def __init__(self, command: list[str], log: Path, handed: Mapping[int, Path]) -> None:
+        """*handed* are files that it finds open for reading; OSError when it can't be started."""
+        self.code: int | None = None
+        self._lock = threading.Lock()
+        opened = list(os.pipe())
+        try:
+            # The child's first three would be overwritten where this process has closed its own.
+            opened += [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in opened]
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
+                (os.POSIX_SPAWN_DUP2, opened[2], 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ]
+            for fd, path in handed.items():
+                actions.append((os.POSIX_SPAWN_OPEN, fd, str(path), os.O_RDONLY, 0))
+            self.pid = os.posix_spawn(
+                command[0], command, os.environ, file_actions=actions, setsid=True
+            )
+            self._pipe_fd = opened.pop()
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    def has_ended(self) -> bool:
+        """True once it is gone; its exit code, or the signal as a negative one, in ``code``."""
+        if self.code is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                pid, status = self.pid, 0
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+        return self.code is not None
+
+    def hang_up(self) -> None:
+        """End its standard input."""
+        # Two threads may do so at once, and a number may be another file's by the second time.
+        with self._lock:
+            fd, self._pipe_fd = self._pipe_fd, -1
+            if fd >= 0:
+                os.close(fd)
+
+    def kill(self) -> None:
+        """For one that does not go."""
+        if self.code is None:
+            os.kill(self.pid, signal.SIGKILL)

@@ -41,6 +41,7 @@ __all__ = [
     "Ping",
     "Request",
     "SessionStatus",
+    "SidecarStatus",
     "SinkReport",
     "SinkStatus",
     "Stats",
@@ -181,6 +182,14 @@ class SinkStatus(SinkReport, kw_only=True):
     restarts: int = 0
 
 
+class SidecarStatus(msgspec.Struct, kw_only=True):
+    """A process beside the collector: whether one runs, and what keeps it from running."""
+
+    pid: int | None = None
+    restarts: int = 0
+    problem: str | None = None
+
+
 class SessionStatus(msgspec.Struct, kw_only=True):
     """
     How a session is: the answer to `Status`, and what is known of a storage at rest.
@@ -201,6 +210,7 @@ class SessionStatus(msgspec.Struct, kw_only=True):
     told: dict[str, str]
     unusual: list[dict[str, Any]]
     rag: SinkStatus | None
+    sidecars: dict[str, SidecarStatus] = {}
 
 
 Request = (

@@ -53,7 +53,7 @@ HOLDERS: dict[str, list[Holder]] = {
     "collector.idle_wait_ms": [lambda c: c.options.collector.idle_wait_ms],
     "collector.sample_interval_seconds": [lambda c: c.parts.sampler.interval_s],
 } | {
-    f"rag.{name}": [lambda c, name=name: getattr(c.parts.sink._rag, name)]
+    f"rag.{name}": [lambda c, name=name: getattr(c.parts.supervisor._options.rag, name)]
     for name in type(Options().rag).__struct_fields__
 }
 

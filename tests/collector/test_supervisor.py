@@ -1,0 +1,121 @@
+"""The table of sidecars: a toy row is started, dies, comes back, is let go, ends with us."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shmperf.collector import supervisor
+from shmperf.collector.supervisor import Sidecar, Supervisor
+from shmperf.config.options import Options, Rag
+from shmperf.session.launch import PACKAGE_PARENT
+from tests.support import wait_until
+
+TOY = Sidecar(
+    "toy",
+    "toy",
+    "tests.programs.sidecar.toy",
+    lambda options, storage: options.rag.enabled and (storage / "wanted").exists(),
+    lambda options: options.rag.interval_seconds,
+)
+HOST = (
+    "import sys; sys.path.append(sys.argv[2]); from pathlib import Path; "
+    "from tests.collector import test_supervisor as t; "
+    "t.supervisor.SIDECARS = (t.TOY,); "
+    "s = t.Supervisor(Path(sys.argv[1]), Path(sys.argv[1]), t.Options()); s.start(); "
+    "sys.stdin.read()"
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A session's directory that is its storage too, where the toy row is in the table."""
+    (tmp_path / "settings").write_bytes(b"settings")
+    monkeypatch.setattr(supervisor, "SIDECARS", (*supervisor.SIDECARS, TOY))
+    return tmp_path
+
+
+def lives(place: Path) -> list[int]:
+    """The pids under which the toy has come up, in order."""
+    path = place / "lives"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def test_a_sidecar_is_started_restarted_and_dismissed(place: Path) -> None:
+    """It runs while its row wants it, comes back when it was killed, and goes when told."""
+    beside = Supervisor(place, place, Options())
+    beside.start()
+    try:
+        assert beside.status() == {}
+        (place / "wanted").touch()
+        first = wait_until(lambda: lives(place), "the toy")[0]
+        assert beside.status()["toy"].pid == first
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: len(lives(place)) > 1, "a second toy")
+        status = wait_until(lambda: beside.status().get("toy"), "its row")
+        assert (status.pid, status.restarts) == (lives(place)[1], 1)
+        (place / "wanted").unlink()
+        wait_until((place / "ended").exists, "its end")
+        wait_until(lambda: beside.status() == {}, "an empty table")
+    finally:
+        beside.close()
+
+
+def test_other_options_start_it_anew(place: Path) -> None:
+    """What it was started with is what it serves; its restarts are not deaths."""
+    (place / "wanted").touch()
+    beside = Supervisor(place, place, Options())
+    beside.start()
+    try:
+        wait_until(lambda: lives(place), "the toy")
+        beside.configure(Options(rag=Rag(interval_seconds=2)))
+        wait_until(lambda: len(lives(place)) > 1, "a second toy")
+        assert (place / "ended").exists()
+        assert beside.status()["toy"].restarts == 0
+    finally:
+        beside.close()
+
+
+def test_one_that_always_dies_is_paused_for_longer_each_time(place: Path) -> None:
+    """The pause between two starts doubles, by the clock handed in, until it is given up."""
+    (place / "wanted").touch()
+    (place / "die").touch()
+    now = [0.0]
+    keeper = supervisor._Keeper(TOY, place, place, lambda: now[0])
+    for death in range(1, 9):
+        keeper.look(Options())
+        wait_until(lambda: _buried(keeper), "a death")
+        status = keeper.status()
+        assert status is not None
+        assert "the toy ended with code 7" in (status.problem or "")
+        now[0] += 0.5 * 2 ** (death - 1) - 0.01
+        keeper.look(Options())
+        assert len(lives(place)) == death
+        now[0] += 0.02
+    keeper.look(Options())
+    assert len(lives(place)) == 8
+    status = keeper.status()
+    assert status is not None
+    assert "it is not started again" in (status.problem or "")
+
+
+def _buried(keeper: supervisor._Keeper) -> bool:
+    keeper.look(Options())
+    status = keeper.status()
+    return status is not None and status.pid is None
+
+
+def test_a_sidecar_ends_when_its_collector_is_killed(place: Path) -> None:
+    """Nobody has to tell it: the pipe that it reads has no other end any more."""
+    (place / "wanted").touch()
+    command = [sys.executable, "-c", HOST, str(place), PACKAGE_PARENT]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as host:
+        wait_until(lambda: lives(place), "the toy")
+        host.kill()
+        host.wait()
+    wait_until((place / "ended").exists, "its end")
