@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from shmperf.collector import supervisor as sidecars
 from shmperf.commands import table as commands
 from shmperf.commands.main import main
 from shmperf.exporters import table as exporters
@@ -93,9 +94,10 @@ def test_an_exporter_is_one_file_and_one_row(
 @pytest.mark.parametrize(
     ("name", "module", "wanted"),
     [(row.name, row.module, {"add_arguments", "run"}) for row in commands.COMMANDS]
-    + [(row.name, row.module, {"export"}) for row in exporters.EXPORTERS],
+    + [(row.name, row.module, {"export"}) for row in exporters.EXPORTERS]
+    + [(row.name, row.module, {"main"}) for row in sidecars.SIDECARS],
 )
 def test_every_row_has_its_module(name: str, module: str, wanted: set[str]) -> None:
-    """Each row of both tables leads to a module of the promised shape."""
+    """Each row of the three tables leads to a module of the promised shape."""
     __import__(module)
     assert wanted <= set(sys.modules[module].__all__), name
