@@ -133,7 +133,7 @@ def rig_of(
         environ = {"XDG_RUNTIME_DIR": directory}
         session = join(Request(directory, environ))
         if options is not None:
-            session.publish(options)
+            session.settings.publish(options)
         rig = Rig(session, clock)
         try:
             yield rig

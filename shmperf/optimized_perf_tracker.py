@@ -21,7 +21,8 @@ from .config.options import Options
 from .errors import ConfigError, SessionError, ShmperfError, tell
 from .session.client import Client
 from .session.messages import Figures as FiguresRequest
-from .session.session import Session, Settings
+from .session.session import Session
+from .session.settings import Settings
 from .worker import api
 from .worker.process import worker
 
@@ -323,13 +324,13 @@ def _change(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Options:
         return msgspec.structs.replace(settings, options=_changed(before, change))
 
     try:
-        session.amend(amended)
+        session.settings.amend(amended)
     except (SessionError, OSError) as error:
         tell(f"the configuration could not be changed: {error}")
         return session.options
     in_detail = session.options.optimization.enabled
     if in_detail != before.optimization.enabled:
-        session.set_mode(in_detail)
+        session.settings.set_mode(in_detail)
     return session.options
 
 
@@ -366,7 +367,7 @@ def _current_options() -> Options:
     if session is None:
         return worker.options
     try:
-        return session.reload()
+        return session.settings.reload()
     except ShmperfError:
         return session.options
 

@@ -19,7 +19,7 @@ from .resources import Sampler
 from .roster import Roster
 from .settling import Settling
 from .supervisor import Supervisor
-from .wallclock import WallClock
+from .wallclock import WallClock, boot_id
 
 __all__ = ["Parts"]
 
@@ -33,7 +33,7 @@ class Parts:
         self.ledger = Ledger(session.options)
         self.faults = Faults()
         self.past = Past(self.ledger, disk, self.faults)
-        self.wall = WallClock(self.ledger, session.boot_id)
+        self.wall = WallClock(self.ledger, boot_id())
         self.roster = Roster(session, self.ledger, self.faults.count)
         self.accounts = Accounts(self.ledger)
         self.settling = Settling()
@@ -50,7 +50,7 @@ class Parts:
         self.ledger.configure(options)
         self.bodies.configure(options)
         self.ingest.configure(options)
-        self.ingest.watch(self.session.watch)
+        self.ingest.watch(self.session.settings.current.watch)
         self.flusher.configure(options)
         self.sampler.configure(options)
         self.supervisor.configure(options)

@@ -126,7 +126,7 @@ def _stop(requests: Requests, _: Stop) -> object:
 def _mode(requests: Requests, request: Mode) -> str:
     session = requests.parts.session
     if request.optimization is not None:
-        session.set_mode(request.optimization)
+        session.settings.set_mode(request.optimization)
     return "optimization" if session.word[0] & 1 else "normal"
 
 

@@ -51,7 +51,7 @@ def serve_named(request: Request, ready_fd: int | None = None) -> None:
         _refuse_living_strangers(session)
         path = request.storage or options.storage.path
         storage = Path(os.path.normpath(Path(request.cwd) / path))
-        session.move_to(storage, options, str(config or ""))  # point: daemon-move
+        session.settings.move_to(storage, options, str(config or ""))  # point: daemon-move
         serve(session, ready_fd, until_stopped=True)
         if not session.is_in_place:
             raise SessionError(f"{session.directory} has gone; what was recorded is on disk")

@@ -36,15 +36,15 @@ class Settings:
     def take_up(self) -> None:
         """The settings as they are now, whoever has changed them."""
         self._generation = self._session.word[0] >> 8
-        options = self._session.reload()
+        options = self._session.settings.reload()
         for configure in self._configure:
             configure(options)
 
     def take_up_file(self) -> None:
         """Publish what an edited configuration file says; raises ConfigError for a broken one."""
-        options = self._session.changed_options()
+        options = self._session.settings.changed_options()
         if options is None:
             return
         self._faults.mended("config")
-        self._session.publish(options)  # point: config-publish
+        self._session.settings.publish(options)  # point: config-publish
         self.take_up()

@@ -8,10 +8,11 @@ clock comes back later by more than a second, and only that is followed.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from shmperf.storage.state import Clock, Ledger
 
-__all__ = ["WallClock"]
+__all__ = ["WallClock", "boot_id"]
 
 _FOLLOWED_NS = 1_000_000_000
 
@@ -37,3 +38,11 @@ class WallClock:
         """What is to be journalled since it was last asked for; None for nothing."""
         change, self._change = self._change, None
         return change
+
+
+def boot_id() -> str:
+    """Which boot's clock the records are timed by; empty where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

@@ -23,5 +23,5 @@ def run(given: Namespace) -> int:
     if given.mode is not None:
         if answers.session is None:
             raise SessionError("there is no session to switch; start one, or use run --optimize")
-        answers.session.set_mode(given.mode == "optimization")
+        answers.session.settings.set_mode(given.mode == "optimization")
     return show(given, {"mode": answers.mode()}, lambda answer: answer["mode"])

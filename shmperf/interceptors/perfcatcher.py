@@ -91,10 +91,10 @@ class PerfCatcherInterceptor(ToolInterceptor):
         if not worker.is_off:
             worker.start()
         session = self._session = worker.session
-        if session is None or session.watch == self.watch:
+        if session is None or session.settings.current.watch == self.watch:
             return
         try:
-            session.amend(lambda known: msgspec.structs.replace(known, watch=self.watch))
+            session.settings.amend(lambda known: msgspec.structs.replace(known, watch=self.watch))
         except (ShmperfError, OSError) as error:
             tell(f"durations are not watched: {error}")
 

@@ -47,7 +47,7 @@ from shmperf.session.client import Client
 from shmperf.session.files import try_lock, write_aside
 from shmperf.session.messages import Changes, SinkReport
 from shmperf.session.paths import TOOL_STORE, digest, runtime_root
-from shmperf.session.session import Settings
+from shmperf.session.settings import Settings
 from shmperf.session.sidecar import REPORT, handed_settings
 from shmperf.storage.state import figures_on_disk
 

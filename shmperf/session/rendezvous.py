@@ -50,7 +50,8 @@ from .files import (
     write_new,
 )
 from .paths import digest, internals_of, named_directory, read_name, runtime_root, write_name
-from .session import Session, Settings
+from .session import Session
+from .settings import Settings
 
 __all__ = [
     "Request",

@@ -5,7 +5,7 @@ One session: its directory, its locks, its settings, its mode, its workers and i
         s-<token>/  n-<name>/        a session's directory, 0700
             token                    random; says that this is the session that a storage names
             settings                 options and storage, msgpack, replaced as a whole
-            word, word.lock          generation << 8 | mode, mapped by every worker
+            word, word.lock          see `settings`
             w-<segment>              a worker (see `presence`)
             collector.lock           held by the collector for its life
             control.sock             where it answers
@@ -28,16 +28,14 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Container
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from shmperf.config.options import Options, Watch
+from shmperf.config.options import Options
 from shmperf.errors import SessionError, SessionGone
 from shmperf.shm.memory import remove_memory
-from shmperf.shm.segment import LAYOUT
 
 from .files import (
     LEAVING_S,
@@ -45,51 +43,25 @@ from .files import (
     check_private,
     create_locked,
     draw_numbers,
-    file_identity,
     is_locked,
     let_go,
     lock_within,
-    map_word,
     read_bounded,
     remove_asides,
     remove_left_over,
     try_lock,
-    write_aside,
 )
 from .launch import start_detached_collector
 from .paths import internals_of, write_name
 from .presence import COMING, HERE, Identity, Presence
+from .settings import SharedSettings
 
-__all__ = ["Session", "Settings", "attach"]
+__all__ = ["Session", "attach"]
 
 T = TypeVar("T")
 
 _JOIN_DEADLINE_S = 0.005
-_WORD_DEADLINE_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
-
-
-class Settings(msgspec.Struct):
-    """What the founder of a session tells all who join it."""
-
-    options: Options
-    storage: str
-    config: str = ""
-    name: str | None = None
-    is_transient: bool = False
-    watch: Watch | None = None
-    # Of the segments; a session founded before there was this key has the first.
-    layout: int = 1
-
-
-class _Outline(msgspec.Struct):
-    """What settings of any version say."""
-
-    storage: str
-    config: str = ""
-    name: str | None = None
-    is_transient: bool = False
-    layout: int = 1
 
 
 class Session:
@@ -101,25 +73,23 @@ class Session:
         try:
             check_private(directory)
             self.token = read_bounded(directory / "token")
-            self._word_map = map_word(directory / "word")
             self._inode = directory.stat().st_ino
-            self._settings = self._read_settings()
+            self.settings = SharedSettings(directory)
         except FileNotFoundError:
             raise SessionGone from None
         except (OSError, ValueError) as error:
             raise SessionError(f"{directory}: no session that can be read: {error}") from None
-        self.word = memoryview(self._word_map).cast("Q")
+        self.word = self.settings.word
         self._presence_fd = self._starting_fd = -1
         self._presence_file = (0, 0)
         self._pause_s = _FIRST_PAUSE_S
         self._retry_at_s = 0.0
-        self._seen_config: tuple[int, ...] | None = None
         self.start_failure = ""
 
     @property
     def name(self) -> str | None:
         """The name it was given, or None."""
-        return self._settings.name
+        return self.settings.current.name
 
     @property
     def keeps_itself(self) -> bool:
@@ -128,7 +98,7 @@ class Session:
 
         Any other named session belongs to whoever runs its collector.
         """
-        return self._settings.name is None or self._settings.is_transient
+        return self.settings.current.name is None or self.settings.current.is_transient
 
     @property
     def is_foreign(self) -> bool:
@@ -137,7 +107,7 @@ class Session:
 
         It can be asked for its status and stopped, not joined or drained.
         """
-        return self._settings.layout != LAYOUT
+        return self.settings.is_foreign
 
     def has_members(self) -> bool:
         """True while a worker that is in it, or its collector, lives."""
@@ -154,84 +124,12 @@ class Session:
     @property
     def options(self) -> Options:
         """The options in force when they were last read."""
-        return self._settings.options
+        return self.settings.current.options
 
     @property
     def storage(self) -> Path:
         """The storage directory."""
-        return Path(self._settings.storage)
-
-    @property
-    def config(self) -> str:
-        """The configuration file it was founded with; empty without one."""
-        return self._settings.config
-
-    @property
-    def boot_id(self) -> str:
-        """Which boot's clock the records are timed by."""
-        try:
-            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        except OSError:
-            return ""
-
-    def set_mode(self, optimization: bool) -> None:
-        """Switch the mode, for calls that start afterwards in every process."""
-        with self._word_locked():
-            self.word[0] = self.word[0] & ~1 | optimization  # point: mode-word
-
-    @property
-    def watch(self) -> Watch | None:
-        """How durations are to be watched, as last read; None where nobody asked."""
-        return self._settings.watch
-
-    def publish(self, options: Options) -> None:
-        """Make *options* the settings of every process, from its next call on."""
-        self.amend(lambda settings: msgspec.structs.replace(settings, options=options))
-
-    def amend(self, change: Callable[[Settings], Settings]) -> None:
-        """
-        Change the settings of every process, from its next call on: what *change* makes of them.
-
-        They are read, changed and written as one step, so nobody's change undoes another's. Raises
-        what *change* raises, and SessionError or OSError when the session has gone.
-        """
-        with self._word_locked():
-            known = self._known_settings()
-            if self.is_foreign:
-                raise SessionError(f"{self.directory}: belongs to another version of shmperf")
-            changed = change(known)
-            if changed != known:
-                write_aside(self.directory / "settings", msgspec.msgpack.encode(changed))
-                self.word[0] += 1 << 8
-            self._settings = changed
-
-    def move_to(self, storage: Path, options: Options, config: str) -> None:
-        """Settings of a collector that was told another storage than who founded the session."""
-        self._settings = msgspec.structs.replace(
-            self._settings, options=options, storage=str(storage), config=config, layout=LAYOUT
-        )
-        self._write_settings()
-
-    def reload(self) -> Options:
-        """Read the settings anew."""
-        self._settings = self._known_settings()
-        return self._settings.options
-
-    def changed_options(self) -> Options | None:
-        """
-        The options in the configuration file when it has changed since the last look, else None.
-
-        Raises ConfigError for a broken edit, once; the old settings stay. Not for workers.
-        """
-        seen = file_identity(self.config)
-        if not self.config or seen in (self._seen_config, ()):
-            return None
-        first, self._seen_config = self._seen_config is None, seen
-        # PyYAML costs 26 ms to import, and workers never get here.
-        from shmperf.config.file import load  # noqa: PLC0415
-
-        options = load(Path(self.config))
-        return None if first and options == self.options else options
+        return Path(self.settings.current.storage)
 
     # --- workers -----------------------------------------------------------------------------
 
@@ -424,41 +322,6 @@ class Session:
             let_go(fd)
         remove_left_over(gone, 0.0)  # point: leave-remove
         return True
-
-    # --- files -------------------------------------------------------------------------------
-
-    def _known_settings(self) -> Settings:
-        try:
-            return self._read_settings()
-        except FileNotFoundError:
-            raise SessionError(f"{self.directory} has gone") from None
-
-    def _read_settings(self) -> Settings:
-        try:
-            content = read_bounded(self.directory / "settings")
-            outline = msgspec.msgpack.decode(content, type=_Outline)
-            if outline.layout != LAYOUT:
-                return Settings(Options(), **msgspec.structs.asdict(outline))
-            return msgspec.msgpack.decode(content, type=Settings)
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise SessionError(f"{self.directory}/settings is damaged: {error}") from None
-
-    def _write_settings(self) -> None:
-        with self._word_locked():
-            # point below: settings-write
-            write_aside(self.directory / "settings", msgspec.msgpack.encode(self._settings))
-            self.word[0] += 1 << 8  # point: settings-word
-
-    @contextmanager
-    def _word_locked(self) -> Any:
-        """The session word is read, changed and written by one process at a time."""
-        fd = lock_within(self.directory / "word.lock", _WORD_DEADLINE_S)
-        if fd is None:
-            raise SessionError(f"{self.directory}/word.lock: held for too long by another process")
-        try:
-            yield
-        finally:
-            let_go(fd)  # point: leave-renamed
 
 
 def attach(directory: Path) -> Session:

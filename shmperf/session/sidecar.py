@@ -10,7 +10,7 @@ import msgspec
 from shmperf.files import internals
 
 from .messages import SinkReport
-from .session import Settings
+from .settings import Settings
 
 __all__ = ["REPORT", "SETTINGS_FD", "handed_settings", "last_report"]
 

@@ -143,7 +143,7 @@ def get_tracker() -> Tracker:
 def set_optimization_mode(enabled: bool) -> None:
     """Switch the mode of the whole session, for calls that start afterwards, in every process."""
     if worker.start() and worker.session is not None:
-        worker.session.set_mode(bool(enabled))
+        worker.session.settings.set_mode(bool(enabled))
 
 
 def get_perf_stats(tool: str | None = None) -> dict[str, Any]:

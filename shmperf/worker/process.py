@@ -324,7 +324,7 @@ class Worker:
             try:
                 word = self.session.word[0]
                 if word >> 8 != self.word >> 8:
-                    self.options = self.session.reload()
+                    self.options = self.session.settings.reload()
                 self.word = word
                 tool.route = self._route_for(tool, in_detail=bool(word & 1))
                 tool.word = word

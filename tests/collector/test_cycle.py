@@ -83,7 +83,7 @@ def test_changed_limits_are_taken_up(room: Room) -> None:
     room.clock.now_s += 2
     room.turn()
     assert room.session.word[0] >> 8 == generation + 1
-    assert room.session.reload().limit_of("few") == 1
+    assert room.session.settings.reload().limit_of("few") == 1
     assert room.stats("few")["max_size"] == 1
     last = worker.call("few", 99)
     room.finish()
@@ -125,10 +125,10 @@ def test_a_switched_mode_is_journalled(room: Room) -> None:
     """Who reads the disk finds the mode that the session was in, whether somebody asked or not."""
     room.turn()
     assert room.stats_on_disk()["mode"] == "normal"
-    room.session.set_mode(True)
+    room.session.settings.set_mode(True)
     room.turn()
     assert room.stats_on_disk()["mode"] == "optimization"
-    room.session.set_mode(False)
+    room.session.settings.set_mode(False)
     room.turn()
     assert room.stats_on_disk()["mode"] == "normal"
 

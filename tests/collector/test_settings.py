@@ -116,7 +116,7 @@ def test_a_live_key_is_live(collector: Collector, key: str) -> None:
     """After somebody has published another value every part of a running collector uses that."""
     options, value = changed(key)
     assert value not in [holder(collector) for holder in HOLDERS[key]]
-    attach(collector.session.directory).publish(options)
+    attach(collector.session.directory).settings.publish(options)
     collector.step()
     assert [holder(collector) for holder in HOLDERS[key]] == [value] * len(HOLDERS[key])
 

@@ -44,7 +44,7 @@ def test_joiners_of_one_storage_meet(request_here: Request, session: Session) ->
     """Whoever works in the same directory finds the same session, word and settings."""
     other = join(request_here)
     assert other.directory == session.directory
-    session.set_mode(True)
+    session.settings.set_mode(True)
     assert other.word[0] & 1
     assert other.options == Options()
     assert other.storage == Path(request_here.cwd) / "perf_data"
@@ -72,12 +72,12 @@ def test_another_runtime_directory_leads_to_the_same_session(
 def test_published_options_change_the_generation(session: Session) -> None:
     """New settings are seen by one comparison of the session word, and the mode stays."""
     other = attach(session.directory)
-    session.set_mode(True)
+    session.settings.set_mode(True)
     before = session.word[0]
-    session.publish(Options(default_perf_points=5))
+    session.settings.publish(Options(default_perf_points=5))
     assert other.word[0] >> 8 == (before >> 8) + 1
     assert other.word[0] & 1
-    assert other.reload().default_perf_points == 5
+    assert other.settings.reload().default_perf_points == 5
 
 
 def test_worker_is_present_and_alive_until_its_lock_is_dropped(session: Session) -> None:
@@ -258,12 +258,12 @@ def test_configuration_is_taken_up_when_it_changes(tmp_path: Path, runtime: Path
     config.write_text("default_perf_points: 5\n")
     session = join(Request(str(tmp_path), {"XDG_RUNTIME_DIR": str(runtime)}))
     assert session.options.default_perf_points == 5
-    assert session.changed_options() is None
+    assert session.settings.changed_options() is None
     config.write_text("default_perf_points: 77\n")
-    changed = session.changed_options()
+    changed = session.settings.changed_options()
     assert changed is not None
     assert changed.default_perf_points == 77
-    assert session.changed_options() is None
+    assert session.settings.changed_options() is None
 
 
 def test_founders_in_many_processes_make_one_session(place: Place) -> None:
@@ -310,12 +310,12 @@ def test_stopped_holder_of_the_word_is_told(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who can't change the mode in time says so and does not hang."""
-    monkeypatch.setattr("shmperf.session.session._WORD_DEADLINE_S", 0.01)
-    session.set_mode(True)
+    monkeypatch.setattr("shmperf.session.settings._WORD_DEADLINE_S", 0.01)
+    session.settings.set_mode(True)
     with (session.directory / "word.lock").open() as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)
         with pytest.raises(SessionError, match="held for too long"):
-            session.set_mode(False)
+            session.settings.set_mode(False)
 
 
 @pytest.mark.parametrize("name", ["settings", "token", "word"])
@@ -420,7 +420,7 @@ def test_a_session_of_another_version_is_refused_while_it_lives(
     assert found.is_foreign
     assert not found.start_collector()
     with pytest.raises(SessionError, match="another version"):
-        found.publish(Options())
+        found.settings.publish(Options())
     assert (session.directory / f"{HERE}{worker}").exists()
     session.after_fork()
 

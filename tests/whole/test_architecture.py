@@ -50,7 +50,7 @@ LATE_ROOMS = {("worker", "storage"), ("worker", "analysis"), ("optimized_perf_tr
 LATE = {
     ("integrations.startup.sitecustomize", "integrations.registry"),
     ("config.locate", "config.file"),
-    ("session.session", "config.file"),
+    ("session.settings", "config.file"),
     ("worker.api", "storage.state"),
     ("worker.api", "analysis.stats"),
     ("optimized_perf_tracker", "storage.state"),

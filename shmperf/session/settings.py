@@ -1,0 +1,152 @@
+"""
+A session's settings and its word: what its founder decided, and everybody's changes of it.
+
+    settings         options, storage and name as msgpack, replaced as a whole
+    word, word.lock  generation << 8 | mode, mapped by every worker
+
+Whoever changes something holds the word's lock: settings first, then a new generation, which every
+process sees at its next call by one comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shmperf.config.options import Options, Watch
+from shmperf.errors import SessionError
+from shmperf.shm.segment import LAYOUT
+
+from .files import file_identity, let_go, lock_within, map_word, read_bounded, write_aside
+
+__all__ = ["Settings", "SharedSettings"]
+
+_WORD_DEADLINE_S = 1.0
+
+
+class Settings(msgspec.Struct):
+    """What the founder of a session tells all who join it."""
+
+    options: Options
+    storage: str
+    config: str = ""
+    name: str | None = None
+    is_transient: bool = False
+    watch: Watch | None = None
+    # Of the segments; a session founded before there was this key has the first.
+    layout: int = 1
+
+
+class _Outline(msgspec.Struct):
+    """What settings of any version say."""
+
+    storage: str
+    config: str = ""
+    name: str | None = None
+    is_transient: bool = False
+    layout: int = 1
+
+
+class SharedSettings:
+    """The settings as one process last read them, in ``current``; ``word`` is live."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises FileNotFoundError or another OSError, ValueError or SessionError."""
+        self._directory = directory
+        self.word = memoryview(map_word(directory / "word")).cast("Q")
+        self.current = self._read()
+        self._seen_config: tuple[int, ...] | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        """True when they are of another version of shmperf."""
+        return self.current.layout != LAYOUT
+
+    def set_mode(self, optimization: bool) -> None:
+        """Switch the mode, for calls that start afterwards in every process."""
+        with self._locked():
+            self.word[0] = self.word[0] & ~1 | optimization  # point: mode-word
+
+    def publish(self, options: Options) -> None:
+        """Make *options* the settings of every process, from its next call on."""
+        self.amend(lambda settings: msgspec.structs.replace(settings, options=options))
+
+    def amend(self, change: Callable[[Settings], Settings]) -> None:
+        """
+        Change the settings of every process, from its next call on: what *change* makes of them.
+
+        They are read, changed and written as one step, so nobody's change undoes another's. Raises
+        what *change* raises, and SessionError or OSError when the session has gone.
+        """
+        with self._locked():
+            known = self._known()
+            if self.is_foreign:
+                raise SessionError(f"{self._directory}: belongs to another version of shmperf")
+            changed = change(known)
+            if changed != known:
+                write_aside(self._directory / "settings", msgspec.msgpack.encode(changed))
+                self.word[0] += 1 << 8
+            self.current = changed
+
+    def move_to(self, storage: Path, options: Options, config: str) -> None:
+        """Settings of a collector that was told another storage than who founded the session."""
+        self.current = msgspec.structs.replace(
+            self.current, options=options, storage=str(storage), config=config, layout=LAYOUT
+        )
+        with self._locked():
+            # point below: settings-write
+            write_aside(self._directory / "settings", msgspec.msgpack.encode(self.current))
+            self.word[0] += 1 << 8  # point: settings-word
+
+    def reload(self) -> Options:
+        """Read the settings anew."""
+        self.current = self._known()
+        return self.current.options
+
+    def changed_options(self) -> Options | None:
+        """
+        The options in the configuration file when it has changed since the last look, else None.
+
+        Raises ConfigError for a broken edit, once; the old settings stay. Not for workers.
+        """
+        config = self.current.config
+        seen = file_identity(config)
+        if not config or seen in (self._seen_config, ()):
+            return None
+        first, self._seen_config = self._seen_config is None, seen
+        # PyYAML costs 26 ms to import, and workers never get here.
+        from shmperf.config.file import load  # noqa: PLC0415
+
+        options = load(Path(config))
+        return None if first and options == self.current.options else options
+
+    def _known(self) -> Settings:
+        try:
+            return self._read()
+        except FileNotFoundError:
+            raise SessionError(f"{self._directory} has gone") from None
+
+    def _read(self) -> Settings:
+        try:
+            content = read_bounded(self._directory / "settings")
+            outline = msgspec.msgpack.decode(content, type=_Outline)
+            if outline.layout != LAYOUT:
+                return Settings(Options(), **msgspec.structs.asdict(outline))
+            return msgspec.msgpack.decode(content, type=Settings)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise SessionError(f"{self._directory}/settings is damaged: {error}") from None
+
+    @contextmanager
+    def _locked(self) -> Any:
+        """The session word is read, changed and written by one process at a time."""
+        fd = lock_within(self._directory / "word.lock", _WORD_DEADLINE_S)
+        if fd is None:
+            raise SessionError(f"{self._directory}/word.lock: held for too long by another process")
+        try:
+            yield
+        finally:
+            let_go(fd)  # point: leave-renamed
