@@ -106,7 +106,7 @@ class Journal:
             _make_private(self._directory)
             recovered, generation, end = self._recover()
             if generation == _DAMAGED:
-                self._set_aside()  # point: journal-set-aside
+                _set_aside(self._directory)  # point: journal-set-aside
                 generation = 0
             self._close()
             self._generation, self._version = generation, recovered.version
@@ -167,7 +167,7 @@ class Journal:
         try:
             _make_private(self._directory)
             if not self._is_read:
-                self._move_unread()
+                _move_unread(self._directory)
             if self._version != _VERSION:
                 self._keep_older()
             self._discard(generation)
@@ -288,20 +288,6 @@ class Journal:
         if (ours.st_ino, ours.st_dev) != (named.st_ino, named.st_dev):
             raise StoreError(f"{self._log(self._generation)} has been exchanged")
 
-    def _set_aside(self) -> None:
-        damaged = self._directory / "snapshot"
-        damaged.replace(self._directory / f"snapshot.damaged-{time.time_ns()}")
-        for log in self._directory.glob(_LOGS):
-            log.unlink()
-
-    def _move_unread(self) -> None:
-        """Put what nobody could read where it does no harm and is not lost; nothing newer."""
-        for path in [self._directory / "snapshot", *self._directory.glob(_LOGS)]:
-            with contextlib.suppress(OSError, ValueError):
-                _parse_header(read_private(path, _HEADER.size))
-        for path in [*self._directory.glob("snapshot"), *self._directory.glob(_LOGS)]:
-            path.replace(self._directory / f"unread-{time.time_ns()}.{path.name}")
-
     def _keep_older(self) -> None:
         """Copy what an older version wrote; what an earlier attempt left there is made anew."""
         kept = self._directory / f"{_OLDER}{self._version}"
@@ -332,6 +318,23 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
+
+
+def _set_aside(directory: Path) -> None:
+    """Put a damaged snapshot where nobody reads it, and what was built on it away."""
+    damaged = directory / "snapshot"
+    damaged.replace(directory / f"snapshot.damaged-{time.time_ns()}")
+    for log in directory.glob(_LOGS):
+        log.unlink()
+
+
+def _move_unread(directory: Path) -> None:
+    """Put what nobody could read where it does no harm and is not lost; nothing newer."""
+    for path in [directory / "snapshot", *directory.glob(_LOGS)]:
+        with contextlib.suppress(OSError, ValueError):
+            _parse_header(read_private(path, _HEADER.size))
+    for path in [*directory.glob("snapshot"), *directory.glob(_LOGS)]:
+        path.replace(directory / f"unread-{time.time_ns()}.{path.name}")
 
 
 def _parse_header(content: bytes, expected: int | None = None) -> _Header:
