@@ -209,7 +209,7 @@ class Observer:
         if isinstance(outer, Seen):
             return outer.is_seen_by(self.name, tool, key)
         call_id = parent_of(outer)
-        if not call_id or not worker.is_open(tool_named(tool), call_id):
+        if not call_id or not worker.rows.is_open(call_id, tool_named(tool).callees.values()):
             return False
         seen = _seen.get(call_id)
         if seen is None:

@@ -44,6 +44,7 @@ __all__ = [
     "OpenRow",
     "RowState",
     "begin_block",
+    "block_of",
     "generation_of",
     "has_spent_row",
     "is_lost",
@@ -53,6 +54,7 @@ __all__ = [
 ]
 
 ROWS = 64
+_BLOCK_SHIFT = 32
 ROW_WORDS = 8
 BLOCK_BYTES = ROWS * ROW_WORDS * 8
 START, PARENT, CALLEE, LOSS = 1, 2, 3, 4
@@ -63,6 +65,11 @@ _GENERATIONS = 1 << 26
 _GENERATION_MASK = _GENERATIONS - 1
 # Rows are looked at every so many refills; between two looks a row is used less often than this.
 _SPENT = _GENERATIONS // 2
+
+
+def block_of(call_id: int) -> int:
+    """The number of the block that the row of *call_id* stands in."""
+    return call_id >> _BLOCK_SHIFT
 
 
 def generation_of(call_id: int) -> int:
@@ -83,7 +90,7 @@ def begin_block(words: memoryview, first_word: int, block: int) -> list[int]:
     """
     ready = [first_word + row * ROW_WORDS for row in range(ROWS)]  # point: block-begin
     for row, word in enumerate(ready):
-        words[word] = block << 32 | row
+        words[word] = block << _BLOCK_SHIFT | row
     return ready[::-1]  # point: block-written
 
 
@@ -153,7 +160,7 @@ class InFlightReader:
         used = [
             (call_id, words[at + START], words[at + PARENT], words[at + CALLEE], words[at + LOSS])
             for at, call_id in zip(range(0, len(words), ROW_WORDS), ids, strict=True)
-            if generation_of(call_id) and call_id >> 32 == self.block
+            if generation_of(call_id) and block_of(call_id) == self.block
         ]
         return RowState(sum(_begun(row) for row in used), _lost(losses), used)
 

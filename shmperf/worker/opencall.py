@@ -140,7 +140,7 @@ class OpenCall:
         try:
             row = self._ready.pop()
         except IndexError:
-            row = worker.take_row()
+            row = worker.rows.take()
         segment = worker.segment
         if not row or segment is None:
             if segment is not None:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -32,12 +31,14 @@ from shmperf.session.client import Client, wake
 from shmperf.session.messages import Flush
 from shmperf.session.rendezvous import Request, enter
 from shmperf.session.session import Session
-from shmperf.shm.inflight import CALLEE, ROW_WORDS, ROWS, has_spent_row, mark_loss
+from shmperf.shm.inflight import mark_loss
 from shmperf.shm.record import Callee
 from shmperf.shm.ring import NO_POSITIONS, RingWriter, ring_bytes
 from shmperf.shm.segment import SHARED, Fault, Loss, Segment, is_supported
 
 from .gcwatch import collecting, watch_collections
+from .guard import Guard
+from .rows import Rows
 
 __all__ = [
     "Bound",
@@ -151,8 +152,7 @@ class Worker:
     """This process's part in a session; everything but `route` runs off the hot path."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._busy = False
+        self._guard = Guard()
         self._hooked = False
         self._asked_for = False
         self._begin_again()
@@ -168,13 +168,13 @@ class Worker:
         # The same, from when it holds locks for us.
         self._entered: Session | None = None
         self.segment: Segment | None = None
-        self.ready: list[int] = []
+        self.rows = Rows(self._guard)
+        self.ready = self.rows.ready
         self.options = Options()
         self.word = -1
         self.off_reason = ""
         self._started = False
         self._shared_lane: Lane | None = None
-        self._blocks: list[int] = []
         self._refills = 0
         self._uncounted = 0
         self._checked_at_s = self._woken_at_s = 0.0
@@ -190,7 +190,7 @@ class Worker:
 
     def switch(self, *, on: bool) -> None:
         """Track or do not track, in this process, from the next call on."""
-        with self._lock:
+        with self._guard.lock:
             self.is_off = not on
             if on and self.off_reason:
                 self._started, self.off_reason = False, ""
@@ -204,16 +204,17 @@ class Worker:
         """Join or found a session and create this process's segment; False when that can't be."""
         if self._started:
             return self.segment is not None
-        with self._lock:
-            if self._busy or self._started:
-                return self.segment is not None
-            self._busy = True
+        return self._guard.run(self._start_once, self._has_segment)
+
+    def _has_segment(self) -> bool:
+        return self.segment is not None
+
+    def _start_once(self) -> bool:
+        if not self._started:
             try:
                 self._start()
             except (ShmperfError, OSError, ValueError) as error:
                 self._give_up(str(error))
-            finally:
-                self._busy = False
         return self.segment is not None
 
     def _start(self) -> None:
@@ -226,7 +227,7 @@ class Worker:
         session, segment = enter(Request.from_environment(), self._make_segment)
         self.session, self.segment = session, segment  # point: worker-entered
         self.options = session.options
-        self._add_rows()
+        self.rows.open(session, segment)
         shared = segment.add_shared_ring()
         self._shared_lane = Lane(shared, SHARED) if shared else None
         self.word = session.word[0]
@@ -265,9 +266,8 @@ class Worker:
 
         Another thread may have been in the middle of anything, its first call too.
         """
-        self._lock = threading.RLock()  # point: fork-child
+        self._guard.forget()  # point: fork-child
         collecting.clear()
-        self._busy = False
         if self.off_reason:
             self.pid = os.getpid()
             return
@@ -302,9 +302,9 @@ class Worker:
             route = tool.route
             return self._counted(route) if route is NO_ROOM else route
         if not self.start():
-            self._uncounted += self._busy
+            self._uncounted += self.is_busy
             return NOT_RECORDED
-        return self._settle(tool)
+        return self._guard.run(self._settle, self._refused, tool)
 
     def _refused(self, tool: Tool) -> Route:
         """A call in the middle of what can't be interrupted is lost by count, if it counts."""
@@ -315,27 +315,21 @@ class Worker:
         return NOT_RECORDED
 
     def _settle(self, tool: Tool) -> Route:
-        with self._lock:
-            if self._busy:
-                return self._refused(tool)
-            if self.session is None:
-                return NOT_RECORDED
-            self._busy = True
-            try:
-                word = self.session.word[0]
-                if word >> 8 != self.word >> 8:
-                    self.options = self.session.settings.reload()
-                self.word = word
-                tool.route = self._route_for(tool, in_detail=bool(word & 1))
-                tool.word = word
-                if tool.route.is_recorded:
-                    self._bind(tool)
-                return self._counted(tool.route)
-            except (ShmperfError, OSError, ValueError):
-                self.count_fault(Fault.INTERNAL)
-                return NOT_RECORDED
-            finally:
-                self._busy = False
+        if self.session is None:
+            return NOT_RECORDED
+        try:
+            word = self.session.word[0]
+            if word >> 8 != self.word >> 8:
+                self.options = self.session.settings.reload()
+            self.word = word
+            tool.route = self._route_for(tool, in_detail=bool(word & 1))
+            tool.word = word
+            if tool.route.is_recorded:
+                self._bind(tool)
+            return self._counted(tool.route)
+        except (ShmperfError, OSError, ValueError):
+            self.count_fault(Fault.INTERNAL)
+            return NOT_RECORDED
 
     def _counted(self, route: Route) -> Route:
         if route is NO_ROOM and self.segment is not None:
@@ -377,7 +371,7 @@ class Worker:
     @property
     def is_busy(self) -> bool:
         """True while this process is in the middle of a refill or the like."""
-        return self._busy
+        return self._guard.is_busy
 
     # --- lanes -----------------------------------------------------------------------------------
 
@@ -386,35 +380,24 @@ class Worker:
         number = tool.callees.get(callee)
         if number is not None:
             return number
-        global _callees  # noqa: PLW0603  numbers are unique in a process, whoever draws them
-        with self._lock:
-            if self._busy or _callees + 1 >= SHARED:
-                # In the middle of a refill that a signal handler interrupted, or out of numbers:
-                # the tool's first callee will do, only the names of parameters are then wrong.
-                self.count_fault(Fault.TOO_MANY_CALLEES)
-                return next(iter(tool.callees.values()), 0)
-            self._busy = True
-            try:
-                _callees += 1
-                number = _callees
-                if tool.lane is not None and self.segment is not None:
-                    self.segment.add_callee(number, callee)
-                tool.callees[callee] = number
-            finally:
-                self._busy = False
-        return number
+        return self._guard.run(self._draw_callee, self._first_callee, tool, callee)
 
-    def is_open(self, tool: Tool, call_id: int) -> bool:
-        """True when *call_id* is a call of *tool* that is open in this process."""
-        segment = self.segment
-        if segment is None:
-            return False
-        words = segment.words
-        for first in self._blocks:
-            if words[first] >> 32 == call_id >> 32:
-                row = first + (call_id & ROWS - 1) * ROW_WORDS
-                return words[row] == call_id and words[row + CALLEE] in tool.callees.values()
-        return False
+    def _first_callee(self, tool: Tool, _callee: Callee) -> int:
+        # In the middle of a refill that a signal handler interrupted, or out of numbers:
+        # the tool's first callee will do, only the names of parameters are then wrong.
+        self.count_fault(Fault.TOO_MANY_CALLEES)
+        return next(iter(tool.callees.values()), 0)
+
+    def _draw_callee(self, tool: Tool, callee: Callee) -> int:
+        global _callees  # noqa: PLW0603  numbers are unique in a process, whoever draws them
+        if _callees + 1 >= SHARED:
+            return self._first_callee(tool, callee)
+        _callees += 1
+        number = _callees
+        if tool.lane is not None and self.segment is not None:
+            self.segment.add_callee(number, callee)
+        tool.callees[callee] = number
+        return number
 
     def _lane_for(self, tool: Tool) -> Lane | None:
         segment = self.segment
@@ -440,16 +423,10 @@ class Worker:
             self.after_fork()
             return False
         try:
-            self._lock.acquire()
-            if self._busy:
-                return False
-            self._busy = True
-            try:
-                return self._refill(tool, exhausted)
-            finally:
-                self._busy = False
+            self._guard.lock.acquire()
+            return self._guard.run(self._refill, _refuse_refill, tool, exhausted)
         finally:
-            self._lock.release()
+            self._guard.lock.release()
 
     def _refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
         lane = tool.lane
@@ -502,64 +479,12 @@ class Worker:
 
     def _look_around(self) -> None:
         """What is rare enough to be done at refills: a dead collector, spent rows."""
-        if self._refills % _LOOK_AT_ROWS_EVERY == 0 and self.segment is not None:
-            words = self.segment.words
-            if any(has_spent_row(words, first) for first in self._blocks):
-                self._replace_rows()
+        if self._refills % _LOOK_AT_ROWS_EVERY == 0:
+            self.rows.replace_spent()
         now = time.monotonic()
         if self.session is not None and now - self._checked_at_s > _COLLECTOR_CHECK_S:
             self._checked_at_s = now
             self.session.start_collector()
-
-    # --- rows ------------------------------------------------------------------------------------
-
-    def take_row(self) -> int:
-        """The word where a ready row begins; 0 when there is none and no memory for more."""
-        while True:
-            try:
-                return self.ready.pop()
-            except IndexError:
-                with self._lock:
-                    if self._busy:
-                        return 0
-                    self._busy = True
-                    try:
-                        if not self.ready and not self._add_rows(len(self._blocks) or 1):
-                            return 0
-                    finally:
-                        self._busy = False
-
-    def _add_rows(self, blocks: int = 1) -> bool:
-        if self.session is None or self.segment is None:
-            return False
-        first = self.session.next_blocks(blocks)
-        for block in range(first, first + blocks):
-            rows = self.segment.add_rows(block)
-            if rows is None:
-                break
-            self._blocks.append(rows[-1])
-            self.ready[:0] = rows  # point: rows-ready
-        return bool(self.ready)
-
-    def _replace_rows(self) -> None:
-        """Put rows of a fresh block in the place of those whose generations run out."""
-        if self.segment is None:
-            return
-        words = self.segment.words
-        spent = [first for first in self._blocks if has_spent_row(words, first)]
-        if not self._add_rows(len(spent)):
-            return
-        self._blocks = [first for first in self._blocks if first not in spent]
-        length = ROWS * 8
-        gone = {row for first in spent for row in range(first, first + length)}
-        for _ in range(len(self.ready)):
-            # One row at a time: other threads take and return rows meanwhile.
-            try:
-                row = self.ready.pop(0)
-            except IndexError:
-                break
-            if row not in gone:
-                self.ready.append(row)
 
     # --- counting --------------------------------------------------------------------------------
 
@@ -573,6 +498,10 @@ class Worker:
         # point below: count-loss
         if self.segment is not None and mark_loss(self.segment.words, row, call_id):
             self.segment.count_loss(cause)
+
+
+def _refuse_refill(_tool: Tool, _exhausted: Iterator[int]) -> bool:
+    return False
 
 
 def _is_multiprocessing_child() -> bool:

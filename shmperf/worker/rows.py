@@ -1,0 +1,95 @@
+"""
+The rows where this process's open calls stand: taken, added, replaced when their numbers run out.
+
+A ready row is the word where it begins; a call takes the last of `Rows.ready` and puts it back.
+Rows come in blocks whose numbers are unique in a storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from shmperf.session.session import Session
+from shmperf.shm.inflight import CALLEE, ROW_WORDS, ROWS, block_of, has_spent_row
+from shmperf.shm.segment import Segment
+
+from .guard import Guard
+
+__all__ = ["Rows"]
+
+
+class Rows:
+    """The rows of one process; there are none until it has a session."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.ready: list[int] = []
+        self._guard = guard
+        self._blocks: list[int] = []
+        self._session: Session | None = None
+        self._segment: Segment | None = None
+
+    def open(self, session: Session, segment: Segment) -> None:
+        """The first block, in *segment*."""
+        self._session, self._segment = session, segment
+        self._add()
+
+    def take(self) -> int:
+        """The word where a ready row begins; 0 when there is none and no memory for more."""
+        while True:
+            try:
+                return self.ready.pop()
+            except IndexError:
+                if not self._guard.run(self._provide, _refuse):
+                    return 0
+
+    def _provide(self) -> bool:
+        return bool(self.ready) or self._add(len(self._blocks) or 1)
+
+    def _add(self, blocks: int = 1) -> bool:
+        if self._session is None or self._segment is None:
+            return False
+        first = self._session.next_blocks(blocks)
+        for block in range(first, first + blocks):
+            rows = self._segment.add_rows(block)
+            if rows is None:
+                break
+            self._blocks.append(rows[-1])
+            self.ready[:0] = rows  # point: rows-ready
+        return bool(self.ready)
+
+    def is_open(self, call_id: int, callees: Collection[int]) -> bool:
+        """True when *call_id* is a call of one of *callees* that is open in this process."""
+        if self._segment is None:
+            return False
+        words = self._segment.words
+        for first in self._blocks:
+            if block_of(words[first]) == block_of(call_id):
+                row = first + (call_id & ROWS - 1) * ROW_WORDS
+                return words[row] == call_id and words[row + CALLEE] in callees
+        return False
+
+    def replace_spent(self) -> None:
+        """Put rows of a fresh block in the place of those whose generations run out."""
+        if self._segment is None:
+            return
+        words = self._segment.words
+        spent = [first for first in self._blocks if has_spent_row(words, first)]
+        if not spent or not self._add(len(spent)):
+            return
+        self._blocks = [first for first in self._blocks if first not in spent]
+        length = ROWS * 8
+        self._drop({row for first in spent for row in range(first, first + length)})
+
+    def _drop(self, gone: set[int]) -> None:
+        for _ in range(len(self.ready)):
+            # One row at a time: other threads take and return rows meanwhile.
+            try:
+                row = self.ready.pop(0)
+            except IndexError:
+                break
+            if row not in gone:
+                self.ready.append(row)
+
+
+def _refuse() -> bool:
+    return False
