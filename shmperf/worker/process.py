@@ -33,11 +33,12 @@ from shmperf.session.rendezvous import Request, enter
 from shmperf.session.session import Session
 from shmperf.shm.inflight import mark_loss
 from shmperf.shm.record import Callee
-from shmperf.shm.ring import NO_POSITIONS, RingWriter, ring_bytes
+from shmperf.shm.ring import NO_POSITIONS
 from shmperf.shm.segment import SHARED, Fault, Loss, Segment, is_supported
 
 from .gcwatch import collecting, watch_collections
 from .guard import Guard
+from .lanes import Lane, Lanes
 from .rows import Rows
 
 __all__ = [
@@ -53,7 +54,6 @@ __all__ = [
 
 Bound = tuple[int, memoryview, list[int], memoryview, memoryview, Iterator[int], int]
 
-_GROWTH = 4
 _LOOK_AT_ROWS_EVERY = 256
 _COLLECTOR_CHECK_S = 1.0
 # Small rings are replaced by larger ones before they cost a record; large ones are worth a signal.
@@ -78,17 +78,6 @@ NOT_RECORDED = Route(is_recorded=False)
 NO_ROOM = Route(is_recorded=False)
 PLAINLY = Route(is_recorded=True)
 IN_DETAIL = Route(is_recorded=True, in_detail=True)
-
-
-class Lane:
-    """The ring that a tool's records go to, now; several tools may share one."""
-
-    __slots__ = ("callee", "writer")
-
-    def __init__(self, writer: RingWriter, callee: int) -> None:
-        self.writer = writer
-        self.callee = callee
-        writer.grant()
 
 
 class Tool:
@@ -174,7 +163,7 @@ class Worker:
         self.word = -1
         self.off_reason = ""
         self._started = False
-        self._shared_lane: Lane | None = None
+        self._lanes: Lanes | None = None
         self._refills = 0
         self._uncounted = 0
         self._checked_at_s = self._woken_at_s = 0.0
@@ -228,8 +217,7 @@ class Worker:
         self.session, self.segment = session, segment  # point: worker-entered
         self.options = session.options
         self.rows.open(session, segment)
-        shared = segment.add_shared_ring()
-        self._shared_lane = Lane(shared, SHARED) if shared else None
+        self._lanes = Lanes(segment)
         self.word = session.word[0]
         self._hook()  # point: worker-bound
         self._started = True
@@ -340,8 +328,8 @@ class Worker:
         if self.options.limit_of(tool.name) == 0:
             tool.bound = _UNBOUND
             return NOT_RECORDED
-        if tool.lane is None:
-            tool.lane = self._lane_for(tool)
+        if tool.lane is None and self._lanes is not None:
+            tool.lane = self._lanes.lane_for(tool.callees, self.options.ring)
         if tool.lane is None:
             tool.bound = _UNBOUND
             return NO_ROOM
@@ -399,20 +387,6 @@ class Worker:
         tool.callees[callee] = number
         return number
 
-    def _lane_for(self, tool: Tool) -> Lane | None:
-        segment = self.segment
-        if segment is None:
-            return None
-        first = 0
-        for callee, number in list(tool.callees.items()):
-            if not segment.add_callee(number, callee):
-                return None
-            first = first or number
-        if not first:
-            return None
-        writer = segment.add_ring(first, self.options.ring.first_slots)
-        return Lane(writer, first) if writer else self._shared_lane
-
     def refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
         """
         Another grant for *tool* than the *exhausted* one; False when the ring is full.
@@ -437,38 +411,13 @@ class Worker:
             self._look_around()
             if lane.writer.grant() is None:
                 self._wake_collector()
-                if not self._grow(lane):
+                if self._lanes is None or not self._lanes.grow(lane, self.options.ring):
                     return False
             elif lane.writer.slots >= _WAKE_SLOTS and lane.writer.is_pressed:
                 self._wake_collector()
         if tool.bound is not None:
             self._bind(tool)
         return True
-
-    def _grow(self, lane: Lane) -> bool:
-        """Give the lane a larger ring; False when there is no memory for one."""
-        larger = self._larger(lane)
-        if larger is None:
-            return False
-        larger.grant()  # point: grow-made
-        # First left, then retired: what is granted in a retired ring is never read.
-        former, lane.writer = lane.writer, larger  # point: grow-switch
-        former.retire()  # point: grow-retire
-        return True
-
-    def _larger(self, lane: Lane) -> RingWriter | None:
-        if self.segment is None or lane.callee == SHARED:
-            return None
-        # The first noisy tools may have much; the others must still find something.
-        budget_bytes = self.options.ring.budget_bytes
-        for slots in (lane.writer.slots * _GROWTH, lane.writer.slots * 2):
-            size = ring_bytes(slots)
-            if size <= budget_bytes // 5 or self.segment.used_bytes + size <= budget_bytes * 2 // 3:
-                return self.segment.add_ring(lane.callee, slots)
-        if lane.writer.has_hole():
-            # It stays full for good: an equal one, from what the others have left.
-            return self.segment.add_ring(lane.callee, lane.writer.slots)
-        return None
 
     def _wake_collector(self) -> None:
         """A ring fills up: let the collector look before its time, a few hundred times a second."""
