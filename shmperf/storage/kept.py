@@ -23,7 +23,11 @@ __all__ = ["ErrorGroup", "KeptCall", "failed_groups", "group_of_bug", "kept_call
 
 
 class KeptCall(msgspec.Struct, kw_only=True):
-    """A line of history: ids of 16 hexadecimal digits, ``timestamp`` ISO 8601, ``params`` JSON."""
+    """
+    A line of history: ids of 16 hexadecimal digits, ``timestamp`` ISO 8601, ``params`` JSON.
+
+    ``trace`` is the root's id: the call's own where it is the root, or where that can't be known.
+    """
 
     tool: str
     timestamp: str
@@ -72,7 +76,7 @@ def kept_call(line: Mapping[str, Any]) -> KeptCall:
         id=_text(data.get("id")),
         pid=data["pid"] if isinstance(data.get("pid"), int) else None,
         parent=_text(data.get("parent_tool" if in_detail else "parent")),
-        trace=_text(data.get("trace")),
+        trace=_text(data.get("trace") or data.get("id")),
         duration_s=_seconds(data.get("duration_ms"), 1000)
         if in_detail
         else _seconds(data.get("d")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import signal
 from typing import Any
 
@@ -50,3 +52,23 @@ def test_open_calls_of_a_killed_worker_name_their_root(place: Place) -> None:
     (inner,) = _data(place, "inner")
     assert inner["status"] == "aborted"
     assert inner["trace"] == outer["id"]
+
+
+def test_exports_name_a_trace_for_every_call(place: Place) -> None:
+    """A root's trace is its own id, so that rows can be grouped by it."""
+    place.run_script(
+        """
+        from shmperf import track
+        @track
+        def inner(n): return n
+        @track
+        def outer(n): return inner(n)
+        for n in range(3): outer(n)
+        """
+    )
+    place.wait_for_end()
+    rows = list(csv.DictReader(io.StringIO(place.shmperf("export", "csv"))))
+    roots = {row["id"] for row in rows if row["tool"] == "outer"}
+    assert len(roots) == 3
+    assert {row["trace"] for row in rows if row["tool"] == "inner"} == roots
+    assert all(row["trace"] == row["id"] for row in rows if row["tool"] == "outer")
