@@ -13,7 +13,18 @@ import msgspec
 from shmperf.config.options import Options
 from shmperf.errors import ShmperfError
 from shmperf.shm.memory import read_blob
-from shmperf.shm.record import BLOCK, DETAIL, Call, Callee, Mask, Slot, Status, decode
+from shmperf.shm.record import (
+    BLOCK,
+    DETAIL,
+    Call,
+    Callee,
+    Mask,
+    Slot,
+    Status,
+    callee_of,
+    decode,
+    status_of,
+)
 
 from .drain import WorkerDrain, long_body
 
@@ -38,7 +49,7 @@ class Bodies:
 
     def call_in(self, slot: Slot, worker: WorkerDrain) -> Call:
         """The call in *slot*, its times monotonic; without parameters when they are damaged."""
-        number = slot[4] >> 16 & 0xFFFF
+        number = callee_of(slot[4])
         callee = worker.callees.get(number) or worker.callee(number)
         try:
             return decode(slot, whole_body(slot, worker), callee, self.mask, worker.pid)
@@ -47,7 +58,7 @@ class Bodies:
             return self._without_body(slot, callee, worker.pid)
 
     def _without_body(self, slot: Slot, callee: Callee, pid: int) -> Call:
-        status = slot[4] >> 8 & 0x07
+        status = status_of(slot[4])
         bare = slot[4] & ~_LENGTH_BITS & ~((BLOCK | DETAIL) << 8) & ~_STATUS_BITS
         call = decode((*slot[:4], bare, b"", 0), b"", callee, self.mask, pid)
         call.status = min(status, Status.CANCELLED)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from struct import Struct
 
-from shmperf.shm.inflight import InFlightReader, OpenRow, open_calls
+from shmperf.shm.inflight import InFlightReader, OpenRow, block_of, open_calls
 from shmperf.shm.record import BLOCK, PARTS, Callee, Slot, callee_of
 from shmperf.shm.ring import Batch, RingReader
 from shmperf.shm.segment import SHARED, Kind, SegmentReader
@@ -266,7 +266,7 @@ class WorkerDrain:
         if self.is_dead:
             return True
         for block in self._blocks:
-            if block.block == call_id >> 32:
+            if block.block == block_of(call_id):
                 return block.has_left(call_id)
         return True
 

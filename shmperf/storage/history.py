@@ -217,10 +217,6 @@ class History:
                 continue
             self.files.pop(tool, None)  # point: erase-erased
 
-    def bytes_used(self) -> int:
-        """What all listed files hold."""
-        return sum(known.size for known in self.files.values())
-
     def _unlist(self, tools: Iterable[str]) -> None:
         """Forget files whose states the caller never saw, and so can't have journalled."""
         for tool in tools:
