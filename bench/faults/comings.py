@@ -20,11 +20,20 @@ from .books import Rules, Tally, check
 from .campaign import KEEP_ALL, Campaign, Sample
 from .nursery import Ended
 from .place import Place, wait_until
-from .points import points
+from .points import points_in
 
 __all__ = ["come_and_go"]
 
-_FILES = ("session.py", "meeting.py", "places.py", "presence.py", "daemon.py", "memory.py")
+# Where joining, leaving, starting and sweeping happen.
+_POINTS = points_in(
+    "session/session.py",
+    "session/settings.py",
+    "session/rendezvous.py",
+    "session/files.py",
+    "session/presence.py",
+    "collector/service.py",
+    "shm/memory.py",
+)
 _AT_ONCE = 4
 _BATCH = 60
 _LONGEST_S = 20.0
@@ -58,7 +67,7 @@ def _take_samples(campaign: Campaign, tally: Tally) -> None:
         def count(pid: int) -> Sample:
             nursery.wait_for(pid, _LONGEST_S)
             counts = Counter(json.loads(census.read_text()))
-            ours = {n: counts[n] for n in counts if Path(points()[n].file).name in _FILES}
+            ours = {name: count for name, count in counts.items() if name in _POINTS}
             return Sample(Counter(ours))
 
         log = place.new_log()

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import shmperf
 
-__all__ = ["Point", "count_points", "points", "stop_at"]
+__all__ = ["Point", "count_points", "points", "points_in", "stop_at"]
 
 _LABEL = re.compile(r"# point( below)?: ([a-z-]+)$")
 _SOURCES = Path(shmperf.__file__).parent
@@ -52,6 +52,23 @@ def points() -> dict[str, Point]:
                 raise ValueError(f"{path.name}:{number}: the label {name} is there twice")
             found[name] = Point(name, str(path), number + bool(label[1]))
     return found
+
+
+def points_in(*files: str) -> frozenset[str]:
+    """
+    The names of the labels in *files*, as paths within the package.
+
+    Raises ValueError for a file without any: one that has moved must not fall out of the campaign.
+    """
+    found = {file: set[str]() for file in files}
+    for point in points().values():
+        inside = Path(point.file).relative_to(_SOURCES).as_posix()
+        if inside in found:
+            found[inside].add(point.name)
+    without = [file for file, names in found.items() if not names]
+    if without:
+        raise ValueError(f"no test points in {', '.join(without)}")
+    return frozenset().union(*found.values())
 
 
 def stop_at(name: str, nth: int, action: str) -> None:

@@ -16,6 +16,8 @@ from bench import overhead
 from bench.catalogue import Catalogue, Query, Tool
 from bench.choosing import Plan, choose
 from bench.drain import _counted
+from bench.faults import comings
+from bench.faults.points import points_in
 from bench.measure import Row, in_turn, interval, private_place, ratio, row_of
 from bench.overhead import CHART
 from bench.peers import installed
@@ -259,3 +261,14 @@ def test_choosing_runs_in_a_world_of_real_calls() -> None:
         assert 0 <= outcome.success <= 1
         assert 0 <= outcome.recovered <= 1
     assert found["oracle"].wrong_tool == 0.0
+
+
+def test_points_are_chosen_by_files_that_have_some() -> None:
+    """A file that has moved is told, and does not fall out of the campaign in silence."""
+    assert {"announce-make", "leave-rename"} <= points_in("session/session.py")
+    assert {
+        *("announce-make", "mode-word", "found-mkdir", "lock-take", "presence-remove"),
+        *("daemon-claim", "memory-created"),
+    } <= comings._POINTS
+    with pytest.raises(ValueError, match=r"session/meeting\.py"):
+        points_in("session/session.py", "session/meeting.py")
