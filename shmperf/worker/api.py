@@ -38,6 +38,7 @@ _CLEANUP_WAIT_S = 10.0
 
 # Started and not yet ended, by id; a dict's own operations are atomic.
 _pairs: dict[int, tuple[OpenCall, Pair]] = {}
+_NOBODY: tuple[None, None] = (None, None)
 
 
 def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
@@ -51,13 +52,18 @@ def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
     if found.bound is None:
         return ""
     opened = OpenCall(found, named_callee(found))
-    if not opened.begin((), params if isinstance(params, Mapping) else {"params": params}):
-        return ""
-    pair = Pair(opened.call_id, opened.outer)
-    _pairs[opened.call_id] = (opened, pair)
-    if not is_collecting():
-        current_call.set(pair)
-    return hex_id(opened.call_id)
+    try:
+        if not opened.begin((), params if isinstance(params, Mapping) else {"params": params}):
+            return ""
+        pair = Pair(opened.call_id, opened.outer)
+        _pairs[opened.call_id] = (opened, pair)
+        if not is_collecting():
+            current_call.set(pair)
+        return hex_id(opened.call_id)
+    except BaseException as error:
+        # Its id is never told, so nobody else would end it.
+        _end(opened, _pairs.pop(opened.call_id, (opened, None))[1], error)
+        raise
 
 
 def end_tool_call(
@@ -70,20 +76,37 @@ def end_tool_call(
 
     An id that is unknown, empty or ended before is counted as a fault.
     """
-    call_id = parse_id(id)
-    opened, pair = _pairs.pop(call_id, (None, None))
-    if opened is None or pair is None:
-        if not worker.is_off and (id or worker.segment is not None):
-            worker.count_fault(Fault.UNKNOWN_ID if not call_id else Fault.ENDED_TWICE)
-        return
-    if isinstance(metadata, Mapping):
-        opened.annotate(metadata)
+    opened = pair = None
     try:
-        opened.end(error)
+        # Taken and known in one step, which a signal handler can't get into.
+        for opened, pair in map(_pairs.pop, [parse_id(id)], [_NOBODY]):  # noqa: B007  known below
+            break
+        if opened is not None and isinstance(metadata, Mapping):
+            opened.annotate(metadata)
     finally:
-        pair.is_open = False
-        if current_call.get() is pair and not is_collecting():
-            current_call.set(pair.outer)
+        if opened is None:
+            # Unknown, or struck before it was taken.
+            opened, pair = _pairs.pop(parse_id(id), _NOBODY)
+        if opened is not None:
+            try:
+                _end(opened, pair, error)
+            except BaseException:
+                # An interruption of the end: ended, and passed on.
+                _end(opened, pair, error)
+                raise
+    if opened is None and not worker.is_off and (id or worker.segment is not None):
+        worker.count_fault(Fault.ENDED_TWICE if parse_id(id) else Fault.UNKNOWN_ID)
+
+
+def _end(opened: OpenCall, pair: Pair | None, error: BaseException | str | None) -> None:
+    try:
+        if opened.call_id:
+            opened.end(error)
+    finally:
+        if pair is not None:
+            pair.is_open = False
+            if current_call.get() is pair and not is_collecting():
+                current_call.set(pair.outer)
 
 
 def annotate(**metadata: Any) -> None:

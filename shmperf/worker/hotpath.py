@@ -173,16 +173,21 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
             ready.append(free)  # point: row-free
             return result  # point: call-done
         except BaseException as error:
-            left = left_undone.setdefault(thread(), [])
-            if row:
-                marks = row, call_id, parent, start, end, position
-                row = 0
-                # point below: left-raised
-                left.append([None, error, wrapped, ready, marks, (body, info)])
             try:
+                left = left_undone.setdefault(thread(), [])
+                if row:
+                    marks = row, call_id, parent, start, end, position
+                    row = 0
+                    # point below: left-raised
+                    left.append([None, error, wrapped, ready, marks, (body, info)])
                 finish(left, outer)
             except BaseException:
                 # Struck again within microseconds; a third time leaves it to the next call.
+                left = left_undone.setdefault(thread(), [])
+                if row:
+                    marks = row, call_id, parent, start, end, position
+                    row = 0
+                    left.append([None, error, wrapped, ready, marks, (body, info)])
                 finish(left, outer)
                 raise
             raise
@@ -238,6 +243,13 @@ def finish(left: list[list[Any]], outer: int | Pair) -> None:
             current_call.set(outer)
 
 
+def take_up(opened: OpenCall, error: BaseException | None) -> None:
+    """End *opened* all the same, when what should have ended it was struck in its turn."""
+    left = unfinished.setdefault(get_ident(), [])
+    left.append([opened, None if opened.end_ns else error])
+    finish(left, opened.outer_now())
+
+
 def is_seen(tool: Tool, observer: str = TRACKED) -> bool:
     """True when the call that begins now is one that another observer has begun already."""
     outer = current_call.get()
@@ -258,13 +270,13 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         return result
     except BaseException as error:
         # Noted and passed on.
-        left = unfinished.setdefault(get_ident(), [])
-        left.append([opened, None if opened.end_ns else error])
         try:
-            finish(left, opened.outer)
+            left = unfinished.setdefault(get_ident(), [])
+            left.append([opened, None if opened.end_ns else error])
+            finish(left, opened.outer_now())
         except BaseException:
             # Struck again: taken up once more, and passed on.
-            finish(left, opened.outer)
+            take_up(opened, error)
             raise
         raise
 

@@ -169,13 +169,15 @@ class OpenCall:
 
     def leave(self) -> None:
         """Restore what was current before `enter`, if the call still is."""
-        if is_collecting():
-            return
-        now = current_call.get()
+        if not is_collecting():
+            current_call.set(self.outer_now())
+
+    def outer_now(self) -> int | Pair:
+        """What is current once the call has ended: what was before, if the call still is."""
+        now = innermost = current_call.get()
         while isinstance(now, Pair):
             now = now.outer
-        if now == self.call_id:
-            current_call.set(self.outer)
+        return self.outer if self.call_id and now == self.call_id else innermost
 
     def describe(self, params: Mapping[str, Any]) -> None:
         """Capture parameters that were not known at the beginning."""

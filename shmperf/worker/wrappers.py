@@ -10,9 +10,8 @@ from types import CodeType, TracebackType
 from typing import Any, Self, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from .context import Pair, current_call, hex_id
-from .gcwatch import is_collecting
-from .hotpath import Wrapped, finish, is_seen, track_function, unfinished
+from .context import current_call, hex_id
+from .hotpath import Wrapped, finish, is_seen, take_up, track_function, unfinished
 from .opencall import OpenCall
 from .process import named_callee, tool_named
 
@@ -110,13 +109,13 @@ def _track_chosen(wrapped: Wrapped) -> Callable[..., Any]:
             return result
         except BaseException as error:
             # Noted and passed on.
-            left = unfinished.setdefault(get_ident(), [])
-            left.append([opened, None if opened.end_ns else error])
             try:
-                finish(left, opened.outer)
+                left = unfinished.setdefault(get_ident(), [])
+                left.append([opened, None if opened.end_ns else error])
+                finish(left, opened.outer_now())
             except BaseException:
                 # Struck again: taken up once more, and passed on.
-                finish(left, opened.outer)
+                take_up(opened, error)
                 raise
             raise
 
@@ -135,13 +134,13 @@ def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
             return result
         except BaseException as error:
             # Noted and passed on.
-            left = unfinished.setdefault(get_ident(), [])
-            left.append([opened, None if opened.end_ns else error])
             try:
-                finish(left, opened.outer)
+                left = unfinished.setdefault(get_ident(), [])
+                left.append([opened, None if opened.end_ns else error])
+                finish(left, opened.outer_now())
             except BaseException:
                 # Struck again: taken up once more, and passed on.
-                finish(left, opened.outer)
+                take_up(opened, error)
                 raise
             raise
 
@@ -149,19 +148,16 @@ def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
 
 
 class _Steps:
-    """A generator's call: current inside each step, never between two."""
+    """Makes a generator's call current inside each step, never between two."""
 
-    __slots__ = ("_opened", "_outer")
+    __slots__ = ("_opened",)
 
-    def __init__(self, wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._opened = OpenCall(wrapped.tool, wrapped.callee)
-        self._outer: int | Pair = 0
-        if not is_seen(wrapped.tool):
-            self._opened.begin(*wrapped.given(args, kwargs))
+    def __init__(self, opened: OpenCall) -> None:
+        self._opened = opened
 
     def __enter__(self) -> None:
-        self._outer = current_call.get()
         if self._opened.call_id:
+            self._opened.outer = current_call.get()
             self._opened.enter()
 
     def __exit__(
@@ -170,27 +166,32 @@ class _Steps:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._opened.call_id and not is_collecting():
-            current_call.set(self._outer)
-
-    def end(self, error: BaseException | None = None) -> None:
-        """The generator is exhausted, closed or failed."""
-        if self._opened.call_id:
-            self._opened.end(None if isinstance(error, GeneratorExit) else error)
+        self._opened.leave()
 
 
 def _track_generator(wrapped: Wrapped) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         generator = wrapped.function(*args, **kwargs)
-        steps = _Steps(wrapped, args, kwargs)
+        opened = OpenCall(wrapped.tool, wrapped.callee)
         try:
-            result = yield from _step_through(generator, steps)
+            if not is_seen(wrapped.tool):
+                opened.begin(*wrapped.given(args, kwargs))
+            result = yield from _step_through(generator, _Steps(opened))
+            if opened.call_id:
+                opened.end()
+            return result
         except BaseException as error:
-            # Noted and passed on.
-            steps.end(error)
+            # Noted and passed on; who closes it has had enough, which is no error.
+            try:
+                its_own = None if isinstance(error, GeneratorExit) else error
+                left = unfinished.setdefault(get_ident(), [])
+                left.append([opened, None if opened.end_ns else its_own])
+                finish(left, opened.outer_now())
+            except BaseException:
+                # Struck again: taken up once more, and passed on.
+                take_up(opened, None if isinstance(error, GeneratorExit) else error)
+                raise
             raise
-        steps.end()
-        return result
 
     return wrapper
 
@@ -218,9 +219,12 @@ def _step_through(generator: Generator[Any, Any, Any], steps: _Steps) -> Generat
 def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         generator = wrapped.function(*args, **kwargs)
-        steps = _Steps(wrapped, args, kwargs)
+        opened = OpenCall(wrapped.tool, wrapped.callee)
+        steps = _Steps(opened)
         step: Callable[[], Any] = generator.__anext__
         try:
+            if not is_seen(wrapped.tool):
+                opened.begin(*wrapped.given(args, kwargs))
             while True:
                 try:
                     with steps:
@@ -237,11 +241,20 @@ def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
                     step = functools.partial(generator.athrow, error)
                 else:
                     step = functools.partial(generator.asend, sent)
+            if opened.call_id:
+                opened.end()
         except BaseException as error:
-            # Noted and passed on.
-            steps.end(error)
+            # Noted and passed on; who closes it has had enough, which is no error.
+            try:
+                its_own = None if isinstance(error, GeneratorExit) else error
+                left = unfinished.setdefault(get_ident(), [])
+                left.append([opened, None if opened.end_ns else its_own])
+                finish(left, opened.outer_now())
+            except BaseException:
+                # Struck again: taken up once more, and passed on.
+                take_up(opened, None if isinstance(error, GeneratorExit) else error)
+                raise
             raise
-        steps.end()
 
     return wrapper
 
@@ -264,8 +277,7 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
         self._opened: OpenCall | None = None
 
     def __enter__(self) -> Self:
-        self._enter(timed_cpu=True)
-        return self
+        return self._begin(timed_cpu=True)
 
     def __exit__(
         self,
@@ -273,12 +285,19 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._opened is not None:
-            self._opened.close(error)
+        # Struck before this line, the block's end never comes: so it is with context managers.
+        opened = self._opened
+        if opened is None:
+            return
+        try:
+            opened.close(error)
+        except BaseException:
+            # An interruption of the end: ended, and passed on.
+            take_up(opened, error)
+            raise
 
     async def __aenter__(self) -> Self:
-        self._enter(timed_cpu=False)
-        return self
+        return self._begin(timed_cpu=False)
 
     async def __aexit__(
         self,
@@ -286,8 +305,7 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._opened is not None:
-            self._opened.close(error)
+        self.__exit__(kind, error, traceback)
 
     @property
     def id(self) -> str | None:
@@ -300,7 +318,14 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
         if self._opened is not None:
             self._opened.annotate(metadata)
 
-    def _enter(self, *, timed_cpu: bool) -> None:
-        if self._tool.bound is not None:
-            self._opened = OpenCall(self._tool, named_callee(self._tool))
-            self._opened.open((), self._params, timed_cpu=timed_cpu)
+    def _begin(self, *, timed_cpu: bool) -> Self:
+        if self._tool.bound is None:
+            return self
+        opened = self._opened = OpenCall(self._tool, named_callee(self._tool))
+        try:
+            opened.open((), self._params, timed_cpu=timed_cpu)
+            return self
+        except BaseException as error:
+            # The block is never entered, so nobody else would end it.
+            take_up(opened, error)
+            raise

@@ -10,6 +10,11 @@ import pytest
 from tests.support import Place, assert_books_balance
 
 KEEP_ALL = "default_perf_points: -1\n"
+KINDS = (
+    *("plain", "named", "long", "huge", "fails", "chosen"),
+    *("coroutine", "generator", "left early", "async generator"),
+    *("block", "pair"),
+)
 PLAIN, DETAIL = "", "optimization: {enabled: true}\n"
 
 
@@ -69,6 +74,21 @@ def test_interruption_of_an_end_the_long_way_is_taken_up(place: Place) -> None:
         DETAIL,
     )
     assert (stats["begun"], stats["total_calls"], stats["in_flight"]) == (made, made, 0)
+
+
+@pytest.mark.parametrize("config", [PLAIN, DETAIL])
+@pytest.mark.parametrize("kind", KINDS)
+def test_call_struck_anywhere_ends_once(place: Place, kind: str, config: str) -> None:
+    """Whichever instruction of ours a handler raises at, the call ends and is current no more."""
+    place.write("config/tool_perf_limits.yaml", KEEP_ALL + config)
+    out = place.run_program("interruptions/struck_at_every_instruction", kind)
+    strikes, left_open, left_current, stats = json.loads(out)
+    assert strikes >= 10
+    assert_books_balance(stats)
+    # A block or pair whose second half is struck before its first line has none.
+    half = {"block": "__exit__", "pair": "end_tool_call"}.get(kind)
+    assert {where.split()[1] for where in left_open + left_current} <= {half}
+    assert stats["in_flight"] == len(left_open)
 
 
 def test_library_that_can_not_be_imported_turns_tracking_off(place: Place) -> None:
