@@ -290,7 +290,9 @@ class Worker:
             route = tool.route
             return self._counted(route) if route is NO_ROOM else route
         if not self.start():
-            self._uncounted += self.is_busy
+            if self.is_busy:
+                # A number alone: a call on the right would let a handler in between read and store.
+                self._uncounted += 1
             return NOT_RECORDED
         return self._guard.run(self._settle, self._refused, tool)
 

@@ -91,6 +91,20 @@ def test_call_struck_anywhere_ends_once(place: Place, kind: str, config: str) ->
     assert stats["in_flight"] == len(left_open)
 
 
+@pytest.mark.parametrize("action", ["raise", "call"])
+def test_first_call_struck_anywhere_starts_all_the_same(place: Place, action: str) -> None:
+    """Whichever instruction of a first call a handler gets into, the process goes on recording."""
+    place.write("config/tool_perf_limits.yaml", KEEP_ALL)
+    out = place.run_program("interruptions/struck_at_every_instruction", "first call", action)
+    strikes, wrong, made, stats = json.loads(out)
+    assert strikes >= 100
+    assert wrong == []
+    assert_books_balance(stats)
+    assert stats["in_flight"] == stats["aborted"] == 0
+    # What raises may do so between a call's begin and its tool.
+    assert stats["begun"] == made or (action == "raise" and stats["begun"] > made)
+
+
 def test_library_that_can_not_be_imported_turns_tracking_off(place: Place) -> None:
     """What an interrupted import left of PyYAML costs the recording, never the tool."""
     place.write("config/tool_perf_limits.yaml", KEEP_ALL)

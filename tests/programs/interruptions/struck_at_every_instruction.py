@@ -2,8 +2,12 @@
 Calls of one kind, struck once at every instruction of ours where CPython lets a handler in.
 
 The interpreter looks for signals as it enters a function, behind a call and at a jump backwards;
-those places are counted, and round n is struck at the nth of them. Prints how many calls went to
-the tools, how many strikes there were, and the statistics.
+those places are counted, and round n is struck at the nth of them. Prints how many strikes there
+were, behind which a call stayed open, behind which one stayed current, and the statistics.
+
+With ``first call``, ``raise`` or ``call``: a first call in a fork of its own, and a handler that
+raises, or makes a call. Prints how many places there were, the forks that did not end well, how
+many calls there were in their own opinion, and the statistics.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import asyncio
 import dis
 import inspect
 import json
+import os
 import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -23,7 +28,8 @@ from typing import Any
 import shmperf
 from shmperf.worker.context import current_call, parent_of
 
-OURS = str(Path(shmperf.__file__).parent / "worker")
+PACKAGE = Path(shmperf.__file__).parent
+WORKER = str(PACKAGE / "worker")
 # What is in the middle of a first call, of a collection or of an import is another matter.
 NEVER = ("process.py", "lanes.py", "gcwatch.py")
 
@@ -51,8 +57,10 @@ def places(code: CodeType) -> frozenset[int]:
 class Striker:
     """Raises at the nth place, once."""
 
-    def __init__(self, nth: int) -> None:
+    def __init__(self, nth: int, ours: str = WORKER, never: tuple[str, ...] = NEVER) -> None:
         self.left = nth
+        self.ours = ours
+        self.never = never
         self.where = ""
         # Where a frame has called a Python function: the interpreter runs it in the same loop, and
         # does not look for signals as it comes back from there.
@@ -64,7 +72,7 @@ class Striker:
         if frame.f_back is not None and not code.co_flags & STEPPED and code.co_name != "__init__":
             self.pushed[frame.f_back] = frame.f_back.f_lasti
         path = Path(code.co_filename)
-        if not str(path).startswith(OURS) or path.name in NEVER:
+        if not str(path).startswith(self.ours) or path.name in self.never:
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
@@ -81,8 +89,12 @@ class Striker:
                 sys.settrace(None)
                 code = frame.f_code
                 self.where = f"{Path(code.co_filename).name}:{frame.f_lineno} {code.co_name}"
-                raise Struck
+                self.strike(frame)
         return self.on_instruction
+
+    def strike(self, frame: FrameType) -> None:
+        """What the handler does."""
+        raise Struck
 
 
 @shmperf.track
@@ -218,5 +230,78 @@ def main(name: str) -> None:
     print(json.dumps([nth - 1, open_after, current_after, stats]))
 
 
+# --- first calls, each in a fork of its own -------------------------------------------------------
+
+made = 0
+
+
+@shmperf.track
+def tool(n: int) -> int:
+    """A call; it counts itself."""
+    global made
+    made += 1
+    return n
+
+
+class Caller(Striker):
+    """Makes a call at the nth place instead of raising there."""
+
+    def strike(self, frame: FrameType) -> None:
+        """A handler that comes back."""
+        tool(2)
+
+
+def first_call(kind: type[Striker], nth: int) -> int:
+    """In a fork: 0 when struck, 1 when there was no such place, 2 when the tool did not run."""
+    striker = kind(nth, str(PACKAGE), ())
+    sys.settrace(striker.on_call)
+    try:
+        tool(1)
+    except Struck:
+        pass
+    finally:
+        sys.settrace(None)
+    before = made
+    # What comes later is recorded, whatever the first call went through.
+    if tool(3) != 3 or made != before + 1:
+        return 2
+    return 0 if striker.where else 1
+
+
+def main_with_first_calls(action: str) -> None:
+    """Strike until there is no further place."""
+    # Struck between opening a file and holding on to it.
+    warnings.simplefilter("ignore", ResourceWarning)
+    kind: type[Striker] = {"raise": Striker, "call": Caller}[action]
+    tool(0)
+    wrong: list[Any] = []
+    begun = made
+    nth = 0
+    while True:
+        nth += 1
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            outcome = 3
+            try:
+                outcome = first_call(kind, nth)
+                os.write(writer, str(made - 1).encode())
+            finally:
+                os._exit(outcome)
+        os.close(writer)
+        _, status = os.waitpid(child, 0)
+        told = os.read(reader, 16)
+        os.close(reader)
+        begun += int(told or 0)
+        if os.waitstatus_to_exitcode(status) not in (0, 1):
+            wrong.append((nth, os.waitstatus_to_exitcode(status)))
+        if os.waitstatus_to_exitcode(status) == 1:
+            break
+    print(json.dumps([nth - 1, wrong, begun, shmperf.get_perf_stats()]))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if sys.argv[1] == "first call":
+        main_with_first_calls(sys.argv[2])
+    else:
+        main(sys.argv[1])
