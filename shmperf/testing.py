@@ -301,12 +301,17 @@ class Room:
     def kill(self, *, torn: bool = False) -> None:
         """kill -9 of the collector, and another one; *torn* leaves half-written bytes behind."""
         # Bytes are only ever appended to a file that the journal lists.
-        listed = {file.inode for file in self.collector.ledger.state.files.values()}
+        state = self.collector.ledger.state
+        files = [*state.files.values(), *state.outbox.files.values()]
+        listed = {file.inode for file in files}
         self._drop()
         if torn:
             for path in internals(self.storage).glob("journal.[0-9]*"):
                 _append(path, _HALF_A_FRAME)
-            for path in self.storage.glob("*.jsonl"):
+            for path in [
+                *self.storage.glob("*.jsonl"),
+                *internals(self.storage).glob("outbox/*.jsonl"),
+            ]:
                 if path.stat().st_ino in listed:
                     _append(path, _LINE_AND_A_HALF)
         self.collector = self._collector()

@@ -253,6 +253,7 @@ class Collector:
             settled=drained.settled,
             files=filed.files,
             written=filed.written,
+            outbox=filed.outbox,
             buried=accounted.buried,
             removed=self.roster.take_removed(),
             faults=self.parts.faults.news(state.faults),

@@ -16,6 +16,7 @@ import msgspec
 from shmperf.config.options import Options
 from shmperf.shm.record import Call
 from shmperf.storage.history import FileState
+from shmperf.storage.outbox import OutboxChange
 from shmperf.storage.state import Ledger
 from shmperf.storage.writer import Disk
 
@@ -27,6 +28,7 @@ class Filed(msgspec.Struct):
 
     files: dict[str, FileState] = {}
     written: dict[str, list[int]] = {}
+    outbox: OutboxChange | None = None
     erased: bool = False
 
 
@@ -88,22 +90,35 @@ class Flusher:
     def _write(self, ready: dict[str, list[Call]]) -> Iterator[None]:
         if self._disk.has_failed:
             # A write that was given up may have gone through since: back to what is listed.
-            self._disk.restore_files(self._ledger.state.files)
+            state = self._ledger.state
+            self._change.outbox = self._disk.restore_files(state.files, state.outbox)
+            yield
         limits = {tool: self.limit_of(tool) for tool in ready}
         # point below: flush-prepare
-        prepared = self._disk.prepare({tool: len(c) for tool, c in ready.items()}, limits)
+        counts = {tool: len(calls) for tool, calls in ready.items()}
+        prepared = self._disk.prepare(counts, limits, self.storage.outbox_bytes)
         if prepared is None:
             return
-        self._change.files.update(prepared)  # point: flush-prepared
+        self._change.files.update(prepared.files)
+        self._change.outbox = prepared.outbox  # point: flush-prepared
         yield
         ready = {tool: calls for tool, calls in ready.items() if tool in self._ledger.state.files}
         appended = self._disk.append_calls(ready, limits)  # point: flush-append
         if appended is None:
             return
-        self._change.files.update(appended)  # point: flush-appended
-        written = {tool: [call.id for call in ready[tool]] for tool in appended}
+        self._change.files.update(appended.files)
+        self._change.outbox = appended.outbox  # point: flush-appended
+        written = {tool: [call.id for call in ready[tool]] for tool in appended.files}
         self._change.written.update(written)  # point: flush-written
         yield
+        if appended.outbox is not None:
+            self._disk.commit_outbox()  # point: flush-committed
+            self._tell_of_outbox()
+
+    def _tell_of_outbox(self) -> None:
+        problem = self._disk.outbox_problem
+        if problem:
+            self._fault("outbox_failed", f"lines are missing in the outbox: {problem}", 1)
 
     def _within_bounds(self, ready: dict[str, list[Call]]) -> dict[str, list[Call]]:
         """*ready* without the tools that keep all, once their files fill what they may."""

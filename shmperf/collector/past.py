@@ -51,7 +51,10 @@ class Past:
         for frame in self._held:
             self._ledger.apply(frame)
         self._held.clear()
-        self._disk.restore_files(self._ledger.state.files)  # point: restart-files
+        state = self._ledger.state
+        change = self._disk.restore_files(state.files, state.outbox)  # point: restart-files
+        if change is not None:
+            change.apply(state.outbox)
         return True
 
     def add(self, frame: Frame) -> None:

@@ -87,6 +87,14 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             description="what the files of tools with limit -1 may fill in sum",
         ),
     ] = 10 << 30
+    outbox_bytes: Annotated[
+        int,
+        Meta(
+            ge=1 << 20,
+            le=1 << 62,
+            description="what waits for other systems may fill; beyond it the oldest goes",
+        ),
+    ] = 1 << 30
 
     def __post_init__(self) -> None:
         if "\0" in self.path:

@@ -19,7 +19,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from operator import itemgetter, le
 from pathlib import Path
@@ -33,7 +33,7 @@ from shmperf.shm.record import Call
 
 from .lines import end_of, jsonl, parse
 
-__all__ = ["SUFFIX", "FileState", "History", "file_name", "read"]
+__all__ = ["SUFFIX", "FileState", "History", "count_lines", "file_name", "read"]
 
 SUFFIX = "_perf.jsonl"
 
@@ -168,12 +168,16 @@ class History:
         return state
 
     def append_all(
-        self, calls: Mapping[str, list[Call]], limits: Mapping[str, int]
+        self,
+        calls: Mapping[str, list[Call]],
+        limits: Mapping[str, int],
+        copy: Callable[[bytes], object] | None = None,
     ) -> dict[str, FileState]:
         """
         Append to files that are prepared; the new states of those that worked.
 
-        A failed write is cut back; StoreError when nothing could be written.
+        Each text that is written goes to *copy*, too. A failed write is cut back; StoreError when
+        nothing could be written.
         """
         written: dict[str, FileState] = {}
         failed: OSError | None = None
@@ -184,9 +188,13 @@ class History:
             if limits[tool] >= 0:
                 newest = newest[max(0, len(newest) - limits[tool]) :]
             try:
-                written[tool] = self._append(tool, newest)  # point: lines-tool
+                text = jsonl(newest)
+                written[tool] = self._append(tool, text, len(newest))  # point: lines-tool
             except OSError as error:
                 failed = error
+                continue
+            if copy is not None:
+                copy(text)
         if failed is not None and not written:
             raise translated(failed, self._path, StoreError) from failed
         self.files.update(written)  # point: lines-appended
@@ -242,15 +250,14 @@ class History:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
                 raise PermissionError(f"{name} is not a file of ours")
-            lines, size = _count_lines(fd)  # point: file-adopt
+            lines, size = count_lines(fd)  # point: file-adopt
             os.ftruncate(fd, size)  # point: file-adopt-cut
             return FileState(name, found.st_ino, size, lines)
         finally:
             os.close(fd)
 
-    def _append(self, tool: str, calls: list[Call]) -> FileState:
+    def _append(self, tool: str, text: bytes, lines: int) -> FileState:
         known = self.files[tool]
-        text = jsonl(calls)
         fd = open_private(self._path / known.name, _APPEND)
         try:
             found = os.fstat(fd)
@@ -269,7 +276,7 @@ class History:
                 raise
         finally:
             os.close(fd)
-        return FileState(known.name, known.inode, known.size + len(text), known.lines + len(calls))
+        return FileState(known.name, known.inode, known.size + len(text), known.lines + lines)
 
     def _compact(self, known: FileState, limit: int) -> FileState:
         """*known* cut to its newest lines; bytes behind its listed size are not taken over."""
@@ -313,7 +320,7 @@ def _rows(file: BinaryIO, size: int) -> Iterator[tuple[float, int, int]]:
         at += len(text)
 
 
-def _count_lines(fd: int) -> tuple[int, int]:
+def count_lines(fd: int) -> tuple[int, int]:
     """Whole lines in a file, and where the last of them ends."""
     lines = size = at = 0
     while chunk := os.pread(fd, 1 << 20, at):

@@ -40,6 +40,7 @@ from shmperf.shm.record import Call, Callee
 
 from .history import FileState
 from .journal import Journal
+from .outbox import OutboxChange, OutboxState
 from .upgrade import upgraded
 
 __all__ = ["Clock", "Frame", "Ledger", "WorkerState", "figures_on_disk", "load", "stats_on_disk"]
@@ -86,6 +87,7 @@ class State(msgspec.Struct):
     gone: WorkerState = msgspec.field(default_factory=WorkerState)
     kept: dict[str, list[Call]] = {}
     files: dict[str, FileState] = {}
+    outbox: OutboxState = msgspec.field(default_factory=OutboxState)
     erasing: dict[str, FileState] = {}
     faults: dict[str, int] = {}
     forgotten: Forgotten = msgspec.field(default_factory=Forgotten)
@@ -102,6 +104,7 @@ class Frame(msgspec.Struct, omit_defaults=True):
     analyses: dict[str, msgspec.Raw] = {}
     files: dict[str, FileState] = {}
     written: dict[str, list[int]] = {}
+    outbox: OutboxChange | None = None
     buried: list[str] = []
     removed: list[str] = []
     faults: dict[str, int] = {}
@@ -194,6 +197,8 @@ class Ledger:
         self._apply_workers(frame)
         self._apply_kept(frame)
         state.files.update(frame.files)
+        if frame.outbox is not None:
+            frame.outbox.apply(state.outbox)
         state.faults.update(frame.faults)
         damage = None if live else self.analyses.apply(frame.analyses)
         if frame.cleaned:

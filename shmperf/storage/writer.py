@@ -14,23 +14,32 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from shmperf.errors import ShmperfError, StoreError
 from shmperf.files import internals
 from shmperf.shm.record import Call
 
+from .consumer import ConsumerStatus, consumers
 from .history import FileState, History
 from .journal import Journal, Recovered
+from .outbox import Outbox, OutboxChange, OutboxState, call_lines
 from .upgrade import upgraded
 
-__all__ = ["Disk"]
+__all__ = ["Disk", "Filed"]
 
 T = TypeVar("T")
 
 _LONGEST_WAIT_S = 1.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
+
+
+class Filed(NamedTuple):
+    """Files that changed, and what changed of the outbox."""
+
+    files: dict[str, FileState]
+    outbox: OutboxChange | None = None
 
 
 class Disk:
@@ -47,6 +56,8 @@ class Disk:
         self.failures = 0
         self._journal = Journal(internals(path))
         self._history = History(path)
+        self._outbox = Outbox(path)
+        self._path = path
         self._longest_wait_s = longest_wait_s
         self._clock = clock
         self._needs_snapshot = True
@@ -67,14 +78,22 @@ class Disk:
         """Delete the journal of an older version that was kept beside, if there is one."""
         self._do(self._journal.drop_older)
 
-    def restore_files(self, files: Mapping[str, FileState]) -> None:
-        """Cut the history files back to what *files*, from the journal, lists."""
+    def restore_files(
+        self, files: Mapping[str, FileState], outbox: OutboxState
+    ) -> OutboxChange | None:
+        """
+        Cut the history files and the outbox back to what the journal lists.
 
-        def restore() -> bool:
+        What of the outbox is otherwise than listed; None when storage is unavailable.
+        """
+
+        def restore() -> OutboxChange:
             self._history.restore(dict(files))
-            return True
+            return self._outbox.restore(outbox)
 
-        self._has_failed = not self._do(restore)
+        change = self._do(restore)
+        self._has_failed = change is None
+        return change
 
     def append(self, payload: bytes, snapshot: Callable[[], bytes]) -> None:
         """Journal a frame; after a failure, and when the journal has grown, a snapshot instead."""
@@ -97,16 +116,45 @@ class Disk:
         return self._has_failed
 
     def prepare(
-        self, counts: Mapping[str, int], limits: Mapping[str, int]
-    ) -> dict[str, FileState] | None:
+        self, counts: Mapping[str, int], limits: Mapping[str, int], outbox_bytes: int
+    ) -> Filed | None:
         """Files fit to take so many further lines: created, adopted or compacted; their states."""
-        return self._do(lambda: self._history.prepare_all(dict(counts), dict(limits)))
+
+        def prepare() -> Filed:
+            files = self._history.prepare_all(dict(counts), dict(limits))
+            return Filed(files, self._outbox.prepare(outbox_bytes))
+
+        return self._do(prepare)
 
     def append_calls(
         self, calls: Mapping[str, list[Call]], limits: Mapping[str, int]
-    ) -> dict[str, FileState] | None:
-        """Append *calls* to their files; the files' states."""
-        return self._do(lambda: self._history.append_all(dict(calls), dict(limits)))
+    ) -> Filed | None:
+        """Append *calls* to their files, and to the outbox where that is wanted; their states."""
+
+        def append() -> Filed:
+            copies: list[bytes] = []
+            copy = copies.append if self._outbox.is_wanted else None
+            files = self._history.append_all(dict(calls), dict(limits), copy)
+            if not copies:
+                return Filed(files)
+            # point below: outbox-lines
+            return Filed(files, self._outbox.append(call_lines(b"".join(copies))))
+
+        return self._do(append)
+
+    def commit_outbox(self) -> None:
+        """Let readers of the outbox go as far as the journal does."""
+        if self._outbox.is_wanted and not self._has_failed:
+            self._do(self._outbox.commit)
+
+    def consumers(self) -> Mapping[str, ConsumerStatus]:
+        """Who reads the outbox, and how far; nobody when storage is unavailable."""
+        return self._do(lambda: consumers(self._path)) or {}
+
+    @property
+    def outbox_problem(self) -> str:
+        """What keeps lines out of the outbox now."""
+        return self._outbox.problem
 
     def compact(self, limits: Mapping[str, int]) -> dict[str, FileState] | None:
         """Cut every file to its tool's newest calls; the states of those that changed."""

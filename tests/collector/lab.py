@@ -31,8 +31,14 @@ class MortalDisk(Disk):
     def snapshot(self, encode: Callable[[], bytes]) -> None:
         self._mortal(lambda: Disk.snapshot(self, encode))
 
-    def prepare(self, counts: Any, limits: Any) -> Any:
-        return self._mortal(lambda: Disk.prepare(self, counts, limits))
+    def prepare(self, counts: Any, limits: Any, outbox_bytes: int) -> Any:
+        return self._mortal(lambda: Disk.prepare(self, counts, limits, outbox_bytes))
+
+    def restore_files(self, files: Any, outbox: Any) -> Any:
+        return self._mortal(lambda: Disk.restore_files(self, files, outbox))
+
+    def commit_outbox(self) -> None:
+        self._mortal(lambda: Disk.commit_outbox(self))
 
     def append_calls(self, calls: Any, limits: Any) -> Any:
         return self._mortal(lambda: Disk.append_calls(self, calls, limits))

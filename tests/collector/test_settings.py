@@ -47,6 +47,7 @@ HOLDERS: dict[str, list[Holder]] = {
     "storage.batch_size": [lambda c: c.flusher.storage.batch_size],
     "storage.flush_interval_seconds": [lambda c: c.options.storage.flush_interval_seconds],
     "storage.max_bytes": [lambda c: c.flusher.storage.max_bytes],
+    "storage.outbox_bytes": [lambda c: c.flusher.storage.outbox_bytes],
     "capture.secret_keys": [
         lambda c: tuple(key for key in ("colour", "password") if c.parts.bodies.mask.hides(key, ""))
     ],

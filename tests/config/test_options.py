@@ -26,12 +26,13 @@ def test_defaults_are_the_promised_ones() -> None:
         "trigger_threshold": 10_000,
         "cleanup_on_optimize": True,
     }
-    assert options["storage"] | {"max_bytes": 0} == {
+    assert options["storage"] | {"max_bytes": 0, "outbox_bytes": 0} == {
         "path": "perf_data",
         "async_save": True,
         "batch_size": 100,
         "flush_interval_seconds": 30,
         "max_bytes": 0,
+        "outbox_bytes": 0,
     }
     assert options["rag"] == {
         "enabled": True,

@@ -26,13 +26,13 @@ def test_stuck_disk_refuses_work_at_once(tmp_path: Path) -> None:
             gate.wait(DEADLINE_S)
             return super().__iter__()
 
-    assert disk.prepare(Slow(tool=1), {"tool": -1}) is None
+    assert disk.prepare(Slow(tool=1), {"tool": -1}, 1 << 30) is None
     assert disk.is_unavailable()
-    assert disk.prepare({"tool": 1}, {"tool": -1}) is None
+    assert disk.prepare({"tool": 1}, {"tool": -1}, 1 << 30) is None
     assert disk.failures == 1
     gate.set()
     wait_until(lambda: not disk.is_unavailable(), "the stuck work to end")
-    assert disk.prepare({"tool": 1}, {"tool": -1}) is not None
+    assert disk.prepare({"tool": 1}, {"tool": -1}, 1 << 30) is not None
     assert disk.reason == ""
     disk.close()
 

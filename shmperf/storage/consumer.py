@@ -1,0 +1,264 @@
+"""
+A reader of the outbox, in a process of its own: takes lines, sends them, acknowledges.
+
+Its cursor moves only after the other side has acknowledged, so whoever kills it makes it send some
+lines again, with the same ids, and never skip one. What went before it could be read is counted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from shmperf.errors import StoreError
+from shmperf.files import check_ours, open_private, translated
+
+from .outbox import (
+    CONSUMER_NAME,
+    CURSOR,
+    Cursor,
+    End,
+    file_name,
+    first_numbers,
+    outbox_of,
+    read_cursor,
+    read_end,
+    registered,
+)
+
+__all__ = ["Consumer", "ConsumerStatus", "Lines", "consumers"]
+
+_MOST_BATCH_BYTES = 4 << 20
+
+
+class ConsumerStatus(msgspec.Struct, kw_only=True):
+    """
+    How a consumer is.
+
+    ``lag`` counts lines that wait for it, ``lag_bytes`` what they fill; ``sent`` lines that the
+    other side has acknowledged; ``dropped`` lines that went before it could read them.
+    """
+
+    lag: int = 0
+    lag_bytes: int = 0
+    sent: int = 0
+    dropped: int = 0
+    problem: str | None = None
+
+
+class Lines(msgspec.Struct, frozen=True):
+    """
+    Lines in order, without their ends; `Consumer.acknowledge` wants it back.
+
+    *number* is the first line's; *dropped* counts lines that are missing before it. There may be
+    no line, when all that would come are missing.
+    """
+
+    number: int
+    lines: list[bytes]
+    dropped: int
+    first: int
+    offset: int
+
+
+class Consumer:
+    """
+    One reader of a storage's outbox, in whatever process: takes lines, sends them, acknowledges.
+
+    It is registered from `register` to `unregister`, running or not. What is not acknowledged is
+    read again by the next process of this name; only one at a time may read.
+    """
+
+    def __init__(self, storage: Path, name: str) -> None:
+        """Raises ValueError for a *name* that is no short word of a-z, 0-9, _ and -."""
+        if not CONSUMER_NAME.match(name):
+            raise ValueError(f"consumer {name!r}: up to 40 of a-z, 0-9, _ and -")
+        self.name = name
+        self._path = outbox_of(storage)
+        self._cursor_path = self._path / f"{name}{CURSOR}"
+        self._cursor: Cursor | None = None
+        self._lock = -1
+
+    @property
+    def sent(self) -> int:
+        """Lines that have been acknowledged, ever."""
+        return 0 if self._cursor is None else self._cursor.sent
+
+    @property
+    def dropped(self) -> int:
+        """Lines that went before they were read, as far as they are acknowledged."""
+        return 0 if self._cursor is None else self._cursor.dropped
+
+    def register(self, *, at_start: bool = False) -> None:
+        """
+        From now on lines are kept for this consumer; one that is registered goes on where it was.
+
+        A new one begins with the next line, or *at_start* with the oldest that is there. So does
+        one whose cursor is damaged: better twice than never. Raises StoreError, also when another
+        process reads under this name.
+        """
+        try:
+            _make_directory(self._path)
+            self._hold()
+            self._cursor = read_cursor(self._cursor_path)
+            if self._cursor is None:
+                is_damaged = self._cursor_path.exists()
+                end = read_end(self._path)
+                oldest = min(first_numbers(self._path), default=end.next)
+                start = min(oldest, end.next) if at_start or is_damaged else end.next
+                self._write_cursor(Cursor(start))
+        except OSError as error:
+            raise translated(error, self._cursor_path, StoreError) from error
+
+    def unregister(self) -> None:
+        """Nothing is kept for this consumer from now on."""
+        self._cursor_path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let another process read under this name; it stays registered."""
+        self._cursor = None
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
+
+    def _hold(self) -> None:
+        if self._lock >= 0:
+            return
+        fd = open_private(self._path / f"{self.name}.lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(fd)
+            raise translated(error, f"consumer {self.name}: it is running", StoreError) from error
+        self._lock = fd
+
+    def read(self, most: int = 1000) -> Lines | None:
+        """
+        The next lines, at most so many and some 4 MiB; None when nothing is to be had now.
+
+        The same ones until they are acknowledged. Raises StoreError when it is not registered, or
+        the outbox can't be read.
+        """
+        cursor = self._cursor
+        if cursor is None:
+            raise StoreError(f"{self._cursor_path}: not registered")
+        try:
+            end = read_end(self._path)
+            if cursor.next >= end.next:
+                return None
+            return self._read(cursor, end, most)
+        except OSError as error:
+            raise translated(error, self._path, StoreError) from error
+
+    def acknowledge(self, taken: Lines) -> None:
+        """The other side has *taken* these: they are never read again. Raises StoreError."""
+        cursor = self._cursor
+        if cursor is None:
+            raise StoreError(f"{self._cursor_path}: not registered")
+        moved = Cursor(
+            next=taken.number + len(taken.lines),
+            first=taken.first,
+            offset=taken.offset,
+            sent=cursor.sent + len(taken.lines),
+            dropped=cursor.dropped + taken.dropped,
+        )
+        try:
+            self._write_cursor(moved)
+        except OSError as error:
+            raise translated(error, self._cursor_path, StoreError) from error
+
+    def _read(self, cursor: Cursor, end: End, most: int) -> Lines:
+        firsts = sorted(first for first in first_numbers(self._path) if first < end.next)
+        # The file that the next line is in, or else the first behind it.
+        held = [first for first in firsts if first <= cursor.next]
+        for first in [*held[-1:], *(first for first in firsts if first > cursor.next)]:
+            limit = end.size if first == end.first else None
+            try:
+                taken = self._read_file(cursor, first, limit, most)
+            except FileNotFoundError:
+                # Deleted meanwhile: its lines count as dropped.
+                continue
+            if taken is not None:
+                return taken
+        return Lines(end.next, [], end.next - cursor.next, -1, 0)
+
+    def _read_file(self, cursor: Cursor, first: int, limit: int | None, most: int) -> Lines | None:
+        """Lines of one file from the cursor's on; None when it has none behind that."""
+        fd = open_private(self._path / file_name(first), os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as file:
+            size = check_ours(file.fileno()).st_size
+            size = size if limit is None else min(size, limit)
+            number, offset = first, 0
+            if cursor.first == first <= cursor.next and _begins_line(fd, cursor.offset, size):
+                number, offset = cursor.next, cursor.offset
+            file.seek(offset)
+            while number < cursor.next and offset < size:
+                offset += len(file.readline())
+                number += 1
+            lines: list[bytes] = []
+            start = offset
+            while offset < size and len(lines) < most and offset - start < _MOST_BATCH_BYTES:
+                line = file.readline()
+                offset += len(line)
+                lines.append(line.rstrip(b"\n"))
+        if not lines:
+            return None
+        return Lines(number, lines, max(0, number - cursor.next), first, offset)
+
+    def _write_cursor(self, cursor: Cursor) -> None:
+        aside = self._path / f".{self.name}{CURSOR}.new"
+        aside.unlink(missing_ok=True)
+        fd = open_private(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            os.write(fd, msgspec.json.encode(cursor))
+        finally:
+            os.close(fd)
+        aside.replace(self._cursor_path)  # point: outbox-acknowledge
+        self._cursor = cursor
+
+
+def consumers(storage: Path) -> Mapping[str, ConsumerStatus]:
+    """Every registered consumer by name, and how it is; changes nothing. Raises StoreError."""
+    path = outbox_of(storage)
+    try:
+        names = registered(path)
+        if not names:
+            return {}
+        end = read_end(path)
+        sizes = {first: (path / file_name(first)).stat().st_size for first in first_numbers(path)}
+        return {name: _status_of(path, name, end, sizes) for name in names}
+    except OSError as error:
+        raise translated(error, path, StoreError) from error
+
+
+def _status_of(path: Path, name: str, end: End, sizes: Mapping[int, int]) -> ConsumerStatus:
+    cursor = read_cursor(path / f"{name}{CURSOR}")
+    if cursor is None:
+        return ConsumerStatus(problem="its cursor can't be read")
+    oldest = min(sizes, default=end.next)
+    missing = max(0, oldest - cursor.next)
+    mine = max((first for first in sizes if first <= cursor.next), default=oldest)
+    waiting = sum(size for first, size in sizes.items() if first >= mine)
+    passed = cursor.offset if cursor.first == mine else 0
+    return ConsumerStatus(
+        lag=max(0, end.next - cursor.next - missing),
+        lag_bytes=max(0, waiting - passed),
+        sent=cursor.sent,
+        dropped=cursor.dropped + missing,
+    )
+
+
+def _begins_line(fd: int, offset: int, size: int) -> bool:
+    return offset <= size and (not offset or os.pread(fd, 1, offset - 1) == b"\n")
+
+
+def _make_directory(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.lstat()
+    if not path.is_dir() or path.is_symlink() or found.st_uid != os.geteuid():
+        raise PermissionError("found a directory that is not ours")

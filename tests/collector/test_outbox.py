@@ -1,0 +1,297 @@
+"""The outbox beside history: every line once and in order, whatever is killed and whenever."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shmperf.files import internals
+from shmperf.storage.consumer import Consumer
+from shmperf.testing import Room, ScriptedWorker
+
+from .lab import a_room, new_room
+from .test_exactly_once import MANY, Story
+
+BOUND = 1 << 20
+
+
+class Reader:
+    """What another system has got from a consumer that is killed now and then."""
+
+    def __init__(self, storage: Path, name: str = "reader") -> None:
+        self.storage, self.name = storage, name
+        self.consumer = Consumer(storage, name)
+        self.consumer.register()
+        # By number: a line that is sent again comes under the same one.
+        self.got: dict[int, bytes] = {}
+        self.dropped = 0
+
+    def read(self, most: int = 1000, *, acknowledge: bool = True) -> bool:
+        """Take what is there; a line that is sent twice is the same both times."""
+        taken = self.consumer.read(most)
+        if taken is None:
+            return False
+        for number, line in enumerate(taken.lines, taken.number):
+            assert self.got.setdefault(number, line) == line
+        if acknowledge:
+            self.consumer.acknowledge(taken)
+            self.dropped += taken.dropped
+        return acknowledge
+
+    def restart(self) -> None:
+        """kill -9, and another process of the same name."""
+        self.consumer.close()
+        self.consumer = Consumer(self.storage, self.name)
+        self.consumer.register()
+
+    def read_all(self) -> None:
+        """To the end."""
+        while self.read():
+            pass
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What has come, in order."""
+        return [json.loads(self.got[number]) for number in sorted(self.got)]
+
+    @property
+    def ids(self) -> list[str]:
+        """The calls that have come, in order."""
+        return [record["data"]["id"] for record in self.records if record["kind"] == "call"]
+
+
+class OutboxStory(Story):
+    """A story with a reader in it."""
+
+    def __init__(self, room: Room) -> None:
+        super().__init__(room)
+        self.reader = Reader(room.storage)
+        self.has_cleaned = False
+
+    def reads(self, worker: ScriptedWorker, count: int) -> None:
+        self.reader.read(count)
+
+    def reads_in_vain(self, worker: ScriptedWorker, count: int) -> None:
+        self.reader.read(count, acknowledge=False)
+        self.reader.restart()
+
+    def cleanup(self, worker: ScriptedWorker, count: int) -> None:
+        self.has_cleaned = True
+        super().cleanup(worker, count)
+
+    def check(self) -> None:
+        super().check()
+        reader = self.reader
+        reader.restart()
+        reader.read_all()
+        assert reader.dropped == 0
+        assert sorted(reader.got) == list(range(len(reader.got)))
+        ids = Counter(reader.ids)
+        assert not ids or max(ids.values()) == 1
+        history = [line["id"] for line in [*self.room.lines("all"), *self.room.lines("few")]]
+        assert set(history) <= ids.keys()
+        if not self.has_cleaned:
+            everything = {*self.finished["all"], *self.aborted["all"]}
+            assert ids.keys() - set(self.finished["few"]) == everything
+
+
+STEPS = ["few", "all", "nested", "opens", "closes", "dies", "turns", "turns", "flushes"]
+MORE = ["cleanup", "killed", "doomed", "reads", "reads_in_vain"]
+HAPPENINGS = st.lists(
+    st.tuples(st.sampled_from([*STEPS, *MORE]), st.integers(0, 1), st.integers(1, 14)), max_size=30
+)
+
+
+@MANY
+@given(HAPPENINGS)
+def test_every_line_comes_once_and_in_order(happenings: list[tuple[str, int, int]]) -> None:
+    """Whoever is killed, collector or consumer: no line is missing, twice or out of order."""
+    with a_room() as room:
+        story = OutboxStory(room)
+        for what in happenings:
+            story.happen(what)
+        story.check()
+
+
+@pytest.mark.parametrize("last", range(1, 41))
+def test_killed_around_any_write_hands_on_every_line_once(last: int) -> None:
+    """A collector killed just before or after its n-th write: readers notice nothing."""
+    with a_room() as room:
+        story = OutboxStory(room)
+        story.happen(("doomed", 0, last))
+        for turn in range(4):
+            for what in (("all", 0, 9), ("few", 1, 9), ("nested", 0, 2), ("reads", 0, 5)):
+                story.happen(what)
+            story.happen(("turns", 0, 3))
+            story.happen(("flushes", 0, 1))
+            story.happen(("reads_in_vain", turn, 3))
+            story.happen(("turns", 0, 4))
+        story.check()
+
+
+def test_nothing_is_written_without_a_consumer(tmp_path: Path, runtime: Path) -> None:
+    """No directory, no file; and none any more once the last one has gone."""
+    room = new_room(tmp_path, runtime)
+    try:
+        worker = room.worker()
+        worker.call("all")
+        flush(room)
+        assert not outbox(room).exists()
+        reader = Reader(room.storage)
+        worker.call("all")
+        flush(room)
+        reader.read_all()
+        assert len(reader.ids) == 1
+        reader.consumer.unregister()
+        worker.call("all")
+        flush(room)
+        assert not list(outbox(room).glob("*.jsonl"))
+        assert len(room.lines("all")) == 3
+    finally:
+        room.close()
+
+
+def test_consumer_gets_what_is_flushed_after_it_came(tmp_path: Path, runtime: Path) -> None:
+    """Two consumers go on at their own pace, each from where it came in."""
+    room = new_room(tmp_path, runtime)
+    try:
+        worker = room.worker()
+        first = Reader(room.storage, "first")
+        worker.call("all")
+        flush(room)
+        second = Reader(room.storage, "second")
+        worker.call("all")
+        flush(room)
+        first.read_all()
+        second.read_all()
+        assert (len(first.ids), len(second.ids)) == (2, 1)
+        assert first.ids[1:] == second.ids
+        assert [record["tool"] for record in first.records] == ["all", "all"]
+    finally:
+        room.close()
+
+
+def test_disk_is_bounded_and_what_went_is_counted(tmp_path: Path, runtime: Path) -> None:
+    """Beyond ``storage.outbox_bytes`` the oldest goes: read + dropped is all that was flushed."""
+    room = new_room(
+        tmp_path, runtime, f"tool_limits: {{all: -1}}\nstorage: {{outbox_bytes: {BOUND}}}\n"
+    )
+    try:
+        quick, slow = Reader(room.storage, "quick"), Reader(room.storage, "slow")
+        worker = room.worker(slots=1024)
+        made = 0
+        for round_ in range(30):
+            for _ in range(300):
+                made += worker.call("all", "x" * 100) is not None
+            flush(room)
+            quick.read_all()
+            used = sum(path.stat().st_size for path in outbox(room).iterdir())
+            assert used < BOUND + (256 << 10)
+            if round_ == 0:
+                slow.read(10)
+        told = room.collector.disk.consumers()
+        assert told["quick"].lag == told["quick"].dropped == 0
+        assert told["slow"].lag + told["slow"].dropped + 10 == made
+        assert told["slow"].dropped > 0 < told["slow"].lag_bytes
+        slow.read_all()
+        assert len(quick.ids) == made
+        assert len(slow.ids) + slow.dropped == made
+        assert slow.ids == [*quick.ids[:10], *quick.ids[-len(slow.ids) + 10 :]]
+        assert slow.consumer.dropped == slow.dropped
+    finally:
+        room.close()
+
+
+def test_outbox_that_can_not_be_written_is_in_nobodys_way(tmp_path: Path, runtime: Path) -> None:
+    """History is written all the same; the lines that are missing are counted by who reads."""
+    room = new_room(tmp_path, runtime)
+    try:
+        reader = Reader(room.storage)
+        worker = room.worker()
+        worker.call("all")
+        flush(room)
+        (file,) = outbox(room).glob("*.jsonl")
+        aside = tmp_path / "aside"
+        file.rename(aside)
+        file.mkdir()
+        worker.call("all")
+        flush(room)
+        stats = room.stats()
+        assert stats["faults"]["outbox_failed"] == 1
+        assert len(room.lines("all")) == 2
+        file.rmdir()
+        aside.rename(file)
+        worker.call("all")
+        flush(room)
+        reader.read_all()
+        assert len(reader.ids) == 2
+        assert reader.dropped == 1
+    finally:
+        room.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"next": -1}', b'{"next": "x"}', b"\0" * 5000])
+def test_damaged_cursor_costs_no_line(tmp_path: Path, runtime: Path, content: bytes) -> None:
+    """Its consumer begins with the oldest line: better twice than never."""
+    room = new_room(tmp_path, runtime)
+    try:
+        reader = Reader(room.storage)
+        worker = room.worker()
+        for _ in range(3):
+            worker.call("all")
+            flush(room)
+        reader.read(2)
+        (outbox(room) / "reader.cursor").write_bytes(content)
+        assert room.collector.disk.consumers()["reader"].problem
+        worker.call("all")
+        flush(room)
+        again = Reader(room.storage, "again")
+        reader.restart()
+        reader.read_all()
+        assert len(reader.ids) == 4
+        assert reader.dropped == 0
+        assert not again.read()
+    finally:
+        room.close()
+
+
+def test_journal_that_is_lost_keeps_the_lines(tmp_path: Path, runtime: Path) -> None:
+    """Files that no journal lists are taken up, and numbers go on behind them."""
+    room = new_room(tmp_path, runtime)
+    try:
+        reader = Reader(room.storage)
+        worker = room.worker()
+        for _ in range(3):
+            worker.call("all")
+            flush(room)
+        reader.read(1)
+        for path in internals(room.storage).glob("journal.[0-9]*"):
+            path.write_bytes(b"nonsense")
+        (internals(room.storage) / "snapshot").unlink()
+        room.kill()
+        worker.call("all")
+        flush(room)
+        reader.read_all()
+        numbers = sorted(reader.got)
+        assert numbers == list(range(len(numbers)))
+        assert len(set(reader.ids)) >= 4
+        assert reader.dropped == 0
+    finally:
+        room.close()
+
+
+def flush(room: Room) -> None:
+    """Everything that has ended is on disk."""
+    room.collector.settle()
+    room.collector.flush(force=True)
+
+
+def outbox(room: Room) -> Path:
+    """Where it is."""
+    return internals(room.storage) / "outbox"
