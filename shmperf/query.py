@@ -25,6 +25,7 @@ from .config.options import Options
 from .errors import ConfigError, SessionError, StoreError
 from .session.client import Client
 from .session.messages import (
+    ConsumerStatus,
     Errors,
     Flush,
     InFlight,
@@ -42,6 +43,7 @@ from .session.paths import named_directory, runtime_root
 from .session.rendezvous import Request, known_storage, session_of_storage
 from .session.session import Session, attach
 from .session.sidecar import last_report
+from .storage.consumer import consumers
 from .storage.history import read
 from .storage.kept import ErrorGroup, KeptCall, failed_groups, group_of_bug, kept_call
 from .storage.state import Ledger, figures_on_disk, load, stats_on_disk
@@ -139,6 +141,7 @@ class Answers:
             told={},
             unusual=[told_of(finding) for finding in ledger.unusual.known],
             rag=self._sink_at_rest(),
+            consumers=self._consumers_at_rest(),
         )
 
     def _pids(self) -> list[int]:
@@ -150,6 +153,14 @@ class Answers:
         """What the last sink said of itself."""
         report = last_report(self.storage)
         return None if report is None else SinkStatus(**msgspec.structs.asdict(report))
+
+    def _consumers_at_rest(self) -> dict[str, ConsumerStatus]:
+        """Who waits for lines of the outbox."""
+        try:
+            waiting = consumers(self.storage)
+        except StoreError:
+            return {}
+        return {name: ConsumerStatus(**progress._asdict()) for name, progress in waiting.items()}
 
     def bugs(self) -> dict[str, Bug]:
         """The exceptions that were caught, by fingerprint."""

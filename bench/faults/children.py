@@ -36,6 +36,7 @@ from shmperf.session.rendezvous import Request
 from shmperf.storage import journal
 from shmperf.worker import opencall
 
+from .consume import consume
 from .fuzz import fuzz
 from .log import Full, Log
 from .points import stop_at
@@ -546,6 +547,7 @@ RUNS: dict[str, Callable[[dict[str, Any]], None]] = {
     "work long": _work_long,
     "interrupted": _interrupted,
     "collect": _collect,
+    "consume": consume,
     "refused": _refused,
     "embedded": _embedded,
     "sweep": _sweep,

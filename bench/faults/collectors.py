@@ -28,6 +28,7 @@ from shmperf.storage.history import read
 
 from .books import Tally, check, check_books
 from .campaign import KEEP_ALL, Campaign, Sample
+from .handing import Handing
 from .log import ask_to_stop, read_logs
 from .nursery import Ended
 from .place import Place, wait_until
@@ -66,6 +67,7 @@ def _take_sample(campaign: Campaign, tally: Tally) -> None:
     with campaign.place(tally, _LIMITED) as place:
         round_ = _Round(campaign, tally, 0, 0)
         round_.place = place
+        Handing(place, campaign.nursery, tally, campaign.rng)
         counts: Counter[str] = Counter()
         for _ in range(2):
             # The second one takes up what the first one left when it was killed.
@@ -229,15 +231,18 @@ class _Round:
 
 
 def _keep_all(round_: _Round) -> None:
-    """Tools that keep everything: every id once."""
+    """Tools that keep everything: every id once, in the history and with who it is handed to."""
+    handing = Handing(round_.place, round_.nursery, round_.tally, round_.rng)
     with round_.working():
         for _ in range(round_.kills):
+            handing.strike()
             round_.kill_one()
     for _ in range(3):
         # The dead are buried, too, by collectors that are killed.
         round_.kill_one()
     round_.end_in_peace()
     check(round_.tally, round_.place, round_.what)
+    handing.check(round_.what)
 
 
 def _limit(round_: _Round) -> None:

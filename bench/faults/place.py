@@ -29,7 +29,9 @@ from .nursery import Nursery
 __all__ = ["Place", "has_private_memory", "make_memory_private", "wait_until"]
 
 _NEW_NAMESPACE, _RECURSIVE_PRIVATE = 0x20000, 0x4000 | 0x40000
-_INTERNALS = re.compile(r"(snapshot|journal\.\d+|session|session\.lock|collector\.lock|blocks)\Z")
+_INTERNALS = re.compile(
+    r"(snapshot|journal\.\d+|session|session\.lock|collector\.lock|blocks|outbox)\Z"
+)
 _before: frozenset[str] = frozenset()
 
 

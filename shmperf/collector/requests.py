@@ -27,6 +27,7 @@ from shmperf.session.messages import (
     Changes,
     Cleanup,
     CollectorStatus,
+    ConsumerStatus,
     Errors,
     Figures,
     Flush,
@@ -221,6 +222,10 @@ def _status(requests: Requests, _: Status) -> SessionStatus:
         unusual=[told_of(finding) for finding in parts.ledger.unusual.known],
         rag=_sink(parts.supervisor),
         sidecars=parts.supervisor.status(),
+        consumers={
+            name: ConsumerStatus(**progress._asdict())
+            for name, progress in parts.disk.consumers().items()
+        },
     )
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "Changes",
     "Cleanup",
     "CollectorStatus",
+    "ConsumerStatus",
     "Errors",
     "Figures",
     "Flush",
@@ -190,6 +191,21 @@ class SidecarStatus(msgspec.Struct, kw_only=True):
     problem: str | None = None
 
 
+class ConsumerStatus(msgspec.Struct, kw_only=True):
+    """
+    A consumer of the outbox.
+
+    ``lag`` counts lines that wait for it, ``lag_bytes`` what they fill; ``sent`` lines that the
+    other side has acknowledged; ``dropped`` lines that went before it could read them.
+    """
+
+    lag: int = 0
+    lag_bytes: int = 0
+    sent: int = 0
+    dropped: int = 0
+    problem: str | None = None
+
+
 class SessionStatus(msgspec.Struct, kw_only=True):
     """
     How a session is: the answer to `Status`, and what is known of a storage at rest.
@@ -211,6 +227,7 @@ class SessionStatus(msgspec.Struct, kw_only=True):
     unusual: list[dict[str, Any]]
     rag: SinkStatus | None
     sidecars: dict[str, SidecarStatus] = {}
+    consumers: dict[str, ConsumerStatus] = {}
 
 
 Request = (

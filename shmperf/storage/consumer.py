@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,18 +31,13 @@ from .outbox import (
     registered,
 )
 
-__all__ = ["Consumer", "ConsumerStatus", "Lines", "consumers"]
+__all__ = ["Consumer", "Lines", "Progress", "consumers"]
 
 _MOST_BATCH_BYTES = 4 << 20
 
 
-class ConsumerStatus(msgspec.Struct, kw_only=True):
-    """
-    How a consumer is.
-
-    ``lag`` counts lines that wait for it, ``lag_bytes`` what they fill; ``sent`` lines that the
-    other side has acknowledged; ``dropped`` lines that went before it could read them.
-    """
+class Progress(NamedTuple):
+    """How far a consumer has come: lines that wait for it, their bytes, lines sent and dropped."""
 
     lag: int = 0
     lag_bytes: int = 0
@@ -222,7 +218,7 @@ class Consumer:
         self._cursor = cursor
 
 
-def consumers(storage: Path) -> Mapping[str, ConsumerStatus]:
+def consumers(storage: Path) -> Mapping[str, Progress]:
     """Every registered consumer by name, and how it is; changes nothing. Raises StoreError."""
     path = outbox_of(storage)
     try:
@@ -236,16 +232,16 @@ def consumers(storage: Path) -> Mapping[str, ConsumerStatus]:
         raise translated(error, path, StoreError) from error
 
 
-def _status_of(path: Path, name: str, end: End, sizes: Mapping[int, int]) -> ConsumerStatus:
+def _status_of(path: Path, name: str, end: End, sizes: Mapping[int, int]) -> Progress:
     cursor = read_cursor(path / f"{name}{CURSOR}")
     if cursor is None:
-        return ConsumerStatus(problem="its cursor can't be read")
+        return Progress(problem="its cursor can't be read")
     oldest = min(sizes, default=end.next)
     missing = max(0, oldest - cursor.next)
     mine = max((first for first in sizes if first <= cursor.next), default=oldest)
     waiting = sum(size for first, size in sizes.items() if first >= mine)
     passed = cursor.offset if cursor.first == mine else 0
-    return ConsumerStatus(
+    return Progress(
         lag=max(0, end.next - cursor.next - missing),
         lag_bytes=max(0, waiting - passed),
         sent=cursor.sent,

@@ -20,7 +20,7 @@ from shmperf.errors import ShmperfError, StoreError
 from shmperf.files import internals
 from shmperf.shm.record import Call
 
-from .consumer import ConsumerStatus, consumers
+from .consumer import Progress, consumers
 from .history import FileState, History
 from .journal import Journal, Recovered
 from .outbox import Outbox, OutboxChange, OutboxState, call_lines
@@ -147,7 +147,7 @@ class Disk:
         if self._outbox.is_wanted and not self._has_failed:
             self._do(self._outbox.commit)
 
-    def consumers(self) -> Mapping[str, ConsumerStatus]:
+    def consumers(self) -> Mapping[str, Progress]:
         """Who reads the outbox, and how far; nobody when storage is unavailable."""
         return self._do(lambda: consumers(self._path)) or {}
 

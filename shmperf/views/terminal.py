@@ -250,6 +250,10 @@ def status(found: Mapping[str, Any]) -> RenderableType:
         lines.append(f"\nrag        {_sink(found['rag'])}", "")
         if found["rag"]["problem"]:
             lines.append(f"\nrag: {printable(found['rag']['problem'], 200)}", "yellow")
+    for name, consumer in found.get("consumers", {}).items():
+        lines.append(
+            f"\nconsumer   {_consumer(name, consumer)}", "yellow" * bool(consumer["dropped"])
+        )
     if not found["workers"]:
         return lines
     table = _table("worker pid", "memory", "CPU", "threads")
@@ -262,6 +266,14 @@ def status(found: Mapping[str, Any]) -> RenderableType:
             str(row.get("threads") or "–"),
         )
     return Group(lines, table)
+
+
+def _consumer(name: str, row: Mapping[str, Any]) -> str:
+    """How far another system has got with what goes to history."""
+    if row["problem"]:
+        return f"{printable(name)}: {printable(row['problem'], 100)}"
+    waiting = f"{row['lag']:,} lines wait ({row['lag_bytes'] / (1 << 20):.1f} MiB)"
+    return f"{printable(name)}: {row['sent']:,} lines sent, {waiting}, {row['dropped']:,} dropped"
 
 
 def checks(rows: Iterable[Mapping[str, Any]]) -> Table:

@@ -1,0 +1,22 @@
+"""Take lines from the outbox and write them where another system would have them, for ever."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from shmperf.storage.consumer import Consumer
+
+storage, received, pause_s = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+consumer = Consumer(storage, "system")
+consumer.register()
+print("registered", flush=True)
+fd = os.open(received, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+while True:
+    taken = consumer.read(50)
+    time.sleep(pause_s)
+    if taken is None:
+        continue
+    numbered = enumerate(taken.lines, taken.number)
+    os.write(fd, b"".join(b"%d %s\n" % (number, line) for number, line in numbered))
+    consumer.acknowledge(taken)
