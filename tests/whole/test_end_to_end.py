@@ -36,6 +36,14 @@ def test_embedded_session_records_every_call_of_every_process(place: Place, meth
     assert len(place.lines("leaf")) == 100
 
 
+def test_the_default_way_to_start_processes_joins_the_session(place: Place) -> None:
+    """Pools for which nobody names a method record into their parent's session, on any Python."""
+    place.run_program("end_to_end/pools_by_default")
+    place.wait_for_end()
+    counts = {name: row["count"] for name, row in place.stats()["tool_stats"].items()}
+    assert counts == {"task": 82, "leaf": 82}
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_run_records_every_call_of_the_command(place: Place, method: str) -> None:
     """``run`` records a command's calls, in whichever way it starts its processes."""
