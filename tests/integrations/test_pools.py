@@ -377,20 +377,24 @@ def test_threads_of_pools_are_left_alone(place: Place) -> None:
         place,
         TOOLS,
         """
-        shmperf.instrument("threading")
-        queue = multiprocessing.Queue()
-        with ThreadPoolExecutor(1) as executor, ProcessPoolExecutor(1) as processes:
-            with multiprocessing.Pool(1) as pool, ThreadPool(1) as threads:
-                for found in (executor.submit(leaf, 1), processes.submit(leaf, 1)):
-                    assert found.result() == 1
-                assert pool.apply(leaf, (1,)) == threads.apply(leaf, (1,)) == 1
-        queue.put(1)
-        queue.get()
+        def main():
+            shmperf.instrument("threading")
+            queue = multiprocessing.Queue()
+            with ThreadPoolExecutor(1) as executor, ProcessPoolExecutor(1) as processes:
+                with multiprocessing.Pool(1) as pool, ThreadPool(1) as threads:
+                    for found in (executor.submit(leaf, 1), processes.submit(leaf, 1)):
+                        assert found.result() == 1
+                    assert pool.apply(leaf, (1,)) == threads.apply(leaf, (1,)) == 1
+            queue.put(1)
+            queue.get()
 
-        async def use():
-            await asyncio.to_thread(leaf, 1)
+            async def use():
+                await asyncio.to_thread(leaf, 1)
 
-        asyncio.run(use())
+            asyncio.run(use())
+
+        if __name__ == "__main__":
+            main()
         """,
     )
     assert counts(place) == {"leaf": (5, 0)}

@@ -445,7 +445,8 @@ def weather_report(city):
     "The weather of a city today."
     return behave("weather_report")
 
-ToolStore().put_many(from_functions([fetch_weather, weather_report]))
+with ToolStore() as tools:
+    tools.put_many(from_functions([fetch_weather, weather_report]))
 for line in sys.stdin:
     tool, how_now, count = line.split()
     how[tool] = how_now

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import dis
+import gc
 import inspect
 import json
 import os
@@ -44,12 +45,14 @@ class Struck(BaseException):
 
 @cache
 def places(code: CodeType) -> frozenset[int]:
-    """The offsets of the instructions behind which, or at which, handlers run."""
+    """The offsets of the instructions at which a handler finds us."""
     found = set()
     former = ""
     for instruction in dis.get_instructions(code):
-        if former.startswith(("CALL", "RESUME", "JUMP_BACKWARD")) and "INTRINSIC" not in former:
+        if former == "RESUME" or (former.startswith("CALL") and "INTRINSIC" not in former):
             found.add(instruction.offset)
+        if instruction.opname == "JUMP_BACKWARD":
+            found.add(instruction.argval)
         former = instruction.opname
     return frozenset(found)
 
@@ -66,35 +69,101 @@ class Striker:
         # does not look for signals as it comes back from there.
         self.pushed: dict[FrameType, int] = {}
 
-    def on_call(self, frame: FrameType, event: str, argument: object) -> Any:
-        """Watch the instructions of our functions."""
+    def watch(self) -> None:
+        """From now on."""
+        if sys.version_info >= (3, 13):
+            self._monitor()
+        else:
+            sys.settrace(self._on_call)
+
+    def stop(self) -> None:
+        """No more."""
+        if sys.version_info >= (3, 13):
+            sys.monitoring.set_events(TOOL, 0)
+            for event in (EVENTS.PY_START, EVENTS.INSTRUCTION):
+                sys.monitoring.register_callback(TOOL, event, None)
+        else:
+            sys.settrace(None)
+
+    def strike(self) -> None:
+        """What the handler does."""
+        raise Struck
+
+    def _is_ours(self, code: CodeType) -> bool:
+        path = Path(code.co_filename)
+        return str(path).startswith(self.ours) and path.name not in self.never
+
+    def _note_call(self, frame: FrameType) -> None:
         code = frame.f_code
         if frame.f_back is not None and not code.co_flags & STEPPED and code.co_name != "__init__":
             self.pushed[frame.f_back] = frame.f_back.f_lasti
-        path = Path(code.co_filename)
-        if not str(path).startswith(self.ours) or path.name in self.never:
+
+    def _count_down(self, frame: FrameType, offset: int) -> None:
+        former = self.pushed.pop(frame, None)
+        if offset not in places(frame.f_code) or former is not None:
+            return
+        self.left -= 1
+        if self.left == 0:
+            self.stop()
+            code = frame.f_code
+            self.where = f"{Path(code.co_filename).name}:{frame.f_lineno} {code.co_name}"
+            self.strike()
+
+    # Until 3.12; later versions trace no instruction in a code object's first run.
+
+    def _on_call(self, frame: FrameType, event: str, argument: object) -> Any:
+        self._note_call(frame)
+        if not self._is_ours(frame.f_code):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
-        return self.on_instruction
+        return self._on_instruction
 
-    def on_instruction(self, frame: FrameType, event: str, argument: object) -> Any:
-        """Count the places down."""
-        if event != "opcode":
-            return self.on_instruction
-        former = self.pushed.pop(frame, None)
-        if frame.f_lasti in places(frame.f_code) and former is None:
-            self.left -= 1
-            if self.left == 0:
-                sys.settrace(None)
-                code = frame.f_code
-                self.where = f"{Path(code.co_filename).name}:{frame.f_lineno} {code.co_name}"
-                self.strike(frame)
-        return self.on_instruction
+    def _on_instruction(self, frame: FrameType, event: str, argument: object) -> Any:
+        if event == "opcode":
+            self._count_down(frame, frame.f_lasti)
+        return self._on_instruction
 
-    def strike(self, frame: FrameType) -> None:
-        """What the handler does."""
-        raise Struck
+    # From 3.13 on.
+
+    def _monitor(self) -> None:
+        if sys.monitoring.get_tool(TOOL) is None:
+            sys.monitoring.use_tool_id(TOOL, "striker")
+        for code in codes_of_package():
+            wanted = EVENTS.INSTRUCTION if self._is_ours(code) else 0
+            sys.monitoring.set_local_events(TOOL, code, wanted)
+        sys.monitoring.register_callback(TOOL, EVENTS.PY_START, self._on_start)
+        sys.monitoring.register_callback(TOOL, EVENTS.INSTRUCTION, self._on_offset)
+        sys.monitoring.set_events(TOOL, EVENTS.PY_START)
+
+    def _on_start(self, code: CodeType, offset: int) -> None:
+        self._note_call(sys._getframe(1))
+
+    def _on_offset(self, code: CodeType, offset: int) -> None:
+        self._count_down(sys._getframe(1), offset)
+
+
+if sys.version_info >= (3, 13):
+    TOOL = sys.monitoring.DEBUGGER_ID
+    EVENTS = sys.monitoring.events
+
+
+def codes_of_package() -> set[CodeType]:
+    """The code of every function of ours that has been imported."""
+    found: set[CodeType] = set()
+    for referrer in gc.get_objects():
+        code = getattr(referrer, "__code__", None) if inspect.isfunction(referrer) else None
+        if code is not None and code.co_filename.startswith(str(PACKAGE)):
+            add_code(code, found)
+    return found
+
+
+def add_code(code: CodeType, found: set[CodeType]) -> None:
+    """*code*, and the functions that it makes."""
+    found.add(code)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            add_code(constant, found)
 
 
 @shmperf.track
@@ -194,13 +263,13 @@ KINDS: dict[str, Callable[[], object]] = {
 def strike(kind: Callable[[], object], nth: int) -> str:
     """Where the nth place of a call was struck; empty when it has fewer."""
     striker = Striker(nth)
-    sys.settrace(striker.on_call)
+    striker.watch()
     try:
         kind()
     except (Struck, ValueError):
         pass
     finally:
-        sys.settrace(None)
+        striker.stop()
     return striker.where
 
 
@@ -246,7 +315,7 @@ def tool(n: int) -> int:
 class Caller(Striker):
     """Makes a call at the nth place instead of raising there."""
 
-    def strike(self, frame: FrameType) -> None:
+    def strike(self) -> None:
         """A handler that comes back."""
         tool(2)
 
@@ -254,13 +323,13 @@ class Caller(Striker):
 def first_call(kind: type[Striker], nth: int) -> int:
     """In a fork: 0 when struck, 1 when there was no such place, 2 when the tool did not run."""
     striker = kind(nth, str(PACKAGE), ())
-    sys.settrace(striker.on_call)
+    striker.watch()
     try:
         tool(1)
     except Struck:
         pass
     finally:
-        sys.settrace(None)
+        striker.stop()
     before = made
     # What comes later is recorded, whatever the first call went through.
     if tool(3) != 3 or made != before + 1:
