@@ -32,6 +32,33 @@ settings.register_profile("ci", settings.get_profile("tests"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "tests")
 
 
+# What depends on the interpreter: its bytes, frames, processes, contexts and warnings. Marked here,
+# where it is one list.
+CORE = (
+    "shm",
+    "worker",
+    "session",
+    "collector/test_cycle.py",
+    "collector/test_roster.py",
+    "collector/test_supervisor.py",
+    "storage/test_writer.py",
+    "whole/test_end_to_end.py",
+    "whole/test_interruptions.py",
+    "whole/test_trace.py",
+    "integrations/test_pools.py",
+    "pytesting",
+)
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the core."""
+    core = [_HERE / name for name in CORE]
+    for item in items:
+        if any(item.path.is_relative_to(path) for path in core):
+            item.add_marker("core")
+
+
 @pytest.fixture
 def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A private runtime directory with a path short enough for sockets."""

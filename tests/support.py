@@ -21,6 +21,11 @@ from shmperf.testing import assert_books_balance
 
 PYTHON = sys.executable
 PROGRAMS = Path(__file__).with_name("programs")
+# From 3.15 on a fork beside other threads raises as an error what it tells, behind the fork: then
+# multiprocessing's own threads end.
+WARNINGS = "error"
+if sys.version_info >= (3, 15):
+    WARNINGS += ",ignore:This process (pid:DeprecationWarning"
 # What the loop below takes on the machine on which the limits of the tests were found.
 _REFERENCE_S = 0.027
 _LOOP = 400_000
@@ -109,7 +114,7 @@ class Place:
         self.environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("SHMPERF", "OPTIMIZED"))},
             "XDG_RUNTIME_DIR": str(runtime),
-            "PYTHONWARNINGS": "error",
+            "PYTHONWARNINGS": WARNINGS,
             # For limits within programs.
             "TESTS_DEADLINE_S": str(DEADLINE_S),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -97,6 +98,9 @@ def test_first_call_struck_anywhere_starts_all_the_same(place: Place, action: st
     place.write("config/tool_perf_limits.yaml", KEEP_ALL)
     out = place.run_program("interruptions/struck_at_every_instruction", "first call", action)
     strikes, wrong, made, stats = json.loads(out)
+    for half_done in place.runtime.glob("shmperf/*/.new-*"):
+        # What is struck as it comes in leaves something for a minute; that is over now.
+        os.utime(half_done, (0, 0))
     assert strikes >= 100
     assert wrong == []
     assert_books_balance(stats)

@@ -52,7 +52,7 @@ def places(code: CodeType) -> frozenset[int]:
         if former == "RESUME" or (former.startswith("CALL") and "INTRINSIC" not in former):
             found.add(instruction.offset)
         if instruction.opname == "JUMP_BACKWARD":
-            found.add(instruction.argval)
+            found.add(instruction.offset)
         former = instruction.opname
     return frozenset(found)
 
@@ -71,14 +71,14 @@ class Striker:
 
     def watch(self) -> None:
         """From now on."""
-        if sys.version_info >= (3, 13):
+        if sys.version_info >= (3, 12):
             self._monitor()
         else:
             sys.settrace(self._on_call)
 
     def stop(self) -> None:
         """No more."""
-        if sys.version_info >= (3, 13):
+        if sys.version_info >= (3, 12):
             sys.monitoring.set_events(TOOL, 0)
             for event in (EVENTS.PY_START, EVENTS.INSTRUCTION):
                 sys.monitoring.register_callback(TOOL, event, None)
@@ -109,7 +109,7 @@ class Striker:
             self.where = f"{Path(code.co_filename).name}:{frame.f_lineno} {code.co_name}"
             self.strike()
 
-    # Until 3.12; later versions trace no instruction in a code object's first run.
+    # On 3.11; later versions trace no instruction in a code object's first run.
 
     def _on_call(self, frame: FrameType, event: str, argument: object) -> Any:
         self._note_call(frame)
@@ -124,14 +124,13 @@ class Striker:
             self._count_down(frame, frame.f_lasti)
         return self._on_instruction
 
-    # From 3.13 on.
+    # From 3.12 on.
 
     def _monitor(self) -> None:
         if sys.monitoring.get_tool(TOOL) is None:
             sys.monitoring.use_tool_id(TOOL, "striker")
-        for code in codes_of_package():
-            wanted = EVENTS.INSTRUCTION if self._is_ours(code) else 0
-            sys.monitoring.set_local_events(TOOL, code, wanted)
+            for code in filter(self._is_ours, codes_of_package()):
+                sys.monitoring.set_local_events(TOOL, code, EVENTS.INSTRUCTION)
         sys.monitoring.register_callback(TOOL, EVENTS.PY_START, self._on_start)
         sys.monitoring.register_callback(TOOL, EVENTS.INSTRUCTION, self._on_offset)
         sys.monitoring.set_events(TOOL, EVENTS.PY_START)
@@ -143,7 +142,7 @@ class Striker:
         self._count_down(sys._getframe(1), offset)
 
 
-if sys.version_info >= (3, 13):
+if sys.version_info >= (3, 12):
     TOOL = sys.monitoring.DEBUGGER_ID
     EVENTS = sys.monitoring.events
 
