@@ -184,8 +184,10 @@ class _Keeper:
     def _launch(self) -> None:
         command = python_command(_RUN, self._row.module, str(self._directory))
         self._started_s, self._kill_at_s = self._clock(), 0.0
-        self._process = Child(command, self._log, {SETTINGS_FD: self._directory / "settings"})
+        child = Child(command, self._log, {SETTINGS_FD: self._directory / "settings"})
+        # Whoever asks sees its pid with its restarts, or neither.
         self._starts += 1
+        self._process = child
         self._problem = ""
 
     @property

@@ -14,6 +14,7 @@ from shmperf.collector import supervisor
 from shmperf.collector.supervisor import Sidecar, Supervisor
 from shmperf.config.options import Options, Rag
 from shmperf.session.launch import PACKAGE_PARENT
+from shmperf.session.messages import SidecarStatus
 from tests.support import wait_until
 
 TOY = Sidecar(
@@ -46,6 +47,19 @@ def lives(place: Path) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
+def told_of(beside: Supervisor, place: Path, nth: int) -> SidecarStatus:
+    """What is said of the *nth* toy; it may be up before its starter has noted its pid."""
+    wait_until(lambda: len(lives(place)) >= nth, f"toy {nth}")
+    pid = lives(place)[nth - 1]
+
+    def told() -> SidecarStatus | None:
+        status = beside.status().get("toy")
+        return status if status is not None and status.pid == pid else None
+
+    found: SidecarStatus = wait_until(told, "its row")
+    return found
+
+
 def test_a_sidecar_is_started_restarted_and_dismissed(place: Path) -> None:
     """It runs while its row wants it, comes back when it was killed, and goes when told."""
     beside = Supervisor(place, place, Options())
@@ -53,12 +67,9 @@ def test_a_sidecar_is_started_restarted_and_dismissed(place: Path) -> None:
     try:
         assert beside.status() == {}
         (place / "wanted").touch()
-        first = wait_until(lambda: lives(place), "the toy")[0]
-        assert beside.status()["toy"].pid == first
-        os.kill(first, signal.SIGKILL)
-        wait_until(lambda: len(lives(place)) > 1, "a second toy")
-        status = wait_until(lambda: beside.status().get("toy"), "its row")
-        assert (status.pid, status.restarts) == (lives(place)[1], 1)
+        assert told_of(beside, place, 1).restarts == 0
+        os.kill(lives(place)[0], signal.SIGKILL)
+        assert told_of(beside, place, 2).restarts == 1
         (place / "wanted").unlink()
         wait_until((place / "ended").exists, "its end")
         wait_until(lambda: beside.status() == {}, "an empty table")
@@ -74,9 +85,9 @@ def test_other_options_start_it_anew(place: Path) -> None:
     try:
         wait_until(lambda: lives(place), "the toy")
         beside.configure(Options(rag=Rag(interval_seconds=2)))
-        wait_until(lambda: len(lives(place)) > 1, "a second toy")
+        status = told_of(beside, place, 2)
         assert (place / "ended").exists()
-        assert beside.status()["toy"].restarts == 0
+        assert status.restarts == 0
     finally:
         beside.close()
 
