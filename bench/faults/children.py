@@ -28,6 +28,7 @@ from typing import Any
 import shmperf
 from shmperf.collector import service, wallclock
 from shmperf.errors import SessionError
+from shmperf.interceptors import intercept_tool_call
 from shmperf.session import rendezvous
 from shmperf.session.files import is_locked as has_lock
 from shmperf.session.files import remove_asides
@@ -136,6 +137,20 @@ def _wide(rng: random.Random) -> None:
     _logged(wide, "x" * rng.choice([1, 50, 300, 3_000, 40_000]))
 
 
+def _enter_only(slot: int, text: str) -> str:
+    """What interceptors stand around, and nothing else of ours."""
+    _log.enter(slot)
+    return text
+
+
+def _chain(slot: int, text: str) -> None:
+    intercept_tool_call("chained", _enter_only, (slot, text))
+
+
+def _chained(rng: random.Random) -> None:
+    _logged(_chain, "x" * rng.choice([1, 50, 300]))
+
+
 def _many(rng: random.Random) -> None:
     slot = _log.intend()
     with shmperf.call(f"tool {rng.randrange(40)}", size=slot):
@@ -223,6 +238,7 @@ KINDS: dict[str, Callable[[random.Random], None]] = {
     "plain": _plain,
     "wide": _wide,
     "many": _many,
+    "chained": _chained,
     "pairs": _pairs,
     "steps": _steps,
     "burst": _burst,
@@ -290,7 +306,7 @@ class _Struck(Exception):
 
 
 # Not pairs and blocks: struck between their two halves, nobody ends them.
-_STRUCK_KINDS = ["plain", "wide", "steps", "burst"]
+_STRUCK_KINDS = ["plain", "wide", "steps", "burst", "chained"]
 
 
 def _until_struck(rng: random.Random) -> None:

@@ -18,6 +18,7 @@ key ``shmperf`` and until the call ends; an interceptor that returns another con
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum
 from inspect import CO_COROUTINE
@@ -38,6 +39,8 @@ Context = dict[str, Any]
 PASSAGE = "shmperf"
 _MOST_TOLD = 1_000
 _OURS = __name__.partition(".")[0] + "."
+# Whose exceptions may come out of our own code.
+_MAKERS = sys.stdlib_module_names | {"msgspec", _OURS[:-1]}
 
 
 class InterceptorPriority(Enum):
@@ -144,8 +147,13 @@ class InterceptorChain:
                 return _leave(entered, tool_name, result, known)
         except BaseException as error:
             # Shown to the interceptors, then passed on.
-            if _is_suppressed(entered, tool_name, error, known):
-                return None
+            try:
+                if _is_suppressed(entered, tool_name, error, known):
+                    return None
+            except BaseException:
+                # Struck before they had all heard.
+                _end_all_the_same(known, error)
+                raise
             raise
         finally:
             if context is not None and context.get(PASSAGE) is passage:
@@ -174,8 +182,13 @@ class InterceptorChain:
             return _leave(entered, tool_name, result, known)
         except BaseException as error:
             # Shown to the interceptors, then passed on.
-            if _is_suppressed(entered, tool_name, error, known):
-                return None
+            try:
+                if _is_suppressed(entered, tool_name, error, known):
+                    return None
+            except BaseException:
+                # Struck before they had all heard.
+                _end_all_the_same(known, error)
+                raise
             raise
         finally:
             if context is not None and context.get(PASSAGE) is passage:
@@ -192,8 +205,13 @@ class InterceptorChain:
             return _leave(entered, tool_name, await coroutine, known)
         except BaseException as error:
             # Shown to the interceptors, then passed on.
-            if _is_suppressed(entered, tool_name, error, known):
-                return None
+            try:
+                if _is_suppressed(entered, tool_name, error, known):
+                    return None
+            except BaseException:
+                # Struck before they had all heard.
+                _end_all_the_same(known, error)
+                raise
             raise
 
     def _claimed(self, passage: Passage, context: Context | None) -> Context:
@@ -266,16 +284,27 @@ def _is_suppressed(
     return suppressed and isinstance(error, Exception)
 
 
+def _end_all_the_same(context: Context, error: BaseException) -> None:
+    """End the call of *context*, if it still is open."""
+    passage = context.get(PASSAGE)
+    opened = passage.call() if isinstance(passage, Passage) else None
+    if opened is not None:
+        opened.close(None if opened.end_ns else error)
+
+
 def _is_interruption(interceptor: ToolInterceptor, error: Exception) -> bool:
     """
     Whether *error* is not the interceptor's own but struck while its hook ran.
 
-    Programs limit a tool's time by a signal handler that raises. That can't be told from what
-    anybody's hook raises, but ours call nothing of the program's.
+    Programs limit a tool's time by a signal handler that raises, or by raising in its thread. That
+    can't be told from what anybody's hook raises, but ours call nothing of the program's, and raise
+    no exception of anybody else's making.
     """
     traceback = error.__traceback__
     if not interceptor.wants_call or traceback is None:
         return False
+    if type(error).__module__.partition(".")[0] not in _MAKERS:
+        return True
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
     module = str(traceback.tb_frame.f_globals.get("__name__"))

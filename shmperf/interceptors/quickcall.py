@@ -62,15 +62,16 @@ class QuickCall(msgspec.Struct):
         )
         # One line: nothing may come between taking a position and storing it.
         for self.position in positions:
+            # point below: quick-store
             _store(buffer, self.position + shift, call_id, parent, start, end, meta, body, self.position)  # fmt: skip  # noqa: E501
-            break
+            break  # point: quick-stored
         else:
             return False
         if current_call.get() != call_id:
             return False
         current_call.set(self.outer)
-        row, self.row = self.row, 0
-        self.ready.append(row)
+        row, self.row = self.row, 0  # point: quick-row-give-up
+        self.ready.append(row)  # point: quick-row-free
         return True
 
     def resumed(self) -> OpenCall:
@@ -126,14 +127,14 @@ class Passage(msgspec.Struct):
         parent = outer if type(outer) is int else parent_of(outer)
         start = perf_counter_ns()
         call_id = words[row] + GENERATION_STEP
-        words[row + START] = start
+        words[row + START] = start  # point: quick-start
         words[row + PARENT] = parent
         words[row + CALLEE] = callee
         self.quick = QuickCall(
             tool, callee, bound, ready, row, call_id, parent, start, outer, body, info
         )
-        words[row] = call_id
-        current_call.set(call_id)
+        words[row] = call_id  # point: quick-id
+        current_call.set(call_id)  # point: quick-begun
         return True
 
     def expect_again(self, tool: Tool) -> None:

@@ -14,7 +14,7 @@ KEEP_ALL = "default_perf_points: -1\n"
 KINDS = (
     *("plain", "named", "long", "huge", "fails", "chosen"),
     *("coroutine", "generator", "left early", "async generator"),
-    *("block", "pair"),
+    *("block", "pair", "chain", "long chain", "failing chain", "awaited chain"),
 )
 PLAIN, DETAIL = "", "optimization: {enabled: true}\n"
 

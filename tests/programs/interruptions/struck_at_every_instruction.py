@@ -27,10 +27,11 @@ from types import CodeType, FrameType
 from typing import Any
 
 import shmperf
+from shmperf.interceptors import intercept_tool_call
 from shmperf.worker.context import current_call, parent_of
 
 PACKAGE = Path(shmperf.__file__).parent
-WORKER = str(PACKAGE / "worker")
+WORKER = (str(PACKAGE / "worker"), str(PACKAGE / "interceptors"))
 # What is in the middle of a first call, of a collection or of an import is another matter.
 NEVER = ("process.py", "lanes.py", "gcwatch.py")
 
@@ -39,7 +40,7 @@ NEVER = ("process.py", "lanes.py", "gcwatch.py")
 STEPPED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
-class Struck(BaseException):
+class Struck(Exception):
     """What the handler raises."""
 
 
@@ -60,7 +61,9 @@ def places(code: CodeType) -> frozenset[int]:
 class Striker:
     """Raises at the nth place, once."""
 
-    def __init__(self, nth: int, ours: str = WORKER, never: tuple[str, ...] = NEVER) -> None:
+    def __init__(
+        self, nth: int, ours: tuple[str, ...] = WORKER, never: tuple[str, ...] = NEVER
+    ) -> None:
         self.left = nth
         self.ours = ours
         self.never = never
@@ -243,6 +246,21 @@ def pair() -> None:
     shmperf.end_tool_call(shmperf.track_tool_call("pair", {"n": 1}))
 
 
+def alone(*args: object) -> None:
+    """A function that only interceptors know."""
+    plain(*args)
+
+
+def fails_alone() -> None:
+    """One that raises."""
+    raise ValueError("of its own")
+
+
+async def awaited_alone(n: int) -> None:
+    """One that is awaited."""
+    await asyncio.sleep(0)
+
+
 KINDS: dict[str, Callable[[], object]] = {
     "plain": lambda: plain(1),
     "named": lambda: plain(1, of="name"),
@@ -256,6 +274,10 @@ KINDS: dict[str, Callable[[], object]] = {
     "async generator": lambda: run(through(async_steps(2))),
     "block": block,
     "pair": pair,
+    "chain": lambda: intercept_tool_call("chain", alone, (1, "x")),
+    "long chain": lambda: intercept_tool_call("chain", alone, ("x" * 5000,)),
+    "failing chain": lambda: intercept_tool_call("chain", fails_alone),
+    "awaited chain": lambda: run(intercept_tool_call("chain", awaited_alone, (1,))),
 }
 
 
@@ -321,7 +343,7 @@ class Caller(Striker):
 
 def first_call(kind: type[Striker], nth: int) -> int:
     """In a fork: 0 when struck, 1 when there was no such place, 2 when the tool did not run."""
-    striker = kind(nth, str(PACKAGE), ())
+    striker = kind(nth, (str(PACKAGE),), ())
     striker.watch()
     try:
         tool(1)
