@@ -175,9 +175,9 @@ def _blocks(path: Path) -> int:
 
 
 def _clock() -> Row:
-    info = time.get_clock_info("perf_counter")
-    found = f"{info.implementation}, resolution {info.resolution * 1e9:.0f} ns"
-    if not info.monotonic or info.resolution > 1e-6:
+    clock = time.get_clock_info("perf_counter")
+    found = f"{clock.implementation}, resolution {clock.resolution * 1e9:.0f} ns"
+    if not clock.monotonic or clock.resolution > 1e-6:
         return _row("warn", "clock", found, "durations are as coarse as this clock")
     return _row("ok", "clock", found)
 

@@ -57,21 +57,21 @@ def setup_worker() -> None:
 
     @functools.wraps(original)
     def get_execution_info(self: Any, job_id: Any, function_descriptor: Any) -> Any:
-        info = original(self, job_id, function_descriptor)
-        return _observer.guard(_tracking, info) or info
+        described = original(self, job_id, function_descriptor)
+        return _observer.guard(_tracking, described) or described
 
     replace(manager, "get_execution_info", get_execution_info)
     # Workers send functions too.
     attach()
 
 
-def _tracking(info: Any) -> Any:
-    _, found = _tracked.get(id(info.function), (None, None))
+def _tracking(described: Any) -> Any:
+    _, found = _tracked.get(id(described.function), (None, None))
     if found is None:
-        found = _wrapped(info.function)
-        _tracked[id(info.function)] = info.function, found
+        found = _wrapped(described.function)
+        _tracked[id(described.function)] = described.function, found
         _tracked[id(found)] = found, found
-    return info._replace(function=found)
+    return described._replace(function=found)
 
 
 def _wrapped(function: Any) -> Any:

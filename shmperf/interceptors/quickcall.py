@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
-from shmperf.shm.record import NAMED, PRUNED, SLOT
+from shmperf.shm.record import NAMED, PRUNED, SLOT, kind_of, meta_of
 from shmperf.worker.capture import Cut, short_body
 from shmperf.worker.context import Pair, Seen, current_call, parent_of
 from shmperf.worker.gcwatch import collecting, is_collecting
@@ -41,7 +41,7 @@ class QuickCall(msgspec.Struct):
     start_ns: int
     outer: int | Pair
     body: bytes
-    info: int
+    meta: int
     end_ns: int = 0
     position: int = 0
 
@@ -57,7 +57,7 @@ class QuickCall(msgspec.Struct):
         parent, start, meta, body = (
             self.parent,
             self.start_ns,
-            self.callee << 16 | self.info,
+            self.meta,
             self.body,
         )
         # One line: nothing may come between taking a position and storing it.
@@ -79,7 +79,7 @@ class QuickCall(msgspec.Struct):
         marks = self.row, self.call_id, self.parent, self.start_ns, self.end_ns, self.position
         opened = OpenCall.resumed(self.tool, self.callee, self.ready, marks)
         opened.outer = self.outer
-        opened.body, opened.flags = self.body, self.info >> 8
+        opened.body, opened.flags = self.body, kind_of(self.meta)
         return opened
 
 
@@ -110,15 +110,14 @@ class Passage(msgspec.Struct):
         if session[0] != word or collecting:
             return False
         args, kwargs = self.args, self.kwargs
-        body, info = b"", 0
+        body, kind = b"", 0
         if args or kwargs:
             short = short_body(args, kwargs)
             if short is None:
                 return False
             body = short
-            info = len(body) | (NAMED << 8 if args and kwargs else 0)
-            if type(body) is Cut:
-                info |= PRUNED << 8
+            kind = (NAMED if args and kwargs else 0) | (PRUNED if type(body) is Cut else 0)
+        meta = meta_of(callee, kind, len(body))
         try:
             row = ready.pop()
         except IndexError:
@@ -131,7 +130,7 @@ class Passage(msgspec.Struct):
         words[row + PARENT] = parent
         words[row + CALLEE] = callee
         self.quick = QuickCall(
-            tool, callee, bound, ready, row, call_id, parent, start, outer, body, info
+            tool, callee, bound, ready, row, call_id, parent, start, outer, body, meta
         )
         words[row] = call_id  # point: quick-id
         current_call.set(call_id)  # point: quick-begun

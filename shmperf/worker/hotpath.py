@@ -27,7 +27,7 @@ from typing import Any, Self
 import msgspec
 
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
-from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SLOT, Callee
+from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SLOT, Callee, kind_of
 
 from .capture import PLAIN_TYPES, SHORT, Cut, positional_names, short_body
 from .context import TRACKED, Pair, Seen, current_call, parent_of
@@ -97,13 +97,13 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
             return _detour(wrapped, args, kwargs)
         body: bytes | None = b""
         # Flags and length, the low bits of the meta word.
-        info = 0
+        low_meta = 0
         given = args[1:] if skip else args
         if kwargs:
             body = short_body(given, kwargs)
             if body is None:
                 return _detour(wrapped, args, kwargs)
-            info = len(body) | (named if given else 0) | (pruned if type(body) is cut else 0)
+            low_meta = len(body) | (named if given else 0) | (pruned if type(body) is cut else 0)
         elif given:
             for value in given:
                 kind = type(value)
@@ -112,15 +112,15 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 body = short_body(given, kwargs)
                 if body is None:
                     return _detour(wrapped, args, kwargs)
-                info = len(body) | (pruned if type(body) is cut else 0)
+                low_meta = len(body) | (pruned if type(body) is cut else 0)
                 break
             else:
                 try:
                     body = encode(given)
                 except (OverflowError, ValueError):
                     return _detour(wrapped, args, kwargs)
-                info = len(body)
-                if info > most:
+                low_meta = len(body)
+                if low_meta > most:
                     return _detour(wrapped, args, kwargs)
         try:
             row = ready.pop()  # point: row-take
@@ -152,10 +152,10 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 marks = row, call_id, parent, start, end, 0
                 row = 0
                 # point below: left-rebound
-                left.append([None, None, wrapped, ready, marks, (body, info)])
+                left.append([None, None, wrapped, ready, marks, (body, low_meta)])
                 finish(left, outer)
                 return result
-            meta = plain_meta | info
+            meta = plain_meta | low_meta
             for position in positions:  # point: slot-take
                 # point below: slot-store
                 store(buffer, position + shift, call_id, parent, start, end, meta, body, position)
@@ -165,7 +165,7 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 marks = row, call_id, parent, start, end, 0
                 row = 0
                 # point below: left-exhausted
-                left.append([None, None, wrapped, ready, marks, (body, info)])
+                left.append([None, None, wrapped, ready, marks, (body, low_meta)])
                 finish(left, outer)
                 return result
             current.set(outer)  # point: context-restore
@@ -179,7 +179,7 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                     marks = row, call_id, parent, start, end, position
                     row = 0
                     # point below: left-raised
-                    left.append([None, error, wrapped, ready, marks, (body, info)])
+                    left.append([None, error, wrapped, ready, marks, (body, low_meta)])
                 finish(left, outer)
             except BaseException:
                 # Struck again within microseconds; a third time leaves it to the next call.
@@ -187,7 +187,7 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 if row:
                     marks = row, call_id, parent, start, end, position
                     row = 0
-                    left.append([None, error, wrapped, ready, marks, (body, info)])
+                    left.append([None, error, wrapped, ready, marks, (body, low_meta)])
                 finish(left, outer)
                 raise
             raise
@@ -207,8 +207,8 @@ def _resumed(entry: list[Any]) -> OpenCall:
     """The call of an entry that the hot path listed."""
     _, error, wrapped, ready, marks, captured = entry
     opened = OpenCall.resumed(wrapped.tool, wrapped.callee, ready, marks)
-    opened.body, info = captured
-    opened.flags = info >> 8
+    opened.body, low_meta = captured
+    opened.flags = kind_of(low_meta)
     if error is not None and marks[4]:
         # With an end the function had returned: what struck later is not its error.
         entry[1] = None

@@ -19,27 +19,27 @@ Nothing here raises into a tool. What can't be recorded is counted, by cause, in
 from __future__ import annotations
 
 import atexit
+import copyreg
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
 from shmperf.config.options import Options
 from shmperf.errors import ShmperfError, tell
-from shmperf.session.client import Client, wake
+from shmperf.session.client import Client
 from shmperf.session.messages import Flush
 from shmperf.session.rendezvous import Request, enter
 from shmperf.session.session import Session
 from shmperf.shm.inflight import mark_loss
 from shmperf.shm.record import Callee
-from shmperf.shm.ring import NO_POSITIONS
 from shmperf.shm.segment import SHARED, Fault, Loss, Segment, is_supported
 
 from .gcwatch import collecting, watch_collections
+from .grants import Grants
 from .guard import Guard
-from .lanes import Lane, Lanes
+from .lanes import Lanes
 from .rows import Rows
+from .tool import IN_DETAIL, NO_ROOM, NOT_RECORDED, PLAINLY, UNBOUND, Bound, Route, Tool
 
 __all__ = [
     "Bound",
@@ -52,56 +52,9 @@ __all__ = [
     "worker",
 ]
 
-Bound = tuple[int, memoryview, list[int], memoryview, memoryview, Iterator[int], int]
-
-_LOOK_AT_ROWS_EVERY = 256
-_COLLECTOR_CHECK_S = 1.0
-# Small rings are replaced by larger ones before they cost a record; large ones are worth a signal.
-_WAKE_SLOTS = 1024
-_WAKE_PAUSE_S = 0.003
 _EXIT_WAIT_S = 10.0
 _told_values: set[tuple[str, str]] = set()
 _ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
-
-_nothing = memoryview(bytearray(8)).cast("Q")
-
-
-class Route(NamedTuple):
-    """What becomes of a call: not recorded at all, plainly, or in detail."""
-
-    is_recorded: bool
-    in_detail: bool = False
-
-
-NOT_RECORDED = Route(is_recorded=False)
-# No memory for the tool's name: a record that nobody could name would be worse than none.
-NO_ROOM = Route(is_recorded=False)
-PLAINLY = Route(is_recorded=True)
-IN_DETAIL = Route(is_recorded=True, in_detail=True)
-
-
-class Tool:
-    """A name under which calls are recorded, in this process."""
-
-    __slots__ = ("bound", "callees", "lane", "name", "route", "word")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.callees: dict[Callee, int] = {}
-        self.forget(off=False)
-
-    def __reduce__(self) -> tuple[Callable[[str], Tool], tuple[str]]:
-        return tool_named, (self.name,)
-
-    def forget(self, *, off: bool) -> None:
-        """Back to before the first call; with *off*, until tracking is switched on again."""
-        self.lane: Lane | None = None
-        self.route = NOT_RECORDED
-        self.word = -1
-        self.bound: Bound | None = None if off else _UNBOUND
-
-
-_UNBOUND: Bound = (-1, _nothing, [], _nothing, _nothing, NO_POSITIONS, 0)
 
 _tools: dict[str, Tool] = {}
 _callees = 0
@@ -137,6 +90,27 @@ def enabled_by(environ: Mapping[str, str], name: str = "OPTIMIZED_PERF_TRACKER_E
     return True
 
 
+def _hook(worker: Worker) -> None:
+    """What is done once a process: watch collections of garbage, and wait at the end."""
+    watch_collections()
+    if not _is_multiprocessing_child():
+        atexit.register(_wait_at_exit, worker)
+
+
+def _wait_at_exit(worker: Worker) -> None:
+    """Wait, bounded, until the calls of a program that ends are on disk."""
+    session = worker.session
+    if session is None or worker.pid != os.getpid():
+        return
+    session.start_collector()
+    if session.name is not None:
+        return  # whoever named it waits for the last drain
+    try:
+        Client(session.directory).ask(Flush(), _EXIT_WAIT_S)
+    except ShmperfError as error:
+        tell(f"not every call was on disk when the program ended: {error}")
+
+
 class Worker:
     """This process's part in a session; everything but `route` runs off the hot path."""
 
@@ -164,9 +138,8 @@ class Worker:
         self.off_reason = ""
         self._started = False
         self._lanes: Lanes | None = None
-        self._refills = 0
+        self._grants: Grants | None = None
         self._uncounted = 0
-        self._checked_at_s = self._woken_at_s = 0.0
 
     @property
     def is_wanted(self) -> bool:
@@ -186,17 +159,14 @@ class Worker:
                 self._asked_for = True
             for tool in list(_tools.values()):
                 if not on or tool.bound is None:
-                    tool.bound = _UNBOUND if on else None
+                    tool.bound = UNBOUND if on else None
                     tool.word = -1
 
     def start(self) -> bool:
         """Join or found a session and create this process's segment; False when that can't be."""
         if self._started:
             return self.segment is not None
-        return self._guard.run(self._start_once, self._has_segment)
-
-    def _has_segment(self) -> bool:
-        return self.segment is not None
+        return self._guard.run(self._start_once, lambda: self.segment is not None)
 
     def _start_once(self) -> bool:
         if not self._started:
@@ -217,9 +187,12 @@ class Worker:
         self.session, self.segment = session, segment  # point: worker-entered
         self.options = session.options
         self.rows.open(session, segment)
-        self._lanes = Lanes(segment)
+        self._lanes = lanes = Lanes(segment)
+        self._grants = Grants(session, segment, self.rows, lanes)
         self.word = session.word[0]
-        self._hook()  # point: worker-bound
+        if not self._hooked:  # point: worker-bound
+            self._hooked = True
+            _hook(self)
         self._started = True
         session.start_collector()  # point: worker-started
         for _ in range(self._uncounted):  # point: worker-collected
@@ -240,14 +213,6 @@ class Worker:
         if reason:
             tell(f"tracking is off: {reason}")
 
-    def _hook(self) -> None:
-        if self._hooked:
-            return
-        self._hooked = True
-        watch_collections()
-        if not _is_multiprocessing_child():
-            atexit.register(self._at_exit)
-
     def after_fork(self) -> None:
         """
         In a child: this is another worker. What it inherited is left to its parent.
@@ -266,19 +231,6 @@ class Worker:
         for tool in list(_tools.values()):
             tool.forget(off=was_off)
 
-    def _at_exit(self) -> None:
-        """Wait, bounded, until the calls of a program that ends are on disk."""
-        session = self.session
-        if session is None or self.pid != os.getpid():
-            return
-        session.start_collector()
-        if session.name is not None:
-            return  # whoever named it waits for the last drain
-        try:
-            Client(session.directory).ask(Flush(), _EXIT_WAIT_S)
-        except ShmperfError as error:
-            tell(f"not every call was on disk when the program ended: {error}")
-
     # --- routes ----------------------------------------------------------------------------------
 
     def route(self, tool: Tool) -> Route:
@@ -288,7 +240,7 @@ class Worker:
             return NOT_RECORDED
         if session is not None and tool.word == session.word[0]:
             route = tool.route
-            return self._counted(route) if route is NO_ROOM else route
+            return _counted(route, self.segment) if route is NO_ROOM else route
         if not self.start():
             if self.is_busy:
                 # A number alone: a call on the right would let a handler in between read and store.
@@ -311,52 +263,28 @@ class Worker:
             word = self.session.word[0]
             if word >> 8 != self.word >> 8:
                 self.options = self.session.settings.reload()
+                if self._grants is not None:
+                    self._grants.ring = self.options.ring
             self.word = word
             tool.route = self._route_for(tool, in_detail=bool(word & 1))
             tool.word = word
-            if tool.route.is_recorded:
-                self._bind(tool)
-            return self._counted(tool.route)
+            if tool.route.is_recorded and self._grants is not None:
+                self._grants.bind(tool)
+            return _counted(tool.route, self.segment)
         except (ShmperfError, OSError, ValueError):
             self.count_fault(Fault.INTERNAL)
             return NOT_RECORDED
 
-    def _counted(self, route: Route) -> Route:
-        if route is NO_ROOM and self.segment is not None:
-            self.segment.count_loss(Loss.NO_MEMORY)
-        return route
-
     def _route_for(self, tool: Tool, *, in_detail: bool) -> Route:
         if self.options.limit_of(tool.name) == 0:
-            tool.bound = _UNBOUND
+            tool.bound = UNBOUND
             return NOT_RECORDED
         if tool.lane is None and self._lanes is not None:
             tool.lane = self._lanes.lane_for(tool.callees, self.options.ring)
         if tool.lane is None:
-            tool.bound = _UNBOUND
+            tool.bound = UNBOUND
             return NO_ROOM
         return IN_DETAIL if in_detail else PLAINLY
-
-    def _bind(self, tool: Tool) -> None:
-        """
-        Hand the lane's grant to *tool*.
-
-        Outside normal mode, and where records carry checksums, the word never matches: the
-        wrapper then goes the long way.
-        """
-        segment, session, lane = self.segment, self.session, tool.lane
-        if segment is None or session is None or lane is None:
-            return
-        watch_collections()
-        plain = not tool.route.in_detail and not segment.sealed
-        tool.bound = (
-            tool.word if plain else -1,
-            session.word,
-            self.ready,
-            segment.words,
-            segment.buffer,
-            *lane.writer.current,
-        )
 
     @property
     def is_busy(self) -> bool:
@@ -370,24 +298,13 @@ class Worker:
         number = tool.callees.get(callee)
         if number is not None:
             return number
-        return self._guard.run(self._draw_callee, self._first_callee, tool, callee)
-
-    def _first_callee(self, tool: Tool, _callee: Callee) -> int:
+        number = self._guard.run(_draw_callee, _no_callee, tool, callee, self.segment)
+        if number:
+            return number
         # In the middle of a refill that a signal handler interrupted, or out of numbers:
         # the tool's first callee will do, only the names of parameters are then wrong.
         self.count_fault(Fault.TOO_MANY_CALLEES)
         return next(iter(tool.callees.values()), 0)
-
-    def _draw_callee(self, tool: Tool, callee: Callee) -> int:
-        global _callees  # noqa: PLW0603  numbers are unique in a process, whoever draws them
-        if _callees + 1 >= SHARED:
-            return self._first_callee(tool, callee)
-        _callees += 1
-        number = _callees
-        if tool.lane is not None and self.segment is not None:
-            self.segment.add_callee(number, callee)
-        tool.callees[callee] = number
-        return number
 
     def refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
         """
@@ -398,44 +315,9 @@ class Worker:
         if os.getpid() != self.pid:
             self.after_fork()
             return False
-        try:
-            self._guard.lock.acquire()
-            return self._guard.run(self._refill, _refuse_refill, tool, exhausted)
-        finally:
-            self._guard.lock.release()
-
-    def _refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
-        lane = tool.lane
-        if lane is None:
+        if self._grants is None:
             return False
-        if lane.writer.current.positions is exhausted:
-            self._refills += 1
-            self._look_around()
-            if lane.writer.grant() is None:
-                self._wake_collector()
-                if self._lanes is None or not self._lanes.grow(lane, self.options.ring):
-                    return False
-            elif lane.writer.slots >= _WAKE_SLOTS and lane.writer.is_pressed:
-                self._wake_collector()
-        if tool.bound is not None:
-            self._bind(tool)
-        return True
-
-    def _wake_collector(self) -> None:
-        """A ring fills up: let the collector look before its time, a few hundred times a second."""
-        now = time.monotonic()
-        if self.session is not None and now - self._woken_at_s > _WAKE_PAUSE_S:
-            self._woken_at_s = now
-            wake(self.session.directory)
-
-    def _look_around(self) -> None:
-        """What is rare enough to be done at refills: a dead collector, spent rows."""
-        if self._refills % _LOOK_AT_ROWS_EVERY == 0:
-            self.rows.replace_spent()
-        now = time.monotonic()
-        if self.session is not None and now - self._checked_at_s > _COLLECTOR_CHECK_S:
-            self._checked_at_s = now
-            self.session.start_collector()
+        return self._guard.run(self._grants.refill, _refuse_refill, tool, exhausted)
 
     # --- counting --------------------------------------------------------------------------------
 
@@ -451,8 +333,30 @@ class Worker:
             self.segment.count_loss(cause)
 
 
+def _counted(route: Route, segment: Segment | None) -> Route:
+    if route is NO_ROOM and segment is not None:
+        segment.count_loss(Loss.NO_MEMORY)
+    return route
+
+
 def _refuse_refill(_tool: Tool, _exhausted: Iterator[int]) -> bool:
     return False
+
+
+def _draw_callee(tool: Tool, callee: Callee, segment: Segment | None) -> int:
+    global _callees  # noqa: PLW0603  numbers are unique in a process, whoever draws them
+    if _callees + 1 >= SHARED:
+        return 0
+    _callees += 1
+    number = _callees
+    if tool.lane is not None and segment is not None:
+        segment.add_callee(number, callee)
+    tool.callees[callee] = number
+    return number
+
+
+def _no_callee(_tool: Tool, _callee: Callee, _segment: Segment | None) -> int:
+    return 0
 
 
 def _is_multiprocessing_child() -> bool:
@@ -460,6 +364,8 @@ def _is_multiprocessing_child() -> bool:
     return process is not None and process.parent_process() is not None
 
 
+# A process that gets a tool, with a function that knows it, has one of that name itself.
+copyreg.pickle(Tool, lambda tool: (tool_named, (tool.name,)))
 worker = Worker()
 # Now, as the first call may be made while another thread forks.
 os.register_at_fork(after_in_child=worker.after_fork)

@@ -24,13 +24,13 @@ PACKAGE = Path(shmperf.__file__).parent
 # Whoever writes the protocol out, and how it calls what stores a slot, a row's words, its start.
 WRITERS = {
     "worker/hotpath.py": "wrapper",
-    "worker/opencall.py": "_store_slot",
+    "worker/slots.py": "store_slot",
     "interceptors/quickcall.py": "try_end",
 }
 # What the program below calls with, as it is encoded.
 GIVEN = [(), (1, "two"), {"n": 1}, ((1,), {"n": 2.5}), ([1, {"a": None}],)]
 # Later parts of a long record: stored in the same way, without a row.
-PARTS = ("worker/opencall.py", "_store_part")
+PARTS = ("worker/slots.py", "_store_part")
 BEGINNERS = {
     "worker/hotpath.py": "wrapper",
     "worker/opencall.py": "begin",
@@ -118,7 +118,7 @@ def test_id_is_the_last_word_of_a_row(module: str, name: str) -> None:
     assert set(offsets[:-1]) == {"START", "PARENT", "CALLEE"}
 
 
-@pytest.mark.parametrize("module", WRITERS)
+@pytest.mark.parametrize("module", BEGINNERS)
 def test_row_is_given_up_before_it_is_free(module: str) -> None:
     """Whoever takes a call up after an interruption frees its row once: zero comes first."""
     source = (PACKAGE / module).read_text()

@@ -1,0 +1,63 @@
+"""How far a call that is recorded the long way has come: what its parts look at and set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shmperf.shm.segment import Loss
+
+from .context import current_call
+from .process import Tool, worker
+
+__all__ = ["CallState"]
+
+
+class CallState:
+    """
+    Everything that is known of one call in its process.
+
+    ``outer`` was current before it; ``position`` is its slot's, once that is stored; ``row`` is the
+    word where its row begins, 0 when it has none any more; ``caught`` is what is told of its
+    exception beside the class; CPU times are -1 where nobody takes them.
+    """
+
+    __slots__ = (
+        "_ready",
+        "body",
+        "call_id",
+        "callee",
+        "caught",
+        "cpu_end_ns",
+        "cpu_ns",
+        "end_ns",
+        "flags",
+        "is_finishing",
+        "lost",
+        "metadata",
+        "outer",
+        "parent",
+        "position",
+        "row",
+        "start_ns",
+        "tool",
+    )
+
+    def __init__(self, tool: Tool, callee: int) -> None:
+        """A call of *tool* that has not begun."""
+        self.tool = tool
+        self.callee = callee
+        self.outer = current_call.get()
+        self.position = self.end_ns = self.call_id = self.row = self.flags = self.parent = 0
+        self.start_ns = 0
+        self.body = b""
+        self.lost = self.is_finishing = False
+        self.caught: tuple[str, str, str] | None = None
+        self.metadata: dict[str, Any] | None = None
+        self.cpu_ns = self.cpu_end_ns = -1
+        self._ready = worker.ready
+
+    def count_loss(self, cause: Loss) -> None:
+        """Mark the call as lost, once."""
+        if not self.lost:
+            worker.count_loss(cause, self.row, self.call_id)  # point: loss-mark
+            self.lost = True  # point: loss-marked

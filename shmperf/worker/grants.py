@@ -1,0 +1,93 @@
+"""
+Slots that a tool may write without looking: handed to it, and handed again when they are used up.
+
+What is rare happens at a refill, which every so many calls needs: a look at the collector and at
+rows that run out, a larger ring, a signal that one fills up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from shmperf.session.client import wake
+from shmperf.session.session import Session
+from shmperf.shm.segment import Segment
+
+from .gcwatch import watch_collections
+from .lanes import Lanes
+from .rows import Rows
+from .tool import Tool
+
+__all__ = ["Grants"]
+
+_LOOK_AT_ROWS_EVERY = 256
+_COLLECTOR_CHECK_S = 1.0
+# Small rings are replaced by larger ones before they cost a record; large ones are worth a signal.
+_WAKE_SLOTS = 1024
+_WAKE_PAUSE_S = 0.003
+
+
+class Grants:
+    """The grants of one process in one session; whoever calls holds the process's guard."""
+
+    def __init__(self, session: Session, segment: Segment, rows: Rows, lanes: Lanes) -> None:
+        self._session, self._segment, self._rows, self._lanes = session, segment, rows, lanes
+        self.ring = session.options.ring
+        self._refills = 0
+        self._checked_at_s = self._woken_at_s = 0.0
+
+    def bind(self, tool: Tool) -> None:
+        """
+        Hand the lane's grant to *tool*.
+
+        Outside normal mode, and where records carry checksums, the word never matches: the
+        wrapper then goes the long way.
+        """
+        lane = tool.lane
+        if lane is None:
+            return
+        watch_collections()
+        plain = not tool.route.in_detail and not self._segment.sealed
+        tool.bound = (
+            tool.word if plain else -1,
+            self._session.word,
+            self._rows.ready,
+            self._segment.words,
+            self._segment.buffer,
+            *lane.writer.current,
+        )
+
+    def refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
+        """Another grant than the *exhausted* one; False when the ring is full. Guarded."""
+        lane = tool.lane
+        if lane is None:
+            return False
+        if lane.writer.current.positions is exhausted:
+            self._refills += 1
+            self._look_around()
+            if lane.writer.grant() is None:
+                self._wake_collector()
+                if not self._lanes.grow(lane, self.ring):
+                    return False
+            elif lane.writer.slots >= _WAKE_SLOTS and lane.writer.is_pressed:
+                self._wake_collector()
+        if tool.bound is not None:
+            self.bind(tool)
+        return True
+
+    def _wake_collector(self) -> None:
+        """A ring fills up: let the collector look before its time, a few hundred times a second."""
+        now = time.monotonic()
+        if now - self._woken_at_s > _WAKE_PAUSE_S:
+            self._woken_at_s = now
+            wake(self._session.directory)
+
+    def _look_around(self) -> None:
+        """What is rare enough to be done at refills: a dead collector, spent rows."""
+        if self._refills % _LOOK_AT_ROWS_EVERY == 0:
+            self._rows.replace_spent()
+        now = time.monotonic()
+        if now - self._checked_at_s > _COLLECTOR_CHECK_S:
+            self._checked_at_s = now
+            self._session.start_collector()

@@ -1,0 +1,103 @@
+"""
+How a call's record gets into its tool's ring: in one slot, in parts, or in memory of its own.
+
+A position is taken and its slot stored in one step, on one line, which no handler and no other
+thread gets into. The slot that makes the call finished comes last, and the call is marked so by the
+same step.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+import msgspec
+
+from shmperf.shm.record import BLOCK, BODY_BYTES, PARTS, SLOT, seal
+from shmperf.shm.segment import Loss
+
+from .callstate import CallState
+from .process import worker
+
+__all__ = ["store_long", "store_slot"]
+
+_store = SLOT.pack_into
+_encode = msgspec.msgpack.Encoder().encode
+_PART_COUNT = Struct("<H")
+_MOST_PARTS = 1024
+
+
+def store_long(call: CallState, status: int, body: bytes) -> bool:
+    """Store what one slot does not hold; False when there is no room for it."""
+    if len(body) <= _most_in_parts(call):
+        return _store_parts(call, status, body)
+    return _store_blob(call, status, body)
+
+
+def _most_in_parts(call: CallState) -> int:
+    lane = call.tool.lane
+    slots = lane.writer.slots // 4 if lane else 0
+    return min(slots, _MOST_PARTS) * BODY_BYTES - _PART_COUNT.size
+
+
+def _store_parts(call: CallState, status: int, body: bytes) -> bool:
+    first = BODY_BYTES - _PART_COUNT.size
+    rest = [body[at : at + BODY_BYTES] for at in range(first, len(body), BODY_BYTES)]
+    kind = status | call.flags | PARTS
+    for number, part in enumerate(rest, 1):
+        if not _store_part(call, kind, part, number):  # point: parts-next
+            return False
+    head = _PART_COUNT.pack(len(rest)) + body[:first]
+    return store_slot(call, kind, head)  # point: parts-head
+
+
+def _store_blob(call: CallState, status: int, body: bytes) -> bool:
+    segment = worker.segment
+    name = segment.add_blob(body) if segment is not None else None
+    if name is None:
+        call.count_loss(Loss.TOO_LARGE)
+        return False
+    named = _encode((name, len(body)))  # point: blob-name
+    return store_slot(call, status | call.flags | BLOCK, named)
+
+
+def store_slot(call: CallState, kind: int, body: bytes) -> bool:
+    """Store the slot that makes the call finished, and mark it so."""
+    segment = worker.segment
+    if segment is None:
+        return False
+    call_id, parent, start, end = call.call_id, call.parent, call.start_ns, call.end_ns
+    meta = call.callee << 16 | kind << 8 | len(body)
+    if segment.sealed:
+        meta = seal((call_id, parent, start, end), meta, body)
+    buffer, lane = segment.buffer, call.tool.lane
+    while lane is not None:
+        positions, shift = lane.writer.current
+        # One line: nothing may come between taking a position and storing it.
+        for call.position in positions:
+            # point below: open-slot-store
+            _store(buffer, call.position + shift, call_id, parent, start, end, meta, body, call.position)  # fmt: skip  # noqa: E501
+            return True  # point: open-begun
+        if not worker.refill(call.tool, positions):
+            return False
+    return False
+
+
+def _store_part(call: CallState, kind: int, body: bytes, number: int) -> bool:
+    """Store a later part of a record, which has its number and no times."""
+    segment = worker.segment
+    if segment is None:
+        return False
+    call_id = call.call_id
+    meta = call.callee << 16 | kind << 8 | len(body)
+    if segment.sealed:
+        meta = seal((call_id, number, 0, 0), meta, body)
+    buffer, lane = segment.buffer, call.tool.lane
+    while lane is not None:
+        positions, shift = lane.writer.current
+        for position in positions:
+            # point below: part-store
+            _store(buffer, position + shift, call_id, number, 0, 0, meta, body, position)
+            return True
+        if not worker.refill(call.tool, positions):
+            return False
+    return False

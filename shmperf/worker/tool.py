@@ -1,0 +1,52 @@
+"""A tool as a process knows it: its name, its lane, and the tuple that calls reach it by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from shmperf.shm.record import Callee
+from shmperf.shm.ring import NO_POSITIONS
+
+from .lanes import Lane
+
+__all__ = ["IN_DETAIL", "NOT_RECORDED", "NO_ROOM", "PLAINLY", "UNBOUND", "Bound", "Route", "Tool"]
+
+Bound = tuple[int, memoryview, list[int], memoryview, memoryview, Iterator[int], int]
+
+_nothing = memoryview(bytearray(8)).cast("Q")
+
+
+class Route(NamedTuple):
+    """What becomes of a call: not recorded at all, plainly, or in detail."""
+
+    is_recorded: bool
+    in_detail: bool = False
+
+
+NOT_RECORDED = Route(is_recorded=False)
+# No memory for the tool's name: a record that nobody could name would be worse than none.
+NO_ROOM = Route(is_recorded=False)
+PLAINLY = Route(is_recorded=True)
+IN_DETAIL = Route(is_recorded=True, in_detail=True)
+
+
+class Tool:
+    """A name under which calls are recorded, in this process."""
+
+    __slots__ = ("bound", "callees", "lane", "name", "route", "word")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.callees: dict[Callee, int] = {}
+        self.forget(off=False)
+
+    def forget(self, *, off: bool) -> None:
+        """Back to before the first call; with *off*, until tracking is switched on again."""
+        self.lane: Lane | None = None
+        self.route = NOT_RECORDED
+        self.word = -1
+        self.bound: Bound | None = None if off else UNBOUND
+
+
+UNBOUND: Bound = (-1, _nothing, [], _nothing, _nothing, NO_POSITIONS, 0)
