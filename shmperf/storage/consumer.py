@@ -94,19 +94,19 @@ class Consumer:
         From now on lines are kept for this consumer; one that is registered goes on where it was.
 
         A new one begins with the next line, or *at_start* with the oldest that is there. So does
-        one whose cursor is damaged: better twice than never. Raises StoreError, also when another
-        process reads under this name.
+        one whose cursor makes no sense: better twice than never. Raises StoreError, also when
+        another process reads under this name.
         """
         try:
             _make_directory(self._path)
             self._hold()
-            self._cursor = read_cursor(self._cursor_path)
-            if self._cursor is None:
-                is_damaged = self._cursor_path.exists()
-                end = read_end(self._path)
-                oldest = min(first_numbers(self._path), default=end.next)
-                start = min(oldest, end.next) if at_start or is_damaged else end.next
-                self._write_cursor(Cursor(start))
+            end = read_end(self._path)
+            cursor = self._cursor = read_cursor(self._cursor_path)
+            is_new = cursor is None and not os.path.lexists(self._cursor_path)
+            if is_new and not at_start:
+                self._write_cursor(Cursor(end.next))
+            elif cursor is None or _is_beyond(cursor, end):
+                self._start_over(end)
         except OSError as error:
             raise translated(error, self._cursor_path, StoreError) from error
 
@@ -145,6 +145,8 @@ class Consumer:
             raise StoreError(f"{self._cursor_path}: not registered")
         try:
             end = read_end(self._path)
+            if _is_beyond(cursor, end):
+                cursor = self._start_over(end)
             if cursor.next >= end.next:
                 return None
             return self._read(cursor, end, most)
@@ -152,10 +154,16 @@ class Consumer:
             raise translated(error, self._path, StoreError) from error
 
     def acknowledge(self, taken: Lines) -> None:
-        """The other side has *taken* these: they are never read again. Raises StoreError."""
+        """
+        The other side has *taken* these, the last that were read: they are never read again.
+
+        Raises StoreError, and ValueError for lines that are not the next ones.
+        """
         cursor = self._cursor
         if cursor is None:
             raise StoreError(f"{self._cursor_path}: not registered")
+        if taken.number - taken.dropped != cursor.next:
+            raise ValueError(f"line {cursor.next} is the next one, not {taken.number}")
         moved = Cursor(
             next=taken.number + len(taken.lines),
             first=taken.first,
@@ -206,6 +214,13 @@ class Consumer:
             return None
         return Lines(number, lines, max(0, number - cursor.next), first, offset)
 
+    def _start_over(self, end: End) -> Cursor:
+        """From the oldest line on, with the counts of before."""
+        start = min([end.next, *first_numbers(self._path)])
+        cursor = Cursor(start, sent=self.sent, dropped=self.dropped)
+        self._write_cursor(cursor)
+        return cursor
+
     def _write_cursor(self, cursor: Cursor) -> None:
         aside = self._path / f".{self.name}{CURSOR}.new"
         aside.unlink(missing_ok=True)
@@ -226,7 +241,7 @@ def consumers(storage: Path) -> Mapping[str, Progress]:
         if not names:
             return {}
         end = read_end(path)
-        sizes = {first: (path / file_name(first)).stat().st_size for first in first_numbers(path)}
+        sizes = {first: (path / file_name(first)).lstat().st_size for first in first_numbers(path)}
         return {name: _status_of(path, name, end, sizes) for name in names}
     except OSError as error:
         raise translated(error, path, StoreError) from error
@@ -236,6 +251,10 @@ def _status_of(path: Path, name: str, end: End, sizes: Mapping[int, int]) -> Pro
     cursor = read_cursor(path / f"{name}{CURSOR}")
     if cursor is None:
         return Progress(problem="its cursor can't be read")
+    if _is_beyond(cursor, end):
+        return Progress(
+            sent=cursor.sent, dropped=cursor.dropped, problem="its cursor is beyond the last line"
+        )
     oldest = min(sizes, default=end.next)
     missing = max(0, oldest - cursor.next)
     mine = max((first for first in sizes if first <= cursor.next), default=oldest)
@@ -247,6 +266,12 @@ def _status_of(path: Path, name: str, end: End, sizes: Mapping[int, int]) -> Pro
         sent=cursor.sent,
         dropped=cursor.dropped + missing,
     )
+
+
+def _is_beyond(cursor: Cursor, end: End) -> bool:
+    # Numbers have begun anew, or the cursor is another outbox's: it would wait, and miss all.
+    # Where the end was never told, or is damaged, the collector's next commit tells it.
+    return cursor.next > end.next > 0
 
 
 def _begins_line(fd: int, offset: int, size: int) -> bool:

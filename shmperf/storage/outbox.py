@@ -147,12 +147,14 @@ class Outbox:
         Take up what the journal lists, each file cut back to its listed size; what differs from it.
 
         A file that is not listed is one of a journal that is lost, or was created just before a
-        kill: its whole lines are taken up.
+        kill: its whole lines are taken up. Numbers never go back, even where the journal does:
+        who has read up to one of them would pass over the lines that get it again.
         """
         known = self.state = OutboxState(dict(state.files), state.next)
         change = OutboxChange()
         try:
             here = {first: self._restored(first) for first in first_numbers(self._path)}
+            told = self._told()
         except OSError as error:
             self._note(error)
             return change
@@ -160,11 +162,19 @@ class Outbox:
             if file is not None and file != known.files.get(first):
                 change.files[first] = file
         change.gone = [first for first in known.files if here.get(first) is None]
-        change.next = max([known.next, *(first + f.lines for first, f in change.files.items())])
+        ends = [first + file.lines for first, file in change.files.items()]
+        change.next = max(known.next, told, *ends)
         change.apply(known)
         if known.next:
             self.commit()
         return change
+
+    def _told(self) -> int:
+        """The next number as readers know it."""
+        try:
+            return read_end(self._path).next
+        except OSError:
+            return 0
 
     def _restored(self, first: int) -> FileState | None:
         known = self.state.files.get(first)
@@ -292,9 +302,9 @@ class Outbox:
             change.gone.append(first)  # point: outbox-deleted
 
     def _position(self, name: str) -> int:
-        # Of one whose cursor can't be read nothing is known: only the bound deletes its lines.
+        # Of one whose cursor makes no sense nothing is known: only the bound deletes its lines.
         cursor = read_cursor(self._path / f"{name}{CURSOR}")
-        return 0 if cursor is None else cursor.next
+        return 0 if cursor is None or cursor.next > self.state.next else cursor.next
 
     def _write(self, known: FileState, text: bytes) -> int:
         fd = open_private(self._path / known.name, _APPEND)
@@ -335,6 +345,8 @@ def registered(path: Path) -> list[str]:
         names = os.listdir(path)  # noqa: PTH208  names, not paths
     except FileNotFoundError:
         return []
+    if path.is_symlink():
+        raise PermissionError("found a directory that is not ours")
     stems = [name.removesuffix(CURSOR) for name in names if name.endswith(CURSOR)]
     return sorted(filter(CONSUMER_NAME.match, stems))[:_MOST_CONSUMERS]
 

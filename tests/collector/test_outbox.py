@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shmperf.errors import StoreError
 from shmperf.files import internals
 from shmperf.storage.consumer import Consumer
 from shmperf.testing import Room, ScriptedWorker
@@ -236,7 +237,10 @@ def test_outbox_that_can_not_be_written_is_in_nobodys_way(tmp_path: Path, runtim
         room.close()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"next": -1}', b'{"next": "x"}', b"\0" * 5000])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b'{"next": -1}', b'{"next": "x"}', b"\0" * 5000, b'{"next": 999999}'],
+)
 def test_damaged_cursor_costs_no_line(tmp_path: Path, runtime: Path, content: bytes) -> None:
     """Its consumer begins with the oldest line: better twice than never."""
     room = new_room(tmp_path, runtime)
@@ -282,6 +286,159 @@ def test_journal_that_is_lost_keeps_the_lines(tmp_path: Path, runtime: Path) -> 
         assert numbers == list(range(len(numbers)))
         assert len(set(reader.ids)) >= 4
         assert reader.dropped == 0
+    finally:
+        room.close()
+
+
+def test_numbers_never_go_back(tmp_path: Path, runtime: Path) -> None:
+    """Without journal and files readers who have read all get what comes then."""
+    room = new_room(tmp_path, runtime)
+    try:
+        reader = Reader(room.storage)
+        worker = room.worker()
+        for _ in range(3):
+            worker.call("all")
+            flush(room)
+        reader.read_all()
+        for path in [
+            *internals(room.storage).glob("journal.[0-9]*"),
+            *outbox(room).glob("*.jsonl"),
+        ]:
+            path.unlink()
+        (internals(room.storage) / "snapshot").unlink()
+        room.kill()
+        room.worker().call("all")
+        flush(room)
+        reader.read_all()
+        assert max(reader.got) >= 3
+        assert len(set(reader.ids)) >= 4
+    finally:
+        room.close()
+
+
+def test_outbox_that_begins_anew_is_read_from_its_start(tmp_path: Path, runtime: Path) -> None:
+    """A reader that runs meanwhile notices, and goes on; what it has sent stays counted."""
+    room = new_room(tmp_path, runtime)
+    try:
+        reader = Reader(room.storage)
+        worker = room.worker()
+        for _ in range(3):
+            worker.call("all")
+            flush(room)
+        reader.read_all()
+        for path in [
+            *internals(room.storage).glob("journal.[0-9]*"),
+            *outbox(room).glob("*.jsonl"),
+        ]:
+            path.unlink()
+        (internals(room.storage) / "snapshot").unlink()
+        (outbox(room) / "committed").unlink()
+        room.kill()
+        last = room.worker().call("all")
+        flush(room)
+        reader.got.clear()
+        reader.read_all()
+        assert last is not None
+        assert last.hex in reader.ids
+        assert reader.consumer.sent == 3 + len(reader.ids)
+    finally:
+        room.close()
+
+
+def test_cleanup_leaves_what_waits(tmp_path: Path, runtime: Path) -> None:
+    """History is deleted; what a consumer has not read yet still comes, and what follows, too."""
+    room = new_room(tmp_path, runtime)
+    try:
+        reader = Reader(room.storage)
+        worker = room.worker()
+        worker.call("all")
+        flush(room)
+        room.collector.cleanup()
+        assert not list(room.storage.glob("*.jsonl"))
+        worker.call("all")
+        flush(room)
+        reader.read_all()
+        assert len(reader.ids) == 2
+        assert reader.dropped == 0
+    finally:
+        room.close()
+
+
+@pytest.mark.parametrize("name", ["reader.cursor", "committed", "file", "reader.lock"])
+def test_links_are_not_followed(tmp_path: Path, runtime: Path, name: str) -> None:
+    """What a link in the outbox leads to is neither read nor written; history goes on."""
+    room = new_room(tmp_path, runtime)
+    secret = tmp_path / "secret"
+    secret.write_bytes(b'{"next": 0, "sent": 77}')
+    try:
+        reader = Reader(room.storage)
+        worker = room.worker()
+        worker.call("all")
+        flush(room)
+        (file,) = outbox(room).glob("*.jsonl")
+        path = file if name == "file" else outbox(room) / name
+        path.unlink()
+        path.symlink_to(secret)
+        worker.call("all")
+        flush(room)
+        assert len(room.lines("all")) == 2
+        assert reader.consumer.sent == 0
+        assert secret.read_bytes() == b'{"next": 0, "sent": 77}'
+        assert not path.is_symlink() or name != "committed"
+        if name == "reader.lock":
+            reader.consumer.close()
+            with pytest.raises(StoreError, match=r"reader\.cursor"):
+                reader.restart()
+            return
+        reader.restart()
+        if name == "file":
+            with pytest.raises(StoreError, match="outbox"):
+                reader.read()
+            path.unlink()
+        reader.read_all()
+        assert len(reader.ids) + reader.dropped == 2
+        assert secret.read_bytes() == b'{"next": 0, "sent": 77}'
+    finally:
+        room.close()
+
+
+def test_directory_that_is_a_link_is_not_written_into(tmp_path: Path, runtime: Path) -> None:
+    """Nobody counts as registered there, and no line is written."""
+    room = new_room(tmp_path, runtime)
+    try:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "reader.cursor").write_bytes(b'{"next": 0}')
+        worker = room.worker()
+        worker.call("all")
+        outbox(room).symlink_to(elsewhere)
+        flush(room)
+        assert len(room.lines("all")) == 1
+        assert [path.name for path in elsewhere.iterdir()] == ["reader.cursor"]
+        with pytest.raises(StoreError, match="not ours"):
+            Reader(room.storage)
+    finally:
+        room.close()
+
+
+def test_lines_are_acknowledged_in_order(tmp_path: Path, runtime: Path) -> None:
+    """Twice, or without those before them: refused, and the cursor stays."""
+    room = new_room(tmp_path, runtime)
+    try:
+        consumer = Reader(room.storage).consumer
+        worker = room.worker()
+        for _ in range(2):
+            worker.call("all")
+        flush(room)
+        first = consumer.read(1)
+        assert first is not None
+        consumer.acknowledge(first)
+        with pytest.raises(ValueError, match="line 1 is the next one, not 0"):
+            consumer.acknowledge(first)
+        assert consumer.sent == 1
+        rest = consumer.read()
+        assert rest is not None
+        assert (rest.number, len(rest.lines)) == (1, 1)
     finally:
         room.close()
 
