@@ -38,6 +38,8 @@ __all__ = ["kill_collectors"]
 _NAME = "campaign"
 _LIMIT = 5
 _LIMITED = f"default_perf_points: {_LIMIT}\nstorage: {{flush_interval_seconds: 0.05}}\n"
+# So little that the outbox begins many files and deletes them, read or not.
+_HANDED = f"{KEEP_ALL.rstrip()[:-1]}, outbox_bytes: 1048576}}\n"
 _WORKERS = 2
 _KILLS = 12
 _SLOTS = 20_000
@@ -103,7 +105,7 @@ class _Round:
     def run(self, kind: Any) -> None:
         """The round, in a place of its own."""
         self.what += f" ({kind.__name__.strip('_').replace('_', ' ')})"
-        config = _LIMITED if kind is _limit else KEEP_ALL
+        config = {_limit: _LIMITED, _keep_all: _HANDED}.get(kind, KEEP_ALL)
         with self.campaign.place(self.tally, config) as place:
             self.place = place
             kind(self)
@@ -236,7 +238,7 @@ def _keep_all(round_: _Round) -> None:
     with round_.working():
         for _ in range(round_.kills):
             handing.strike()
-            round_.kill_one()
+            round_.kill_one(handing.draw())
     for _ in range(3):
         # The dead are buried, too, by collectors that are killed.
         round_.kill_one()

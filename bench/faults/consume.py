@@ -49,4 +49,4 @@ def consume(spec: dict[str, Any]) -> None:
         if rng.random() < 0.1:
             time.sleep(0.05)
         consumer.acknowledge(taken)
-    os.write(fd, f"dropped {consumer.dropped}\n".encode())
+    os.write(fd, f"sent {consumer.sent}\ndropped {consumer.dropped}\n".encode())
