@@ -43,6 +43,7 @@ from .session.paths import named_directory, runtime_root
 from .session.rendezvous import Request, known_storage, session_of_storage
 from .session.session import Session, attach
 from .session.sidecar import last_report
+from .session.word import is_in_detail
 from .storage.consumer import consumers
 from .storage.history import read
 from .storage.kept import ErrorGroup, KeptCall, failed_groups, group_of_bug, kept_call
@@ -179,7 +180,7 @@ class Answers:
         if self.session is None:
             in_detail = self.options.optimization.enabled
         else:
-            in_detail = bool(self.session.word[0] & 1)
+            in_detail = is_in_detail(self.session.word[0])
         return "optimization" if in_detail else "normal"
 
     def history(self, tool: str | None = None) -> Iterator[dict[str, Any]]:

@@ -27,23 +27,21 @@ before a restart count as ones whose parent is unknown.
 
 from __future__ import annotations
 
-from array import array
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress, islice, repeat
 from operator import attrgetter, gt
-from typing import TypeAlias
 
 import msgspec
 
 from .children import Family, Row, Tools, add_up, bounded, covered_within, settled_tools
+from .edges import Edges
+from .remembered import Remembered
 from .treestate import Chunk, Columns, Edge, Recent, Record, Settled, TreeDelta, TreeState, batches
 
 __all__ = ["Bounds", "CallTree", "Edge", "Settled", "TreeDelta", "TreeState"]
 
 _calls = attrgetter("calls")
-
-EdgeKey: TypeAlias = tuple[str | None, str]
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +59,15 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 _BOUNDS = Bounds()
 
 
+class Changes(msgspec.Struct):
+    """What the next delta tells: families by id, workers by name."""
+
+    families: set[int] = set()
+    removed: list[int] = []
+    touched: set[str] = set()
+    cleared: bool = False
+
+
 class CallTree:
     """
     Trees and graph of all calls of a session. Pure: no clock, no process, one thread.
@@ -73,14 +80,13 @@ class CallTree:
         self.bounds = bounds
         self.let_go = 0
         self.unknown_parents = 0
-        self._edges: dict[EdgeKey, Edge] = {}
+        self._edges = Edges(bounds.edges)
         self._rows: defaultdict[int, list[Row]] = defaultdict(list)
         self._sums: dict[int, Family] = {}
         self._workers: dict[str, Recent] = {}
-        self._remembered: deque[tuple[str, array[int]]] = deque()
-        self._remembered_count = 0
+        self._remembered = Remembered(bounds.remembered)
         self._rows_since_fold = 0
-        self._forget_changes()
+        self._changes = Changes()
         self._told: set[int] = set()
 
     # --- what happens ----------------------------------------------------------------------------
@@ -102,12 +108,12 @@ class CallTree:
             recent = self._workers[worker] = Recent()
             recent.passes = 2
         recent.new.append((tool, (ids, parents, starts, ends)))
-        self._touched.add(worker)
+        self._changes.touched.add(worker)
         if any(parents):
             self._add_children(parents, zip(starts, ends, ids, repeat(tool), strict=False))
         else:
             total_ns = sum(ends) - sum(starts)
-            self._count(None, tool, len(ids), total_ns, total_ns)
+            self.let_go += self._edges.count(None, tool, len(ids), total_ns, total_ns)
 
     def pass_done(self, worker: str) -> list[Settled]:
         """
@@ -121,7 +127,7 @@ class CallTree:
             return []
         settled = self._settle(recent.old)
         recent.age()
-        self._touched.add(worker)
+        self._changes.touched.add(worker)
         self._stay_within_bounds()
         return settled
 
@@ -130,9 +136,12 @@ class CallTree:
         recent = self._workers.pop(worker, None)
         if recent is None:
             return []
-        self._touched.add(worker)
+        self._changes.touched.add(worker)
         settled = self._settle(recent.old + recent.new)
-        self._count_late()
+        for tool, ids in self._remembered:
+            # What came of calls that had settled: nobody knows them after a restart.
+            if self._rows:
+                self._count_families(tool, ids)
         self._stay_within_bounds()
         return settled
 
@@ -153,8 +162,8 @@ class CallTree:
         self._workers.clear()
         self._told.clear()
         self.let_go = self.unknown_parents = self._rows_since_fold = 0
-        self._forget_changes()
-        self._cleared = True
+        self._changes = Changes()
+        self._changes.cleared = True
 
     # --- what is asked ---------------------------------------------------------------------------
 
@@ -164,13 +173,13 @@ class CallTree:
 
         *open_tools* maps the ids of open calls to their tools: their children show already.
         """
-        found = {key: edge.copy() for key, edge in self._edges.items()}
-        known = self._known_tools()
+        found = self._edges.copies()
+        known = _known_tools(self._workers.values(), self._remembered, self._rows)
         for call_id, rows in self._rows.items():
             parent = known.get(call_id)
             if parent is None:
                 parent = open_tools.get(call_id)
-            for tool, counts in self._tools_of(rows, self._sums.get(call_id)).items():
+            for tool, counts in _tools_of(rows, self._sums.get(call_id)).items():
                 edge = found.get((parent, tool))
                 if edge is None:
                     edge = found[parent, tool] = Edge(parent, tool)
@@ -187,8 +196,8 @@ class CallTree:
     def state(self) -> TreeState:
         """Return all that a restart needs; nothing of it is shared with the tree."""
         return TreeState(
-            edges=[edge.copy() for edge in self._edges.values()],
-            families={call_id: self._family(call_id) for call_id in self._rows},
+            edges=[edge.copy() for edge in self._edges],
+            families={call_id: _family(call_id, self._rows, self._sums) for call_id in self._rows},
             recent={
                 worker: (batches(recent.old), batches(recent.new))
                 for worker, recent in self._workers.items()
@@ -216,25 +225,25 @@ class CallTree:
 
     def take_delta(self) -> TreeDelta | None:
         """Return what has changed since the last delta, None when nothing has."""
-        changed = self._dirty & self._rows.keys()
+        changed = self._changes.families & self._rows.keys()
         for call_id in changed:
             if len(self._rows[call_id]) >= self.bounds.crowd:
                 self._fold(call_id)
         recent = {
             worker: found.tell() if (found := self._workers.get(worker)) is not None else None
-            for worker in self._touched
+            for worker in self._changes.touched
         }
         delta = TreeDelta(
-            edges=[self._edges[key].copy() for key in self._dirty_edges],
-            families={call_id: self._family(call_id) for call_id in changed},
-            removed=self._removed,
+            edges=self._edges.take_changed(),
+            families={call_id: _family(call_id, self._rows, self._sums) for call_id in changed},
+            removed=self._changes.removed,
             recent=recent,
             let_go=self.let_go,
             unknown_parents=self.unknown_parents,
-            cleared=self._cleared,
+            cleared=self._changes.cleared,
         )
         self._told |= changed
-        self._forget_changes()
+        self._changes = Changes()
         if delta.edges or changed or delta.removed or recent or delta.cleared:
             return delta
         return None
@@ -244,7 +253,7 @@ class CallTree:
         if delta.cleared:
             self.clear()
         for edge in delta.edges:
-            self._edges[edge.parent, edge.tool] = edge
+            self._edges.put(edge)
         for call_id in delta.removed:
             self._rows.pop(call_id, None)
             self._sums.pop(call_id, None)
@@ -262,24 +271,7 @@ class CallTree:
                 self._workers[worker] = known.hear(*told)
         self.let_go, self.unknown_parents = delta.let_go, delta.unknown_parents
         self._told = set(self._rows)
-        self._forget_changes()
-
-    def self_check(self) -> None:
-        """Raise AssertionError when an invariant of the tree is broken."""
-        bounds = self.bounds
-        for edge in self._edges.values():
-            _check(edge.calls >= 0 and edge.total_ns >= 0, f"less than nothing: {edge}")
-        _check(len(self._edges) <= bounds.edges, "too many edges")
-        _check(0 not in self._rows, "a family without a parent")
-        _check(self._sums.keys() <= self._rows.keys(), "a sum without rows")
-        _check(self._told <= self._rows.keys(), "a family told and gone, but not as removed")
-        for family in self._sums.values():
-            _check(len(family.spans) <= bounds.spans, "too many intervals")
-            _check(len(family.ids) <= bounds.ids, "too many ids")
-            times = [family.barrier_ns, *(time for span in family.spans for time in span)]
-            _check(times == sorted(times), f"intervals out of order: {times}")
-        count = sum(len(ids) for _, ids in self._remembered)
-        _check(count == self._remembered_count, f"{count} ids are remembered")
+        self._changes = Changes()
 
     # --- within ----------------------------------------------------------------------------------
 
@@ -287,25 +279,12 @@ class CallTree:
         rows = self._rows
         for parent, row in zip(parents, children, strict=False):
             rows[parent].append(row)
-        self._dirty.update(parents)
+        self._changes.families.update(parents)
         self._rows_since_fold += len(parents)
         if 0 in rows:
-            self._dirty.discard(0)
+            self._changes.families.discard(0)
             for child, counts in add_up(rows.pop(0), {}).items():
-                self._count(None, child, *counts)
-
-    def _count(self, parent: str | None, tool: str, calls: int, total_ns: int, own_ns: int) -> None:
-        key = parent, tool
-        edge = self._edges.get(key)
-        if edge is None:
-            if len(self._edges) >= self.bounds.edges:
-                self.let_go += calls
-                return
-            edge = self._edges[key] = Edge(parent, tool)
-        edge.calls += calls
-        edge.total_ns = bounded(edge.total_ns + total_ns)
-        edge.own_ns = bounded(edge.own_ns + own_ns)
-        self._dirty_edges.add(key)
+                self.let_go += self._edges.count(None, child, *counts)
 
     def _settle(self, chunks: list[Chunk]) -> list[Settled]:
         settled = []
@@ -334,17 +313,17 @@ class CallTree:
             covered = covered_within(rows, start, end)
             ids = [row[2] for row in rows if row[2]]
         else:
-            self._add_to_sum(family, rows)
+            self.let_go += family.take(rows, self.bounds.ids, self.bounds.spans)
             tools, ids = family.tools, family.ids
             covered = family.covered_within(start, end)
         for child, (calls, total_ns, own_ns) in tools.items():
-            self._count(tool, child, calls, total_ns, own_ns)
+            self.let_go += self._edges.count(tool, child, calls, total_ns, own_ns)
         if parent and covered:
             # What its children covered was counted as own time of this call: to be taken off.
             self._rows[parent].append((0, covered, 0, tool))
-            self._dirty.add(parent)
+            self._changes.families.add(parent)
         elif covered:
-            self._count(None, tool, 0, 0, -covered)
+            self.let_go += self._edges.count(None, tool, 0, 0, -covered)
         if not ids:
             return None
         surplus = len(ids) - self.bounds.ids
@@ -353,13 +332,6 @@ class CallTree:
             del ids[self.bounds.ids :]
         return Settled(call_id, ids, settled_tools(tools), end - start - covered)
 
-    def _count_late(self) -> None:
-        """Count what came of calls that had settled: nobody knows them after a restart."""
-        for tool, ids in self._remembered:
-            if not self._rows:
-                break
-            self._count_families(tool, ids)
-
     def _count_families(self, tool: str, ids: Iterable[int]) -> None:
         """Count the families of those calls of *tool* that have one."""
         for call_id in list(filter(self._rows.__contains__, ids)):
@@ -367,49 +339,21 @@ class CallTree:
 
     def _let_family_go(self, call_id: int, parent: str | None) -> int:
         """Count the family of a call that never settles, or has settled; returns its children."""
-        tools = self._tools_of(*self._pop(call_id))
+        tools = _tools_of(*self._pop(call_id))
         for tool, counts in tools.items():
-            self._count(parent, tool, *counts)
+            self.let_go += self._edges.count(parent, tool, *counts)
         return sum(counts[0] for counts in tools.values())
 
     def _pop(self, call_id: int) -> tuple[list[Row], Family | None]:
         if call_id in self._told:
             self._told.discard(call_id)
-            self._removed.append(call_id)
+            self._changes.removed.append(call_id)
         return self._rows.pop(call_id, []), self._sums.pop(call_id, None)
 
     def _remember(self, tool: str, ids: Sequence[int]) -> None:
-        remembered = self._remembered
-        # As words: integers would keep the memory of everything that was made between them.
-        remembered.append((tool, array("Q", ids)))
-        self._remembered_count += len(ids)
-        while self._remembered_count - len(remembered[0][1]) >= self.bounds.remembered:
-            forgotten, gone = remembered.popleft()
-            self._remembered_count -= len(gone)
+        for forgotten, gone in self._remembered.add(tool, ids):
             if self._rows:
                 self._count_families(forgotten, gone)
-
-    def _known_tools(self) -> dict[int, str]:
-        """The tools of those parents that have been drained."""
-        drained = [
-            (tool, columns[0])
-            for recent in self._workers.values()
-            for chunks in (recent.old, recent.new)
-            for tool, columns in chunks
-        ]
-        has_family = self._rows.__contains__
-        return {
-            call_id: tool
-            for tool, ids in [*self._remembered, *drained]
-            for call_id in filter(has_family, ids)
-        }
-
-    def _tools_of(self, rows: list[Row], family: Family | None) -> Tools:
-        return add_up(rows, family.copy().tools if family is not None else {})
-
-    def _family(self, call_id: int) -> tuple[list[Row], Family | None]:
-        family = self._sums.get(call_id)
-        return list(self._rows[call_id]), family.copy() if family is not None else None
 
     def _fold(self, call_id: int) -> None:
         """Make a sum of a family's rows."""
@@ -417,12 +361,10 @@ class CallTree:
         if family is None:
             family = self._sums[call_id] = Family()
         # A parent that is busy moves behind those of which nothing comes any more.
-        self._add_to_sum(family, self._rows.pop(call_id))
-        self._rows[call_id] = []
-        self._dirty.add(call_id)
-
-    def _add_to_sum(self, family: Family, rows: list[Row]) -> None:
+        rows = self._rows.pop(call_id)
         self.let_go += family.take(rows, self.bounds.ids, self.bounds.spans)
+        self._rows[call_id] = []
+        self._changes.families.add(call_id)
 
     def _stay_within_bounds(self) -> None:
         bounds, rows = self.bounds, self._rows
@@ -437,17 +379,34 @@ class CallTree:
                 children = self._let_family_go(call_id, None)
                 self.unknown_parents += children
                 self.let_go += children
-        if len(self._dirty) > 2 * bounds.families:
-            self._dirty &= rows.keys()
-
-    def _forget_changes(self) -> None:
-        self._dirty_edges: set[EdgeKey] = set()
-        self._dirty: set[int] = set()
-        self._removed: list[int] = []
-        self._touched: set[str] = set()
-        self._cleared = False
+        if len(self._changes.families) > 2 * bounds.families:
+            self._changes.families &= rows.keys()
 
 
-def _check(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise AssertionError(otherwise)
+def _family(
+    call_id: int, rows: Mapping[int, list[Row]], sums: Mapping[int, Family]
+) -> tuple[list[Row], Family | None]:
+    family = sums.get(call_id)
+    return list(rows[call_id]), family.copy() if family is not None else None
+
+
+def _tools_of(rows: list[Row], family: Family | None) -> Tools:
+    return add_up(rows, family.copy().tools if family is not None else {})
+
+
+def _known_tools(
+    workers: Iterable[Recent], remembered: Remembered, rows: Mapping[int, list[Row]]
+) -> dict[int, str]:
+    """The tools of those parents that have been drained."""
+    drained = [
+        (tool, columns[0])
+        for recent in workers
+        for chunks in (recent.old, recent.new)
+        for tool, columns in chunks
+    ]
+    has_family = rows.__contains__
+    return {
+        call_id: tool
+        for tool, ids in [*remembered, *drained]
+        for call_id in filter(has_family, ids)
+    }

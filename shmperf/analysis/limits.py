@@ -22,15 +22,12 @@ _end, _by_end = itemgetter(0), itemgetter(0, 1)
 class Newest(Generic[T]):
     """
     At most *limit* tuples, the newest by their first two fields; -1 keeps all, 0 none.
-
-    ``evicted`` counts what was let go.
     """
 
-    __slots__ = ("_items", "evicted", "limit")
+    __slots__ = ("_items", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.evicted = 0
         self._items: list[T] = []
 
     def __len__(self) -> int:
@@ -56,5 +53,4 @@ class Newest(Generic[T]):
             self._items.sort(key=_by_end)
         surplus = len(self._items) - self.limit if self.limit >= 0 else 0
         if surplus > 0:
-            self.evicted += surplus
             del self._items[:surplus]

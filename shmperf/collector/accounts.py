@@ -13,13 +13,12 @@ from operator import and_
 
 import msgspec
 
+from shmperf.shm.inflight import KEY_MASK
 from shmperf.storage.state import Ledger, WorkerState
 
 from .drain import WorkerDrain
 
 __all__ = ["Accounted", "Accounts"]
-
-_ROW = (1 << 64) - 1 - (((1 << 26) - 1) << 6)
 
 
 class Accounted(msgspec.Struct):
@@ -47,7 +46,7 @@ class Accounts:
     def add(self, worker: WorkerDrain, ids: Sequence[int]) -> None:
         """The calls of these *ids* have ended, and are drained."""
         ended = worker.ended
-        for key, call_id in dict(zip(map(and_, ids, repeat(_ROW)), ids, strict=False)).items():
+        for key, call_id in dict(zip(map(and_, ids, repeat(KEY_MASK)), ids, strict=False)).items():
             if call_id > ended.get(key, 0):
                 ended[key] = call_id
         change = self._change.workers.get(worker.name)

@@ -14,15 +14,15 @@ from shmperf.config.options import Options
 from shmperf.errors import ShmperfError
 from shmperf.shm.memory import read_blob
 from shmperf.shm.record import (
-    BLOCK,
-    DETAIL,
     Call,
     Callee,
     Mask,
     Slot,
     Status,
+    bare,
     callee_of,
     decode,
+    has_block,
     status_of,
 )
 
@@ -30,8 +30,6 @@ from .drain import WorkerDrain, long_body
 
 __all__ = ["Bodies", "blob_name", "whole_body"]
 
-_STATUS_BITS = 0x07 << 8
-_LENGTH_BITS = 0xFF
 _MOST_BLOB_BYTES = 1 << 30
 
 
@@ -59,8 +57,7 @@ class Bodies:
 
     def _without_body(self, slot: Slot, callee: Callee, pid: int) -> Call:
         status = status_of(slot[4])
-        bare = slot[4] & ~_LENGTH_BITS & ~((BLOCK | DETAIL) << 8) & ~_STATUS_BITS
-        call = decode((*slot[:4], bare, b"", 0), b"", callee, self.mask, pid)
+        call = decode((*slot[:4], bare(slot[4]), b"", 0), b"", callee, self.mask, pid)
         call.status = min(status, Status.CANCELLED)
         return call
 
@@ -68,7 +65,7 @@ class Bodies:
 def whole_body(slot: Slot, worker: WorkerDrain) -> bytes:
     """The body of *slot*, from memory of its own where it lies there; raises ShmperfError."""
     body = long_body(slot)
-    if not slot[4] & BLOCK << 8:
+    if not has_block(slot[4]):
         return body
     name, size = msgspec.msgpack.decode(body, type=tuple[str, int])
     return read_blob(name, worker.name, _MOST_BLOB_BYTES, worker.fallback)[:size]
@@ -76,7 +73,7 @@ def whole_body(slot: Slot, worker: WorkerDrain) -> bytes:
 
 def blob_name(slot: Slot) -> str:
     """The name of the memory that holds the body of *slot*; empty without one."""
-    if not slot[4] & BLOCK << 8:
+    if not has_block(slot[4]):
         return ""
     try:
         name, _ = msgspec.msgpack.decode(long_body(slot), type=tuple[str, int])

@@ -26,6 +26,7 @@ from shmperf.config.options import Options
 from shmperf.session.files import write_aside
 from shmperf.session.server import Server
 from shmperf.session.session import Session
+from shmperf.session.word import is_in_detail
 from shmperf.shm.memory import remove_memory
 from shmperf.storage.state import Frame, Ledger
 from shmperf.storage.writer import Disk
@@ -163,7 +164,7 @@ class Collector:
         if self._settings.have_changed():
             guard("settings", self._settings.take_up)
         if not self.past.is_taken_up and due("storage", waits.storage_s):
-            guard("storage", self._take_up_late)
+            guard("storage", self._take_up, late=True)
         if due("find", waits.find_s):
             guard("find", self._find)
         handled = sum(self._drain(worker) for worker in self.roster.each())
@@ -245,7 +246,7 @@ class Collector:
         drained = self.ingest.take_change(self.roster.each())
         accounted = self.parts.accounts.take_change(self.roster.each())
         filed = self.flusher.take_change()
-        state, in_detail = self.ledger.state, bool(self.session.word[0] & 1)
+        state, in_detail = self.ledger.state, is_in_detail(self.session.word[0])
         cleaned, self._has_cleaned = self._has_cleaned, False
         return Frame(
             workers=accounted.workers,
@@ -283,21 +284,19 @@ class Collector:
         self.commit()  # point: cleanup-frame
         self._journal_each(self.flusher.erase())  # point: cleanup-erase
 
-    def _take_up(self) -> None:
+    def _take_up(self, *, late: bool = False) -> None:
+        if late:
+            # What analyses have counted and not told yet would be lost with them.
+            self.commit()
         if self.past.try_take_up():
             self._journal_each(self.flusher.erase())  # point: restart-erase
             self.past.snapshot()  # point: restart-snapshot
-
-    def _take_up_late(self) -> None:
-        # What analyses have counted and not told yet would be lost with them.
-        self.commit()
-        self._take_up()
 
     def _write_all(self) -> None:
         # The last chance: a disk that is slow, or was full a moment ago, gets the time for it.
         self.disk.wait_for_return(self.waits.last_write_s)
         if not self.past.is_taken_up:
-            self._guard("storage", self._take_up_late)
+            self._guard("storage", self._take_up, late=True)
         self._guard("flush", self.flush, force=True)
         # point below: finish-compact
         self._guard("compact", self._journal_each, self.flusher.compact())

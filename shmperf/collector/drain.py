@@ -19,7 +19,7 @@ from pathlib import Path
 from struct import Struct
 
 from shmperf.shm.inflight import InFlightReader, OpenRow, block_of, open_calls
-from shmperf.shm.record import BLOCK, PARTS, Callee, Slot, callee_of
+from shmperf.shm.record import BLOCK, LENGTH_MASK, PARTS, Callee, Slot, callee_of, kind_bits
 from shmperf.shm.ring import Batch, RingReader
 from shmperf.shm.segment import SHARED, Kind, SegmentReader
 from shmperf.storage.state import WorkerState
@@ -29,7 +29,8 @@ __all__ = ["Take", "WorkerDrain"]
 Take = Callable[["WorkerDrain", str, Batch, int], None]
 
 _PART_COUNT = Struct("<H")
-_LONG = (PARTS | BLOCK) << 8
+_PARTS = kind_bits(PARTS)
+_LONG = kind_bits(PARTS | BLOCK)
 _UNKNOWN = Callee("?")
 
 
@@ -235,11 +236,11 @@ class WorkerDrain:
         first: dict[int, tuple[int, int]] = {}
         for number, slot in enumerate(slots):
             call_id, index, start_ns, end_ns, meta, body, _ = slot
-            if not meta & PARTS << 8:
+            if not meta & _PARTS:
                 whole.append(slot)
             elif start_ns == end_ns == 0:
                 first.setdefault(call_id, (number, len(whole)))
-                parts.setdefault(call_id, {})[index] = body[: meta & 0xFF]
+                parts.setdefault(call_id, {})[index] = body[: meta & LENGTH_MASK]
             else:
                 first.pop(call_id, None)
                 whole.append(self._joined(slot, parts.pop(call_id, {})))
@@ -255,10 +256,10 @@ class WorkerDrain:
         (count,) = _PART_COUNT.unpack_from(body)
         pieces = [parts.get(number) for number in range(1, count + 1)]
         found = [piece for piece in pieces if piece is not None]
-        text = body[_PART_COUNT.size : meta & 0xFF] + b"".join(found)
+        text = body[_PART_COUNT.size : meta & LENGTH_MASK] + b"".join(found)
         if len(found) != count:
             self.incomplete += 1
-            text, meta = b"", meta & ~(PARTS << 8) & ~0xFF
+            text, meta = b"", meta & ~_PARTS & ~LENGTH_MASK
         return call_id, parent, start_ns, end_ns, meta, text, position
 
     def _has_given_up(self, call_id: int) -> bool:
@@ -274,4 +275,4 @@ class WorkerDrain:
 def long_body(slot: Slot) -> bytes:
     """The body of a slot whose parts have been joined, or of a plain one."""
     meta, body = slot[4], slot[5]
-    return body if meta & PARTS << 8 else body[: meta & 0xFF]
+    return body if meta & _PARTS else body[: meta & LENGTH_MASK]

@@ -23,14 +23,16 @@ from shmperf.analysis.limits import Newest
 from shmperf.analysis.roots import Roots
 from shmperf.config.options import Options, Watch
 from shmperf.errors import ShmperfError
-from shmperf.shm.inflight import OpenRow
+from shmperf.shm.inflight import OpenRow, block_of, blocks_of
 from shmperf.shm.record import (
     BESIDE,
     BLOCK,
     DETAIL,
+    STATUS_BITS,
     Call,
     Slot,
     Status,
+    kind_bits,
     parse_body,
     status_of,
 )
@@ -45,8 +47,8 @@ from .wallclock import WallClock
 
 __all__ = ["Drained", "Ingest"]
 
-_STATUS_BITS = 0x07 << 8
-_FAILED = (Status.ERROR, Status.TIMEOUT)
+_BLOCK, _DETAIL = kind_bits(BLOCK), kind_bits(DETAIL)
+_FAILED = (kind_bits(Status.ERROR), kind_bits(Status.TIMEOUT))
 _LONGEST_NS = 1 << 62
 _SAMPLE_CHARACTERS = 2_000
 
@@ -120,11 +122,11 @@ class Ingest:
 
         *seen* is the union of its meta words.
         """
-        if not _blocks(batch.ids) <= worker.blocks:
+        if not blocks_of(batch.ids) <= worker.blocks:
             batch = self._known(worker, batch)
             if not batch:
                 return
-        if seen & _STATUS_BITS == _STATUS_BITS:
+        if seen & STATUS_BITS == STATUS_BITS:
             batch = self._calls_of(worker, batch)
             if not batch:
                 return
@@ -133,8 +135,8 @@ class Ingest:
         if min(durations) < 0 or max(durations) > _LONGEST_NS:
             durations = [min(max(0, duration), _LONGEST_NS) for duration in durations]
         errors = 0
-        if seen & _STATUS_BITS:
-            errors = sum(meta >> 8 & 0x07 in _FAILED for meta in batch.metas)
+        if seen & STATUS_BITS:
+            errors = sum(meta & STATUS_BITS in _FAILED for meta in batch.metas)
             self._count_bugs(worker, tool, batch)
         if self._usual is not None:
             self._compare(self._usual, worker, tool, batch, durations)
@@ -146,15 +148,15 @@ class Ingest:
         limit = self.limit_of(tool)
         if limit:
             self._keep(worker, tool, batch.newest(limit), limit)  # point: intake-keep
-        self._in_detail = self._in_detail or bool(seen & DETAIL << 8)
-        if seen & BLOCK << 8:
+        self._in_detail = self._in_detail or bool(seen & _DETAIL)
+        if seen & _BLOCK:
             named = [blob_name(slot) for slot in batch]
             self.blobs += [name for name in named if name.startswith(f"{worker.name}.")]
 
     def _count_bugs(self, worker: WorkerDrain, tool: str, batch: Batch) -> None:
         """Group the failed calls of *batch* whose exceptions were caught."""
         for index, meta in enumerate(batch.metas):
-            if not meta & _STATUS_BITS:
+            if not meta & STATUS_BITS:
                 continue
             slot = batch.at(index)
             try:
@@ -250,7 +252,7 @@ class Ingest:
 
     def _known(self, worker: WorkerDrain, batch: Batch) -> Batch:
         worker.look()
-        known = [slot for slot in batch if slot[0] >> 32 in worker.blocks]
+        known = [slot for slot in batch if block_of(slot[0]) in worker.blocks]
         if len(known) < len(batch):
             self._fault(
                 "record_refused",
@@ -288,12 +290,6 @@ class Ingest:
         if call.detail is not None:
             self._settling.add(call.id, worker.name, done)
         return call
-
-
-def _blocks(ids: Sequence[int]) -> set[int]:
-    """The blocks of rows that *ids* belong to; mostly it is one, and then this is a look in C."""
-    first, last = min(ids) >> 32, max(ids) >> 32
-    return {first} if first == last else {call_id >> 32 for call_id in ids}
 
 
 def _short(call: Call) -> Call:

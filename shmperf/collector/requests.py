@@ -45,6 +45,7 @@ from shmperf.session.messages import (
     Tree,
 )
 from shmperf.session.server import Pending
+from shmperf.session.word import is_in_detail
 
 from .parts import Parts
 from .supervisor import Supervisor
@@ -128,7 +129,7 @@ def _mode(requests: Requests, request: Mode) -> str:
     session = requests.parts.session
     if request.optimization is not None:
         session.settings.set_mode(request.optimization)
-    return "optimization" if session.word[0] & 1 else "normal"
+    return "optimization" if is_in_detail(session.word[0]) else "normal"
 
 
 def _cleanup(requests: Requests, request: Cleanup) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from shmperf.config.options import Options
 from shmperf.session.session import Session
+from shmperf.session.word import generation_of
 
 from .faults import Faults
 
@@ -31,11 +32,11 @@ class Settings:
 
     def have_changed(self) -> bool:
         """True when the session word says so."""
-        return self._session.word[0] >> 8 != self._generation
+        return generation_of(self._session.word[0]) != self._generation
 
     def take_up(self) -> None:
         """The settings as they are now, whoever has changed them."""
-        self._generation = self._session.word[0] >> 8
+        self._generation = generation_of(self._session.word[0])
         options = self._session.settings.reload()
         for configure in self._configure:
             configure(options)

@@ -52,6 +52,7 @@ from .files import (
 from .paths import digest, internals_of, named_directory, read_name, runtime_root, write_name
 from .session import Session
 from .settings import Settings
+from .word import first_word
 
 __all__ = [
     "Request",
@@ -224,7 +225,7 @@ def _found(directory: Path, settings: Settings, token: str = "") -> None:
         write_new(aside / "token", (token or secrets.token_hex(8)).encode())  # point: found-token
         ours = msgspec.structs.replace(settings, layout=LAYOUT)
         write_new(aside / "settings", msgspec.msgpack.encode(ours))  # point: found-settings
-        word = (1 << 8) | settings.options.optimization.enabled
+        word = first_word(in_detail=settings.options.optimization.enabled)
         write_new(aside / "word", word.to_bytes(8, sys.byteorder))  # point: found-word
         try:
             aside.rename(directory)  # point: found-rename

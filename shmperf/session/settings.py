@@ -2,7 +2,7 @@
 A session's settings and its word: what its founder decided, and everybody's changes of it.
 
     settings         options, storage and name as msgpack, replaced as a whole
-    word, word.lock  generation << 8 | mode, mapped by every worker
+    word, word.lock  generation and mode, mapped by every worker
 
 Whoever changes something holds the word's lock: settings first, then a new generation, which every
 process sees at its next call by one comparison.
@@ -22,6 +22,7 @@ from shmperf.errors import SessionError
 from shmperf.shm.segment import LAYOUT
 
 from .files import file_identity, let_go, lock_within, map_word, read_bounded, write_aside
+from .word import next_word, with_mode
 
 __all__ = ["Settings", "SharedSettings"]
 
@@ -69,7 +70,7 @@ class SharedSettings:
     def set_mode(self, optimization: bool) -> None:
         """Switch the mode, for calls that start afterwards in every process."""
         with self._locked():
-            self.word[0] = self.word[0] & ~1 | optimization  # point: mode-word
+            self.word[0] = with_mode(self.word[0], in_detail=optimization)  # point: mode-word
 
     def publish(self, options: Options) -> None:
         """Make *options* the settings of every process, from its next call on."""
@@ -89,7 +90,7 @@ class SharedSettings:
             changed = change(known)
             if changed != known:
                 write_aside(self._directory / "settings", msgspec.msgpack.encode(changed))
-                self.word[0] += 1 << 8
+                self.word[0] = next_word(self.word[0])
             self.current = changed
 
     def move_to(self, storage: Path, options: Options, config: str) -> None:
@@ -100,7 +101,7 @@ class SharedSettings:
         with self._locked():
             # point below: settings-write
             write_aside(self._directory / "settings", msgspec.msgpack.encode(self.current))
-            self.word[0] += 1 << 8  # point: settings-word
+            self.word[0] = next_word(self.word[0])  # point: settings-word
 
     def reload(self) -> Options:
         """Read the settings anew."""

@@ -29,12 +29,14 @@ replaced by one with a fresh number.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 __all__ = [
     "BLOCK_BYTES",
     "CALLEE",
     "GENERATION_STEP",
+    "KEY_MASK",
     "LOSS",
     "PARENT",
     "ROWS",
@@ -45,6 +47,7 @@ __all__ = [
     "RowState",
     "begin_block",
     "block_of",
+    "blocks_of",
     "generation_of",
     "has_spent_row",
     "is_lost",
@@ -63,6 +66,8 @@ _ROW_BITS = 6
 GENERATION_STEP = 1 << _ROW_BITS
 _GENERATIONS = 1 << 26
 _GENERATION_MASK = _GENERATIONS - 1
+# What of an id is the same for all calls that occupy one row in turn; for whole columns of ids.
+KEY_MASK = (1 << 64) - 1 - (_GENERATION_MASK << _ROW_BITS)
 # Rows are looked at every so many refills; between two looks a row is used less often than this.
 _SPENT = _GENERATIONS // 2
 
@@ -72,6 +77,12 @@ def block_of(call_id: int) -> int:
     return call_id >> _BLOCK_SHIFT
 
 
+def blocks_of(ids: Sequence[int]) -> set[int]:
+    """The blocks that *ids* belong to; mostly it is one, and then this is a look in C."""
+    first, last = min(ids) >> _BLOCK_SHIFT, max(ids) >> _BLOCK_SHIFT
+    return {first} if first == last else {call_id >> _BLOCK_SHIFT for call_id in ids}
+
+
 def generation_of(call_id: int) -> int:
     """How often the row of *call_id* had been used, this call included."""
     return call_id >> _ROW_BITS & _GENERATION_MASK
@@ -79,7 +90,7 @@ def generation_of(call_id: int) -> int:
 
 def row_key(call_id: int) -> int:
     """Block and row of *call_id*: the same for all calls that occupy one row in turn."""
-    return call_id & ~(_GENERATION_MASK << _ROW_BITS)
+    return call_id & KEY_MASK
 
 
 def begin_block(words: memoryview, first_word: int, block: int) -> list[int]:

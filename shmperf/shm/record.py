@@ -61,6 +61,7 @@ __all__ = [
     "PRUNED",
     "SLOT",
     "SLOT_BYTES",
+    "STATUS_BITS",
     "SUMMARY_CHARACTERS",
     "Call",
     "Callee",
@@ -68,10 +69,12 @@ __all__ = [
     "Mask",
     "Slot",
     "Status",
-    "body_of",
+    "bare",
     "callee_of",
     "decode",
+    "has_block",
     "is_intact",
+    "kind_bits",
     "meta_of",
     "parse_body",
     "seal",
@@ -93,6 +96,8 @@ _CRC_SHIFT = 40
 _BELOW_CRC = (1 << _CRC_SHIFT) - 1
 _CRC_MASK = 0xFFFFFF
 _STATUS_MASK = 0x07
+# Of a whole batch at once: the bits of the status as they stand in a meta word.
+STATUS_BITS = _STATUS_MASK << _KIND_SHIFT
 NAMED, PRUNED, DETAIL, PARTS, BLOCK = 0x08, 0x10, 0x20, 0x40, 0x80
 
 # In the sample's byte: recorded because of how it ended.
@@ -205,6 +210,21 @@ def status_of(meta: int) -> int:
     return meta >> _KIND_SHIFT & _STATUS_MASK
 
 
+def kind_bits(kind: int) -> int:
+    """Status or flags as they stand in a meta word; for masks over many of them."""
+    return kind << _KIND_SHIFT
+
+
+def bare(meta: int) -> int:
+    """A meta word without body, and without what says how to read one: callee and weight alone."""
+    return meta & ~(LENGTH_MASK | STATUS_BITS | (BLOCK | DETAIL) << _KIND_SHIFT)
+
+
+def has_block(meta: int) -> bool:
+    """True when the body lies in memory of its own."""
+    return bool(meta & BLOCK << _KIND_SHIFT)
+
+
 def kind_of(meta: int) -> int:
     """Status and flags of a meta word."""
     return meta >> _KIND_SHIFT & 0xFF
@@ -219,11 +239,6 @@ def weight_of(meta: int) -> int:
     """How many calls a sampled record stands for; 1 for one that was recorded in any case."""
     sample = meta >> _SAMPLE_SHIFT & 0xFF
     return 1 if sample & FORCED else 1 << (sample & _EXPONENT_MASK)
-
-
-def body_of(slot: Slot) -> bytes:
-    """The used bytes of a slot's body."""
-    return slot[5][: slot[4] & LENGTH_MASK]
 
 
 class Outcome(NamedTuple):

@@ -84,7 +84,6 @@ class Loss(IntEnum):
     RE_ENTERED = 2
     TOO_LARGE = 3
     NO_ROW = 4
-    INTERNAL = 5
 
 
 class Fault(IntEnum):

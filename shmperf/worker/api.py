@@ -14,6 +14,7 @@ from typing import Any
 from shmperf.errors import ShmperfError
 from shmperf.session.client import Client
 from shmperf.session.messages import Cleanup, Flush, Stats
+from shmperf.session.word import is_in_detail
 from shmperf.shm.segment import Fault
 
 from .context import Pair, current_call, hex_id, parent_of, parse_id
@@ -136,7 +137,7 @@ class Tracker:
         session = worker.session
         if session is None:
             return "off"
-        return "optimization" if session.word[0] & 1 else "normal"
+        return "optimization" if is_in_detail(session.word[0]) else "normal"
 
     @property
     def session(self) -> str | None:

@@ -30,6 +30,7 @@ from shmperf.session.client import Client
 from shmperf.session.messages import Flush
 from shmperf.session.rendezvous import Request, enter
 from shmperf.session.session import Session
+from shmperf.session.word import generation_of, is_in_detail
 from shmperf.shm.inflight import mark_loss
 from shmperf.shm.record import Callee
 from shmperf.shm.segment import SHARED, Fault, Loss, Segment, is_supported
@@ -261,12 +262,12 @@ class Worker:
             return NOT_RECORDED
         try:
             word = self.session.word[0]
-            if word >> 8 != self.word >> 8:
+            if generation_of(word) != generation_of(self.word):
                 self.options = self.session.settings.reload()
                 if self._grants is not None:
                     self._grants.ring = self.options.ring
             self.word = word
-            tool.route = self._route_for(tool, in_detail=bool(word & 1))
+            tool.route = self._route_for(tool, in_detail=is_in_detail(word))
             tool.word = word
             if tool.route.is_recorded and self._grants is not None:
                 self._grants.bind(tool)

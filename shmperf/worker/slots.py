@@ -12,7 +12,7 @@ from struct import Struct
 
 import msgspec
 
-from shmperf.shm.record import BLOCK, BODY_BYTES, PARTS, SLOT, seal
+from shmperf.shm.record import BLOCK, BODY_BYTES, PARTS, SLOT, meta_of, seal
 from shmperf.shm.segment import Loss
 
 from .callstate import CallState
@@ -66,7 +66,7 @@ def store_slot(call: CallState, kind: int, body: bytes) -> bool:
     if segment is None:
         return False
     call_id, parent, start, end = call.call_id, call.parent, call.start_ns, call.end_ns
-    meta = call.callee << 16 | kind << 8 | len(body)
+    meta = meta_of(call.callee, kind, len(body))
     if segment.sealed:
         meta = seal((call_id, parent, start, end), meta, body)
     buffer, lane = segment.buffer, call.tool.lane
@@ -88,7 +88,7 @@ def _store_part(call: CallState, kind: int, body: bytes, number: int) -> bool:
     if segment is None:
         return False
     call_id = call.call_id
-    meta = call.callee << 16 | kind << 8 | len(body)
+    meta = meta_of(call.callee, kind, len(body))
     if segment.sealed:
         meta = seal((call_id, number, 0, 0), meta, body)
     buffer, lane = segment.buffer, call.tool.lane

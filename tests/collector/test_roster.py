@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 
@@ -135,6 +136,9 @@ def test_memory_that_can_not_be_mapped_now_waits(room: Room) -> None:
         worker.call("all", n)
     worker.die()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # What other tests left in cycles would be closed in the middle, and give descriptors back.
+    gc.collect()
+    gc.disable()
     taken = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208
     fillers = [os.open(os.devnull, os.O_RDONLY)]
     try:
@@ -145,6 +149,7 @@ def test_memory_that_can_not_be_mapped_now_waits(room: Room) -> None:
         room.turn(3)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        gc.enable()
         for fd in fillers:
             os.close(fd)
     assert worker.presence.exists()

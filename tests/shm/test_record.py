@@ -22,7 +22,6 @@ from shmperf.shm.record import (
     Mask,
     Slot,
     Status,
-    body_of,
     callee_of,
     decode,
     is_intact,
@@ -377,12 +376,6 @@ def test_details_are_not_cut() -> None:
     assert not call.truncated
     assert call.detail is not None
     assert len(call.detail.metadata or "") > 5_000
-
-
-def test_body_is_what_its_length_says() -> None:
-    """Padding behind a body is not part of it."""
-    raw = SLOT.pack(1, 2, 3, 4, meta_of(1, 0, 2), b"ab", 256)
-    assert body_of(SLOT.unpack(raw)) == b"ab"
 
 
 def test_unsealed_slot_is_not_taken_for_a_sealed_one() -> None:

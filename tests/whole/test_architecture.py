@@ -301,3 +301,30 @@ def test_exported_names_exist(name: str) -> None:
     module = importlib.import_module(f"shmperf.{name}")
     for exported in getattr(module, "__all__", ()):
         assert hasattr(module, exported), exported
+
+
+# Where bits may be spelled out: where the layout is, and where a call costs more than what it does.
+BITS = {"session.word", "worker.hotpath", "analysis.totals"}
+
+
+def test_bits_are_named_where_the_layout_is() -> None:
+    """Nobody else shifts a word by a number, or masks one with it: the names are in shm."""
+    found = [
+        f"{module}:{node.lineno} {ast.unparse(node)}"
+        for module, _, tree in modules()
+        if room_of(module) != "shm" and module not in BITS
+        for node in ast.walk(tree)
+        if is_spelled_out(node)
+    ]
+    assert found == []
+
+
+def is_spelled_out(node: ast.AST) -> bool:
+    """``x >> 8`` and ``x & 0xFF``, not sizes like ``1 << 20`` or ``x >> 20`` nor a file's mode."""
+    if not isinstance(node, ast.BinOp) or not isinstance(node.right, ast.Constant):
+        return False
+    if "st_mode" in ast.unparse(node) or node.right.value in (10, 20, 30):
+        return False
+    if isinstance(node.op, ast.LShift):
+        return not isinstance(node.left, ast.Constant) and isinstance(node.right.value, int)
+    return isinstance(node.op, (ast.RShift, ast.BitAnd))
