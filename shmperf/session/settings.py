@@ -52,6 +52,12 @@ class _Outline(msgspec.Struct):
     layout: int = 1
 
 
+# Made here and not at the first call: msgspec finds out about a struct while other threads may run,
+# and the child of a fork in the middle of that crashes at what is half there.
+_decode_settings = msgspec.msgpack.Decoder(Settings).decode
+_decode_outline = msgspec.msgpack.Decoder(_Outline).decode
+
+
 class SharedSettings:
     """The settings as one process last read them, in ``current``; ``word`` is live."""
 
@@ -134,10 +140,10 @@ class SharedSettings:
     def _read(self) -> Settings:
         try:
             content = read_bounded(self._directory / "settings")
-            outline = msgspec.msgpack.decode(content, type=_Outline)
+            outline = _decode_outline(content)
             if outline.layout != LAYOUT:
                 return Settings(Options(), **msgspec.structs.asdict(outline))
-            return msgspec.msgpack.decode(content, type=Settings)
+            return _decode_settings(content)
         except (msgspec.MsgspecError, ValueError) as error:
             raise SessionError(f"{self._directory}/settings is damaged: {error}") from None
 
