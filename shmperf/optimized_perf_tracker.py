@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self, SupportsIndex
 
 import msgspec
 
-from .analysis.stats import Figures, all_stats, empty_stats, since, tool_stats
+from .analysis.stats import Figures, all_stats, empty_stats, plain, since, tool_stats
 from .config.options import Options
 from .errors import ConfigError, SessionError, ShmperfError, tell
 from .session.client import Client
@@ -147,9 +147,8 @@ class OptimizedPerfTracker:
             return empty_stats(tool_name)
         left = since(self._base, found)
         limit = _current_options().limit_of(tool_name)
-        return tool_stats(
-            tool_name, left.totals.get(tool_name), left.sizes.get(tool_name, 0), limit
-        )
+        size = left.sizes.get(tool_name, 0)
+        return plain(tool_stats(tool_name, left.totals.get(tool_name), size, limit))
 
     def get_all_stats(self) -> dict[str, Any]:
         """Statistics of all tools that were called, and the books."""
@@ -157,7 +156,7 @@ class OptimizedPerfTracker:
         if found is None:
             return empty_stats()
         left = since(self._base, found)
-        return all_stats(left.totals, left.sizes, _current_options().limit_of, left.books)
+        return plain(all_stats(left.totals, left.sizes, _current_options().limit_of, left.books))
 
     def cleanup_old_data(self) -> None:
         """Forget history and statistics of the whole session, if the configuration allows it."""

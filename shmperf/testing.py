@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from shmperf.analysis.stats import plain
 from shmperf.collector.cycle import Collector
 from shmperf.files import internals
 from shmperf.session.presence import HERE, Identity
@@ -337,7 +338,7 @@ class Room:
     def stats(self, tool: str | None = None) -> dict[str, Any]:
         """What the running collector answers, as `shmperf.get_perf_stats`; its books balance."""
         self.collector.settle()
-        found = self.collector.ledger.stats(tool, len(self.collector.workers), complete=True)
+        found = plain(self.collector.ledger.stats(tool, len(self.collector.workers), complete=True))
         if tool is None:
             assert_books_balance(found)
         return found

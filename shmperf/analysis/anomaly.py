@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -101,19 +100,33 @@ def sentence(found: Finding) -> str:
     )
 
 
-def told_of(found: Finding) -> dict[str, Any]:
-    """*found* as `status` has it; seconds."""
-    return {
-        "tool": found.tool,
-        "id": f"{found.id:016x}",
-        "pid": found.pid,
-        "at": found.at_ns / 1e9,
-        "duration_s": found.duration_ns / 1e9,
-        "usual_from_s": found.low_ns / 1e9,
-        "usual_to_s": found.high_ns / 1e9,
-        "samples": found.samples,
-        "untold": found.untold,
-    }
+class Unusual(msgspec.Struct, kw_only=True):
+    """A finding as `status` has it: times are Unix seconds, durations seconds."""
+
+    tool: str
+    id: str
+    pid: int
+    at: float
+    duration_s: float
+    usual_from_s: float
+    usual_to_s: float
+    samples: int
+    untold: int
+
+
+def told_of(finding: Finding) -> Unusual:
+    """*finding* as `status` has it."""
+    return Unusual(
+        tool=finding.tool,
+        id=f"{finding.id:016x}",
+        pid=finding.pid,
+        at=finding.at_ns / 1e9,
+        duration_s=finding.duration_ns / 1e9,
+        usual_from_s=finding.low_ns / 1e9,
+        usual_to_s=finding.high_ns / 1e9,
+        samples=finding.samples,
+        untold=finding.untold,
+    )
 
 
 class _Window:

@@ -1,5 +1,5 @@
 """
-Totals and counters as the dictionaries that people and programs read.
+Totals and counters as people and programs read them.
 
 One place builds them, so that a running collector, a directory without one and a process that does
 not track answer in the same shape.
@@ -12,9 +12,19 @@ from typing import Any
 
 import msgspec
 
-from .totals import Totals
+from .totals import ToolStats, Totals
 
-__all__ = ["Books", "Figures", "News", "all_stats", "empty_stats", "since", "tool_stats"]
+__all__ = [
+    "Books",
+    "Figures",
+    "News",
+    "SessionStats",
+    "all_stats",
+    "empty_stats",
+    "plain",
+    "since",
+    "tool_stats",
+]
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +73,22 @@ class News(msgspec.Struct, kw_only=True):
     totals: dict[str, Totals] = {}
 
 
+class SessionStats(msgspec.Struct, kw_only=True):
+    """Statistics of all tools, and the books: begun = total + lost + aborted + in flight."""
+
+    total_calls: int
+    mode: str
+    tools_tracked: int
+    tool_stats: dict[str, ToolStats]
+    begun: int
+    in_flight: int
+    aborted: int
+    lost: dict[str, int]
+    faults: dict[str, int]
+    workers: int
+    complete: bool
+
+
 def since(base: Figures | None, now: Figures) -> Figures:
     """
     What *now* holds that was not there at *base*; all of it when there was a cleanup in between.
@@ -92,7 +118,7 @@ def since(base: Figures | None, now: Figures) -> Figures:
     return Figures(totals=totals, sizes=sizes, books=left_books, forgotten=now.forgotten)
 
 
-def tool_stats(tool: str, totals: Totals | None, size: int, limit: int) -> dict[str, Any]:
+def tool_stats(tool: str, totals: Totals | None, size: int, limit: int) -> ToolStats:
     """One tool's statistics; zeros and nulls where nothing is known."""
     known = totals if totals is not None else Totals()
     return known.stats(tool, current_size=size, max_size=limit)
@@ -103,31 +129,37 @@ def all_stats(
     sizes: Mapping[str, int],
     limit_of: Callable[[str], int],
     books: Books,
-) -> dict[str, Any]:
+) -> SessionStats:
     """Statistics of all tools, and the books: begun = total + lost + aborted + in flight."""
     finished = sum(found.count for found in totals.values())
     aborted = sum(found.aborted for found in totals.values())
     lost = books.lost_by_cause()
-    return {
-        "total_calls": finished,
-        "mode": "optimization" if books.optimization else "normal",
-        "tools_tracked": len(totals),
-        "tool_stats": {
+    return SessionStats(
+        total_calls=finished,
+        mode="optimization" if books.optimization else "normal",
+        tools_tracked=len(totals),
+        tool_stats={
             tool: tool_stats(tool, found, sizes.get(tool, 0), limit_of(tool))
             for tool, found in sorted(totals.items())
         },
-        "begun": books.begun,
-        "in_flight": books.begun - finished - aborted - sum(lost.values()),
-        "aborted": aborted,
-        "lost": lost,
-        "faults": dict(books.faults),
-        "workers": books.workers,
-        "complete": books.complete,
-    }
+        begun=books.begun,
+        in_flight=books.begun - finished - aborted - sum(lost.values()),
+        aborted=aborted,
+        lost=lost,
+        faults=dict(books.faults),
+        workers=books.workers,
+        complete=books.complete,
+    )
+
+
+def plain(stats: ToolStats | SessionStats) -> dict[str, Any]:
+    """Statistics as the dictionary that programs get."""
+    found: dict[str, Any] = msgspec.to_builtins(stats)
+    return found
 
 
 def empty_stats(tool: str | None = None, *, mode: str = "off") -> dict[str, Any]:
     """What a process that does not track answers: zeros."""
     if tool is not None:
-        return tool_stats(tool, None, 0, 0)
-    return {**all_stats({}, {}, lambda _: 0, Books()), "mode": mode}
+        return plain(tool_stats(tool, None, 0, 0))
+    return {**plain(all_stats({}, {}, lambda _: 0, Books())), "mode": mode}

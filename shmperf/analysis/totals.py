@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -85,6 +85,30 @@ def in_seconds(histogram: Mapping[int, T]) -> dict[int, T]:
     sum, least and greatest are no part of it and stay exact.
     """
     return {index - _BELOW_A_SECOND: count for index, count in histogram.items()}
+
+
+class ToolStats(msgspec.Struct, kw_only=True):
+    """
+    One tool's statistics; durations in seconds.
+
+    Without a finished call the durations and the time of the last update are None. ``current_size``
+    counts records that are kept, ``max_size`` is the tool's limit.
+    """
+
+    tool: str
+    count: int
+    avg_duration_s: float | None
+    min_duration_s: float | None
+    max_duration_s: float | None
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+    errors: int
+    aborted: int
+    sampled_out: int
+    current_size: int
+    max_size: int
+    last_updated: str | None
 
 
 class Totals(msgspec.Struct, array_like=True):
@@ -207,28 +231,24 @@ class Totals(msgspec.Struct, array_like=True):
             below += inside
         return self.max_ns
 
-    def stats(self, tool: str, current_size: int, max_size: int) -> dict[str, Any]:
-        """
-        Return the tool's statistics as people and programs read them; durations in seconds.
-
-        Without a finished call the durations and the time of the last update are None.
-        """
-        return {
-            "tool": tool,
-            "count": self.count,
-            "avg_duration_s": self.sum_ns / self.count / 1e9 if self.count else None,
-            "min_duration_s": _seconds(self.min_ns),
-            "max_duration_s": _seconds(self.max_ns),
-            "p50_s": _seconds(self.quantile(0.50)),
-            "p95_s": _seconds(self.quantile(0.95)),
-            "p99_s": _seconds(self.quantile(0.99)),
-            "errors": self.errors,
-            "aborted": self.aborted,
-            "sampled_out": self.sampled_out,
-            "current_size": current_size,
-            "max_size": max_size,
-            "last_updated": _iso(self.last_ended_ns) if self.last_ended_ns else None,
-        }
+    def stats(self, tool: str, current_size: int, max_size: int) -> ToolStats:
+        """The tool's statistics as people and programs read them."""
+        return ToolStats(
+            tool=tool,
+            count=self.count,
+            avg_duration_s=self.sum_ns / self.count / 1e9 if self.count else None,
+            min_duration_s=_seconds(self.min_ns),
+            max_duration_s=_seconds(self.max_ns),
+            p50_s=_seconds(self.quantile(0.50)),
+            p95_s=_seconds(self.quantile(0.95)),
+            p99_s=_seconds(self.quantile(0.99)),
+            errors=self.errors,
+            aborted=self.aborted,
+            sampled_out=self.sampled_out,
+            current_size=current_size,
+            max_size=max_size,
+            last_updated=_iso(self.last_ended_ns) if self.last_ended_ns else None,
+        )
 
     def _fill(self, durations_ns: Sequence[int]) -> None:
         histogram = self.histogram

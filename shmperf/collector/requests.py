@@ -18,8 +18,8 @@ import msgspec
 from shmperf.analysis.anomaly import told_of
 from shmperf.analysis.errorgroups import Bug
 from shmperf.analysis.stats import Figures as StatsFigures
-from shmperf.analysis.stats import News
-from shmperf.analysis.totals import Totals
+from shmperf.analysis.stats import News, SessionStats
+from shmperf.analysis.totals import ToolStats, Totals
 from shmperf.analysis.treestate import Edge
 from shmperf.config.options import Options
 from shmperf.errors import ShmperfError
@@ -152,7 +152,7 @@ def _flush(requests: Requests, _: Flush) -> bool:
     return True
 
 
-def _stats(requests: Requests, request: Stats) -> dict[str, Any]:
+def _stats(requests: Requests, request: Stats) -> ToolStats | SessionStats:
     parts = requests.parts
     return parts.ledger.stats(request.tool, len(parts.roster.workers), complete=True)
 

@@ -31,13 +31,9 @@ from shmperf.session.messages import SidecarStatus, SinkReport
 from shmperf.session.paths import TOOL_STORE
 from shmperf.session.sidecar import SETTINGS_FD
 
-__all__ = ["SIDECARS", "Sidecar", "Supervisor"]
+__all__ = ["SIDECARS", "BackOff", "Sidecar", "Supervisor"]
 
 _LOOK_S = 0.25
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
-# Whoever dies so often without having lived for so long is not started again.
-_MOST_DEATHS = 8
-_LONG_LIFE_S = 60.0
 # A sidecar ends itself before that.
 _ENDING_S = 30.0
 
@@ -47,12 +43,30 @@ _RUN = (
 )
 
 
+class BackOff(NamedTuple):
+    """
+    When a sidecar that has died is started again: after a pause that doubles, in seconds.
+
+    One that dies *most_deaths* times, each before it has lived for *long_life_s*, is let be.
+    """
+
+    first_s: float = 0.5
+    longest_s: float = 60.0
+    most_deaths: int = 8
+    long_life_s: float = 60.0
+
+    def pause_s(self, deaths: int) -> float:
+        """How long to wait after so many deaths in a row."""
+        return min(self.longest_s, self.first_s * 2.0 ** (deaths - 1))
+
+
 class Sidecar(NamedTuple):
     """
     One row: its name in ``status``, what it is called, and the module that is executed.
 
     *wants* says of options and storage directory whether it is to run; *serves* picks the options
-    that it was started with: with others it is started anew. It writes to ``<noun>.log`` in the
+    that it was started with: with others it is started anew. *back_off* says when one that died is
+    started again. It writes to ``<noun>.log`` in the
     session's directory.
     """
 
@@ -61,6 +75,7 @@ class Sidecar(NamedTuple):
     module: str
     wants: Callable[[Options, Path], bool]
     serves: Callable[[Options], object]
+    back_off: BackOff = BackOff()
 
 
 def _wants_sink(options: Options, storage: Path) -> bool:
@@ -176,7 +191,7 @@ class _Keeper:
         elif wanted:
             if serves != self._serves:
                 self._serves, self._deaths, self._starts, self._retry_at_s = serves, 0, 0, 0.0
-            if self._deaths < _MOST_DEATHS and self._clock() >= self._retry_at_s:
+            if self._deaths < self._row.back_off.most_deaths and self._clock() >= self._retry_at_s:
                 self._launch()
         else:
             self._problem = ""
@@ -210,12 +225,11 @@ class _Keeper:
             self._starts = 0
             return
         lived_s = self._clock() - self._started_s
-        self._deaths = 1 if lived_s >= _LONG_LIFE_S else self._deaths + 1
+        self._deaths = 1 if lived_s >= self._row.back_off.long_life_s else self._deaths + 1
         self._problem = f"the {self._row.noun} ended with code {process.code}: {self._log}"
-        if self._deaths >= _MOST_DEATHS:
+        if self._deaths >= self._row.back_off.most_deaths:
             self._problem += f", {self._deaths} times; it is not started again"
         self._pause()
 
     def _pause(self) -> None:
-        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (self._deaths - 1))
-        self._retry_at_s = self._clock() + pause_s
+        self._retry_at_s = self._clock() + self._row.back_off.pause_s(self._deaths)

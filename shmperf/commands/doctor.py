@@ -13,13 +13,13 @@ import shutil
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from shmperf.analysis.stats import plain
 from shmperf.config.file import load, without_effect
 from shmperf.config.locate import find
 from shmperf.config.options import Options
@@ -241,7 +241,7 @@ def _journal(storage: Path, options: Options) -> Row:
     if damage:
         advice = "nothing to do: the next collector goes on behind the last whole frame"
         return _row("warn", "journal", damage, advice)
-    stats: Mapping[str, Any] = ledger.stats(None, 0, complete=True)
+    stats = plain(ledger.stats(None, 0, complete=True))
     found = f"{stats['total_calls']:,} calls of {stats['tools_tracked']} tools"
     if stats["faults"]:
         causes = ", ".join(f"{cause} {count}" for cause, count in stats["faults"].items())

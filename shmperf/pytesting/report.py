@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from shmperf.analysis.stats import Figures, all_stats, since
+from shmperf.analysis.stats import Figures, all_stats, plain, since
 from shmperf.errors import ShmperfError
 from shmperf.files import reason_of
 from shmperf.query import Answers
@@ -156,7 +156,7 @@ class Report:
         try:
             found = self._settled(self._session)
             limit_of = self._session.options.limit_of
-            self._stats = all_stats(found.totals, found.sizes, limit_of, found.books)
+            self._stats = plain(all_stats(found.totals, found.sizes, limit_of, found.books))
         except (ShmperfError, OSError) as error:
             self._problem = str(error)
             return

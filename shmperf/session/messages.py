@@ -19,9 +19,10 @@ import os
 import socket
 from struct import Struct
 from struct import error as struct_error
-from typing import Any
 
 import msgspec
+
+from shmperf.analysis.anomaly import Unusual
 
 __all__ = [
     "BELL",
@@ -224,7 +225,7 @@ class SessionStatus(msgspec.Struct, kw_only=True):
     lost: dict[str, int]
     faults: dict[str, int]
     told: dict[str, str]
-    unusual: list[dict[str, Any]]
+    unusual: list[Unusual]
     rag: SinkStatus | None
     sidecars: dict[str, SidecarStatus] = {}
     consumers: dict[str, ConsumerStatus] = {}

@@ -30,9 +30,18 @@ import msgspec
 from shmperf.analysis.anomaly import Findings
 from shmperf.analysis.calltree import CallTree
 from shmperf.analysis.errorgroups import ErrorGroups
-from shmperf.analysis.stats import Books, Figures, News, all_stats, tool_stats
+from shmperf.analysis.stats import (
+    Books,
+    Figures,
+    News,
+    SessionStats,
+    all_stats,
+    plain,
+    tool_stats,
+)
 from shmperf.analysis.table import Analyses, Written
 from shmperf.analysis.tooltotals import ToolTotals
+from shmperf.analysis.totals import ToolStats
 from shmperf.config.options import Options
 from shmperf.errors import StoreError
 from shmperf.files import internals
@@ -223,7 +232,7 @@ class Ledger:
             complete=complete,
         )
 
-    def stats(self, tool: str | None, workers: int, *, complete: bool) -> dict[str, Any]:
+    def stats(self, tool: str | None, workers: int, *, complete: bool) -> ToolStats | SessionStats:
         """What `get_perf_stats` answers."""
         known = self.totals.known
         if tool is not None:
@@ -385,4 +394,4 @@ def stats_on_disk(storage: Path, tool: str | None, options: Options) -> dict[str
         ledger, _ = load(storage, options)
     except StoreError:
         ledger = Ledger(options)
-    return ledger.stats(tool, len(ledger.state.workers), complete=False)
+    return plain(ledger.stats(tool, len(ledger.state.workers), complete=False))

@@ -250,6 +250,8 @@ def status(found: Mapping[str, Any]) -> RenderableType:
         lines.append(f"\nrag        {_sink(found['rag'])}", "")
         if found["rag"]["problem"]:
             lines.append(f"\nrag: {printable(found['rag']['problem'], 200)}", "yellow")
+    for name, sidecar in found.get("sidecars", {}).items():
+        lines.append(f"\nsidecar    {_sidecar(name, sidecar)}", "yellow" * bool(sidecar["problem"]))
     for name, consumer in found.get("consumers", {}).items():
         lines.append(
             f"\nconsumer   {_consumer(name, consumer)}", "yellow" * bool(consumer["dropped"])
@@ -266,6 +268,14 @@ def status(found: Mapping[str, Any]) -> RenderableType:
             str(row.get("threads") or "–"),
         )
     return Group(lines, table)
+
+
+def _sidecar(name: str, row: Mapping[str, Any]) -> str:
+    """Whether a process beside the collector runs, and what keeps it from it."""
+    if row["problem"]:
+        return f"{printable(name)}: {printable(row['problem'], 200)}"
+    again = f", {row['restarts']:,} restarts" if row["restarts"] else ""
+    return f"{printable(name)}: pid {row['pid']}{again}"
 
 
 def _consumer(name: str, row: Mapping[str, Any]) -> str:

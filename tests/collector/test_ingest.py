@@ -7,6 +7,7 @@ import json
 import msgspec
 import pytest
 
+from shmperf.analysis.stats import plain
 from shmperf.shm.memory import SHARED_MEMORY
 from shmperf.shm.record import BESIDE, BLOCK, BODY_BYTES, DETAIL, PARTS
 from shmperf.shm.record import Status as Outcome
@@ -179,7 +180,7 @@ def test_memory_full_of_noise_stops_nothing(room: Room, seed: int) -> None:
     room.clock.now_s += 1
     room.turn(3)
     room.collector.settle()
-    stats = room.collector.ledger.stats(None, 1, complete=True)
+    stats = plain(room.collector.ledger.stats(None, 1, complete=True))
     assert stats["tool_stats"]["few"]["count"] >= 1
     assert not (SHARED_MEMORY / worker.segment.name).exists()
     assert not room.collector.stopping
@@ -212,7 +213,7 @@ def test_slots_of_an_unknown_kind_are_passed_over_by_count(room: Room) -> None:
     assert worker.store(opened, (0, 0, 0), BESIDE, b"\xc4\x10" + bytes(16))
     worker.end(opened)
     room.turn(3)
-    stats = room.collector.ledger.stats(None, 1, complete=True)
+    stats = plain(room.collector.ledger.stats(None, 1, complete=True))
     assert stats["total_calls"] == 2
     assert stats["faults"]["record_refused"] == 1
     assert_books_balance(stats)

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from shmperf.analysis.stats import plain
 from shmperf.session.messages import Status
 from shmperf.storage.state import Frame, Ledger, WorkerState
 from shmperf.testing import Room, assert_books_balance
@@ -30,7 +31,7 @@ def test_torn_journal_keeps_what_stands_before_the_damage(room: Room, keep: str)
     assert room.stats()["tool_stats"].get("all", {"count": 0})["count"] <= 10
     worker.call("all")
     assert room.turn(2) >= 1
-    assert_books_balance(room.collector.ledger.stats(None, 1, complete=True))
+    assert_books_balance(plain(room.collector.ledger.stats(None, 1, complete=True)))
 
 
 def test_taking_up_an_empty_past_forgets_what_was_counted_in_memory(room: Room) -> None:
@@ -41,9 +42,9 @@ def test_taking_up_an_empty_past_forgets_what_was_counted_in_memory(room: Room) 
     frame = Frame(workers={"w": WorkerState(begun=1, finished=1)}, analyses=analyses)
     ledger.apply(frame, live=True)
     assert ledger.restore(None, []) is None
-    assert ledger.stats(None, 0, complete=True)["begun"] == 0
+    assert plain(ledger.stats(None, 0, complete=True))["begun"] == 0
     ledger.apply(frame)
-    stats = ledger.stats(None, 0, complete=True)
+    stats = plain(ledger.stats(None, 0, complete=True))
     assert (stats["begun"], stats["total_calls"]) == (1, 1)
 
 
@@ -143,7 +144,11 @@ def test_damaged_snapshot_is_set_aside_and_told_once(room: Room) -> None:
     room.kill()
     worker.call("all")
     room.turn(2)
-    assert room.collector.ledger.stats(None, 1, complete=True)["faults"] == {"journal_damaged": 1}
+    assert plain(room.collector.ledger.stats(None, 1, complete=True))["faults"] == {
+        "journal_damaged": 1
+    }
     room.kill()
-    assert room.collector.ledger.stats(None, 1, complete=True)["faults"] == {"journal_damaged": 1}
+    assert plain(room.collector.ledger.stats(None, 1, complete=True))["faults"] == {
+        "journal_damaged": 1
+    }
     assert list(snapshot.parent.glob("snapshot.damaged-*"))
