@@ -25,6 +25,7 @@ __all__ = ["PerfCatcherInterceptor"]
 _LOOK_EVERY_NS = 1_000_000_000
 _EXIT_WAIT_S = 5.0
 _NOT_ASKED = object()
+_decode = msgspec.msgpack.Decoder(list[Finding]).decode
 
 
 class PerfCatcherInterceptor(ToolInterceptor):
@@ -138,6 +139,6 @@ def _watch_from(environ: Mapping[str, str]) -> Watch:
 
 def _read_findings(path: Path) -> list[Finding]:
     try:
-        return msgspec.msgpack.decode(path.read_bytes(), type=list[Finding])
+        return _decode(path.read_bytes())
     except (OSError, msgspec.MsgspecError, ValueError):
         return []

@@ -50,6 +50,10 @@ class Identity(msgspec.Struct, array_like=True, frozen=True):
         return bool(ours) and self.namespace == ours and _start_ticks(self.pid) == self.start_ticks
 
 
+# Made here: what msgspec finds out about a struct must not be half there in the child of a fork.
+_decode = msgspec.msgpack.Decoder(Identity).decode
+
+
 class Presence:
     """A worker's file in a session directory."""
 
@@ -71,7 +75,7 @@ class Presence:
         except FileNotFoundError:
             return None
         try:
-            identity = msgspec.msgpack.decode(content, type=Identity)
+            identity = _decode(content)
         except (msgspec.MsgspecError, ValueError):
             identity = None
         return cls(path, match[1], identity)

@@ -169,6 +169,18 @@ def test_fork_in_the_middle_of_another_thread_s_first_call(place: Place) -> None
     assert stats["total_calls"] + sum(stats["lost"].values()) == 2, stats
 
 
+def test_forks_beside_a_first_call_crash_nobody(place: Place) -> None:
+    """What a first call makes once is made on import: no child of a fork meets half of it."""
+    made = 0
+    for _ in range(12):
+        # Warnings aside, which say that forks beside threads are a risk: this is the risk.
+        out = place.run_program("end_to_end/forks_beside_first_calls", PYTHONWARNINGS="ignore")
+        made += int(out)
+    stats = place.stats()
+    assert_books_balance(stats)
+    assert stats["begun"] == made
+
+
 def test_no_segment_is_left_and_history_is_compacted(place: Place) -> None:
     """After the last worker the memory is gone and a file holds exactly the newest of its limit."""
     place.write("config/tool_perf_limits.yaml", "tool_limits: {few: 3}\n")
