@@ -113,7 +113,7 @@ class Rag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = False
     store: Annotated[
         str,
-        Meta(description="tools, chroma, qdrant, pgvector, lancedb; empty: tools, if there is one"),
+        Meta(description=f"{', '.join(STORES)}; empty: tools, if there is one"),
     ] = ""
     url: Annotated[
         str, Meta(description="where it is, relative to the storage directory; empty: tools.db")

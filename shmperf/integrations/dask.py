@@ -48,7 +48,7 @@ def worker_plugin() -> Any:
     """A worker plugin that records the tasks of the worker it is set up in."""
     distributed = _dask("distributed", "WorkerPlugin.setup", "Worker.execute")
 
-    class ShmperfWorkerPlugin(distributed.WorkerPlugin):  # type: ignore[misc, name-defined]
+    class ShmperfWorkerPlugin(distributed.WorkerPlugin):  # type: ignore[misc, name-defined]  # a class of the framework, untyped here
         # It travels to the workers: what it does is there, in this module.
         def setup(self, worker: Any) -> None:
             self._undo = track_worker(worker)

@@ -49,7 +49,7 @@ def middleware() -> Any:
         having=_VERSIONS,
     )
 
-    class ShmperfMiddleware(found.Middleware):  # type: ignore[misc, name-defined]
+    class ShmperfMiddleware(found.Middleware):  # type: ignore[misc, name-defined]  # a class of the framework, untyped here
         async def on_call_tool(self, context: Any, call_next: Callable[[Any], Any]) -> Any:
             sight = _observer.guard(_begin, context)
             return await _observer.watch(sight, _reason, call_next, context)

@@ -56,7 +56,7 @@ def callback_handler() -> Any:
         having=">=0.2",
     )
 
-    class ShmperfCallbackHandler(callbacks.BaseCallbackHandler):  # type: ignore[misc, name-defined]
+    class ShmperfCallbackHandler(callbacks.BaseCallbackHandler):  # type: ignore[misc, name-defined]  # a class of the framework, untyped here
         # In the tool's own thread and context: otherwise async tools have no parent.
         run_inline = True
 

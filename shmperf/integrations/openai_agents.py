@@ -45,7 +45,7 @@ def trace_processor() -> Any:
     found = _imported("agents.tracing", "TracingProcessor.on_span_end", "FunctionSpanData")
     function_span: type = found.FunctionSpanData
 
-    class ShmperfTraceProcessor(found.TracingProcessor):  # type: ignore[misc, name-defined]
+    class ShmperfTraceProcessor(found.TracingProcessor):  # type: ignore[misc, name-defined]  # a class of the framework, untyped here
         def on_trace_start(self, trace: Any) -> None:
             pass
 

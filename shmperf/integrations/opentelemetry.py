@@ -73,8 +73,8 @@ def span_processor() -> Any:
         having=_VERSIONS,
     )
 
-    class ShmperfSpanProcessor(sdk.SpanProcessor):  # type: ignore[misc, name-defined]
-        def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002
+    class ShmperfSpanProcessor(sdk.SpanProcessor):  # type: ignore[misc, name-defined]  # a class of the framework, untyped here
+        def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002  the framework's signature
             attributes = span.attributes
             if attributes and attributes.get(_OPERATION) == _EXECUTE_TOOL:
                 _observer_of(span).guard(_begin, span, attributes)

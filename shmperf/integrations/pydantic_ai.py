@@ -40,13 +40,13 @@ def capability() -> Any:
     """A capability that records the tool calls of the agents it is given to."""
     found = _imported("AbstractCapability.wrap_tool_execute")
 
-    class ShmperfCapability(found.AbstractCapability):  # type: ignore[misc, name-defined]
+    class ShmperfCapability(found.AbstractCapability):  # type: ignore[misc, name-defined]  # a class of the framework, untyped here
         async def wrap_tool_execute(  # the framework's own names
             self,
             ctx: Any,
             *,
             call: Any,
-            tool_def: Any,  # noqa: ARG002
+            tool_def: Any,  # noqa: ARG002  the framework's signature
             args: Any,
             handler: Any,
         ) -> Any:

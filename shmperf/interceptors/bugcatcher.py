@@ -37,7 +37,7 @@ class BugCatcherInterceptor(ToolInterceptor):
 
     def before_execution(
         self,
-        tool_name: str,  # noqa: ARG002
+        tool_name: str,  # noqa: ARG002  the protocol's signature
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         context: Context,

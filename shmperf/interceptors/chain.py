@@ -73,22 +73,22 @@ class ToolInterceptor:
     def before_execution(
         self,
         tool_name: str,  # noqa: ARG002  here and below: for those who override it
-        args: tuple[Any, ...],  # noqa: ARG002
-        kwargs: Mapping[str, Any],  # noqa: ARG002
+        args: tuple[Any, ...],  # noqa: ARG002  for subclasses to use
+        kwargs: Mapping[str, Any],  # noqa: ARG002  for subclasses to use
         context: Context,
     ) -> Context:
         """Before the tool; returns the context for whoever comes next."""
         return context
 
-    def after_execution(self, tool_name: str, result: Any, context: Context) -> Any:  # noqa: ARG002
+    def after_execution(self, tool_name: str, result: Any, context: Context) -> Any:  # noqa: ARG002  for subclasses to use
         """After the tool has returned; returns the result, this one or another."""
         return result
 
     def on_exception(
         self,
-        tool_name: str,  # noqa: ARG002
-        exception: BaseException,  # noqa: ARG002
-        context: Context,  # noqa: ARG002
+        tool_name: str,  # noqa: ARG002  for subclasses to use
+        exception: BaseException,  # noqa: ARG002  for subclasses to use
+        context: Context,  # noqa: ARG002  for subclasses to use
     ) -> bool:
         """After the tool has raised; True suppresses: the call then returns None."""
         return False

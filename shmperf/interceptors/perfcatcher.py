@@ -68,9 +68,9 @@ class PerfCatcherInterceptor(ToolInterceptor):
 
     def before_execution(
         self,
-        tool_name: str,  # noqa: ARG002
-        args: tuple[Any, ...],  # noqa: ARG002
-        kwargs: Mapping[str, Any],  # noqa: ARG002
+        tool_name: str,  # noqa: ARG002  the protocol's signature
+        args: tuple[Any, ...],  # noqa: ARG002  the protocol's signature
+        kwargs: Mapping[str, Any],  # noqa: ARG002  the protocol's signature
         context: Context,
     ) -> Context:
         """Ask the session to watch, once."""
@@ -78,7 +78,7 @@ class PerfCatcherInterceptor(ToolInterceptor):
             self._ask()
         return context
 
-    def after_execution(self, tool_name: str, result: Any, context: Context) -> Any:  # noqa: ARG002
+    def after_execution(self, tool_name: str, result: Any, context: Context) -> Any:  # noqa: ARG002  the protocol's signature
         """Once a second, look whether there is something to tell."""
         passage = context.get(PASSAGE)
         if passage is not None and passage.end_ns >= self._look_at_ns and passage.end_ns:

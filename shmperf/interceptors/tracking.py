@@ -60,7 +60,7 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
                 passage.expect_again(tool)
         return context
 
-    def after_execution(self, tool_name: str, result: Any, context: Context) -> Any:  # noqa: ARG002
+    def after_execution(self, tool_name: str, result: Any, context: Context) -> Any:  # noqa: ARG002  the protocol's signature
         """End the call."""
         passage = context.get(PASSAGE)
         if passage is not None:
@@ -78,7 +78,7 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
 
     def on_exception(
         self,
-        tool_name: str,  # noqa: ARG002
+        tool_name: str,  # noqa: ARG002  the protocol's signature
         exception: BaseException,
         context: Context,
     ) -> bool:

@@ -24,7 +24,7 @@ def ranked_listing(*, top_n: int | None = None, **options: Any) -> Any:
     options.setdefault("live", LiveStatistics())
     rank([], **options)
 
-    class ShmperfListing(found.Middleware):  # type: ignore[misc]
+    class ShmperfListing(found.Middleware):  # type: ignore[misc]  # a class of the framework, untyped here
         async def on_list_tools(self, context: Any, call_next: Callable[[Any], Any]) -> Any:
             tools = {tool.name: tool for tool in await call_next(context)}
             ranked = rank([(name, 0.0) for name in tools], **options)

@@ -24,8 +24,8 @@ def node_postprocessor(*, name_key: str = "name", top_n: int | None = None, **op
     options.setdefault("live", LiveStatistics())
     rank([], **options)
 
-    class ShmperfPostprocessor(types.BaseNodePostprocessor):  # type: ignore[misc]
-        def _postprocess_nodes(self, nodes: list[Any], query_bundle: Any = None) -> list[Any]:  # noqa: ARG002
+    class ShmperfPostprocessor(types.BaseNodePostprocessor):  # type: ignore[misc]  # a class of the framework, untyped here
+        def _postprocess_nodes(self, nodes: list[Any], query_bundle: Any = None) -> list[Any]:  # noqa: ARG002  the framework's signature
             candidates = [
                 (
                     {"name": node.node.metadata.get(name_key), "metadata": node.node.metadata}

@@ -48,7 +48,7 @@ def search_tools(
     """For ``Agent(…, capabilities=[ToolSearch(strategy=search_tools(store))])``: the best few."""
     ranked = _ranker(store, options, only_found=True)
 
-    def search(ctx: Any, queries: Sequence[str], tools: Sequence[Any]) -> list[str]:  # noqa: ARG001
+    def search(ctx: Any, queries: Sequence[str], tools: Sequence[Any]) -> list[str]:  # noqa: ARG001  the framework's signature
         return ranked(list(queries), [one.name for one in tools])[:top_n]
 
     return search

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from shmperf.config.options import STORES
 from shmperf.errors import StoreError
 
 from .chroma import open_store as open_chroma
@@ -20,13 +21,15 @@ def _open_tools(url: str) -> PerfStore:
     return ToolStore(url or None, create=False)
 
 
-KINDS: dict[str, Callable[[str], PerfStore]] = {
-    "tools": _open_tools,
-    "chroma": open_chroma,
-    "qdrant": open_qdrant,
-    "pgvector": open_pgvector,
-    "lancedb": open_lancedb,
-}
+# In the order of STORES, whose names are the only ones.
+_OPENERS: tuple[Callable[[str], PerfStore], ...] = (
+    _open_tools,
+    open_chroma,
+    open_qdrant,
+    open_pgvector,
+    open_lancedb,
+)
+KINDS = dict(zip(STORES, _OPENERS, strict=True))
 
 
 def open_store(kind: str, url: str) -> PerfStore:

@@ -272,7 +272,7 @@ class ToolStore:
             for names in batches(admit(summaries).summaries):
                 marks = ", ".join("?" * len(names))
                 for id_, name, content, told in connection.execute(
-                    f"SELECT id, name, content, told FROM artifact WHERE name IN ({marks})",  # noqa: S608
+                    f"SELECT id, name, content, told FROM artifact WHERE name IN ({marks})",  # noqa: S608  question marks only
                     names,
                 ):
                     if has_changed(told, summaries[name]):
@@ -364,7 +364,7 @@ def _artifacts(
     for rows in batches(scores):
         marks = ", ".join("?" * len(rows))
         for columns in connection.execute(
-            f"SELECT {_COLUMNS} FROM {_FROM} WHERE artifact.row IN ({marks})",  # noqa: S608
+            f"SELECT {_COLUMNS} FROM {_FROM} WHERE artifact.row IN ({marks})",  # noqa: S608  question marks only
             rows,
         ):
             found[columns[0]] = as_artifact(columns)
@@ -376,7 +376,7 @@ def _known(connection: sqlite3.Connection, ids: list[str]) -> dict[str, _Known]:
     for some in batches(ids):
         marks = ", ".join("?" * len(some))
         for id_, content, blob, model, told in connection.execute(
-            f"SELECT id, content, embedding, model, told FROM artifact WHERE id IN ({marks})",  # noqa: S608
+            f"SELECT id, content, embedding, model, told FROM artifact WHERE id IN ({marks})",  # noqa: S608  question marks only
             some,
         ):
             vector = None if blob is None else Vector(blob, model or "", told)
@@ -409,7 +409,7 @@ def _named(connection: sqlite3.Connection, names: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for some in batches(names):
         marks = ", ".join("?" * len(some))
-        query = f"SELECT DISTINCT name FROM artifact WHERE name IN ({marks})"  # noqa: S608
+        query = f"SELECT DISTINCT name FROM artifact WHERE name IN ({marks})"  # noqa: S608  question marks only
         found.update(name for (name,) in connection.execute(query, some))
     return found
 
@@ -418,6 +418,6 @@ def _summaries(connection: sqlite3.Connection, names: Iterable[str]) -> dict[str
     found: dict[str, Summary] = {}
     for some in batches(name for name in names if is_text(name)):
         marks = ", ".join("?" * len(some))
-        query = f"SELECT name, summary FROM perf WHERE name IN ({marks})"  # noqa: S608
+        query = f"SELECT name, summary FROM perf WHERE name IN ({marks})"  # noqa: S608  question marks only
         found |= {name: parse(text) for name, text in connection.execute(query, some)}
     return found

@@ -102,7 +102,7 @@ class Weighing(msgspec.Struct, frozen=True, kw_only=True):
 def is_number(value: object) -> bool:
     """True for what is a finite number, of Python's own kind or numpy's."""
     try:
-        return not isinstance(value, bool | str | bytes) and math.isfinite(value)  # type: ignore[arg-type]
+        return not isinstance(value, bool | str | bytes) and math.isfinite(value)  # type: ignore[arg-type]  # whatever is no number raises, below
     except (TypeError, ValueError, OverflowError):
         return False
 

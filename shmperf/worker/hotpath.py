@@ -88,7 +88,7 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
     named, pruned = NAMED << 8, PRUNED << 8
     left_undone, thread, in_collection = unfinished, get_ident, collecting
 
-    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0911, PLR0912, PLR0915
+    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0911, PLR0912, PLR0915  see above
         bound = tool.bound
         if bound is None:
             return function(*args, **kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -212,6 +213,46 @@ def test_broad_excepts_say_why() -> None:
             and not _says_why(source, node)
         ]
     assert not bare
+
+
+_WAIVER = re.compile(r"#\s*(?:ruff: )?noqa\b|#\s*type: ignore")
+_CODES = re.compile(
+    r"#|(?:ruff: )?noqa(?:: ?[A-Z]+\d+(?:, ?[A-Z]+\d+)*)?|type: ignore(?:\[[^]]*\])?|fmt: skip"
+)
+
+
+def _waived_without_reason(source: list[str]) -> list[int]:
+    """Numbers of the lines that silence a linter and say why neither in them nor just above."""
+    return [
+        number
+        for number, line in enumerate(source, 1)
+        if (waiver := _WAIVER.search(line))
+        and not _CODES.sub("", line[waiver.start() :]).strip()
+        and not any(_is_reason(near) for near in source[max(0, number - 4) : number - 1])
+    ]
+
+
+def _is_reason(line: str) -> bool:
+    """A comment of words: neither a label of the campaign nor another waiver."""
+    text = line.strip()
+    return text.startswith("# ") and not text.startswith("# point") and not _WAIVER.match(text)
+
+
+def test_waivers_say_why() -> None:
+    """Whatever silences ruff or mypy has its reason beside it."""
+    for bare in (
+        "x()  # noqa: S608",
+        "x()  # type: ignore[misc]",
+        "x()  # fmt: skip  # noqa: E501",
+    ):
+        assert _waived_without_reason(["", "# point below: a", bare]) == [3]
+        assert not _waived_without_reason(["# One line, one store.", bare])
+        assert not _waived_without_reason([f"{bare}  a reason"])
+    assert not [
+        f"{name}:{number}"
+        for name, path, _ in modules()
+        for number in _waived_without_reason(path.read_text().splitlines())
+    ]
 
 
 def test_modules_have_one_subject() -> None:
