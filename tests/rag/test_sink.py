@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from hypothesis import strategies as st
 
 from shmperf.analysis.stats import News
 from shmperf.analysis.totals import Totals
-from shmperf.config.options import Rag
+from shmperf.config.options import Options, Rag
 from shmperf.errors import StoreError
+from shmperf.files import internals
 from shmperf.rag import ToolStore
-from shmperf.rag.sink import Delivery, Target, Timing, lock_of, target_of
+from shmperf.rag.sink import Delivery, Sink, Target, Timing, lock_of, target_of
 from shmperf.rag.track import Track
+from shmperf.session.files import try_lock
+from shmperf.session.settings import Settings
 from shmperf.session.sidecar import last_report
 from shmperf.testing import Clock
 from tests.support import Place, wait_until
@@ -148,6 +152,34 @@ def test_a_sink_that_comes_up_when_all_is_over_sends_what_is_on_disk(place: Plac
     place.run_program("sink/program", "good 7", **late)
     wait_for_count(path, "good", 7)
     place.wait_for_end()
+
+
+@pytest.mark.parametrize("name", ["sink.lock", "the store's"])
+def test_an_end_before_the_first_step_waits_for_the_sink_before(place: Place, name: str) -> None:
+    """Told to end as it comes up, while another still holds a lock: every figure is sent."""
+    # The former sink has sent what it knew; what the next one is to send is on disk alone.
+    place.write("config/tool_perf_limits.yaml", "rag: {enabled: false}\n")
+    path = tools(place)
+    place.run_program("sink/program", "good 7")
+    place.wait_for_end()
+    assert stored(path, "good") == {}
+    settings = Settings(Options(), str(place.storage))
+    late = Sink(place.runtime / "shmperf" / "gone", settings)
+    former = lock_of(target_of(Rag(), place.storage))
+    lock = internals(place.storage) / name if name == "sink.lock" else former
+    held = try_lock(lock)
+    assert held is not None
+    ending = threading.Thread(target=late.finish)
+    ending.start()
+    try:
+        wait_until(lambda: "lock" in late._problems, "the late sink to find the lock taken")
+    finally:
+        os.close(held)
+        ending.join()
+    assert stored(path, "good")["call_count"] == 7
+    assert late._report.sent == 1
+    for fd in late._locks:
+        os.close(fd)
 
 
 def test_no_sink_runs_where_nobody_wants_one(place: Place) -> None:
