@@ -20,7 +20,7 @@ from .analysis.stats import Figures, all_stats, empty_stats, plain, since, tool_
 from .config.options import Options
 from .errors import ConfigError, SessionError, ShmperfError, tell
 from .session.client import Client
-from .session.messages import Figures as FiguresRequest
+from .session.messages import FiguresOf
 from .session.session import Session
 from .session.settings import Settings
 from .worker import api
@@ -378,7 +378,7 @@ def _figures(tool: str | None) -> Figures | None:
         return None
     session.start_collector()
     try:
-        answer = Client(session.directory).ask(FiguresRequest(tool), _STATS_WAIT_S)
+        answer = Client(session.directory).ask(FiguresOf(tool), _STATS_WAIT_S)
         return msgspec.convert(answer, Figures)
     except (ShmperfError, msgspec.ValidationError):
         # Off the hot path, and needed by nobody else who records: the reader of the disk.

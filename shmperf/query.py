@@ -27,9 +27,11 @@ from .session.client import Client
 from .session.messages import (
     ConsumerStatus,
     Errors,
+    FiguresOf,
     Flush,
     InFlight,
     OpenCallAnswer,
+    Question,
     SessionStatus,
     SinkStatus,
     Stats,
@@ -37,8 +39,6 @@ from .session.messages import (
     Tree,
     WorkerStatus,
 )
-from .session.messages import Figures as FiguresRequest
-from .session.messages import Request as Question
 from .session.paths import named_directory, runtime_root
 from .session.rendezvous import Request, known_storage, session_of_storage
 from .session.session import Session, attach
@@ -104,7 +104,7 @@ class Answers:
 
     def figures(self) -> Figures:
         """What the statistics of all tools are made of, from disk when no collector runs."""
-        answer = self._asked(FiguresRequest(), Figures)
+        answer = self._asked(FiguresOf(), Figures)
         if answer is not None:
             return answer
         return figures_on_disk(self.storage, None, self.options)

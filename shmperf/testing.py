@@ -35,7 +35,17 @@ from shmperf.session.server import Server
 from shmperf.session.session import attach
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START, mark_loss
 from shmperf.shm.memory import SHARED_MEMORY, remove_memory
-from shmperf.shm.record import BLOCK, BODY_BYTES, DETAIL, PARTS, SLOT, Callee, Status, meta_of, seal
+from shmperf.shm.record import (
+    BLOCK,
+    BODY_BYTES,
+    DETAIL,
+    PARTS,
+    SLOT,
+    Callee,
+    Outcome,
+    meta_of,
+    seal,
+)
 from shmperf.shm.ring import Grant, RingWriter
 from shmperf.shm.segment import Loss, Segment
 from shmperf.storage.history import file_name
@@ -151,7 +161,7 @@ class ScriptedWorker:
         self.begun += 1
         return BegunCall(tool, row, call_id, parent, start_ns)
 
-    def end(self, call: BegunCall, body: bytes = b"", kind: int = Status.OK) -> bool:
+    def end(self, call: BegunCall, body: bytes = b"", kind: int = Outcome.OK) -> bool:
         """Store the call's record, or count it as lost; True when it is stored."""
         stored = self.store(call, (call.parent, call.start_ns, self._tick()), kind, body)
         if not stored:
@@ -169,7 +179,7 @@ class ScriptedWorker:
     def end_in_detail(self, call: BegunCall, params: Mapping[str, Any]) -> None:
         """End a call that failed as optimization mode records it."""
         fields = (params, 1 << 20, 50.0, "ValueError", "all of it", {"seen": 1})
-        self.end(call, msgspec.msgpack.encode(fields), DETAIL | Status.ERROR)
+        self.end(call, msgspec.msgpack.encode(fields), DETAIL | Outcome.ERROR)
 
     def end_in_parts(self, call: BegunCall, body: bytes, *, without: int = 0) -> None:
         """Store a body that is longer than a slot's; *without* leaves that part out."""

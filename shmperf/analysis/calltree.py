@@ -34,7 +34,7 @@ from operator import attrgetter, gt
 
 import msgspec
 
-from .children import Family, Row, Tools, add_up, bounded, covered_within, settled_tools
+from .children import Child, Family, Tools, add_up, bounded, covered_within, settled_tools
 from .edges import Edges
 from .remembered import Remembered
 from .treestate import Chunk, Columns, Edge, Recent, Record, Settled, TreeDelta, TreeState, batches
@@ -81,7 +81,7 @@ class CallTree:
         self.let_go = 0
         self.unknown_parents = 0
         self._edges = Edges(bounds.edges)
-        self._rows: defaultdict[int, list[Row]] = defaultdict(list)
+        self._rows: defaultdict[int, list[Child]] = defaultdict(list)
         self._sums: dict[int, Family] = {}
         self._workers: dict[str, Recent] = {}
         self._remembered = Remembered(bounds.remembered)
@@ -275,7 +275,7 @@ class CallTree:
 
     # --- within ----------------------------------------------------------------------------------
 
-    def _add_children(self, parents: Sequence[int], children: Iterable[Row]) -> None:
+    def _add_children(self, parents: Sequence[int], children: Iterable[Child]) -> None:
         rows = self._rows
         for parent, row in zip(parents, children, strict=False):
             rows[parent].append(row)
@@ -344,7 +344,7 @@ class CallTree:
             self.let_go += self._edges.count(parent, tool, *counts)
         return sum(counts[0] for counts in tools.values())
 
-    def _pop(self, call_id: int) -> tuple[list[Row], Family | None]:
+    def _pop(self, call_id: int) -> tuple[list[Child], Family | None]:
         if call_id in self._told:
             self._told.discard(call_id)
             self._changes.removed.append(call_id)
@@ -384,18 +384,18 @@ class CallTree:
 
 
 def _family(
-    call_id: int, rows: Mapping[int, list[Row]], sums: Mapping[int, Family]
-) -> tuple[list[Row], Family | None]:
+    call_id: int, rows: Mapping[int, list[Child]], sums: Mapping[int, Family]
+) -> tuple[list[Child], Family | None]:
     family = sums.get(call_id)
     return list(rows[call_id]), family.copy() if family is not None else None
 
 
-def _tools_of(rows: list[Row], family: Family | None) -> Tools:
+def _tools_of(rows: list[Child], family: Family | None) -> Tools:
     return add_up(rows, family.copy().tools if family is not None else {})
 
 
 def _known_tools(
-    workers: Iterable[Recent], remembered: Remembered, rows: Mapping[int, list[Row]]
+    workers: Iterable[Recent], remembered: Remembered, rows: Mapping[int, list[Child]]
 ) -> dict[int, str]:
     """The tools of those parents that have been drained."""
     drained = [

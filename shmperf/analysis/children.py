@@ -12,12 +12,12 @@ from typing import TypeAlias
 
 import msgspec
 
-__all__ = ["Family", "Row", "Tools", "add_up", "bounded", "covered_within", "settled_tools"]
+__all__ = ["Child", "Family", "Tools", "add_up", "bounded", "covered_within", "settled_tools"]
 
 # start_ns, end_ns, id, tool: sorted, rows are in order of time. The id 0 stands for no call, but
 # for time, from 0 on, that the children of a settled child covered: it is taken off the own time
 # with which that child was counted.
-Row: TypeAlias = tuple[int, int, int, str]
+Child: TypeAlias = tuple[int, int, int, str]
 Span: TypeAlias = tuple[int, int]
 # By tool: calls, total time and own time. Lists, because they are added to in place.
 Tools: TypeAlias = dict[str, list[int]]
@@ -34,7 +34,7 @@ class Family(msgspec.Struct, array_like=True):
     covered_ns: int = 0
     barrier_ns: int = 0
 
-    def take(self, rows: list[Row], most_ids: int, most_spans: int) -> int:
+    def take(self, rows: list[Child], most_ids: int, most_spans: int) -> int:
         """
         Add *rows*; returns how many ids and intervals were let go, in whole or in part.
 
@@ -77,7 +77,7 @@ class Family(msgspec.Struct, array_like=True):
         del self.spans[: len(oldest)]
 
 
-def add_up(rows: Iterable[Row], tools: Tools) -> Tools:
+def add_up(rows: Iterable[Child], tools: Tools) -> Tools:
     """Add the calls, total and own time of *rows* to *tools*, and return it."""
     last = None
     calls = total_ns = covered_ns = 0
@@ -97,7 +97,7 @@ def add_up(rows: Iterable[Row], tools: Tools) -> Tools:
     return tools
 
 
-def covered_within(rows: list[Row], start: int, end: int) -> int:
+def covered_within(rows: list[Child], start: int, end: int) -> int:
     """Sort *rows*; returns the length of their union inside a call from *start* to *end*."""
     rows.sort()
     covered = 0

@@ -11,10 +11,9 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from .children import Family, Row, bounded
+from .children import Child, Family, bounded
 
 __all__ = [
-    "Batch",
     "Chunk",
     "Columns",
     "Edge",
@@ -23,6 +22,7 @@ __all__ = [
     "Settled",
     "TreeDelta",
     "TreeState",
+    "WrittenChunk",
     "batches",
 ]
 
@@ -31,7 +31,7 @@ Record: TypeAlias = tuple[int, int, int, int]
 Columns: TypeAlias = tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[int]]
 # Calls of one tool, as columns: they are looked at whole far more often than one by one.
 Chunk: TypeAlias = tuple[str, Columns]
-Batch: TypeAlias = tuple[str, list[Record]]
+WrittenChunk: TypeAlias = tuple[str, list[Record]]
 Passes: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2)]
 
 
@@ -69,8 +69,8 @@ class TreeState(msgspec.Struct, array_like=True):
     """All that a snapshot keeps of a tree."""
 
     edges: list[Edge] = []
-    families: dict[int, tuple[list[Row], Family | None]] = {}
-    recent: dict[str, tuple[list[Batch], list[Batch]]] = {}
+    families: dict[int, tuple[list[Child], Family | None]] = {}
+    recent: dict[str, tuple[list[WrittenChunk], list[WrittenChunk]]] = {}
     let_go: int = 0
     unknown_parents: int = 0
 
@@ -85,9 +85,9 @@ class TreeDelta(msgspec.Struct, array_like=True):
     """
 
     edges: list[Edge] = []
-    families: dict[int, tuple[list[Row], Family | None]] = {}
+    families: dict[int, tuple[list[Child], Family | None]] = {}
     removed: list[int] = []
-    recent: dict[str, tuple[Passes, list[Batch], list[Batch]] | None] = {}
+    recent: dict[str, tuple[Passes, list[WrittenChunk], list[WrittenChunk]] | None] = {}
     let_go: int = 0
     unknown_parents: int = 0
     cleared: bool = False
@@ -110,25 +110,25 @@ class Recent:
         self.told_old, self.told_new = self.told_new, 0
         self.passes = min(2, self.passes + 1)
 
-    def tell(self) -> tuple[int, list[Batch], list[Batch]]:
+    def tell(self) -> tuple[int, list[WrittenChunk], list[WrittenChunk]]:
         """What has not been told yet."""
         passes, old, new = self.passes, self.old[self.told_old :], self.new[self.told_new :]
         self.told_old, self.told_new, self.passes = len(self.old), len(self.new), 0
         return passes, batches(old), batches(new)
 
-    def hear(self, passes: int, old: list[Batch], new: list[Batch]) -> Recent:
+    def hear(self, passes: int, old: list[WrittenChunk], new: list[WrittenChunk]) -> Recent:
         """This after what `tell` told."""
         known_old = (self.old, self.new, [])[passes]
         known_new = [] if passes else self.new
         return Recent([*known_old, *_chunks(old)], [*known_new, *_chunks(new)])
 
 
-def batches(chunks: Iterable[Chunk]) -> list[Batch]:
+def batches(chunks: Iterable[Chunk]) -> list[WrittenChunk]:
     """*chunks* as they are written, record by record."""
     return [(tool, list(zip(*columns, strict=True))) for tool, columns in chunks]
 
 
-def _chunks(batches: Iterable[Batch]) -> list[Chunk]:
+def _chunks(batches: Iterable[WrittenChunk]) -> list[Chunk]:
     return [(tool, _columns(batch)) for tool, batch in batches if batch]
 
 

@@ -17,8 +17,8 @@ from shmperf.shm.record import (
     Call,
     Callee,
     Mask,
+    Outcome,
     Slot,
-    Status,
     bare,
     callee_of,
     decode,
@@ -58,7 +58,7 @@ class Bodies:
     def _without_body(self, slot: Slot, callee: Callee, pid: int) -> Call:
         status = status_of(slot[4])
         call = decode((*slot[:4], bare(slot[4]), b"", 0), b"", callee, self.mask, pid)
-        call.status = min(status, Status.CANCELLED)
+        call.status = min(status, Outcome.CANCELLED)
         return call
 
 

@@ -30,8 +30,8 @@ from shmperf.shm.record import (
     DETAIL,
     STATUS_BITS,
     Call,
+    Outcome,
     Slot,
-    Status,
     kind_bits,
     parse_body,
     status_of,
@@ -48,7 +48,7 @@ from .wallclock import WallClock
 __all__ = ["Drained", "Ingest"]
 
 _BLOCK, _DETAIL = kind_bits(BLOCK), kind_bits(DETAIL)
-_FAILED = (kind_bits(Status.ERROR), kind_bits(Status.TIMEOUT))
+_FAILED = (kind_bits(Outcome.ERROR), kind_bits(Outcome.TIMEOUT))
 _LONGEST_NS = 1 << 62
 _SAMPLE_CHARACTERS = 2_000
 
@@ -201,7 +201,7 @@ class Ingest:
             parent=found.parent,
             start_ns=min(found.start_ns, _LONGEST_NS) + self._wall.offset_ns,
             duration_ns=None,
-            status=Status.ABORTED,
+            status=Outcome.ABORTED,
             params="",
         )
         if self.limit_of(tool):

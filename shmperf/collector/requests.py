@@ -17,8 +17,7 @@ import msgspec
 
 from shmperf.analysis.anomaly import told_of
 from shmperf.analysis.errorgroups import Bug
-from shmperf.analysis.stats import Figures as StatsFigures
-from shmperf.analysis.stats import News, SessionStats
+from shmperf.analysis.stats import Figures, News, SessionStats
 from shmperf.analysis.totals import ToolStats, Totals
 from shmperf.analysis.treestate import Edge
 from shmperf.config.options import Options
@@ -29,7 +28,7 @@ from shmperf.session.messages import (
     CollectorStatus,
     ConsumerStatus,
     Errors,
-    Figures,
+    FiguresOf,
     Flush,
     InFlight,
     Mode,
@@ -157,7 +156,7 @@ def _stats(requests: Requests, request: Stats) -> ToolStats | SessionStats:
     return parts.ledger.stats(request.tool, len(parts.roster.workers), complete=True)
 
 
-def _figures(requests: Requests, request: Figures) -> StatsFigures:
+def _figures(requests: Requests, request: FiguresOf) -> Figures:
     parts = requests.parts
     return parts.ledger.figures(request.tool, len(parts.roster.workers), complete=True)
 
@@ -234,7 +233,7 @@ ANSWERS: dict[type, Callable[[Requests, Any], Any]] = {
     Changes: _changes,
     Cleanup: _cleanup,
     Errors: _errors,
-    Figures: _figures,
+    FiguresOf: _figures,
     Flush: _flush,
     InFlight: _in_flight,
     Mode: _mode,

@@ -43,7 +43,7 @@ from .arguments import add_reader, request_of, show
 
 __all__ = ["add_arguments", "examine", "run"]
 
-Row = dict[str, str]
+Check = dict[str, str]
 
 _COMING_S = 5.0
 _LEAST_FREE = 64 << 20
@@ -63,7 +63,7 @@ def run(given: Namespace) -> int:
     return int(any(row["state"] == "fail" for row in rows))
 
 
-def examine(request: Request, *, fix: bool) -> list[Row]:
+def examine(request: Request, *, fix: bool) -> list[Check]:
     """All checks, in the order in which a call depends on them."""
     rows = [_platform(), _versions(), *_shared_memory(request, fix=fix), _clock()]
     rows.append(_runtime(request))
@@ -74,11 +74,11 @@ def examine(request: Request, *, fix: bool) -> list[Row]:
     return rows
 
 
-def _row(state: str, check: str, found: str, advice: str = "") -> Row:
+def _row(state: str, check: str, found: str, advice: str = "") -> Check:
     return {"state": state, "check": check, "found": found, "advice": advice}
 
 
-def _platform() -> Row:
+def _platform() -> Check:
     found = f"{platform.system()} {platform.machine()}, {platform.python_implementation()} "
     found += platform.python_version()
     if not is_supported():
@@ -88,7 +88,7 @@ def _platform() -> Row:
     return _row("ok", "platform", found)
 
 
-def _versions() -> Row:
+def _versions() -> Check:
     names = ("shmperf", "msgspec", "psutil", "PyYAML", "rich")
     try:
         found = ", ".join(f"{name} {metadata.version(name)}" for name in names)
@@ -100,7 +100,7 @@ def _versions() -> Row:
 # --- shared memory -------------------------------------------------------------------------------
 
 
-def _shared_memory(request: Request, *, fix: bool) -> Iterator[Row]:
+def _shared_memory(request: Request, *, fix: bool) -> Iterator[Check]:
     try:
         usage = shutil.disk_usage(SHARED_MEMORY)
     except OSError as error:
@@ -119,7 +119,7 @@ def _shared_memory(request: Request, *, fix: bool) -> Iterator[Row]:
     yield _left_over(request, fix=fix)
 
 
-def _left_over(request: Request, *, fix: bool) -> Row:
+def _left_over(request: Request, *, fix: bool) -> Check:
     """Segments of ours whose session has no directory, or no worker alive and no collector."""
     dead = sorted(_dead_segments(request))
     if not dead:
@@ -174,7 +174,7 @@ def _blocks(path: Path) -> int:
 # --- the rest ------------------------------------------------------------------------------------
 
 
-def _clock() -> Row:
+def _clock() -> Check:
     clock = time.get_clock_info("perf_counter")
     found = f"{clock.implementation}, resolution {clock.resolution * 1e9:.0f} ns"
     if not clock.monotonic or clock.resolution > 1e-6:
@@ -182,7 +182,7 @@ def _clock() -> Row:
     return _row("ok", "clock", found)
 
 
-def _runtime(request: Request) -> Row:
+def _runtime(request: Request) -> Check:
     try:
         root = runtime_root(request.environ)
         found = sessions(root)
@@ -197,7 +197,7 @@ def _runtime(request: Request) -> Row:
     return _row("ok", "session directory", text)
 
 
-def _configuration(request: Request) -> tuple[Options, list[Row]]:
+def _configuration(request: Request) -> tuple[Options, list[Check]]:
     try:
         path = find(request.config, request.environ, Path(request.cwd))
         if path is None:
@@ -214,7 +214,7 @@ def _configuration(request: Request) -> tuple[Options, list[Row]]:
     return options, rows
 
 
-def _storage(storage: Path, options: Options) -> Iterator[Row]:
+def _storage(storage: Path, options: Options) -> Iterator[Check]:
     existing = next(place for place in (storage, *storage.parents) if place.exists())
     if not os.access(existing, os.W_OK | os.X_OK) or not existing.is_dir():
         advice = "choose another storage.path; until then history stays in memory"
@@ -229,7 +229,7 @@ def _storage(storage: Path, options: Options) -> Iterator[Row]:
     yield _journal(storage, options)
 
 
-def _journal(storage: Path, options: Options) -> Row:
+def _journal(storage: Path, options: Options) -> Check:
     if not internals(storage).is_dir():
         return _row("ok", "journal", "none yet")
     try:

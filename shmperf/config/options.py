@@ -16,7 +16,7 @@ from msgspec import Meta
 __all__ = [
     "STORES",
     "Capture",
-    "Collector",
+    "CollectorOptions",
     "Limit",
     "Optimization",
     "Options",
@@ -172,7 +172,7 @@ class Ring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError("first_slots: a power of two")
 
 
-class Collector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CollectorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The process that drains."""
 
     idle_wait_ms: Annotated[
@@ -205,7 +205,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     rag: Rag = Rag()
     capture: Capture = Capture()
     ring: Ring = Ring()
-    collector: Collector = Collector()
+    collector: CollectorOptions = CollectorOptions()
 
     def limit_of(self, tool: str) -> int:
         """Records kept of *tool*: 0 means it is not tracked, -1 that all are kept."""

@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from shmperf.errors import tell
-from shmperf.shm.record import Status
+from shmperf.shm.record import Outcome
 from shmperf.shm.segment import Fault
 from shmperf.worker.capture import error_text, positional_names, status_for, status_named
 from shmperf.worker.context import (
@@ -103,7 +103,7 @@ class Sight:
         name = type(error).__name__
         if name in _RETRIES:
             self.annotate(outcome="retry")
-        if status_for(error) is not Status.ERROR or status_named(name) is Status.ERROR:
+        if status_for(error) is not Outcome.ERROR or status_named(name) is Outcome.ERROR:
             return error
         return f"{name}: {error_text(error)}"
 

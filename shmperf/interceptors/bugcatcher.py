@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shmperf.analysis.errorgroups import fingerprint_of
-from shmperf.shm.record import Status
+from shmperf.shm.record import Outcome
 from shmperf.worker.capture import error_text, status_for
 from shmperf.worker.opencall import OpenCall
 from shmperf.worker.process import Tool, enabled_by, named_callee, tool_named
@@ -50,7 +50,7 @@ class BugCatcherInterceptor(ToolInterceptor):
 
     def on_exception(self, tool_name: str, exception: BaseException, context: Context) -> bool:
         """Note the exception in the call's record; never suppresses it."""
-        if isinstance(exception, GeneratorExit) or status_for(exception) is Status.CANCELLED:
+        if isinstance(exception, GeneratorExit) or status_for(exception) is Outcome.CANCELLED:
             return False
         passage = context.get(PASSAGE) or Passage(None, (), {})
         caught = (error_text(exception)[:_MESSAGE_CHARACTERS], *fingerprint_of(exception))

@@ -13,7 +13,7 @@ import msgspec
 from shmperf.errors import SessionError
 from shmperf.files import open_private, translated
 
-from .messages import BELL, CHUNK_BYTES, LENGTH, MOST_ANSWER_BYTES, Request, encode, uid_of
+from .messages import BELL, CHUNK_BYTES, LENGTH, MOST_ANSWER_BYTES, Question, encode, uid_of
 
 __all__ = ["Client", "wake"]
 
@@ -38,7 +38,7 @@ class Client:
     def __init__(self, directory: Path) -> None:
         self._path = directory / "control.sock"
 
-    def ask(self, request: Request, timeout_s: float) -> Any:
+    def ask(self, request: Question, timeout_s: float) -> Any:
         """
         The answer to *request*; waits for a collector to come up, too, within *timeout_s*.
 

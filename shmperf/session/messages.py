@@ -35,13 +35,13 @@ __all__ = [
     "CollectorStatus",
     "ConsumerStatus",
     "Errors",
-    "Figures",
+    "FiguresOf",
     "Flush",
     "InFlight",
     "Mode",
     "OpenCallAnswer",
     "Ping",
-    "Request",
+    "Question",
     "SessionStatus",
     "SidecarStatus",
     "SinkReport",
@@ -70,7 +70,7 @@ class Stats(msgspec.Struct, tag=True):
     tool: str | None = None
 
 
-class Figures(msgspec.Struct, tag=True):
+class FiguresOf(msgspec.Struct, tag=True):
     """What the statistics of one tool, or of all, are made of."""
 
     tool: str | None = None
@@ -231,9 +231,9 @@ class SessionStatus(msgspec.Struct, kw_only=True):
     consumers: dict[str, ConsumerStatus] = {}
 
 
-Request = (
+Question = (
     Stats
-    | Figures
+    | FiguresOf
     | TotalsOf
     | Errors
     | Flush

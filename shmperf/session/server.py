@@ -24,7 +24,7 @@ from .messages import (
     LENGTH,
     MOST_ANSWER_BYTES,
     MOST_REQUEST_BYTES,
-    Request,
+    Question,
     encode,
     uid_of,
 )
@@ -32,7 +32,7 @@ from .messages import (
 __all__ = ["Pending", "Server"]
 _MOST_CONNECTIONS = 64
 
-decode_request = msgspec.msgpack.Decoder(Request).decode
+decode_request = msgspec.msgpack.Decoder(Question).decode
 
 
 class Pending:
@@ -40,7 +40,7 @@ class Pending:
 
     __slots__ = ("_connection", "request")
 
-    def __init__(self, connection: _Connection, request: Request) -> None:
+    def __init__(self, connection: _Connection, request: Question) -> None:
         self._connection: _Connection | None = connection
         self.request = request
 
@@ -90,7 +90,7 @@ class _Connection:
         except OSError:
             self.outgoing.clear()
 
-    def pull(self) -> list[Request] | None:
+    def pull(self) -> list[Question] | None:
         """The requests that are complete; None when the client has left or sends nonsense."""
         try:
             chunk = self.socket.recv(CHUNK_BYTES)
@@ -103,8 +103,8 @@ class _Connection:
         self.incoming += chunk
         return self._parse()
 
-    def _parse(self) -> list[Request]:
-        found: list[Request] = []
+    def _parse(self) -> list[Question]:
+        found: list[Question] = []
         while len(self.incoming) >= LENGTH.size:
             (length,) = LENGTH.unpack_from(self.incoming)
             if length > MOST_REQUEST_BYTES:

@@ -67,8 +67,8 @@ __all__ = [
     "Callee",
     "Detail",
     "Mask",
+    "Outcome",
     "Slot",
-    "Status",
     "bare",
     "callee_of",
     "decode",
@@ -109,7 +109,7 @@ BESIDE = 7
 _FIVE_WORDS = Struct("<QQQQQ")
 
 
-class Status(enum.IntEnum):
+class Outcome(enum.IntEnum):
     """How a call ended. No worker stores ABORTED: a reader says it of the dead."""
 
     OK = 0
@@ -179,7 +179,7 @@ class Call(msgspec.Struct, array_like=True, gc=False):
 # --- what a worker needs -------------------------------------------------------------------------
 
 
-def meta_of(callee: int, kind: int = Status.OK, length: int = 0) -> int:
+def meta_of(callee: int, kind: int = Outcome.OK, length: int = 0) -> int:
     """The meta word of a record: *callee* is a line of the name table, *kind* status and flags."""
     return callee << _CALLEE_SHIFT | kind << _KIND_SHIFT | length
 
@@ -206,12 +206,12 @@ def is_intact(slot: Slot) -> bool:
 
 
 def status_of(meta: int) -> int:
-    """The Status in a meta word."""
+    """The Outcome in a meta word."""
     return meta >> _KIND_SHIFT & _STATUS_MASK
 
 
 def kind_bits(kind: int) -> int:
-    """Status or flags as they stand in a meta word; for masks over many of them."""
+    """Outcome or flags as they stand in a meta word; for masks over many of them."""
     return kind << _KIND_SHIFT
 
 
@@ -226,7 +226,7 @@ def has_block(meta: int) -> bool:
 
 
 def kind_of(meta: int) -> int:
-    """Status and flags of a meta word."""
+    """Outcome and flags of a meta word."""
     return meta >> _KIND_SHIFT & 0xFF
 
 
@@ -241,7 +241,7 @@ def weight_of(meta: int) -> int:
     return 1 if sample & FORCED else 1 << (sample & _EXPONENT_MASK)
 
 
-class Outcome(NamedTuple):
+class Body(NamedTuple):
     """A body taken apart; every field may be missing."""
 
     params: Any = None
@@ -261,28 +261,28 @@ _MOST_KEYS, _LONGEST_KEY = 4_096, 200
 _to_json = msgspec.json.Encoder(enc_hook=repr).encode
 
 
-def parse_body(meta: int, body: bytes) -> Outcome:
+def parse_body(meta: int, body: bytes) -> Body:
     """
     Take a record's body apart.
 
     Raises ValueError (msgspec's DecodeError among them) when it is none that a worker writes.
     """
     if not body:
-        return Outcome()
+        return Body()
     try:
         value = _unpack(body)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if kind_of(meta) & DETAIL:
         return _parse_detail(value)
-    if status_of(meta) == Status.OK:
-        return Outcome(value)
+    if status_of(meta) == Outcome.OK:
+        return Body(value)
     if not isinstance(value, list) or len(value) not in (2, 5):
         raise ValueError("a failed call's body has two or five fields")
     if len(value) == 2:
-        return Outcome(value[0], err=str(value[1]))
+        return Body(value[0], err=str(value[1]))
     params, err, message, fingerprint, where = value
-    return Outcome(
+    return Body(
         params,
         err=str(err),
         error=str(message),
@@ -291,12 +291,12 @@ def parse_body(meta: int, body: bytes) -> Outcome:
     )
 
 
-def _parse_detail(value: Any) -> Outcome:
+def _parse_detail(value: Any) -> Body:
     if not isinstance(value, list) or len(value) not in (6, 8):
         raise ValueError("a detailed body has six or eight fields")
     params, memory, cpu, err, error, metadata = value[:6]
     fingerprint, where = value[6:] or (None, None)
-    return Outcome(
+    return Body(
         params,
         memory if isinstance(memory, int) else None,
         cpu if isinstance(cpu, float) else None,
@@ -380,7 +380,7 @@ def decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Cal
                 parent,
                 start_ns,
                 end_ns - start_ns if end_ns > start_ns else 0,
-                Status.OK,
+                Outcome.OK,
                 text[:SUMMARY_CHARACTERS] if cut else text,
                 cut,
             )
@@ -415,7 +415,7 @@ def _decode_any(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -
         parent=parent,
         start_ns=start_ns,
         duration_ns=max(0, end_ns - start_ns),
-        status=min(status_of(meta), Status.CANCELLED),
+        status=min(status_of(meta), Outcome.CANCELLED),
         params=text,
         truncated=cut,
         err=found.err,

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from shmperf.analysis.errorgroups import Bug
-from shmperf.shm.record import Status
+from shmperf.shm.record import Outcome
 
 from .lines import timestamp
 
@@ -121,7 +121,7 @@ def group_of_bug(fingerprint: str, bug: Bug) -> ErrorGroup:
         pid=None,
     )
     if sample is not None:
-        group.status = Status(sample.status).name.lower()
+        group.status = Outcome(sample.status).name.lower()
         group.err, group.sample, group.where = sample.err, sample.message, sample.where
         group.params, group.pid, group.id = sample.params, sample.pid, f"{sample.id:016x}"
         group.parent = f"{sample.parent:016x}" if sample.parent else None

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from shmperf.shm.record import Call, Status
+from shmperf.shm.record import Call, Outcome
 
 __all__ = ["end_of", "jsonl", "parse", "timestamp"]
 _json_lines = msgspec.json.Encoder().encode_lines
-_STATUS_NAMES = {status.value: status.name.lower() for status in Status}
+_STATUS_NAMES = {status.value: status.name.lower() for status in Outcome}
 
 
 # --- lines ---------------------------------------------------------------------------------------

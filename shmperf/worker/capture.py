@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS, Status
+from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS, Outcome
 
 __all__ = [
     "PLAIN_TYPES",
@@ -57,15 +57,15 @@ _SHOWN_INT_BITS = 1024
 
 # What others tell of an error may be no more than its name.
 _STATUS_NAMED = {
-    "TimeoutError": Status.TIMEOUT,
-    "timeout": Status.TIMEOUT,
-    "CancelledError": Status.CANCELLED,
-    "cancelled": Status.CANCELLED,
-    "SoftTimeLimitExceeded": Status.TIMEOUT,
+    "TimeoutError": Outcome.TIMEOUT,
+    "timeout": Outcome.TIMEOUT,
+    "CancelledError": Outcome.CANCELLED,
+    "cancelled": Outcome.CANCELLED,
+    "SoftTimeLimitExceeded": Outcome.TIMEOUT,
     # A tool that is put off until somebody has answered: it has not failed.
-    "ApprovalRequired": Status.CANCELLED,
-    "CallDeferred": Status.CANCELLED,
-    "GraphInterrupt": Status.CANCELLED,
+    "ApprovalRequired": Outcome.CANCELLED,
+    "CallDeferred": Outcome.CANCELLED,
+    "GraphInterrupt": Outcome.CANCELLED,
 }
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -291,24 +291,24 @@ def _encoded(args: tuple[Any, ...], kwargs: Mapping[str, Any], walk: _Walk) -> P
     return Picture(body, flags | (PRUNED if walk.pruned else 0), walk.failures)
 
 
-def status_for(error: BaseException | None) -> Status:
+def status_for(error: BaseException | None) -> Outcome:
     """The outcome of a call that ended with *error*."""
     if error is None:
-        return Status.OK
+        return Outcome.OK
     if isinstance(error, TimeoutError):
-        return Status.TIMEOUT
+        return Outcome.TIMEOUT
     # asyncio costs 35 ms to import: whoever raises its errors has imported it.
     for module in ("asyncio.exceptions", "concurrent.futures._base"):
         cancelled = getattr(sys.modules.get(module), "CancelledError", None)
         if cancelled is not None and isinstance(error, cancelled):
-            return Status.CANCELLED
-    return Status.ERROR
+            return Outcome.CANCELLED
+    return Outcome.ERROR
 
 
-def status_named(error: str) -> Status:
+def status_named(error: str) -> Outcome:
     """The outcome of a call that ended with *error*, a text that opens with the error's class."""
     name = error.partition(":")[0].rpartition(".")[2]
-    return _STATUS_NAMED.get(name, Status.ERROR)
+    return _STATUS_NAMED.get(name, Outcome.ERROR)
 
 
 def error_class(error: BaseException) -> str:

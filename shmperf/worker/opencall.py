@@ -18,7 +18,7 @@ from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START, is_lost
-from shmperf.shm.record import BODY_BYTES, DETAIL, NAMED, PRUNED, Status
+from shmperf.shm.record import BODY_BYTES, DETAIL, NAMED, PRUNED, Outcome
 from shmperf.shm.segment import Fault, Loss
 
 from . import capture
@@ -31,7 +31,7 @@ from .slots import store_long, store_slot
 
 __all__ = ["OpenCall", "open_in_detail"]
 
-_OK = int(Status.OK)
+_OK = int(Outcome.OK)
 
 
 class OpenCall(CallState):

@@ -9,8 +9,7 @@ import pytest
 
 from shmperf.analysis.stats import plain
 from shmperf.shm.memory import SHARED_MEMORY
-from shmperf.shm.record import BESIDE, BLOCK, BODY_BYTES, DETAIL, PARTS
-from shmperf.shm.record import Status as Outcome
+from shmperf.shm.record import BESIDE, BLOCK, BODY_BYTES, DETAIL, PARTS, Outcome
 from shmperf.shm.segment import Fault, Loss
 from shmperf.testing import BegunCall, Room, assert_books_balance
 

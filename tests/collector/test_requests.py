@@ -18,8 +18,8 @@ from shmperf.config.options import Options
 from shmperf.errors import SessionError
 from shmperf.query import Answers
 from shmperf.session.client import Client
-from shmperf.session.messages import Flush, Mode, Request, Stats, Status, Stop
-from shmperf.shm.record import Status as Outcome
+from shmperf.session.messages import Flush, Mode, Question, Stats, Status, Stop
+from shmperf.shm.record import Outcome
 from shmperf.storage.state import stats_on_disk
 from shmperf.testing import Room, assert_books_balance
 from tests.support import DEADLINE_S
@@ -164,5 +164,5 @@ def test_answers_have_the_same_shape_live_and_at_rest(room: Room) -> None:
 
 def test_every_request_has_an_answer() -> None:
     """The table of answers and the requests that are understood are the same."""
-    assert set(ANSWERS) == set(get_args(Request))
+    assert set(ANSWERS) == set(get_args(Question))
     assert ANSWERS.keys() >= AT_ONCE

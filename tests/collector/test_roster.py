@@ -11,7 +11,7 @@ import pytest
 from shmperf.collector.drain import WorkerDrain
 from shmperf.errors import SegmentGone
 from shmperf.shm.memory import SHARED_MEMORY, remove_memory
-from shmperf.shm.record import Status as Outcome
+from shmperf.shm.record import Outcome
 from shmperf.shm.segment import Fault
 from shmperf.testing import Room, assert_books_balance
 

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from shmperf.config.file import dump, load, without_effect
 from shmperf.config.locate import find, resolve
-from shmperf.config.options import Capture, Collector, Optimization, Options, Rag, Ring, Storage
+from shmperf.config.options import (
+    Capture,
+    CollectorOptions,
+    Optimization,
+    Options,
+    Rag,
+    Ring,
+    Storage,
+)
 from shmperf.errors import ConfigError
 
 SHIPPED = Path(__file__).parent.parent.parent / "config" / "tool_perf_limits.yaml"
@@ -60,7 +68,7 @@ OPTIONS = st.builds(
         first_slots=st.integers(2, 12).map(lambda power: 1 << power),
     ),
     collector=st.builds(
-        Collector,
+        CollectorOptions,
         idle_wait_ms=st.integers(1, 1000),
         sample_interval_seconds=st.floats(0, 3600, exclude_min=True),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shmperf.integrations.observer import named_params
-from shmperf.shm.record import Status
+from shmperf.shm.record import Outcome
 from shmperf.worker.capture import status_named
 from shmperf.worker.context import Seen
 from tests.support import Place
@@ -246,14 +246,14 @@ def test_calls_that_are_not_recorded_run_all_the_same(place: Place, state: str) 
 @pytest.mark.parametrize(
     ("text", "status"),
     [
-        ("TimeoutError: too late", Status.TIMEOUT),
-        ("asyncio.exceptions.CancelledError", Status.CANCELLED),
-        ("SoftTimeLimitExceeded: 5", Status.TIMEOUT),
-        ("ValueError: TimeoutError", Status.ERROR),
-        ("", Status.ERROR),
+        ("TimeoutError: too late", Outcome.TIMEOUT),
+        ("asyncio.exceptions.CancelledError", Outcome.CANCELLED),
+        ("SoftTimeLimitExceeded: 5", Outcome.TIMEOUT),
+        ("ValueError: TimeoutError", Outcome.ERROR),
+        ("", Outcome.ERROR),
     ],
 )
-def test_an_errors_name_tells_the_outcome(text: str, status: Status) -> None:
+def test_an_errors_name_tells_the_outcome(text: str, status: Outcome) -> None:
     """What is only known by its name is sorted by it."""
     assert status_named(text) is status
 

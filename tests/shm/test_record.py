@@ -20,8 +20,8 @@ from shmperf.shm.record import (
     SLOT_BYTES,
     Callee,
     Mask,
+    Outcome,
     Slot,
-    Status,
     callee_of,
     decode,
     is_intact,
@@ -56,8 +56,8 @@ def test_slot_is_256_bytes_with_the_position_last() -> None:
 
 def test_meta_word_holds_callee_kind_and_length() -> None:
     """The parts of a meta word come back as they went in."""
-    meta = meta_of(0xABCD, Status.TIMEOUT | NAMED, 200)
-    assert (callee_of(meta), status_of(meta), meta & 0xFF) == (0xABCD, Status.TIMEOUT, 200)
+    meta = meta_of(0xABCD, Outcome.TIMEOUT | NAMED, 200)
+    assert (callee_of(meta), status_of(meta), meta & 0xFF) == (0xABCD, Outcome.TIMEOUT, 200)
 
 
 @pytest.mark.parametrize(
@@ -103,15 +103,15 @@ def test_numbers_that_json_lacks_become_null() -> None:
 def test_failed_call_carries_the_class_of_its_error() -> None:
     """The outcome and the error's class come out beside the parameters."""
     body = pack((["q"], "ValueError"))
-    call = decode(slot(body, Status.ERROR), body, CALLEE, MASK, 9)
-    assert (call.status, call.err, call.pid) == (Status.ERROR, "ValueError", 9)
+    call = decode(slot(body, Outcome.ERROR), body, CALLEE, MASK, 9)
+    assert (call.status, call.err, call.pid) == (Outcome.ERROR, "ValueError", 9)
     assert json.loads(call.params) == {"query": "q"}
 
 
 def test_detail_carries_everything() -> None:
     """A detailed body gives memory, CPU, error and masked metadata."""
     body = pack((["q"], 4096, 12.5, "KeyError", "'k'", {"secret": 1, "seen": [2]}))
-    call = decode(slot(body, DETAIL | Status.ERROR), body, CALLEE, MASK, 1)
+    call = decode(slot(body, DETAIL | Outcome.ERROR), body, CALLEE, MASK, 1)
     assert call.detail is not None
     assert (call.detail.memory_bytes, call.detail.cpu_percent) == (4096, 12.5)
     assert (call.err, call.detail.error) == ("KeyError", "'k'")
@@ -121,11 +121,11 @@ def test_detail_carries_everything() -> None:
 def test_caught_exception_carries_message_fingerprint_and_place() -> None:
     """In both modes; the fingerprint is bounded, whoever wrote it."""
     body = pack((["q"], "ValueError", "no q", "f" * 99, "tools.search:3"))
-    call = decode(slot(body, Status.ERROR), body, CALLEE, MASK, 9)
+    call = decode(slot(body, Outcome.ERROR), body, CALLEE, MASK, 9)
     assert (call.err, call.message, call.where) == ("ValueError", "no q", "tools.search:3")
     assert call.fingerprint == "f" * 16
     body = pack((["q"], 4096, 12.5, "KeyError", "'k'", None, "0123", "tools.search:3"))
-    call = decode(slot(body, DETAIL | Status.ERROR), body, CALLEE, MASK, 1)
+    call = decode(slot(body, DETAIL | Outcome.ERROR), body, CALLEE, MASK, 1)
     assert (call.err, call.message, call.fingerprint) == ("KeyError", None, "0123")
     assert call.detail is not None
     assert call.detail.error == "'k'"
@@ -190,7 +190,7 @@ def strict_json(text: str) -> object:
 
 def test_golden_bytes_pin_the_layout() -> None:
     """A record's bytes are these and no others: other processes may run another version."""
-    meta = meta_of(0x0102, Status.ERROR | NAMED, 3)
+    meta = meta_of(0x0102, Outcome.ERROR | NAMED, 3)
     raw = SLOT.pack(0x1122334455667788, 1, 2, 3, meta, b"\x92\xc0\xc0", 0x100)
     assert raw[:48].hex() == (
         "8877665544332211"
@@ -250,8 +250,8 @@ def test_any_six_fields_decode_or_are_refused(fields: tuple[object, ...], kind: 
     ("before", "after", "kind"),
     [
         (b"\x91", b"", 0),
-        (b"\x92", b"\xa1E", Status.ERROR),
-        (b"\x92\xc0", b"", Status.ERROR),
+        (b"\x92", b"\xa1E", Outcome.ERROR),
+        (b"\x92\xc0", b"", Outcome.ERROR),
         (b"\x96", b"\xc0" * 5, DETAIL),
         (b"\x96\xc0\xc0\xc0\xc0", b"\xc0", DETAIL),
         (b"\x96\xc0\xc0\xc0\xc0\xc0\x81\xa1m", b"", DETAIL),
@@ -272,11 +272,11 @@ def test_nesting_of_any_depth_decodes_or_is_refused(
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        ([1], Status.ERROR),
-        ([1, "E", 3], Status.TIMEOUT),
-        ([1, "E", "message", "fingerprint"], Status.ERROR),
-        ([1, "E", "message", "fingerprint", "where", 6], Status.ERROR),
-        ({"a": 1}, Status.ERROR),
+        ([1], Outcome.ERROR),
+        ([1, "E", 3], Outcome.TIMEOUT),
+        ([1, "E", "message", "fingerprint"], Outcome.ERROR),
+        ([1, "E", "message", "fingerprint", "where", 6], Outcome.ERROR),
+        ({"a": 1}, Outcome.ERROR),
         ([1, 2, 3, 4, 5], DETAIL),
         ([1, 2, 3, 4, 5, 6, 7], DETAIL),
         ([1, 2, 3, 4, 5, 6, 7, 8, 9], DETAIL),
@@ -290,7 +290,9 @@ def test_bodies_with_a_wrong_number_of_fields_are_refused(value: object, kind: i
         parse_body(meta_of(1, kind), body)
 
 
-@pytest.mark.parametrize("kind", [0, Status.ERROR, DETAIL, NAMED, DETAIL | NAMED | Status.TIMEOUT])
+@pytest.mark.parametrize(
+    "kind", [0, Outcome.ERROR, DETAIL, NAMED, DETAIL | NAMED | Outcome.TIMEOUT]
+)
 def test_empty_body_is_a_call_without_parameters(kind: int) -> None:
     """Of a call without a body everything but its parameters is known."""
     call = decode(slot(b"", kind), b"", CALLEE, MASK, 1)
@@ -302,7 +304,7 @@ def test_unknown_outcomes_and_backward_times_are_bounded() -> None:
     """An outcome that is none, or an end before the start, gives no nonsense."""
     found = (7, 3, 5_000, 1_000, meta_of(1, 0x07), pack([None, "E"]), 256)
     call = decode(found, found[5], CALLEE, MASK, 1)
-    assert (call.status, call.duration_ns) == (Status.CANCELLED, 0)
+    assert (call.status, call.duration_ns) == (Outcome.CANCELLED, 0)
 
 
 @given(
@@ -323,7 +325,7 @@ def test_no_secret_comes_out_anywhere(key: str, value: object, path: list[str], 
     body, kind = {
         "summary": (pack([held]), 0),
         "named": (pack([[1], {"top": held}]), NAMED),
-        "failed": (pack([[held], "E"]), Status.ERROR),
+        "failed": (pack([[held], "E"]), Outcome.ERROR),
         "detail": (pack([[held], None, None, None, None, None]), DETAIL),
         "metadata": (pack([None, None, None, None, None, {"m": held}]), DETAIL),
     }[where]

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shmperf.errors import StoreError
-from shmperf.shm.record import Call, Detail, Status
+from shmperf.shm.record import Call, Detail, Outcome
 from shmperf.storage.history import SUFFIX, History, file_name, read
 from shmperf.storage.lines import jsonl
 
@@ -36,7 +36,7 @@ def call(number: int, tool: str = "tool", **more: object) -> Call:
         "parent": 0,
         "start_ns": START + number * SECOND,
         "duration_ns": 1_500_000,
-        "status": Status.OK,
+        "status": Outcome.OK,
         "params": '{"n":1}',
         **more,
     }
@@ -84,7 +84,7 @@ def test_normal_line_has_its_keys_and_no_empty_ones() -> None:
 def test_outcome_and_parent_join_where_there_are_some() -> None:
     """parent, status, err and truncated stand beside the others."""
     data = strict(
-        line(call(1, parent=16, status=Status.TIMEOUT, err="TimeoutError", truncated=True))
+        line(call(1, parent=16, status=Outcome.TIMEOUT, err="TimeoutError", truncated=True))
     )["data"]
     assert isinstance(data, dict)
     assert data["parent"] == "0000000000000010"
@@ -93,7 +93,7 @@ def test_outcome_and_parent_join_where_there_are_some() -> None:
 
 def test_a_caught_exception_joins_its_line() -> None:
     """error, fingerprint and where, in both shapes."""
-    caught = {"err": "E", "fingerprint": "0123", "where": "a.b:3", "status": Status.ERROR}
+    caught = {"err": "E", "fingerprint": "0123", "where": "a.b:3", "status": Outcome.ERROR}
     detail = Detail(None, None, "boom", "{}", [], {}, 1)
     for more in ({"message": "boom"}, {"detail": detail}):
         data = strict(line(call(1, **caught, **more)))["data"]
@@ -104,7 +104,7 @@ def test_a_caught_exception_joins_its_line() -> None:
 
 def test_aborted_line_has_no_end() -> None:
     """An aborted call has neither end nor duration."""
-    data = strict(line(call(1, duration_ns=None, status=Status.ABORTED, params="")))["data"]
+    data = strict(line(call(1, duration_ns=None, status=Outcome.ABORTED, params="")))["data"]
     assert isinstance(data, dict)
     assert data["e"] is data["d"] is None
     assert data["status"] == "aborted"

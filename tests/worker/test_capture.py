@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS, Status
+from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS, Outcome
 from shmperf.worker.capture import (
     Cut,
     error_class,
@@ -134,15 +134,15 @@ def test_everything_is_kept_whole_in_optimization_mode() -> None:
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (None, Status.OK),
-        (ValueError(), Status.ERROR),
-        (KeyboardInterrupt(), Status.ERROR),
-        (TimeoutError(), Status.TIMEOUT),
-        (asyncio.CancelledError(), Status.CANCELLED),
-        (concurrent.futures.CancelledError(), Status.CANCELLED),
+        (None, Outcome.OK),
+        (ValueError(), Outcome.ERROR),
+        (KeyboardInterrupt(), Outcome.ERROR),
+        (TimeoutError(), Outcome.TIMEOUT),
+        (asyncio.CancelledError(), Outcome.CANCELLED),
+        (concurrent.futures.CancelledError(), Outcome.CANCELLED),
     ],
 )
-def test_outcome_follows_the_exception(error: BaseException | None, status: Status) -> None:
+def test_outcome_follows_the_exception(error: BaseException | None, status: Outcome) -> None:
     """Errors, timeouts and cancellations are told apart."""
     assert status_for(error) == status
 
@@ -547,19 +547,19 @@ def test_a_short_body_fits_a_slot(args: list[Any], kwargs: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (type("Late", (TimeoutError,), {})(), Status.TIMEOUT),
-        (TimeoutError(), Status.TIMEOUT),
-        (concurrent.futures.TimeoutError(), Status.TIMEOUT),
-        (type("Stopped", (asyncio.CancelledError,), {})(), Status.CANCELLED),
-        (GeneratorExit(), Status.ERROR),
-        (SystemExit(0), Status.ERROR),
-        (asyncio.InvalidStateError(), Status.ERROR),
-        (OSError(110, "timed out"), Status.TIMEOUT),
-        (ExceptionGroup("g", [TimeoutError()]), Status.ERROR),
+        (type("Late", (TimeoutError,), {})(), Outcome.TIMEOUT),
+        (TimeoutError(), Outcome.TIMEOUT),
+        (concurrent.futures.TimeoutError(), Outcome.TIMEOUT),
+        (type("Stopped", (asyncio.CancelledError,), {})(), Outcome.CANCELLED),
+        (GeneratorExit(), Outcome.ERROR),
+        (SystemExit(0), Outcome.ERROR),
+        (asyncio.InvalidStateError(), Outcome.ERROR),
+        (OSError(110, "timed out"), Outcome.TIMEOUT),
+        (ExceptionGroup("g", [TimeoutError()]), Outcome.ERROR),
     ],
     ids=lambda found: type(found).__name__,
 )
-def test_outcome_follows_the_family_of_the_exception(error: BaseException, status: Status) -> None:
+def test_outcome_follows_the_family_of_the_exception(error: BaseException, status: Outcome) -> None:
     """Subclasses count as what they derive from."""
     assert status_for(error) == status
 
