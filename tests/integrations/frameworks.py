@@ -6,18 +6,24 @@ import json
 import textwrap
 from typing import Any
 
-from tests.support import PYTHON, Place
+from tests.support import PYTHON, Place, program_text
 
 __all__ = ["calls", "counts", "edges", "only", "run"]
 
 
 def run(place: Place, *parts: str, optimize: bool = False, **environ: str) -> str:
-    """Run a program of these parts to its end, drained; its standard output."""
-    place.write("program.py", "\n".join(textwrap.dedent(part) for part in parts))
+    """
+    Run a program to its end, drained; its standard output.
+
+    Its name in tests/programs and its arguments, or the parts of its text where cases differ.
+    """
+    named = "\n" not in parts[0]
+    texts, arguments = ([program_text(parts[0])], parts[1:]) if named else (parts, ())
+    place.write("program.py", "\n".join(textwrap.dedent(text) for text in texts))
     options = ["--optimize"] if optimize else []
     # Frameworks warn on their own account.
     environ = {"PYTHONWARNINGS": "ignore", **environ}
-    return place.shmperf("run", *options, "--", PYTHON, "program.py", **environ)
+    return place.shmperf("run", *options, "--", PYTHON, "program.py", *arguments, **environ)
 
 
 def counts(place: Place) -> dict[str, tuple[int, int]]:

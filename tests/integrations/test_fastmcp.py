@@ -82,14 +82,8 @@ def test_the_middleware_by_hand_counts_once_beside_the_switch(place: Place) -> N
     """A server that was given the middleware and has the switch on has one call, with metadata."""
     run(
         place,
-        SERVER,
-        """
-        from shmperf.integrations.fastmcp import middleware
-        server = serve()
-        server.add_middleware(middleware())
-        shmperf.instrument("fastmcp")
-        asyncio.run(use(server))
-        """,
+        "frameworks/fastmcp",
+        "middleware_by_hand_counts_once_beside",
         optimize=True,
     )
     assert counts(place) == COUNTS
@@ -102,17 +96,8 @@ def test_tools_called_in_the_program_and_by_tools(place: Place) -> None:
     """``server.call_tool`` without a client is a call, and so is a tool that calls another."""
     run(
         place,
-        SERVER,
-        """
-        shmperf.instrument("fastmcp")
-        server = serve()
-
-        @server.tool
-        async def plan(city: str) -> str:
-            return (await server.call_tool("forecast", {"city": city})).content[0].text
-
-        asyncio.run(server.call_tool("plan", {"city": "A"}))
-        """,
+        "frameworks/fastmcp",
+        "tools_called_program_by_tools",
     )
     assert edges(place) == {(None, "plan", 1), ("plan", "forecast", 1), ("forecast", "locate", 1)}
 
@@ -121,18 +106,8 @@ def test_a_mounted_servers_tool_is_one_call(place: Place) -> None:
     """A call that passes through two servers is counted once, as the client knows it."""
     run(
         place,
-        SERVER,
-        """
-        shmperf.instrument("fastmcp")
-        main = FastMCP("main")
-        main.mount(serve(), namespace="sub")
-
-        async def use():
-            async with Client(main) as client:
-                await client.call_tool("sub_forecast", {"city": "A"})
-
-        asyncio.run(use())
-        """,
+        "frameworks/fastmcp",
+        "mounted_servers_tool_one_call",
     )
     assert edges(place) == {(None, "sub_forecast", 1), ("sub_forecast", "locate", 1)}
 
@@ -141,17 +116,7 @@ def test_uninstrument_restores_class_and_servers(place: Place) -> None:
     """The class and every server are as they were before."""
     run(
         place,
-        SERVER,
-        """
-        old, before = serve(), vars(FastMCP)["__init__"]
-        chain = list(old.middleware)
-        shmperf.instrument("fastmcp")
-        new = serve()
-        assert len(new.middleware) == len(old.middleware) == len(chain) + 1
-        shmperf.uninstrument("fastmcp")
-        assert vars(FastMCP)["__init__"] is before
-        assert old.middleware == chain and len(new.middleware) == len(chain)
-        asyncio.run(use(old))
-        """,
+        "frameworks/fastmcp",
+        "uninstrument_restores_class_servers",
     )
     assert counts(place) == {"agent": (1, 0), "forecast": (2, 0), "locate": (2, 0)}

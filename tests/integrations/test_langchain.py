@@ -68,12 +68,8 @@ def test_an_agents_tools_have_names_parents_and_outcomes(place: Place) -> None:
     """A ToolNode's calls are children of who ran the agent, nested tools of their tools."""
     run(
         place,
-        AGENT,
-        """
-        shmperf.instrument("langchain")
-        with shmperf.call("agent"):
-            agent(CALLS).invoke(START_WITH)
-        """,
+        "frameworks/langchain",
+        "agents_tools_have_names_parents_outcomes",
     )
     # `search` is decorated as well, and counted once.
     assert counts(place) == {"agent": (1, 0), "search": (2, 0), "lookup": (2, 0), "broken": (1, 1)}
@@ -151,27 +147,8 @@ def test_an_interrupted_tool_is_no_error(place: Place) -> None:
     """A tool that waits for a person is cancelled, and runs again when there is an answer."""
     run(
         place,
-        AGENT,
-        """
-        from langgraph.checkpoint.memory import InMemorySaver
-        from langgraph.types import Command, interrupt
-        shmperf.instrument("langchain")
-
-        @tool
-        def approved(query: str) -> str:
-            "Ask a person."
-            return interrupt("may I?")
-
-        graph = StateGraph(MessagesState)
-        graph.add_node("model", scripted([("approved", "a")]))
-        graph.add_node("tools", ToolNode([approved]))
-        graph.add_edge(START, "model")
-        graph.add_edge("model", "tools")
-        compiled = graph.compile(checkpointer=InMemorySaver())
-        config = {"configurable": {"thread_id": "1"}}
-        compiled.invoke(START_WITH, config)
-        compiled.invoke(Command(resume="yes"), config)
-        """,
+        "frameworks/langchain",
+        "interrupted_tool_no_error",
     )
     assert counts(place) == {"approved": (2, 0)}
     first, second = sorted(calls(place, "approved"), key=lambda one: one["s"])
@@ -183,11 +160,8 @@ def test_detail_has_source_node_and_call_id(place: Place) -> None:
     """Optimization mode keeps where a call came from, its parameters and its error's text."""
     run(
         place,
-        AGENT,
-        """
-        shmperf.instrument("langchain")
-        agent([("broken", "c")]).invoke(START_WITH)
-        """,
+        "frameworks/langchain",
+        "detail_has_source_node_call_id",
         optimize=True,
     )
     failed = only(place, "broken")
@@ -200,14 +174,8 @@ def test_a_handler_by_hand_counts_once_beside_the_switch(place: Place) -> None:
     """The exported handler works alone, and a run that has it twice is counted once."""
     run(
         place,
-        AGENT,
-        """
-        from shmperf.integrations.langchain import callback_handler
-        given = {"callbacks": [callback_handler()]}
-        lookup.invoke({"key": "alone"}, given)
-        shmperf.instrument("langchain")
-        lookup.invoke({"key": "both"}, given)
-        """,
+        "frameworks/langchain",
+        "handler_by_hand_counts_once_beside",
     )
     assert counts(place) == {"lookup": (2, 0)}
 
@@ -216,18 +184,8 @@ def test_a_tool_that_calls_itself_is_two_calls(place: Place) -> None:
     """Counting once what two have seen does not swallow recursion."""
     run(
         place,
-        AGENT,
-        """
-        shmperf.instrument("langchain")
-
-        @tool
-        @shmperf.track
-        def descend(depth: int) -> str:
-            "Go down."
-            return descend.invoke({"depth": depth - 1}) if depth else "bottom"
-
-        descend.invoke({"depth": 2})
-        """,
+        "frameworks/langchain",
+        "tool_calls_itself_two_calls",
     )
     assert counts(place) == {"descend": (3, 0)}
     assert edges(place) == {(None, "descend", 1), ("descend", "descend", 2)}
@@ -237,18 +195,8 @@ def test_uninstrument_leaves_nothing(place: Place) -> None:
     """The hook is gone without a trace, and comes again."""
     run(
         place,
-        AGENT,
-        """
-        from langchain_core.tracers import context
-        before = list(context._configure_hooks)
-        shmperf.instrument("langchain", "langchain")
-        assert len(context._configure_hooks) == len(before) + 1
-        shmperf.uninstrument("langchain")
-        assert context._configure_hooks == before
-        lookup.invoke({"key": "unseen"})
-        shmperf.instrument("langchain")
-        lookup.invoke({"key": "seen"})
-        """,
+        "frameworks/langchain",
+        "uninstrument_leaves_nothing",
     )
     assert counts(place) == {"lookup": (1, 0)}
 

@@ -55,7 +55,7 @@ IN_MEMORY = """
 
 def test_client_and_server_in_one_process_are_one_call(place: Place) -> None:
     """Client, server and decorator see a call; it is counted once and its children are its own."""
-    run(place, SERVER, IN_MEMORY, 'shmperf.instrument("mcp"); asyncio.run(main())')
+    run(place, "frameworks/mcp", "client_server_one_process_one_call")
     assert counts(place) == {
         "agent": (1, 0),
         "forecast": (2, 0),
@@ -157,21 +157,8 @@ def test_uninstrument_restores_classes_and_servers(place: Place) -> None:
     """Classes are as before, and so are servers made before and meanwhile."""
     run(
         place,
-        SERVER,
-        IN_MEMORY,
-        """
-        from mcp.client.session import ClientSession
-        from mcp.server.lowlevel.server import Server
-        old, before = serve(), (vars(Server)["__init__"], vars(ClientSession)["call_tool"])
-        chain = list(old.middleware)
-        shmperf.instrument("mcp")
-        assert len(old.middleware) == len(chain) + 1
-        new = serve()
-        shmperf.uninstrument()
-        assert (vars(Server)["__init__"], vars(ClientSession)["call_tool"]) == before
-        assert old.middleware == chain and len(new.middleware) == len(chain)
-        asyncio.run(main())
-        """,
+        "frameworks/mcp",
+        "uninstrument_restores_classes_servers",
     )
     # What is decorated is still tracked.
     assert counts(place) == {"agent": (1, 0), "forecast": (2, 0), "locate": (2, 0)}

@@ -52,16 +52,8 @@ def test_the_same_tool_directly_beneath_is_the_same_call(place: Place) -> None:
     """Every kind of decorated function is recognised beneath a hook's call of its tool."""
     run(
         place,
-        HOOKS,
-        """
-        for at in range(3):
-            # The first call goes another way than the later ones.
-            assert hooked(one, "tool", tool) == "done"
-            assert hooked(one, "async_tool", lambda: asyncio.run(async_tool())) == "done"
-            assert hooked(one, "chosen", chosen) == "done"
-            assert hooked(one, "steps", lambda: list(steps())) == ["a", "b"]
-            assert hooked(one, "Base", Base().execute) == "done"
-        """,
+        "frameworks/observer",
+        "same_tool_directly_beneath_same_call",
     )
     names = ("tool", "async_tool", "chosen", "steps", "Base")
     assert counts(place) == dict.fromkeys(names, (3, 0))
@@ -75,18 +67,8 @@ def test_everything_else_is_a_call_of_its_own(place: Place, mode: str) -> None:
     """Recursion, another tool's name, a second call and a call further down are calls."""
     run(
         place,
-        HOOKS,
-        """
-        hooked(one, "tool", tool, 2)  # one call, seen twice, and two recursive ones
-
-        def twice():
-            tool()
-            tool()
-
-        hooked(one, "tool", twice)  # one call, seen twice, and a second one
-        hooked(one, "another", tool)
-        hooked(one, "another", lambda: hooked(one, "another", tool))
-        """,
+        "frameworks/observer",
+        "everything_else_call_its_own",
         optimize=mode == "optimization",
     )
     assert counts(place) == {"tool": (7, 0), "another": (3, 0)}
@@ -103,24 +85,8 @@ def test_two_hooks_and_a_decorator_are_one_call(place: Place) -> None:
     """Whoever comes first records the call, in any order; what they know is kept together."""
     run(
         place,
-        HOOKS,
-        """
-        def second(observer):
-            sight = observer.begin("tool", {"ignored": True})
-            sight.annotate(call_id="7", nothing=None)
-            tool()
-            sight.end()
-
-        hooked(one, "tool", second, other)
-        hooked(other, "tool", second, one)
-
-        @shmperf.track("outside")
-        def outside():
-            hooked(one, "outside", hooked, other, "outside", lambda: None)
-            hooked(one, "outside", lambda: None)  # a second one is a call of its own
-
-        outside()
-        """,
+        "frameworks/observer",
+        "two_hooks_decorator_one_call",
         optimize=True,
     )
     assert counts(place) == {"tool": (2, 0), "outside": (2, 0)}
@@ -136,16 +102,8 @@ def test_an_observers_second_look_at_one_call(place: Place) -> None:
     """A key tells two hooks of one framework from a tool that calls itself."""
     run(
         place,
-        HOOKS,
-        """
-        def nested(key):
-            hooked(one, "tool", lambda: None, key=key)
-
-        sight = one.begin("tool", {}, key="call 1")
-        nested("call 1")
-        nested("call 2")
-        sight.end()
-        """,
+        "frameworks/observer",
+        "observers_second_look_one_call",
     )
     assert edges(place) == {(None, "tool", 1), ("tool", "tool", 1)}
 
@@ -154,17 +112,8 @@ def test_an_end_in_another_thread_restores_no_wrong_parent(place: Place) -> None
     """A call that ends elsewhere is nobody's parent any more, and ends once."""
     run(
         place,
-        HOOKS,
-        """
-        sight = one.begin("begun", {"a": 1})
-        tool()
-        thread = threading.Thread(target=sight.end, args=("TimeoutError: late",))
-        thread.start()
-        thread.join()
-        sight.end(ValueError())
-        tool()
-        assert shmperf.current() is None
-        """,
+        "frameworks/observer",
+        "end_another_thread_restores_no_wrong",
     )
     assert counts(place) == {"begun": (1, 1), "tool": (2, 0)}
     assert edges(place) == {(None, "begun", 1), ("begun", "tool", 1), (None, "tool", 1)}
@@ -176,18 +125,8 @@ def test_a_call_carried_to_another_process(place: Place) -> None:
     """An id is believed only of this session, as a parent or as the call itself."""
     run(
         place,
-        HOOKS,
-        """
-        with shmperf.call("agent"):
-            text = shared_call(shmperf.current())
-        assert shared_call(None) is None
-        for wrong in (None, 5, "", "x", text.replace(":", ":0"), "0123:" + text.partition(":")[2]):
-            assert foreign_call(wrong) is None
-        hooked(one, "beneath", tool, parent=foreign_call(text))
-        joined = other.join(foreign_call(text), "agent", "one")
-        tool()
-        joined.end()
-        """,
+        "frameworks/observer",
+        "call_carried_another_process",
     )
     agent, beneath = only(place, "agent"), only(place, "beneath")
     assert beneath["parent"] == agent["id"]
@@ -198,25 +137,8 @@ def test_what_is_not_understood_is_counted_and_told_once(place: Place) -> None:
     """A hook that finds something else than it expects stands in nobody's way."""
     out = run(
         place,
-        HOOKS,
-        """
-        import logging
-        told = []
-        handler = logging.Handler()
-        handler.emit = lambda record: told.append(record.getMessage())
-        logging.getLogger("shmperf").addHandler(handler)
-        tool()
-
-        async def answer():
-            return 5
-
-        for at in range(3):
-            sight = one.guard(lambda: None.missing)
-            assert asyncio.run(one.watch(sight, lambda result: None, answer)) == 5
-            seen = one.begin("watched", {})
-            assert asyncio.run(one.watch(seen, lambda result: result.missing, answer)) == 5
-        print(len(told), "one: a call was not understood: AttributeError" in told[0])
-        """,
+        "frameworks/observer",
+        "what_not_understood_counted_told_once",
     )
     assert out.split() == ["1", "True"]
     stats = place.stats()
