@@ -66,18 +66,18 @@ class OptimizedPerfTracker:
     _config: LiveConfig
 
     def __new__(cls) -> Self:
-        found = OptimizedPerfTracker._instance
-        if isinstance(found, cls):
-            return found
+        there = OptimizedPerfTracker._instance
+        if isinstance(there, cls):
+            return there
         made = super().__new__(cls)
         # Asked for outside the lock: a fork meanwhile must not leave it locked for long.
         made._base = _figures(None)
         made._config = LiveConfig((), _current_options())
         with OptimizedPerfTracker._lock:
-            found = OptimizedPerfTracker._instance
-            if not isinstance(found, cls):
-                found = OptimizedPerfTracker._instance = made
-        return found
+            there = OptimizedPerfTracker._instance
+            if not isinstance(there, cls):
+                there = OptimizedPerfTracker._instance = made
+        return there
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -142,20 +142,20 @@ class OptimizedPerfTracker:
 
     def get_tool_stats(self, tool_name: str) -> dict[str, Any]:
         """One tool's statistics, this process's own calls included."""
-        found = _figures(tool_name)
-        if found is None:
+        figures = _figures(tool_name)
+        if figures is None:
             return empty_stats(tool_name)
-        left = since(self._base, found)
+        left = since(self._base, figures)
         limit = _current_options().limit_of(tool_name)
         size = left.sizes.get(tool_name, 0)
         return plain(tool_stats(tool_name, left.totals.get(tool_name), size, limit))
 
     def get_all_stats(self) -> dict[str, Any]:
         """Statistics of all tools that were called, and the books."""
-        found = _figures(None)
-        if found is None:
+        figures = _figures(None)
+        if figures is None:
             return empty_stats()
-        left = since(self._base, found)
+        left = since(self._base, figures)
         return plain(all_stats(left.totals, left.sizes, _current_options().limit_of, left.books))
 
     def cleanup_old_data(self) -> None:
@@ -208,10 +208,10 @@ def get_perf_stats(tool_name: str | None = None) -> dict[str, Any]:
 
     Else since the last cleanup: a program that only hands out work sees all that its workers did.
     """
-    found = OptimizedPerfTracker._instance
-    if found is None:
+    tracker = OptimizedPerfTracker._instance
+    if tracker is None:
         return api.get_perf_stats(tool_name)
-    return found.get_all_stats() if tool_name is None else found.get_tool_stats(tool_name)
+    return tracker.get_all_stats() if tool_name is None else tracker.get_tool_stats(tool_name)
 
 
 # --- the configuration ----------------------------------------------------------------------------
@@ -227,14 +227,14 @@ class LiveConfig(dict[str, Any]):
 
     __slots__ = ("_path",)
 
-    def __init__(self, path: Keys, found: Options | Mapping[str, Any]) -> None:
+    def __init__(self, path: Keys, options: Options | Mapping[str, Any]) -> None:
         super().__init__()
         self._path = path
-        self.show(found)
+        self.show(options)
 
-    def show(self, found: Options | Mapping[str, Any]) -> None:
-        """Hold what is *found* now; the dicts inside stay the same objects."""
-        known = msgspec.to_builtins(found) if isinstance(found, Options) else found
+    def show(self, options: Options | Mapping[str, Any]) -> None:
+        """Hold *options* as they are now; the dicts inside stay the same objects."""
+        known = msgspec.to_builtins(options) if isinstance(options, Options) else options
         for key in [key for key in self if key not in known]:
             super().__delitem__(key)
         for key, value in known.items():
@@ -297,16 +297,16 @@ class LiveConfig(dict[str, Any]):
             change(part)
             return whole
 
-        found: Any = msgspec.to_builtins(_change(changed))
+        held: Any = msgspec.to_builtins(_change(changed))
         for key in self._path:
-            found = found[key]
-        self.show(found)
+            held = held[key]
+        self.show(held)
 
 
-def _plain(found: Any) -> Any:
-    if isinstance(found, dict):
-        return {key: _plain(value) for key, value in found.items()}
-    return list(found) if isinstance(found, list) else found
+def _plain(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {key: _plain(value) for key, value in part.items()}
+    return list(part) if isinstance(part, list) else part
 
 
 def _change(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Options:
@@ -336,15 +336,15 @@ def _change(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Options:
 def _changed(options: Options, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Options:
     whole = change(msgspec.to_builtins(options))
     try:
-        found = msgspec.convert(_plain(whole), Options)
+        options_now = msgspec.convert(_plain(whole), Options)
     except msgspec.ValidationError as error:
         expected, _, path = str(error).partition(" - at `$")
         key = path.removesuffix("`").lstrip(".")
         raise ConfigError("config", key, _shown(whole, key), expected) from None
-    if found.storage.path != options.storage.path:
+    if options_now.storage.path != options.storage.path:
         expected = f"{options.storage.path!r}, which a running session keeps"
-        raise ConfigError("config", "storage.path", repr(found.storage.path), expected)
-    return found
+        raise ConfigError("config", "storage.path", repr(options_now.storage.path), expected)
+    return options_now
 
 
 def _shown(whole: Any, key: str) -> str:

@@ -85,18 +85,20 @@ class Findings:
     @classmethod
     def restore(cls, state: list[Finding]) -> Findings:
         """Findings that were written before."""
-        found = cls()
-        found.known = state
-        return found
+        findings = cls()
+        findings.known = state
+        return findings
 
 
-def sentence(found: Finding) -> str:
-    """*found* as one line for people."""
-    duration, low, high = (ns / 1e6 for ns in (found.duration_ns, found.low_ns, found.high_ns))
-    more = f", and {found.untold} more before" if found.untold else ""
+def sentence(finding: Finding) -> str:
+    """*finding* as one line for people."""
+    duration, low, high = (
+        ns / 1e6 for ns in (finding.duration_ns, finding.low_ns, finding.high_ns)
+    )
+    more = f", and {finding.untold} more before" if finding.untold else ""
     return (
-        f"{found.tool}: call {found.id:016x} took {duration:.3f} ms, usual are {low:.3f} to "
-        f"{high:.3f} ms by the last {found.samples} calls{more}"
+        f"{finding.tool}: call {finding.id:016x} took {duration:.3f} ms, usual are {low:.3f} to "
+        f"{high:.3f} ms by the last {finding.samples} calls{more}"
     )
 
 
@@ -171,7 +173,7 @@ class Usual:
             if len(self._windows) >= _MOST_TOOLS:
                 return []
             window = self._windows[tool] = _Window(self._size)
-        found: list[tuple[int, int, int, int, int]] = []
+        unusual: list[tuple[int, int, int, int, int]] = []
         at, count = 0, len(durations_ns)
         while at < count:
             known = len(window.durations)
@@ -182,12 +184,12 @@ class Usual:
                 is_usual = min(rest) >= window.low and max(rest) <= window.high
                 end = count if is_usual else min(count, at + self._step)
                 if not is_usual:
-                    self._tell(window, at, durations_ns[at:end], ends_ns, found)
+                    self._tell(window, at, durations_ns[at:end], ends_ns, unusual)
             window.durations.extend(durations_ns[max(at, end - self._size) : end])
             if len(window.durations) >= self._least:
                 window.settle(self.watch.variance_threshold)
             at = end
-        return found
+        return unusual
 
     def _tell(
         self,
@@ -195,7 +197,7 @@ class Usual:
         first: int,
         durations_ns: Sequence[int],
         ends_ns: Sequence[int],
-        found: list[tuple[int, int, int, int, int]],
+        unusual: list[tuple[int, int, int, int, int]],
     ) -> None:
         low, high = window.low, window.high
         for index, duration in enumerate(durations_ns, first):
@@ -206,5 +208,5 @@ class Usual:
             if is_too_soon and off_ns < 2 * window.told_off_ns:
                 window.untold += 1
                 continue
-            found.append((index, low, high, len(window.durations), window.untold))
+            unusual.append((index, low, high, len(window.durations), window.untold))
             window.told_ns, window.told_off_ns, window.untold = ends_ns[index], off_ns, 0

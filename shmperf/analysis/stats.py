@@ -45,15 +45,15 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
         A row is marked before its cause is counted, so a worker killed between leaves one whose
         cause is unknown. Causes that say more than the rows were damaged, and are cut.
         """
-        found: dict[str, int] = {}
+        shares: dict[str, int] = {}
         rest = self.lost
         for cause, count in self.losses.items():
             if share := min(count, rest):
-                found[cause] = share
+                shares[cause] = share
                 rest -= share
         if rest > 0:
-            found["unknown"] = found.get("unknown", 0) + rest
-        return found
+            shares["unknown"] = shares.get("unknown", 0) + rest
+        return shares
 
 
 class Figures(msgspec.Struct, kw_only=True):
@@ -98,14 +98,14 @@ def since(base: Figures | None, now: Figures) -> Figures:
     if base is None or base.forgotten != now.forgotten:
         return now
     totals, sizes = {}, {}
-    for tool, found in now.totals.items():
+    for tool, totals_now in now.totals.items():
         known = base.totals.get(tool)
-        left = found if known is None else found.minus(known)
+        left = totals_now if known is None else totals_now.minus(known)
         if left.count or left.aborted:
             totals[tool] = left
             sizes[tool] = min(now.sizes.get(tool, 0), left.count + left.aborted)
     then, books = base.books, now.books
-    settled = sum(found.count + found.aborted for found in base.totals.values())
+    settled = sum(earlier.count + earlier.aborted for earlier in base.totals.values())
     lost = {cause: n - then.losses.get(cause, 0) for cause, n in books.losses.items()}
     faults = {cause: n - then.faults.get(cause, 0) for cause, n in books.faults.items()}
     left_books = msgspec.structs.replace(
@@ -131,16 +131,16 @@ def all_stats(
     books: Books,
 ) -> SessionStats:
     """Statistics of all tools, and the books: begun = total + lost + aborted + in flight."""
-    finished = sum(found.count for found in totals.values())
-    aborted = sum(found.aborted for found in totals.values())
+    finished = sum(counted.count for counted in totals.values())
+    aborted = sum(counted.aborted for counted in totals.values())
     lost = books.lost_by_cause()
     return SessionStats(
         total_calls=finished,
         mode="optimization" if books.optimization else "normal",
         tools_tracked=len(totals),
         tool_stats={
-            tool: tool_stats(tool, found, sizes.get(tool, 0), limit_of(tool))
-            for tool, found in sorted(totals.items())
+            tool: tool_stats(tool, counted, sizes.get(tool, 0), limit_of(tool))
+            for tool, counted in sorted(totals.items())
         },
         begun=books.begun,
         in_flight=books.begun - finished - aborted - sum(lost.values()),
@@ -154,8 +154,8 @@ def all_stats(
 
 def plain(stats: ToolStats | SessionStats) -> dict[str, Any]:
     """Statistics as the dictionary that programs get."""
-    found: dict[str, Any] = msgspec.to_builtins(stats)
-    return found
+    fields: dict[str, Any] = msgspec.to_builtins(stats)
+    return fields
 
 
 def empty_stats(tool: str | None = None, *, mode: str = "off") -> dict[str, Any]:

@@ -177,7 +177,7 @@ class Totals(msgspec.Struct, array_like=True):
             for index, count in self.histogram.items()
             if count > earlier.histogram.get(index, 0)
         }
-        found = Totals(
+        rest = Totals(
             count=self.count - earlier.count,
             errors=self.errors - earlier.errors,
             aborted=self.aborted - earlier.aborted,
@@ -186,17 +186,17 @@ class Totals(msgspec.Struct, array_like=True):
             zero_count=self.zero_count - earlier.zero_count,
             histogram=left,
         )
-        if found.count or found.aborted:
-            found.last_ended_ns = self.last_ended_ns
-        if found.count == 1:
-            found.min_ns = found.max_ns = found.sum_ns
-        elif found.count and self.min_ns is not None and self.max_ns is not None:
-            found.min_ns, found.max_ns = self.min_ns, self.max_ns
+        if rest.count or rest.aborted:
+            rest.last_ended_ns = self.last_ended_ns
+        if rest.count == 1:
+            rest.min_ns = rest.max_ns = rest.sum_ns
+        elif rest.count and self.min_ns is not None and self.max_ns is not None:
+            rest.min_ns, rest.max_ns = self.min_ns, self.max_ns
             if self.min_ns == earlier.min_ns:
-                found.min_ns = found._least(self.min_ns)
+                rest.min_ns = rest._least(self.min_ns)
             if self.max_ns == earlier.max_ns:
-                found.max_ns = min(self.max_ns, found._most())
-        return found
+                rest.max_ns = min(self.max_ns, rest._most())
+        return rest
 
     def _least(self, least_ns: int) -> int:
         """The lower bound of all durations: *least_ns*, or the first bucket's own."""
@@ -226,8 +226,8 @@ class Totals(msgspec.Struct, array_like=True):
             inside = self.histogram[index]
             if below + inside >= rank:
                 lower, upper = upper_bound(index - 1), upper_bound(index)
-                found = lower + (upper - lower) * (rank - below) / inside
-                return min(max(round(found), self.min_ns), self.max_ns)
+                estimate = lower + (upper - lower) * (rank - below) / inside
+                return min(max(round(estimate), self.min_ns), self.max_ns)
             below += inside
         return self.max_ns
 

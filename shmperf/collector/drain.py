@@ -78,9 +78,9 @@ class WorkerDrain:
         """Take note of callees, rows and rings published since the last look."""
         for extent in self._segment.new_extents():
             if extent.kind == Kind.CALLEE:
-                found = self._segment.callee(extent)
-                if found is not None:
-                    self.callees[extent.key] = self.new_callees[extent.key] = found
+                callee = self._segment.callee(extent)
+                if callee is not None:
+                    self.callees[extent.key] = self.new_callees[extent.key] = callee
             elif extent.kind == Kind.ROWS:
                 self._blocks.append(self._segment.rows(extent))
                 self.blocks.add(extent.key)
@@ -123,22 +123,22 @@ class WorkerDrain:
     def read_rows(self) -> list[OpenRow]:
         """Read begun and lost calls, and return those that are open."""
         begun = lost = 0
-        found: list[OpenRow] = []
+        opened: list[OpenRow] = []
         for block in self._blocks:
             state = block.read()
             begun += state.begun
             lost += state.lost
-            found += open_calls(state, self.ended)
+            opened += open_calls(state, self.ended)
         losses = self._segment.losses()
         rowless = losses.get("no_row", 0) + losses.get("no_memory", 0)
         self.begun = begun + rowless
         self.lost = lost + rowless
-        self._open = found
-        return found
+        self._open = opened
+        return opened
 
     def open_parents(self) -> dict[int, int]:
         """The parents of the calls that were open at the last look, by id."""
-        return {found.id: found.parent for found in self._open}
+        return {row.id: row.parent for row in self._open}
 
     def positions(self) -> dict[int, int]:
         """Where each ring in use is read up to, by its offset."""
@@ -163,14 +163,14 @@ class WorkerDrain:
 
     def faults(self) -> dict[str, int]:
         """The worker's own counters of faults, and what was refused in reading it."""
-        found = self._segment.faults()
+        counts = self._segment.faults()
         ours = {
             "refused_entries": self._segment.refused,
             "holes": self.holes,
             "incomplete_records": self.incomplete,
         }
-        found.update((cause, count) for cause, count in ours.items() if count)
-        return found
+        counts.update((cause, count) for cause, count in ours.items() if count)
+        return counts
 
     def callee(self, number: int) -> Callee:
         """A line of the name table, or one that says it is unknown."""
@@ -185,7 +185,7 @@ class WorkerDrain:
     def _lanes_of_open_calls(self) -> list[_Lane]:
         if not self._open:
             return []
-        tools = {self.callee(found.callee).tool for found in self._open}
+        tools = {self.callee(row.callee).tool for row in self._open}
         return [lane for lane in self._lanes if lane.tool is None or lane.tool in tools]
 
     def _drain(self, lane: _Lane, take: Take) -> int:
@@ -255,9 +255,9 @@ class WorkerDrain:
         call_id, parent, start_ns, end_ns, meta, body, position = head
         (count,) = _PART_COUNT.unpack_from(body)
         pieces = [parts.get(number) for number in range(1, count + 1)]
-        found = [piece for piece in pieces if piece is not None]
-        text = body[_PART_COUNT.size : meta & LENGTH_MASK] + b"".join(found)
-        if len(found) != count:
+        present = [piece for piece in pieces if piece is not None]
+        text = body[_PART_COUNT.size : meta & LENGTH_MASK] + b"".join(present)
+        if len(present) != count:
             self.incomplete += 1
             text, meta = b"", meta & ~_PARTS & ~LENGTH_MASK
         return call_id, parent, start_ns, end_ns, meta, text, position

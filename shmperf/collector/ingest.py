@@ -160,17 +160,17 @@ class Ingest:
                 continue
             slot = batch.at(index)
             try:
-                found = parse_body(meta, whole_body(slot, worker))
+                parsed = parse_body(meta, whole_body(slot, worker))
             except (ValueError, TypeError, ShmperfError):
                 continue  # told when it is decoded, if it is kept
-            if found.fingerprint is None:
+            if parsed.fingerprint is None:
                 continue
             at_ns = min(slot[3], _LONGEST_NS) + self._wall.offset_ns
             groups, sample = self._ledger.errors, None
-            if found.where and groups.lacks_sample(found.fingerprint):
+            if parsed.where and groups.lacks_sample(parsed.fingerprint):
                 sample = _short(self._decode(slot, worker, 0))
-            bug = Bug(int(bool(found.where)), at_ns, at_ns, [tool], sample)
-            groups.add(found.fingerprint, bug)
+            bug = Bug(int(bool(parsed.where)), at_ns, at_ns, [tool], sample)
+            groups.add(parsed.fingerprint, bug)
 
     def _compare(
         self, usual: Usual, worker: WorkerDrain, tool: str, batch: Batch, durations: list[int]
@@ -190,16 +190,16 @@ class Ingest:
                 )
             )
 
-    def abort(self, worker: WorkerDrain, found: OpenRow) -> None:
+    def abort(self, worker: WorkerDrain, row: OpenRow) -> None:
         """A call that was open when its worker died."""
-        tool = worker.callee(found.callee).tool
+        tool = worker.callee(row.callee).tool
         self._ledger.totals.of(tool).aborted += 1
         call = Call(
             tool=tool,
-            id=found.id,
+            id=row.id,
             pid=worker.pid,
-            parent=found.parent,
-            start_ns=min(found.start_ns, _LONGEST_NS) + self._wall.offset_ns,
+            parent=row.parent,
+            start_ns=min(row.start_ns, _LONGEST_NS) + self._wall.offset_ns,
             duration_ns=None,
             status=Outcome.ABORTED,
             params="",
@@ -217,8 +217,8 @@ class Ingest:
         self._settle(self._ledger.tree.worker_gone(worker.name))
         opened = worker.read_rows()
         self._ledger.tree.add_aborted({o.id: worker.callee(o.callee).tool for o in opened})
-        for found in opened:
-            self.abort(worker, found)
+        for row in opened:
+            self.abort(worker, row)
         self._accounts.close(worker, len(opened))
 
     # --- changes ---------------------------------------------------------------------------------

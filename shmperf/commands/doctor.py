@@ -79,22 +79,22 @@ def _row(state: str, check: str, found: str, advice: str = "") -> Check:
 
 
 def _platform() -> Check:
-    found = f"{platform.system()} {platform.machine()}, {platform.python_implementation()} "
-    found += platform.python_version()
+    here = f"{platform.system()} {platform.machine()}, {platform.python_implementation()} "
+    here += platform.python_version()
     if not is_supported():
-        return _row("fail", "platform", found, "use CPython with its global lock on Linux or macOS")
+        return _row("fail", "platform", here, "use CPython with its global lock on Linux or macOS")
     if sys.platform != "linux" or needs_seal():
-        return _row("warn", "platform", found, "written for, but only tested on Linux x86-64")
-    return _row("ok", "platform", found)
+        return _row("warn", "platform", here, "written for, but only tested on Linux x86-64")
+    return _row("ok", "platform", here)
 
 
 def _versions() -> Check:
     names = ("shmperf", "msgspec", "psutil", "PyYAML", "rich")
     try:
-        found = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+        numbers = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     except metadata.PackageNotFoundError as error:
         return _row("fail", "versions", f"{error} is not installed", "run: pip install shmperf")
-    return _row("ok", "versions", found)
+    return _row("ok", "versions", numbers)
 
 
 # --- shared memory -------------------------------------------------------------------------------
@@ -107,15 +107,15 @@ def _shared_memory(request: Request, *, fix: bool) -> Iterator[Check]:
         advice = "mount a tmpfs there; until then workers map files in the session directory"
         yield _row("warn", "shared memory", f"{SHARED_MEMORY}: {reason_of(error)}", advice)
         return
-    found = f"{usage.free >> 20} of {usage.total >> 20} MiB free"
+    room = f"{usage.free >> 20} of {usage.total >> 20} MiB free"
     if not os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
         advice = f"let this user write there: chmod 1777 {SHARED_MEMORY}"
         yield _row("fail", "shared memory", "not writable", advice)
     elif usage.free < _LEAST_FREE:
         advice = "free or enlarge it (containers: --shm-size=256m); full rings lose calls"
-        yield _row("warn", "shared memory", found, advice)
+        yield _row("warn", "shared memory", room, advice)
     else:
-        yield _row("ok", "shared memory", found)
+        yield _row("ok", "shared memory", room)
     yield _left_over(request, fix=fix)
 
 
@@ -125,12 +125,14 @@ def _left_over(request: Request, *, fix: bool) -> Check:
     if not dead:
         return _row("ok", "left-over segments", "none")
     size = sum(_blocks(SHARED_MEMORY / name) for name in dead)
-    found = f"{len(dead)} of dead sessions, {size >> 10} KiB"
+    dead_and_size = f"{len(dead)} of dead sessions, {size >> 10} KiB"
     if not fix:
-        return _row("warn", "left-over segments", found, "remove them: shmperf doctor --fix")
+        return _row(
+            "warn", "left-over segments", dead_and_size, "remove them: shmperf doctor --fix"
+        )
     for name in dead:
         remove_memory(name, None)
-    return _row("ok", "left-over segments", f"{found}: removed")
+    return _row("ok", "left-over segments", f"{dead_and_size}: removed")
 
 
 def _dead_segments(request: Request) -> set[str]:
@@ -176,21 +178,21 @@ def _blocks(path: Path) -> int:
 
 def _clock() -> Check:
     clock = time.get_clock_info("perf_counter")
-    found = f"{clock.implementation}, resolution {clock.resolution * 1e9:.0f} ns"
+    clock_text = f"{clock.implementation}, resolution {clock.resolution * 1e9:.0f} ns"
     if not clock.monotonic or clock.resolution > 1e-6:
-        return _row("warn", "clock", found, "durations are as coarse as this clock")
-    return _row("ok", "clock", found)
+        return _row("warn", "clock", clock_text, "durations are as coarse as this clock")
+    return _row("ok", "clock", clock_text)
 
 
 def _runtime(request: Request) -> Check:
     try:
         root = runtime_root(request.environ)
-        found = sessions(root)
+        known = sessions(root)
     except ShmperfError as error:
         return _row("fail", "session directory", str(error), "set XDG_RUNTIME_DIR to your own")
-    collected = sum(session.has_collector() for session in found)
-    text = f"{root}: {len(found)} sessions, {collected} with a collector"
-    waiting = [s.name for s in found if s.name and not s.has_collector() and s.presences()]
+    collected = sum(session.has_collector() for session in known)
+    text = f"{root}: {len(known)} sessions, {collected} with a collector"
+    waiting = [s.name for s in known if s.name and not s.has_collector() and s.presences()]
     if waiting:
         advice = f"records wait: shmperf collect --session {waiting[0]}"
         return _row("warn", "session directory", text, advice)
@@ -221,11 +223,11 @@ def _storage(storage: Path, options: Options) -> Iterator[Check]:
         yield _row("fail", "storage", f"{existing} is not a writable directory", advice)
         return
     free = shutil.disk_usage(existing).free
-    found = f"{storage}, {free >> 20} MiB free"
+    room = f"{storage}, {free >> 20} MiB free"
     if free < _LEAST_DISK:
-        yield _row("warn", "storage", found, "free some space; a full disk keeps history in memory")
+        yield _row("warn", "storage", room, "free some space; a full disk keeps history in memory")
     else:
-        yield _row("ok", "storage", found)
+        yield _row("ok", "storage", room)
     yield _journal(storage, options)
 
 
@@ -242,8 +244,8 @@ def _journal(storage: Path, options: Options) -> Check:
         advice = "nothing to do: the next collector goes on behind the last whole frame"
         return _row("warn", "journal", damage, advice)
     stats = plain(ledger.stats(None, 0, complete=True))
-    found = f"{stats['total_calls']:,} calls of {stats['tools_tracked']} tools"
+    totals = f"{stats['total_calls']:,} calls of {stats['tools_tracked']} tools"
     if stats["faults"]:
         causes = ", ".join(f"{cause} {count}" for cause, count in stats["faults"].items())
-        return _row("warn", "journal", f"{found}; faults: {causes}", "see: shmperf status")
-    return _row("ok", "journal", found)
+        return _row("warn", "journal", f"{totals}; faults: {causes}", "see: shmperf status")
+    return _row("ok", "journal", totals)

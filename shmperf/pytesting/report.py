@@ -115,10 +115,10 @@ class Report:
         """This run's figures, once no call of a process that has gone is open any more."""
         deadline = time.monotonic() + _SETTLE_S
         while True:
-            found = since(self._base, self._figures(session))
-            ended = sum(one.count + one.aborted for one in found.totals.values())
-            if found.books.begun <= ended + found.books.lost or time.monotonic() > deadline:
-                return found
+            ours = since(self._base, self._figures(session))
+            ended = sum(one.count + one.aborted for one in ours.totals.values())
+            if ours.books.begun <= ended + ours.books.lost or time.monotonic() > deadline:
+                return ours
             time.sleep(0.01)
 
     # --- the run -------------------------------------------------------------------------------

@@ -72,12 +72,12 @@ def as_artifact(columns: Sequence[Any]) -> Artifact:
 
 def parse(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        metadata = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        metadata = None
+    if not isinstance(metadata, dict):
         raise StoreError(f"the tool store is damaged: found {text[:40]!r}, expected a JSON object")
-    return found
+    return metadata
 
 
 def check(new: NewArtifact) -> dict[str, Any]:

@@ -83,25 +83,25 @@ def from_langchain(tools: Iterable[Any]) -> Iterator[NewArtifact]:
 
 def _from_line(line: bytes, where: str) -> NewArtifact:
     try:
-        found = json.loads(line)
+        fields = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{where}: {error}") from None
-    if not isinstance(found, dict) or not isinstance(found.get("name"), str):
+    if not isinstance(fields, dict) or not isinstance(fields.get("name"), str):
         raise StoreError(f"{where}: found no name, expected a JSON object with one")
-    name = found["name"]
-    content = found.get("content")
+    name = fields["name"]
+    content = fields.get("content")
     if content is None:
-        content = _described(name, None, found.get("description"), found.get("parameters"))
-    metadata = found.get("metadata")
+        content = _described(name, None, fields.get("description"), fields.get("parameters"))
+    metadata = fields.get("metadata")
     if metadata is not None and not isinstance(metadata, dict):
         raise StoreError(f"{where}: metadata: found {type(metadata).__name__}, expected an object")
     return NewArtifact(
-        found.get("artifact_id", f"tool_{name}"),
+        fields.get("artifact_id", f"tool_{name}"),
         name,
         content,
-        found.get("artifact_type", "function"),
+        fields.get("artifact_type", "function"),
         metadata,
-        found.get("embedding"),
+        fields.get("embedding"),
     )
 
 

@@ -145,17 +145,17 @@ def _is_storable(text: str) -> bool:
 def inode(path: Path) -> tuple[int, int] | None:
     """Which file is there now: another one under the same name is another store."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def as_summary(value: object) -> Summary:
     """What was stored under ``perf_summary``, without nulls; nothing if it is not ours."""
     if not isinstance(value, dict):
         return {}
-    return {str(key): found for key, found in value.items() if found is not None}
+    return {str(key): fact for key, fact in value.items() if fact is not None}
 
 
 class Batched:
@@ -196,13 +196,13 @@ class Batched:
 
     def read_perf(self, names: Iterable[str]) -> dict[str, Summary]:
         """Stored summaries by name; names without one are left out. Raises StoreError."""
-        found: dict[str, Summary] = {}
+        by_name: dict[str, Summary] = {}
         with self._lock:
             for batch in self._batches(filter(_is_storable, names)):
                 with self._reaching():
                     # Of several artifacts of a name, one that was added later has none yet.
-                    found |= {name: summary for name, summary in self._read(batch) if summary}
-        return found
+                    by_name |= {name: summary for name, summary in self._read(batch) if summary}
+        return by_name
 
     def close(self) -> None:
         """Let go of the store; another call opens it again."""

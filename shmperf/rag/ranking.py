@@ -176,12 +176,12 @@ def _ordered(known: list[_Known], weighing: Weighing, rng: Random | None) -> lis
     ranked: list[tuple[int, float, Ranked]] = []
     for one in known:
         behind = 0.0 if one.similarity is None else best - one.similarity
-        found = _weighed(one, behind, latencies, weighing, rng)
+        weighed = _weighed(one, behind, latencies, weighing, rng)
         beyond = weighing.gate is not None and behind > weighing.gate
-        ranked.append((2 if not found.usable else int(beyond), -found.score, found))
+        ranked.append((2 if not weighed.usable else int(beyond), -weighed.score, weighed))
     # The sort keeps equal ones as they came.
     ranked.sort(key=lambda place: place[:2])
-    return [found for _, _, found in ranked]
+    return [weighed for _, _, weighed in ranked]
 
 
 def _weighed(

@@ -88,15 +88,15 @@ class PerfState(msgspec.Struct, array_like=True):
     zero_weight: float = 0.0
     histogram: dict[int, float] = {}
 
-    def add(self, found: Totals, now_s: float) -> None:
+    def add(self, totals: Totals, now_s: float) -> None:
         """
-        Count the calls of *found*, all as of the end of their last one, but never after *now_s*.
+        Count the calls of *totals*, all as of the end of their last one, but never after *now_s*.
 
         Look often: what ended between two looks has one age.
         """
-        if not found.count and not found.aborted:
+        if not totals.count and not totals.aborted:
             return
-        ended_s = found.last_ended_ns / 1e9 if found.last_ended_ns else now_s
+        ended_s = totals.last_ended_ns / 1e9 if totals.last_ended_ns else now_s
         ended_s = min(ended_s, now_s)
         # A clock that was set back: what seems to lie in the future has happened by now.
         self.at_s = min(self.at_s, now_s)
@@ -105,18 +105,18 @@ class PerfState(msgspec.Struct, array_like=True):
                 half_life_s=self.half_life_s,
                 at_s=ended_s,
                 since_s=ended_s,
-                calls=found.count,
-                errors=found.errors,
-                aborted=found.aborted,
-                total_ms=found.sum_ns / 1e6,
-                least_ms=math.inf if found.min_ns is None else found.min_ns / 1e6,
-                most_ms=(found.max_ns or 0) / 1e6,
-                finished_weight=float(found.count),
-                failed_weight=float(found.errors),
-                aborted_weight=float(found.aborted),
-                weighted_ms=found.sum_ns / 1e6,
-                zero_weight=float(found.zero_count),
-                histogram={index: float(count) for index, count in found.histogram.items()},
+                calls=totals.count,
+                errors=totals.errors,
+                aborted=totals.aborted,
+                total_ms=totals.sum_ns / 1e6,
+                least_ms=math.inf if totals.min_ns is None else totals.min_ns / 1e6,
+                most_ms=(totals.max_ns or 0) / 1e6,
+                finished_weight=float(totals.count),
+                failed_weight=float(totals.errors),
+                aborted_weight=float(totals.aborted),
+                weighted_ms=totals.sum_ns / 1e6,
+                zero_weight=float(totals.zero_count),
+                histogram={index: float(count) for index, count in totals.histogram.items()},
             )
         )
 

@@ -173,11 +173,11 @@ class ToolStore:
     def get(self, artifact_id: str) -> Artifact | None:
         """The artifact of that id, its performance under ``metadata.perf_summary``; or None."""
         with self._file.reaching() as connection:
-            found = connection.execute(
+            columns = connection.execute(
                 f"SELECT {_COLUMNS} FROM {_FROM} WHERE id = ?",  # noqa: S608  our own constants
                 (require_text("artifact_id", artifact_id),),
             ).fetchone()
-        return None if found is None else as_artifact(found)
+        return None if columns is None else as_artifact(columns)
 
     def delete(self, artifact_id: str) -> bool:
         """Forget an artifact, and the performance of a name that no other has; False: unknown."""
@@ -202,15 +202,15 @@ class ToolStore:
         last = 0
         while True:
             with self._file.reaching() as connection:
-                found = connection.execute(
+                page = connection.execute(
                     f"SELECT {_COLUMNS} FROM {_FROM}"  # noqa: S608  our own constants
                     " WHERE artifact.row > ? ORDER BY artifact.row LIMIT ?",
                     (last, _PAGE),
                 ).fetchall()
-            if not found:
+            if not page:
                 return
-            yield from map(as_artifact, found)
-            last = found[-1][0]
+            yield from map(as_artifact, page)
+            last = page[-1][0]
 
     # --- searching -------------------------------------------------------------------------------
 
@@ -360,19 +360,19 @@ def _artifacts(
     connection: sqlite3.Connection, scores: Mapping[int, float]
 ) -> list[tuple[Artifact, float]]:
     """The artifacts of these rows, in the order of *scores*."""
-    found: dict[int, Artifact] = {}
+    by_row: dict[int, Artifact] = {}
     for rows in batches(scores):
         marks = ", ".join("?" * len(rows))
         for columns in connection.execute(
             f"SELECT {_COLUMNS} FROM {_FROM} WHERE artifact.row IN ({marks})",  # noqa: S608  question marks only
             rows,
         ):
-            found[columns[0]] = as_artifact(columns)
-    return [(found[row], score) for row, score in scores.items()]
+            by_row[columns[0]] = as_artifact(columns)
+    return [(by_row[row], score) for row, score in scores.items()]
 
 
 def _known(connection: sqlite3.Connection, ids: list[str]) -> dict[str, _Known]:
-    found: dict[str, _Known] = {}
+    by_id: dict[str, _Known] = {}
     for some in batches(ids):
         marks = ", ".join("?" * len(some))
         for id_, content, blob, model, told in connection.execute(
@@ -380,8 +380,8 @@ def _known(connection: sqlite3.Connection, ids: list[str]) -> dict[str, _Known]:
             some,
         ):
             vector = None if blob is None else Vector(blob, model or "", told)
-            found[id_] = _Known(content, vector, told)
-    return found
+            by_id[id_] = _Known(content, vector, told)
+    return by_id
 
 
 def _sweep(connection: sqlite3.Connection) -> None:
@@ -406,18 +406,18 @@ def _revise(connection: sqlite3.Connection) -> None:
 
 def _named(connection: sqlite3.Connection, names: Iterable[str]) -> set[str]:
     """Those of *names* that an artifact has."""
-    found: set[str] = set()
+    known: set[str] = set()
     for some in batches(names):
         marks = ", ".join("?" * len(some))
         query = f"SELECT DISTINCT name FROM artifact WHERE name IN ({marks})"  # noqa: S608  question marks only
-        found.update(name for (name,) in connection.execute(query, some))
-    return found
+        known.update(name for (name,) in connection.execute(query, some))
+    return known
 
 
 def _summaries(connection: sqlite3.Connection, names: Iterable[str]) -> dict[str, Summary]:
-    found: dict[str, Summary] = {}
+    by_name: dict[str, Summary] = {}
     for some in batches(name for name in names if is_text(name)):
         marks = ", ".join("?" * len(some))
         query = f"SELECT name, summary FROM perf WHERE name IN ({marks})"  # noqa: S608  question marks only
-        found |= {name: parse(text) for name, text in connection.execute(query, some)}
-    return found
+        by_name |= {name: parse(text) for name, text in connection.execute(query, some)}
+    return by_name

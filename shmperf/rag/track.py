@@ -57,10 +57,10 @@ class Track:
     def follow(self, news: News) -> dict[str, dict[str, object]]:
         """Take in what changed; the summaries that are different now, by tool."""
         now_s = self._clock()
-        found: dict[str, dict[str, object]] = {}
+        changed: dict[str, dict[str, object]] = {}
         if news.forgotten != self._known.forgotten:
             # A cleanup: what was known of a tool before is not to be told any more.
-            found = {tool: forgotten(self._half_life_s) for tool in self._known.tools}
+            changed = {tool: forgotten(self._half_life_s) for tool in self._known.tools}
             self._known = _Written(forgotten=news.forgotten)
         for tool, totals in news.totals.items():
             known = self._known.tools.get(tool)
@@ -68,8 +68,8 @@ class Track:
                 known = _Tool(Totals(), PerfState(self._half_life_s))
             known.state.add(totals.minus(known.seen), now_s)
             self._known.tools[tool] = _Tool(totals, known.state)
-            found[tool] = known.state.summary()
-        return found
+            changed[tool] = known.state.summary()
+        return changed
 
     def summaries(self) -> dict[str, dict[str, object]]:
         """All summaries as they are now."""
@@ -88,12 +88,12 @@ class Track:
         except OSError as error:
             return f"{path}: {reason_of(error)}"
         with contextlib.suppress(msgspec.MsgspecError, ValueError):
-            found = _decode(content)
-            if found.schema == _SCHEMA:
-                for known in found.tools.values():
+            written = _decode(content)
+            if written.schema == _SCHEMA:
+                for known in written.tools.values():
                     # As the options want it from now on; what has decayed has decayed.
                     known.state.half_life_s = self._half_life_s
-                self._known = found
+                self._known = written
                 return None
         return f"{path}: found no figures of schema {_SCHEMA}; they start anew"
 

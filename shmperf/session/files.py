@@ -54,10 +54,10 @@ _BLOCKS_DEADLINE_S = 0.25
 
 def check_private(directory: Path) -> None:
     """Raise SessionError unless *directory* is ours alone; FileNotFoundError without one."""
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise SessionError(f"{directory}: belongs to another user or is no directory")
-    if stat.S_IMODE(found.st_mode) & 0o077:
+    if stat.S_IMODE(status.st_mode) & 0o077:
         raise SessionError(f"{directory}: others may enter it; run: chmod 700 {directory}")
 
 
@@ -65,8 +65,8 @@ def map_word(path: Path) -> mmap.mmap:
     """The session word's file, mapped."""
     fd = open_private(path, os.O_RDWR)
     try:
-        found = os.fstat(fd)
-        if found.st_uid != os.geteuid() or found.st_size != 8:
+        status = os.fstat(fd)
+        if status.st_uid != os.geteuid() or status.st_size != 8:
             raise SessionError(f"{path}: found a damaged session word")
         return mmap.mmap(fd, 8)
     finally:
@@ -128,8 +128,8 @@ def write_aside(path: Path, content: bytes) -> None:
 
 def remove_asides(directory: Path) -> int:
     """Remove what `write_aside` left where its process was killed, once it is a minute old."""
-    found = [path for path in directory.glob(".*") if _ASIDE.fullmatch(path.name)]
-    return sum(remove_old(path, LEFT_OVER_S) for path in found)
+    asides = [path for path in directory.glob(".*") if _ASIDE.fullmatch(path.name)]
+    return sum(remove_old(path, LEFT_OVER_S) for path in asides)
 
 
 def remove_old(path: Path, age_s: float) -> bool:
@@ -153,8 +153,8 @@ def remove_directory(path: Path) -> None:
 def remove_left_over(path: Path, age_s: float) -> bool:
     """Remove a directory that nobody uses; False when it is young, or another process is faster."""
     try:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or time.time() - found.st_mtime < age_s:
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or time.time() - status.st_mtime < age_s:
             return False
         remove_directory(path)
     except OSError:
@@ -167,10 +167,10 @@ def file_identity(path: str) -> tuple[int, ...]:
     if not path:
         return ()
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError:
         return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 _MOST_BYTES = 1 << 20

@@ -317,13 +317,13 @@ def _write_pointer(root: Path, request: Request, config: str, storage: Path) -> 
 
 def sessions(root: Path) -> list[Session]:
     """Every session of this user that can be read."""
-    found = []
+    readable = []
     for path in sorted(root.glob("[sn]-*")):
         try:
-            found.append(Session(path))
+            readable.append(Session(path))
         except (SessionError, OSError):
             continue
-    return found
+    return readable
 
 
 def sweep(root: Path) -> int:

@@ -326,28 +326,28 @@ class Mask:
 
     def hides_none_of(self, names: tuple[str, ...]) -> bool:
         """True when no value under one of these *names* is a secret, whatever it is."""
-        found = self._plain.get(names)
-        if found is None:
+        plain = self._plain.get(names)
+        if plain is None:
             if len(self._plain) >= _MOST_KEYS:
                 self._plain.clear()
-            found = self._plain[names] = not any(map(self._look, names))
-        return found
+            plain = self._plain[names] = not any(map(self._look, names))
+        return plain
 
     def hides(self, key: str, value: Any) -> bool:
         """True when *value* under *key* is a secret."""
-        found = self._hides.get(key)
-        if found is None:
-            found = self._look(key)
+        hidden = self._hides.get(key)
+        if hidden is None:
+            hidden = self._look(key)
         # max_tokens=256 is a count that people tune their tools by, not a credential.
-        return found and not (isinstance(value, (int, float)) and key.lower().endswith("tokens"))
+        return hidden and not (isinstance(value, (int, float)) and key.lower().endswith("tokens"))
 
     def _look(self, key: str) -> bool:
         if len(self._hides) >= _MOST_KEYS:
             self._hides.clear()
-        found = self._pattern.search(key) is not None
+        secret = self._pattern.search(key) is not None
         if len(key) <= _LONGEST_KEY:
-            self._hides[key] = found
-        return found
+            self._hides[key] = secret
+        return secret
 
 
 def decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Call:
@@ -393,17 +393,17 @@ def decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Cal
 def _decode_any(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Call:
     call_id, parent, start_ns, end_ns, meta, _, _ = slot
     kind = kind_of(meta)
-    found = parse_body(meta, body)
-    named = name_params(found.params, callee, named=bool(kind & NAMED))
+    parsed = parse_body(meta, body)
+    named = name_params(parsed.params, callee, named=bool(kind & NAMED))
     text = json_text(masked(named, mask))
     cut = bool(kind & PRUNED)
     detail = None
     if kind & DETAIL:
-        metadata = found.metadata
+        metadata = parsed.metadata
         detail = Detail(
-            memory_bytes=found.memory_bytes,
-            cpu_percent=found.cpu_percent,
-            error=found.error,
+            memory_bytes=parsed.memory_bytes,
+            cpu_percent=parsed.cpu_percent,
+            error=parsed.error,
             metadata=json_text(masked(metadata, mask)) if isinstance(metadata, dict) else None,
         )
     elif len(text) > SUMMARY_CHARACTERS:
@@ -418,11 +418,11 @@ def _decode_any(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -
         status=min(status_of(meta), Outcome.CANCELLED),
         params=text,
         truncated=cut,
-        err=found.err,
+        err=parsed.err,
         detail=detail,
-        message=None if detail is not None else found.error,
-        fingerprint=found.fingerprint,
-        where=found.where,
+        message=None if detail is not None else parsed.error,
+        fingerprint=parsed.fingerprint,
+        where=parsed.where,
     )
 
 
@@ -448,14 +448,14 @@ def name_params(params: Any, callee: Callee, *, named: bool = False) -> dict[str
 def masked(value: Any, mask: Mask) -> Any:
     """*value*, unpacked, with everything under a secret's key replaced; keys become strings."""
     if type(value) is dict:
-        found = {}
+        shown = {}
         for key, member in value.items():
             name = key if type(key) is str else str(key)
             if mask.hides(name, member):
-                found[name] = _HIDDEN
+                shown[name] = _HIDDEN
             else:
-                found[name] = masked(member, mask) if type(member) in _CONTAINERS else member
-        return found
+                shown[name] = masked(member, mask) if type(member) in _CONTAINERS else member
+        return shown
     if type(value) is list:
         return [masked(member, mask) if type(member) in _CONTAINERS else member for member in value]
     return value

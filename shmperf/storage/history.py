@@ -128,9 +128,9 @@ class History:
             except OSError:
                 continue
             try:
-                found = os.fstat(fd)
+                there = os.fstat(fd)
                 # point below: files-restore
-                if found.st_ino == known.inode and found.st_size >= known.size:
+                if there.st_ino == known.inode and there.st_size >= known.size:
                     os.ftruncate(fd, known.size)  # point: files-cut
                     self.files[tool] = known
             finally:
@@ -181,10 +181,10 @@ class History:
         """
         written: dict[str, FileState] = {}
         failed: OSError | None = None
-        for tool, found in calls.items():
+        for tool, ended in calls.items():
             if tool not in self.files:
                 continue
-            newest = _in_order(found)
+            newest = _in_order(ended)
             if limits[tool] >= 0:
                 newest = newest[max(0, len(newest) - limits[tool]) :]
             try:
@@ -236,23 +236,23 @@ class History:
         if known is None:
             return None
         try:
-            found = (self._path / known.name).lstat()
+            there = (self._path / known.name).lstat()
         except FileNotFoundError:
             return None
-        same = found.st_ino == known.inode and found.st_size >= known.size
-        return known if same and stat.S_ISREG(found.st_mode) else None
+        same = there.st_ino == known.inode and there.st_size >= known.size
+        return known if same and stat.S_ISREG(there.st_mode) else None
 
     def _adopt(self, tool: str) -> FileState:
         """The file that stands in the tool's place, without a torn last line; else a new one."""
         name = file_name(tool)
         fd = open_private(self._path / name, _APPEND | os.O_CREAT)
         try:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            there = os.fstat(fd)
+            if not stat.S_ISREG(there.st_mode) or there.st_uid != os.geteuid():
                 raise PermissionError(f"{name} is not a file of ours")
             lines, size = count_lines(fd)  # point: file-adopt
             os.ftruncate(fd, size)  # point: file-adopt-cut
-            return FileState(name, found.st_ino, size, lines)
+            return FileState(name, there.st_ino, size, lines)
         finally:
             os.close(fd)
 
@@ -260,12 +260,12 @@ class History:
         known = self.files[tool]
         fd = open_private(self._path / known.name, _APPEND)
         try:
-            found = os.fstat(fd)
-            if found.st_ino != known.inode:
+            there = os.fstat(fd)
+            if there.st_ino != known.inode:
                 raise FileNotFoundError(f"{known.name} has been exchanged")
-            if found.st_size < known.size:
+            if there.st_size < known.size:
                 raise FileNotFoundError(f"{known.name} has been cut")
-            if found.st_size > known.size:
+            if there.st_size > known.size:
                 os.ftruncate(fd, known.size)
             view = memoryview(text)  # point: lines-append
             try:
@@ -293,13 +293,13 @@ class History:
                         source.seek(at)
                         file.write(source.read(length))  # point: compact-line
                     file.flush()  # point: compact-flush
-                    found = os.fstat(fd)
+                    renewed = os.fstat(fd)
                 aside.replace(path)  # point: compact-replace
             except OSError:
                 aside.unlink(missing_ok=True)
                 raise
         # point below: compact-replaced
-        return FileState(known.name, found.st_ino, found.st_size, len(newest))
+        return FileState(known.name, renewed.st_ino, renewed.st_size, len(newest))
 
 
 def _in_order(calls: list[Call]) -> list[Call]:

@@ -79,7 +79,7 @@ def _detailed(call: Call) -> _Line:
     detail = call.detail
     assert detail is not None  # noqa: S101  the caller has looked
     ended = call.duration_ns is not None
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "tool": call.tool,
         "params": msgspec.Raw(call.params.encode() or b"{}"),
         "start": call.start_ns / 1e9,
@@ -95,23 +95,23 @@ def _detailed(call: Call) -> _Line:
         "pid": call.pid,
     }
     if detail.totals:
-        found["children"] = {
+        fields["children"] = {
             tool: {"count": count, "total_ms": total_ns / 1e6}
             for tool, (count, total_ns) in detail.totals.items()
         }
     if detail.self_ns is not None:
-        found["self_ms"] = detail.self_ns / 1e6
+        fields["self_ms"] = detail.self_ns / 1e6
     if call.status:
-        found["status"] = _STATUS_NAMES.get(call.status, "error")
+        fields["status"] = _STATUS_NAMES.get(call.status, "error")
     if call.err is not None:
-        found["err"] = call.err
+        fields["err"] = call.err
     if call.fingerprint is not None:
-        found["fingerprint"], found["where"] = call.fingerprint, call.where
+        fields["fingerprint"], fields["where"] = call.fingerprint, call.where
     if call.truncated:
-        found["truncated"] = True
+        fields["truncated"] = True
     if call.trace:
-        found["trace"] = f"{call.trace:016x}"
-    return _Line(call.tool, timestamp(call.start_ns), found)
+        fields["trace"] = f"{call.trace:016x}"
+    return _Line(call.tool, timestamp(call.start_ns), fields)
 
 
 _second: tuple[int, str] = (-1, "")
@@ -146,11 +146,11 @@ def end_of(text: bytes) -> float:
     parsed = parse(text)
     if parsed is None:
         return 0.0
-    found = parsed["data"]
+    fields = parsed["data"]
     for key in ("e", "end", "s", "start"):
-        if isinstance(found.get(key), (int, float)):
+        if isinstance(fields.get(key), (int, float)):
             try:
-                return float(found[key])
+                return float(fields[key])
             except OverflowError:
                 return 0.0
     return 0.0
