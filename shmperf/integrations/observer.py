@@ -84,15 +84,25 @@ class Sight:
             self._opened.start_ns -= max(0, elapsed_ns)
 
     def end(self, error: BaseException | str | None = None) -> None:
-        """End the call, with *error* or a text that opens with its class; only the first time."""
+        """
+        End the call, with *error* or a text that opens with its class; only the first time.
+
+        An interruption in the middle is passed on when the call has ended.
+        """
+        # One step: whoever ends it in another thread finds nothing to end.
         pair, self._pair = self._pair, None
         if pair is None:
             return
+        opened = self._opened
         try:
-            if self._opened is not None:
-                if isinstance(error, BaseException):
-                    error = self._known_by_name(error)
-                self._opened.end(error)
+            if opened is not None:
+                known = self._known_by_name(error) if isinstance(error, BaseException) else error
+                opened.end(known)
+        except BaseException:
+            # Struck before or in its end.
+            if opened is not None:
+                opened.end(error)
+            raise
         finally:
             pair.is_open = False
             if current_call.get() is pair and not is_collecting():
@@ -150,13 +160,22 @@ class Observer:
         opened = OpenCall(found, named_callee(found))
         opened.outer = outer
         opened.annotate({"source": self.source})
-        if not opened.begin((), params if isinstance(params, Mapping) else {"input": params}):
-            return _NOT_RECORDED
-        pair = Seen(opened.call_id, outer, tool)
-        pair.is_seen_by(self.name, tool, key)
-        if not is_collecting():
-            current_call.set(pair)
-        return Sight(opened, pair, opened.call_id)
+        pair: Pair | None = None
+        try:
+            if not opened.begin((), params if isinstance(params, Mapping) else {"input": params}):
+                return _NOT_RECORDED
+            pair = seen = Seen(opened.call_id, outer, tool)
+            seen.is_seen_by(self.name, tool, key)
+            # Made here, since a return is no longer within the try.
+            sight = Sight(opened, pair, opened.call_id)
+            if not is_collecting():
+                current_call.set(pair)
+        except BaseException as error:
+            # Whoever asked gets no sight of it, so nobody else would end it.
+            if opened.call_id:
+                Sight(opened, pair or Pair(opened.call_id, outer), 0).end(error)
+            raise
+        return sight
 
     def join(self, call_id: str, tool: str, *observers: str) -> Sight:
         """Run beneath a call of *tool* that *observers* in another task or process record."""
@@ -181,12 +200,18 @@ class Observer:
         """
         try:
             result = await function(*args, **kwargs)
+            self._end(sight, result, reason)
+            return result
         except BaseException as error:
             # Noted and passed on, whatever it is.
-            self._end(sight, error, reason)
+            try:
+                self._end(sight, error, reason)
+            except BaseException:
+                # Struck again, or before the sight had ended.
+                if sight is not None:
+                    sight.end(error)
+                raise
             raise
-        self._end(sight, result, reason)
-        return result
 
     def guard(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R | None:
         """What *function* returns; None when what it looked at was not as expected."""

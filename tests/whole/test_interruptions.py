@@ -15,7 +15,15 @@ KINDS = (
     *("plain", "named", "long", "huge", "fails", "chosen"),
     *("coroutine", "generator", "left early", "async generator"),
     *("block", "pair", "chain", "long chain", "failing chain", "awaited chain"),
+    *("watched", "failing watched"),
 )
+# Where a call begun in one place is ended in another.
+SECOND_HALVES = {
+    "block": "__exit__",
+    "pair": "end_tool_call",
+    "watched": "watch",
+    "failing watched": "watch",
+}
 PLAIN, DETAIL = "", "optimization: {enabled: true}\n"
 
 
@@ -86,8 +94,8 @@ def test_call_struck_anywhere_ends_once(place: Place, kind: str, config: str) ->
     strikes, left_open, left_current, stats = json.loads(out)
     assert strikes >= 10
     assert_books_balance(stats)
-    # A block or pair whose second half is struck before its first line has none.
-    half = {"block": "__exit__", "pair": "end_tool_call"}.get(kind)
+    # A call in two halves whose second one is struck before its first line has none.
+    half = SECOND_HALVES.get(kind)
     assert {where.split()[1] for where in left_open + left_current} <= {half}
     assert stats["in_flight"] == len(left_open)
 

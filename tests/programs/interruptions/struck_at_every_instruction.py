@@ -27,11 +27,16 @@ from types import CodeType, FrameType
 from typing import Any
 
 import shmperf
+from shmperf.integrations.observer import Observer
 from shmperf.interceptors import intercept_tool_call
 from shmperf.worker.context import current_call, parent_of
 
 PACKAGE = Path(shmperf.__file__).parent
-WORKER = (str(PACKAGE / "worker"), str(PACKAGE / "interceptors"))
+WORKER = (
+    str(PACKAGE / "worker"),
+    str(PACKAGE / "interceptors"),
+    str(PACKAGE / "integrations" / "observer.py"),
+)
 # What is in the middle of a first call, of a collection or of an import is another matter.
 NEVER = ("process.py", "lanes.py", "gcwatch.py")
 
@@ -261,6 +266,24 @@ async def awaited_alone(n: int) -> None:
     await asyncio.sleep(0)
 
 
+async def fails_awaited_alone() -> None:
+    """One that raises."""
+    raise ValueError("of its own")
+
+
+observer = Observer("framework")
+
+
+def reason(outcome: object) -> BaseException | None:
+    """An exception is its own error, a result is none."""
+    return outcome if isinstance(outcome, BaseException) else None
+
+
+async def watched(function: Callable[..., Any], *args: object) -> None:
+    """What a framework's hook makes of a call."""
+    await observer.watch(observer.begin("watched", {"n": 1}), reason, function, *args)
+
+
 KINDS: dict[str, Callable[[], object]] = {
     "plain": lambda: plain(1),
     "named": lambda: plain(1, of="name"),
@@ -278,6 +301,8 @@ KINDS: dict[str, Callable[[], object]] = {
     "long chain": lambda: intercept_tool_call("chain", alone, ("x" * 5000,)),
     "failing chain": lambda: intercept_tool_call("chain", fails_alone),
     "awaited chain": lambda: run(intercept_tool_call("chain", awaited_alone, (1,))),
+    "watched": lambda: run(watched(awaited_alone, 1)),
+    "failing watched": lambda: run(watched(fails_awaited_alone)),
 }
 
 
