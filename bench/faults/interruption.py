@@ -23,30 +23,8 @@ __all__ = ["interrupt"]
 _SLOTS = 3000
 _IN_DETAIL = KEEP_ALL + "optimization: {enabled: true}\n"
 
-# A program that ends while daemon threads are in the middle of calls.
-_SHUTDOWN = """
-import sys, threading, time
-import shmperf
-
-@shmperf.track
-def tool(n):
-    return n
-
-def work():
-    while True:
-        tool(1)
-
-class Last:
-    def __del__(self):
-        tool(2)
-
-last = Last()
-for _ in range(3):
-    threading.Thread(target=work, daemon=True).start()
-assert tool(3) == 3
-time.sleep(float(sys.argv[1]))
-sys.exit(int(sys.argv[2]))
-"""
+# Copied, so that the campaign's own modules are not beside it.
+_SHUTDOWN = Path(__file__).with_name("shutdown.py")
 
 
 def interrupt(campaign: Campaign, seconds: float) -> Tally:
@@ -84,7 +62,7 @@ def _strike(campaign: Campaign, tally: Tally, place: Place, way: str, what: str)
 
 def _shut_down(campaign: Campaign, tally: Tally, place: Place) -> None:
     script = place.cwd / "script.py"
-    script.write_text(_SHUTDOWN)
+    script.write_text(_SHUTDOWN.read_text())
     package = Path(shmperf.__file__).parent.parent
     environ = {**os.environ, **place.environ, "PYTHONPATH": str(package)}
     for code in (0, 3):

@@ -9,26 +9,9 @@ from pathlib import Path
 import pytest
 
 from shmperf.integrations.import_hooks import when_imported
-from tests.support import PYTHON, Place
+from tests.support import PYTHON, Place, program_text
 
 from .frameworks import counts, edges
-
-POOLS = """
-    import asyncio, multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    def leaf(x):
-        return x
-
-    def work(x):
-        return asyncio.run(asyncio.to_thread(leaf, x))
-
-    if __name__ == "__main__":
-        with multiprocessing.get_context("spawn").Pool(2) as pool:
-            assert pool.map(work, [1, 2, 3]) == [1, 2, 3]
-        with ProcessPoolExecutor(1) as executor:
-            assert list(executor.map(work, [1, 2])) == [1, 2]
-"""
 
 
 @pytest.fixture
@@ -95,7 +78,7 @@ def test_switching_all_on_imports_nothing(place: Place) -> None:
 @pytest.mark.parametrize("names", ["auto", "concurrent.futures, multiprocessing"])
 def test_run_needs_no_change_in_the_code(place: Place, names: str) -> None:
     """Every process of the command is switched on, those too that its workers start."""
-    place.write("program.py", POOLS)
+    place.write("program.py", program_text("instrumentation/pools"))
     place.shmperf("run", "--instrument", names, "--", PYTHON, "program.py")
     assert counts(place) == {"work": (5, 0), "leaf": (5, 0)}
     assert edges(place) == {(None, "work", 5), ("work", "leaf", 5)}
@@ -103,7 +86,7 @@ def test_run_needs_no_change_in_the_code(place: Place, names: str) -> None:
 
 def test_run_switches_on_what_was_named_only(place: Place) -> None:
     """Other integrations stay off."""
-    place.write("program.py", POOLS)
+    place.write("program.py", program_text("instrumentation/pools"))
     place.shmperf("run", "--instrument", "multiprocessing", "--", PYTHON, "program.py")
     assert counts(place) == {"work": (3, 0)}
 
@@ -118,15 +101,7 @@ def test_run_refuses_an_unknown_name(place: Place) -> None:
 def test_another_sitecustomize_is_kept(place: Place) -> None:
     """Whoever has one finds it run and under its name, and his path as it was."""
     place.write("site/sitecustomize.py", "import sys; sys.was_here = True\n")
-    place.write(
-        "program.py",
-        """
-        import os, sys, sitecustomize
-        assert sys.was_here
-        assert os.path.basename(os.path.dirname(sitecustomize.__file__)) == "site"
-        assert not any(path.endswith("startup") for path in sys.path), sys.path
-        """,
-    )
+    place.write("program.py", program_text("instrumentation/another_sitecustomize_kept"))
     command = ("run", "--instrument", "auto", "--", PYTHON, "program.py")
     place.shmperf(*command, PYTHONPATH=str(place.cwd / "site"))
 

@@ -11,7 +11,7 @@ import shmperf
 from shmperf.errors import IntegrationError
 from shmperf.integrations.patching import imported, live, replace, undo_all
 from shmperf.integrations.registry import KNOWN
-from tests.support import PYTHON, Place
+from tests.support import PYTHON, Place, program_text
 
 MODULES = sorted(
     path.stem for path in (Path(shmperf.__file__).parent / "integrations").glob("*.py")
@@ -50,16 +50,7 @@ def test_a_missing_framework_names_the_command(place: Place) -> None:
     """One line says what to install."""
     place.write(
         "program.py",
-        """
-        import importlib.util, shmperf
-        from shmperf.errors import IntegrationError
-        find_spec = importlib.util.find_spec
-        importlib.util.find_spec = lambda name: None if name == "celery" else find_spec(name)
-        try:
-            shmperf.instrument("celery")
-        except IntegrationError as error:
-            print(error)
-        """,
+        program_text("instrumentation/missing_framework_names_command"),
     )
     out = place.run(PYTHON, "program.py")
     assert "pip install 'shmperf[celery]'" in out

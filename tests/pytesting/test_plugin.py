@@ -10,49 +10,14 @@ from typing import Any
 import pytest
 
 from shmperf.pytesting.budgets import Budget, BudgetError, broken, unmatched
-from tests.support import PYTHON, Place, assert_books_balance
+from tests.support import PYTHON, Place, assert_books_balance, program_text
 
-SUITE = """
-    import multiprocessing, os, signal
-    import pytest, shmperf
-
-    @shmperf.track
-    def tool(x):
-        if x == "bad":
-            raise LookupError(x)
-        return x
-
-    @pytest.fixture(scope="module")
-    def place():
-        tool("up")
-        yield
-        tool("down")
-
-    @pytest.mark.parametrize("n", range(6))
-    def test_number(n, place):
-        assert tool(n) == n
-
-    def test_error():
-        with pytest.raises(LookupError):
-            tool("bad")
-
-    def test_skipped():
-        pytest.skip("not today")
-
-    @pytest.mark.xfail
-    def test_expected():
-        assert tool(1) == 2
-
-    def test_pool():
-        with multiprocessing.Pool(2) as pool:
-            assert pool.map(tool, [1, 2]) == [1, 2]
-"""
 TESTS = 10
 
 
 @pytest.fixture
 def suite(place: Place) -> Iterator[Place]:
-    place.write("test_suite.py", SUITE)
+    place.write("test_suite.py", program_text("plugin/suite"))
     place.write("pytest.ini", "[pytest]\n")
     yield place
     place.wait_for_end()
@@ -116,13 +81,7 @@ def test_nothing_happens_unless_asked_for(suite: Place) -> None:
     """No word, no file, no import of ours."""
     suite.write(
         "conftest.py",
-        """
-        import sys
-
-        def pytest_unconfigure():
-            ours = {name for name in sys.modules if name.startswith("shmperf.pytesting.")}
-            assert ours == {"shmperf.pytesting.plugin"}
-        """,
+        program_text("plugin/no_import_of_ours"),
     )
     out = run(suite, "-k", "skipped")
     # The header names every plugin that is installed.
@@ -162,26 +121,7 @@ def test_a_worker_that_dies_leaves_aborted_calls(suite: Place, arguments: tuple[
     """The test that was killed is told apart, and its replacement goes on."""
     suite.write(
         "test_suite.py",
-        """
-        import os, signal, shmperf
-
-        @shmperf.track
-        def deadly():
-            os.kill(os.getpid(), signal.SIGKILL)
-
-        @shmperf.track
-        def tool():
-            pass
-
-        def test_first():
-            tool()
-
-        def test_killed():
-            deadly()
-
-        def test_last():
-            tool()
-        """,
+        program_text("plugin/worker_dies"),
     )
     found = told(suite, *arguments, code=1)
     tools = found["tool_stats"]
@@ -196,22 +136,7 @@ def test_failures_are_told_apart(suite: Place) -> None:
     """A failed call, a failed setup and a failed teardown; exit status as ever."""
     suite.write(
         "test_suite.py",
-        """
-        import pytest
-
-        @pytest.fixture
-        def broken():
-            raise OSError
-
-        @pytest.fixture
-        def breaks():
-            yield
-            raise OSError
-
-        def test_fails(): assert False
-        def test_setup(broken): pass
-        def test_teardown(breaks): pass
-        """,
+        program_text("plugin/failures"),
     )
     found = told(suite, code=1)
     outcomes = {test["nodeid"].partition("::")[2]: test["outcome"] for test in found["tests"]}
@@ -224,17 +149,7 @@ def test_subtests_are_parts_of_their_test(suite: Place) -> None:
     """Their time counts once, and one that fails fails the test."""
     suite.write(
         "test_suite.py",
-        """
-        import time
-
-        def test_parts(subtests):
-            start = time.perf_counter()
-            for n in range(3):
-                with subtests.test(n=n):
-                    while time.perf_counter() < start + 0.05 * (n + 1):
-                        pass
-                    assert n != 1
-        """,
+        program_text("plugin/subtests"),
     )
     found = told(suite, code=1)
     (test,) = found["tests"]
@@ -246,14 +161,7 @@ def test_a_session_that_is_there_is_joined(suite: Place) -> None:
     """Under ``shmperf run`` calls go there; the run speaks of its own only, and ends nothing."""
     suite.write(
         "program.py",
-        """
-        import subprocess, sys, shmperf
-        tool = shmperf.track("tool")(lambda: None)
-        for _ in range(7): tool()
-        command = [sys.executable, "-m", "pytest", "-q", "-n2", "--shmperf-json", "told.json"]
-        assert subprocess.run(command).returncode == 0
-        tool()
-        """,
+        program_text("plugin/joins"),
     )
     suite.shmperf("run", "--", PYTHON, "program.py", PYTHONWARNINGS="", PYTEST_ADDOPTS="")
     found = json.loads((suite.cwd / "told.json").read_text())
