@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import resource
+import json
 
 import pytest
 
@@ -14,6 +12,7 @@ from shmperf.shm.memory import SHARED_MEMORY, remove_memory
 from shmperf.shm.record import Outcome
 from shmperf.shm.segment import Fault
 from shmperf.testing import Room, assert_books_balance
+from tests.support import Place
 
 
 def test_open_calls_of_the_dead_are_aborted_with_their_parents(room: Room) -> None:
@@ -129,36 +128,15 @@ def test_worker_whose_memory_has_gone_loses_what_was_unread(room: Room) -> None:
     assert not worker.presence.exists()
 
 
-def test_memory_that_can_not_be_mapped_now_waits(room: Room) -> None:
+def test_memory_that_can_not_be_mapped_now_waits(place: Place) -> None:
     """A collector short of descriptors buries no dead worker unread: it reads it later."""
-    worker = room.worker()
-    for n in range(3):
-        worker.call("all", n)
-    worker.die()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # What other tests left in cycles would be closed in the middle, and give descriptors back.
-    gc.collect()
-    gc.disable()
-    taken = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208
-    fillers = [os.open(os.devnull, os.O_RDONLY)]
-    try:
-        while fillers[-1] < taken:
-            fillers.append(os.open(os.devnull, os.O_RDONLY))
-        # One is left: enough for the directory and the presence in turn; mapping takes two.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 2, hard))
-        room.turn(3)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        gc.enable()
-        for fd in fillers:
-            os.close(fd)
-    assert worker.presence.exists()
-    room.finish()
-    stats = room.stats_on_disk()
+    said = json.loads(place.run_program("roster/short_of_descriptors"))
+    stats = said["stats"]
+    assert said["waits"]
     assert (stats["begun"], stats["total_calls"]) == (3, 3)
     assert "segment_waits" in stats["faults"]
     assert not {"segment_gone", "segment_refused"} & stats["faults"].keys()
-    assert not worker.presence.exists()
+    assert said["is_buried"]
 
 
 def test_drain_of_missing_memory_says_so(room: Room) -> None:
