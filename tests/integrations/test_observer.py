@@ -12,41 +12,6 @@ from tests.support import Place
 
 from .frameworks import calls, counts, edges, only, run
 
-HOOKS = """
-    import asyncio, threading, shmperf
-    from shmperf.integrations.observer import Observer, foreign_call, shared_call
-    one, other = Observer("one"), Observer("other")
-
-    @shmperf.track
-    def tool(depth=0):
-        return tool(depth - 1) if depth else "done"
-
-    @shmperf.track
-    async def async_tool():
-        return "done"
-
-    @shmperf.track(params=["depth"])
-    def chosen(depth=0):
-        return "done"
-
-    @shmperf.track
-    def steps():
-        yield from "ab"
-
-    class Base:
-        def execute(self):
-            return "done"
-
-    Base = shmperf.track_class(Base)
-
-    def hooked(observer, name, function, *args, **given):
-        sight = observer.begin(name, {}, **given)
-        try:
-            return function(*args)
-        finally:
-            sight.end()
-"""
-
 
 def test_the_same_tool_directly_beneath_is_the_same_call(place: Place) -> None:
     """Every kind of decorated function is recognised beneath a hook's call of its tool."""
@@ -150,17 +115,7 @@ def test_what_is_not_understood_is_counted_and_told_once(place: Place) -> None:
 def test_calls_that_are_not_recorded_run_all_the_same(place: Place, state: str) -> None:
     """With tracking off or a limit of 0 a hook's call records nothing and hides nothing."""
     place.write("config/tool_perf_limits.yaml", "tool_limits: {unwanted: 0}\n")
-    switch = "shmperf.get_tracker().enabled = False" if state == "off" else ""
-    run(
-        place,
-        HOOKS,
-        f"""
-        {switch}
-        assert hooked(one, "unwanted", tool) == "done"
-        shmperf.get_tracker().enabled = True
-        assert hooked(one, "wanted", tool) == "done"
-        """,
-    )
+    run(place, "frameworks/observer", "calls_not_recorded_run_all", state)
     expected = {"tool": (1 if state == "off" else 2, 0), "wanted": (1, 0)}
     assert {name: one for name, one in counts(place).items() if one[0]} == expected
 

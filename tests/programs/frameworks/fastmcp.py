@@ -92,5 +92,10 @@ def uninstrument_restores_class_servers() -> None:
     asyncio.run(use(old))
 
 
+def servers_tools_counted_once() -> None:
+    shmperf.instrument(*sys.argv[2:])
+    asyncio.run(use(serve()))
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]]()

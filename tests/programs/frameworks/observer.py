@@ -137,5 +137,13 @@ def what_not_understood_counted_told_once() -> None:
     print(len(told), "one: a call was not understood: AttributeError" in told[0])
 
 
+def calls_not_recorded_run_all() -> None:
+    if sys.argv[2] == "off":
+        shmperf.get_tracker().enabled = False
+    assert hooked(one, "unwanted", tool) == "done"
+    shmperf.get_tracker().enabled = True
+    assert hooked(one, "wanted", tool) == "done"
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]]()
