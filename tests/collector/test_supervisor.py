@@ -15,7 +15,8 @@ from shmperf.collector.supervisor import Sidecar, Supervisor
 from shmperf.config.options import Options, Rag
 from shmperf.session.launch import PACKAGE_PARENT
 from shmperf.session.messages import SidecarStatus
-from tests.support import wait_until
+from shmperf.shm.memory import remove_memory
+from tests.support import PROGRAMS, wait_until
 
 TOY = Sidecar(
     "toy",
@@ -23,13 +24,6 @@ TOY = Sidecar(
     "tests.programs.sidecar.toy",
     lambda options, storage: options.rag.enabled and (storage / "wanted").exists(),
     lambda options: options.rag.interval_seconds,
-)
-HOST = (
-    "import sys; sys.path.append(sys.argv[2]); from pathlib import Path; "
-    "from tests.collector import test_supervisor as t; "
-    "t.supervisor.SIDECARS = (t.TOY,); "
-    "s = t.Supervisor(Path(sys.argv[1]), Path(sys.argv[1]), t.Options()); s.start(); "
-    "sys.stdin.read()"
 )
 
 
@@ -121,12 +115,16 @@ def _buried(keeper: supervisor._Keeper) -> bool:
     return status is not None and status.pid is None
 
 
-def test_a_sidecar_ends_when_its_collector_is_killed(place: Path) -> None:
+def test_a_sidecar_ends_when_its_collector_is_killed(tmp_path: Path, runtime: Path) -> None:
     """Nobody has to tell it: the pipe that it reads has no other end any more."""
-    (place / "wanted").touch()
-    command = [sys.executable, "-c", HOST, str(place), PACKAGE_PARENT]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as host:
-        wait_until(lambda: lives(place), "the toy")
+    program = str(PROGRAMS / "sidecar/host.py")
+    command = [sys.executable, program, str(tmp_path), str(runtime), PACKAGE_PARENT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        directory = Path(host.stdout.readline().strip())
+        wait_until(lambda: lives(directory), "the toy")
         host.kill()
         host.wait()
-    wait_until((place / "ended").exists, "its end")
+    wait_until((directory / "ended").exists, "its end")
+    for presence in directory.glob("w-*"):
+        remove_memory(presence.name[2:], None)
