@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from typing import Any
 
@@ -17,7 +18,7 @@ def run(place: Place, *parts: str, optimize: bool = False, **environ: str) -> st
 
     Its name in tests/programs and its arguments, or the parts of its text where cases differ.
     """
-    named = "\n" not in parts[0]
+    named = re.fullmatch(r"[a-z_]+/[a-z_]+", parts[0]) is not None
     texts, arguments = ([program_text(parts[0])], parts[1:]) if named else (parts, ())
     place.write("program.py", "\n".join(textwrap.dedent(text) for text in texts))
     options = ["--optimize"] if optimize else []
