@@ -136,46 +136,38 @@ def test_killed_around_any_write_hands_on_every_line_once(last: int) -> None:
         story.check()
 
 
-def test_nothing_is_written_without_a_consumer(tmp_path: Path, runtime: Path) -> None:
+def test_nothing_is_written_without_a_consumer(room: Room) -> None:
     """No directory, no file; and none any more once the last one has gone."""
-    room = new_room(tmp_path, runtime)
-    try:
-        worker = room.worker()
-        worker.call("all")
-        flush(room)
-        assert not outbox(room).exists()
-        reader = Reader(room.storage)
-        worker.call("all")
-        flush(room)
-        reader.read_all()
-        assert len(reader.ids) == 1
-        reader.consumer.unregister()
-        worker.call("all")
-        flush(room)
-        assert not list(outbox(room).glob("*.jsonl"))
-        assert len(room.lines("all")) == 3
-    finally:
-        room.close()
+    worker = room.worker()
+    worker.call("all")
+    flush(room)
+    assert not outbox(room).exists()
+    reader = Reader(room.storage)
+    worker.call("all")
+    flush(room)
+    reader.read_all()
+    assert len(reader.ids) == 1
+    reader.consumer.unregister()
+    worker.call("all")
+    flush(room)
+    assert not list(outbox(room).glob("*.jsonl"))
+    assert len(room.lines("all")) == 3
 
 
-def test_consumer_gets_what_is_flushed_after_it_came(tmp_path: Path, runtime: Path) -> None:
+def test_consumer_gets_what_is_flushed_after_it_came(room: Room) -> None:
     """Two consumers go on at their own pace, each from where it came in."""
-    room = new_room(tmp_path, runtime)
-    try:
-        worker = room.worker()
-        first = Reader(room.storage, "first")
-        worker.call("all")
-        flush(room)
-        second = Reader(room.storage, "second")
-        worker.call("all")
-        flush(room)
-        first.read_all()
-        second.read_all()
-        assert (len(first.ids), len(second.ids)) == (2, 1)
-        assert first.ids[1:] == second.ids
-        assert [record["tool"] for record in first.records] == ["all", "all"]
-    finally:
-        room.close()
+    worker = room.worker()
+    first = Reader(room.storage, "first")
+    worker.call("all")
+    flush(room)
+    second = Reader(room.storage, "second")
+    worker.call("all")
+    flush(room)
+    first.read_all()
+    second.read_all()
+    assert (len(first.ids), len(second.ids)) == (2, 1)
+    assert first.ids[1:] == second.ids
+    assert [record["tool"] for record in first.records] == ["all", "all"]
 
 
 def test_disk_is_bounded_and_what_went_is_counted(tmp_path: Path, runtime: Path) -> None:
@@ -241,127 +233,97 @@ def test_outbox_that_can_not_be_written_is_in_nobodys_way(tmp_path: Path, runtim
     "content",
     [b"", b"{", b'{"next": -1}', b'{"next": "x"}', b"\0" * 5000, b'{"next": 999999}'],
 )
-def test_damaged_cursor_costs_no_line(tmp_path: Path, runtime: Path, content: bytes) -> None:
+def test_damaged_cursor_costs_no_line(room: Room, content: bytes) -> None:
     """Its consumer begins with the oldest line: better twice than never."""
-    room = new_room(tmp_path, runtime)
-    try:
-        reader = Reader(room.storage)
-        worker = room.worker()
-        for _ in range(3):
-            worker.call("all")
-            flush(room)
-        reader.read(2)
-        (outbox(room) / "reader.cursor").write_bytes(content)
-        assert room.collector.disk.consumers()["reader"].problem
+    reader = Reader(room.storage)
+    worker = room.worker()
+    for _ in range(3):
         worker.call("all")
         flush(room)
-        again = Reader(room.storage, "again")
-        reader.restart()
-        reader.read_all()
-        assert len(reader.ids) == 4
-        assert reader.dropped == 0
-        assert not again.read()
-    finally:
-        room.close()
+    reader.read(2)
+    (outbox(room) / "reader.cursor").write_bytes(content)
+    assert room.collector.disk.consumers()["reader"].problem
+    worker.call("all")
+    flush(room)
+    again = Reader(room.storage, "again")
+    reader.restart()
+    reader.read_all()
+    assert len(reader.ids) == 4
+    assert reader.dropped == 0
+    assert not again.read()
 
 
-def test_journal_that_is_lost_keeps_the_lines(tmp_path: Path, runtime: Path) -> None:
+def test_journal_that_is_lost_keeps_the_lines(room: Room) -> None:
     """Files that no journal lists are taken up, and numbers go on behind them."""
-    room = new_room(tmp_path, runtime)
-    try:
-        reader = Reader(room.storage)
-        worker = room.worker()
-        for _ in range(3):
-            worker.call("all")
-            flush(room)
-        reader.read(1)
-        for path in internals(room.storage).glob("journal.[0-9]*"):
-            path.write_bytes(b"nonsense")
-        (internals(room.storage) / "snapshot").unlink()
-        room.kill()
+    reader = Reader(room.storage)
+    worker = room.worker()
+    for _ in range(3):
         worker.call("all")
         flush(room)
-        reader.read_all()
-        numbers = sorted(reader.got)
-        assert numbers == list(range(len(numbers)))
-        assert len(set(reader.ids)) >= 4
-        assert reader.dropped == 0
-    finally:
-        room.close()
+    reader.read(1)
+    for path in internals(room.storage).glob("journal.[0-9]*"):
+        path.write_bytes(b"nonsense")
+    (internals(room.storage) / "snapshot").unlink()
+    room.kill()
+    worker.call("all")
+    flush(room)
+    reader.read_all()
+    numbers = sorted(reader.got)
+    assert numbers == list(range(len(numbers)))
+    assert len(set(reader.ids)) >= 4
+    assert reader.dropped == 0
 
 
-def test_numbers_never_go_back(tmp_path: Path, runtime: Path) -> None:
+def test_numbers_never_go_back(room: Room) -> None:
     """Without journal and files readers who have read all get what comes then."""
-    room = new_room(tmp_path, runtime)
-    try:
-        reader = Reader(room.storage)
-        worker = room.worker()
-        for _ in range(3):
-            worker.call("all")
-            flush(room)
-        reader.read_all()
-        for path in [
-            *internals(room.storage).glob("journal.[0-9]*"),
-            *outbox(room).glob("*.jsonl"),
-        ]:
-            path.unlink()
-        (internals(room.storage) / "snapshot").unlink()
-        room.kill()
-        room.worker().call("all")
+    reader = Reader(room.storage)
+    worker = room.worker()
+    for _ in range(3):
+        worker.call("all")
         flush(room)
-        reader.read_all()
-        assert max(reader.got) >= 3
-        assert len(set(reader.ids)) >= 4
-    finally:
-        room.close()
+    reader.read_all()
+    lose_journal_and_lines(room)
+    room.kill()
+    room.worker().call("all")
+    flush(room)
+    reader.read_all()
+    assert max(reader.got) >= 3
+    assert len(set(reader.ids)) >= 4
 
 
-def test_outbox_that_begins_anew_is_read_from_its_start(tmp_path: Path, runtime: Path) -> None:
+def test_outbox_that_begins_anew_is_read_from_its_start(room: Room) -> None:
     """A reader that runs meanwhile notices, and goes on; what it has sent stays counted."""
-    room = new_room(tmp_path, runtime)
-    try:
-        reader = Reader(room.storage)
-        worker = room.worker()
-        for _ in range(3):
-            worker.call("all")
-            flush(room)
-        reader.read_all()
-        for path in [
-            *internals(room.storage).glob("journal.[0-9]*"),
-            *outbox(room).glob("*.jsonl"),
-        ]:
-            path.unlink()
-        (internals(room.storage) / "snapshot").unlink()
-        (outbox(room) / "committed").unlink()
-        room.kill()
-        last = room.worker().call("all")
+    reader = Reader(room.storage)
+    worker = room.worker()
+    for _ in range(3):
+        worker.call("all")
         flush(room)
-        reader.got.clear()
-        reader.read_all()
-        assert last is not None
-        assert last.hex in reader.ids
-        assert reader.consumer.sent == 3 + len(reader.ids)
-    finally:
-        room.close()
+    reader.read_all()
+    lose_journal_and_lines(room)
+    (outbox(room) / "committed").unlink()
+    room.kill()
+    last = room.worker().call("all")
+    flush(room)
+    reader.got.clear()
+    reader.read_all()
+    assert last is not None
+    assert last.hex in reader.ids
+    assert reader.consumer.sent == 3 + len(reader.ids)
 
 
-def test_cleanup_leaves_what_waits(tmp_path: Path, runtime: Path) -> None:
+def test_cleanup_leaves_what_waits(room: Room) -> None:
     """History is deleted; what a consumer has not read yet still comes, and what follows, too."""
-    room = new_room(tmp_path, runtime)
-    try:
-        reader = Reader(room.storage)
-        worker = room.worker()
-        worker.call("all")
-        flush(room)
-        room.collector.cleanup()
-        assert not list(room.storage.glob("*.jsonl"))
-        worker.call("all")
-        flush(room)
-        reader.read_all()
-        assert len(reader.ids) == 2
-        assert reader.dropped == 0
-    finally:
-        room.close()
+    reader = Reader(room.storage)
+    worker = room.worker()
+    worker.call("all")
+    flush(room)
+    room.collector.cleanup()
+    assert not list(room.storage.glob("*.jsonl"))
+    worker.call("all")
+    flush(room)
+    reader.read_all()
+    assert len(reader.ids) == 2
+    assert reader.dropped == 0
 
 
 @pytest.mark.parametrize("name", ["reader.cursor", "committed", "file", "reader.lock"])
@@ -421,26 +383,29 @@ def test_directory_that_is_a_link_is_not_written_into(tmp_path: Path, runtime: P
         room.close()
 
 
-def test_lines_are_acknowledged_in_order(tmp_path: Path, runtime: Path) -> None:
+def test_lines_are_acknowledged_in_order(room: Room) -> None:
     """Twice, or without those before them: refused, and the cursor stays."""
-    room = new_room(tmp_path, runtime)
-    try:
-        consumer = Reader(room.storage).consumer
-        worker = room.worker()
-        for _ in range(2):
-            worker.call("all")
-        flush(room)
-        first = consumer.read(1)
-        assert first is not None
+    consumer = Reader(room.storage).consumer
+    worker = room.worker()
+    for _ in range(2):
+        worker.call("all")
+    flush(room)
+    first = consumer.read(1)
+    assert first is not None
+    consumer.acknowledge(first)
+    with pytest.raises(ValueError, match="line 1 is the next one, not 0"):
         consumer.acknowledge(first)
-        with pytest.raises(ValueError, match="line 1 is the next one, not 0"):
-            consumer.acknowledge(first)
-        assert consumer.sent == 1
-        rest = consumer.read()
-        assert rest is not None
-        assert (rest.number, len(rest.lines)) == (1, 1)
-    finally:
-        room.close()
+    assert consumer.sent == 1
+    rest = consumer.read()
+    assert rest is not None
+    assert (rest.number, len(rest.lines)) == (1, 1)
+
+
+def lose_journal_and_lines(room: Room) -> None:
+    """Somebody deletes what the collector would go by."""
+    for path in [*internals(room.storage).glob("journal.[0-9]*"), *outbox(room).glob("*.jsonl")]:
+        path.unlink()
+    (internals(room.storage) / "snapshot").unlink()
 
 
 def flush(room: Room) -> None:
