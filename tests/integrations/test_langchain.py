@@ -8,61 +8,6 @@ from .frameworks import calls, counts, edges, only, run
 
 needs("langgraph")
 
-AGENT = """
-    import asyncio, shmperf
-    from langchain_core.messages import AIMessage, HumanMessage
-    from langchain_core.tools import tool
-    from langgraph.graph import END, START, MessagesState, StateGraph
-    from langgraph.prebuilt import ToolNode
-
-    @tool
-    def lookup(key: str) -> str:
-        "Look a key up."
-        return key.upper()
-
-    @tool
-    @shmperf.track
-    def search(query: str) -> str:
-        "Search."
-        return lookup.invoke({"key": query})
-
-    @tool
-    def broken(query: str) -> str:
-        "Fail."
-        raise ValueError("no such thing")
-
-    @tool
-    async def slow(query: str) -> str:
-        "Take too long."
-        raise TimeoutError
-
-    CALLS = [("search", "a"), ("search", "b"), ("broken", "c")]
-
-    def scripted(names):
-        def model(state):
-            if len(state["messages"]) > 1:
-                return {"messages": [AIMessage("done")]}
-            calls = [
-                {"name": name, "args": {"query": query}, "id": f"call-{at}"}
-                for at, (name, query) in enumerate(names)
-            ]
-            return {"messages": [AIMessage("", tool_calls=calls)]}
-        return model
-
-    def agent(names):
-        graph = StateGraph(MessagesState)
-        graph.add_node("model", scripted(names))
-        graph.add_node("tools", ToolNode([search, broken, slow], handle_tool_errors=True))
-        graph.add_edge(START, "model")
-        graph.add_conditional_edges(
-            "model", lambda state: "tools" if state["messages"][-1].tool_calls else END
-        )
-        graph.add_edge("tools", "model")
-        return graph.compile()
-
-    START_WITH = {"messages": [HumanMessage("go")]}
-"""
-
 
 def test_an_agents_tools_have_names_parents_and_outcomes(place: Place) -> None:
     """A ToolNode's calls are children of who ran the agent, nested tools of their tools."""
@@ -86,44 +31,9 @@ def test_an_agents_tools_have_names_parents_and_outcomes(place: Place) -> None:
     assert (failed["status"], failed["err"]) == ("error", "ValueError")
 
 
-ASYNC_TOOLS = """
-    shmperf.instrument("langchain")
-    started = None
-
-    @tool
-    async def endless(query: str) -> str:
-        "Never answer."
-        started.set()
-        await asyncio.Event().wait()
-
-    @tool
-    async def outer(query: str) -> str:
-        "Ask another one."
-        return await lookup.ainvoke({"key": query})
-
-    async def main():
-        global started
-        started = asyncio.Event()
-        async with shmperf.call("agent"):
-            await asyncio.gather(*(outer.ainvoke({"query": str(at)}) for at in range(5)))
-            await agent([("slow", "a")]).ainvoke(START_WITH)
-            task = asyncio.create_task(endless.ainvoke({"query": "b"}))
-            await started.wait()
-            task.cancel()
-            await asyncio.wait([task])
-            assert task.cancelled()
-
-    asyncio.run(main())
-"""
-
-
 def test_async_tools_time_out_and_are_cancelled(place: Place) -> None:
     """An async tool's parent is right, a timeout is one, and a cancelled tool is no error."""
-    run(
-        place,
-        AGENT,
-        ASYNC_TOOLS,
-    )
+    run(place, "frameworks/langchain", "async_tools_time_out_cancelled")
     assert counts(place) == {
         "agent": (1, 0),
         "outer": (5, 0),
@@ -203,18 +113,6 @@ def test_uninstrument_leaves_nothing(place: Place) -> None:
 
 def test_a_version_without_the_hook_is_named(place: Place) -> None:
     """One line says what is missing and which versions have it."""
-    out = run(
-        place,
-        """
-        import shmperf
-        from langchain_core.tracers import context
-        from shmperf.errors import IntegrationError
-        del context.register_configure_hook
-        try:
-            shmperf.instrument("langchain")
-        except IntegrationError as error:
-            print(error)
-        """,
-    )
+    out = run(place, "frameworks/langchain", "version_without_hook_named")
     assert "langchain-core" in out
     assert ">=0.2" in out

@@ -10,48 +10,6 @@ from .frameworks import calls, counts, edges, only, run
 
 needs("mcp", 2)
 
-SERVER = """
-    import asyncio, logging, os, sys, shmperf
-    from mcp.server.mcpserver import MCPServer
-
-    # The SDK logs what its tools raise.
-    logging.getLogger("mcp").setLevel(logging.CRITICAL)
-
-    def serve():
-        server = MCPServer("weather")
-
-        @shmperf.track
-        def locate(city):
-            return city.lower()
-
-        @server.tool()
-        @shmperf.track
-        def forecast(city: str) -> str:
-            return "rain in " + locate(city)
-
-        @server.tool()
-        async def broken(city: str) -> str:
-            raise ValueError("no such city")
-
-        @server.tool()
-        async def endless(city: str) -> str:
-            await asyncio.Event().wait()
-
-        return server
-"""
-
-IN_MEMORY = """
-    from mcp.client.client import Client
-
-    async def main():
-        async with Client(serve()) as client:
-            async with shmperf.call("agent"):
-                for city in "AB":
-                    result = await client.call_tool("forecast", {"city": city})
-                    assert result.content[0].text == "rain in " + city.lower()
-                assert (await client.call_tool("broken", {"city": "C"})).is_error
-"""
-
 
 def test_client_and_server_in_one_process_are_one_call(place: Place) -> None:
     """Client, server and decorator see a call; it is counted once and its children are its own."""
@@ -75,14 +33,8 @@ def test_the_middleware_by_hand_sees_the_server_alone(place: Place) -> None:
     """A server with the exported middleware records its calls, with its own metadata."""
     run(
         place,
-        SERVER,
-        IN_MEMORY.replace("serve()", "made"),
-        """
-        from shmperf.integrations.mcp import middleware
-        made = serve()
-        made.middleware.append(middleware())
-        asyncio.run(main())
-        """,
+        "frameworks/mcp",
+        "middleware_by_hand_sees_server",
         optimize=True,
     )
     assert counts(place) == {
@@ -99,39 +51,10 @@ def test_the_middleware_by_hand_sees_the_server_alone(place: Place) -> None:
     assert failed["error"].startswith("ToolError: Error executing tool broken")
 
 
-STDIO = """
-    from mcp.client.session import ClientSession
-    from mcp.client.stdio import StdioServerParameters, stdio_client
-
-    async def main():
-        command = StdioServerParameters(
-            command=sys.executable, args=[__file__, "serve"], env=dict(os.environ)
-        )
-        async with stdio_client(command) as streams, ClientSession(*streams) as session:
-            await session.initialize()
-            async with shmperf.call("agent"):
-                await session.call_tool("forecast", {"city": "A"})
-                await session.call_tool("broken", {"city": "B"})
-                try:
-                    await session.call_tool("endless", {"city": "C"}, read_timeout_seconds=0.05)
-                except Exception as error:
-                    print(type(error).__name__)
-
-    if __name__ == "__main__":
-        if sys.argv[1:]:
-            if os.environ.get("SERVER_TRACKS"):
-                shmperf.instrument("mcp")
-            serve().run()
-        else:
-            shmperf.instrument("mcp")
-            asyncio.run(main())
-"""
-
-
 @pytest.mark.parametrize("server_tracks", ["", "1"])
 def test_client_and_server_in_two_processes_are_one_call(place: Place, server_tracks: str) -> None:
     """Over stdio the id travels with the request: what the tool calls is beneath the call."""
-    run(place, SERVER, STDIO, SERVER_TRACKS=server_tracks)
+    run(place, "frameworks/mcp", "client_server_two_processes", SERVER_TRACKS=server_tracks)
     found = counts(place)
     timed_out = found.pop("endless")
     assert timed_out == (1, 1)
@@ -166,18 +89,5 @@ def test_uninstrument_restores_classes_and_servers(place: Place) -> None:
 
 def test_a_version_without_middleware_is_named(place: Place) -> None:
     """One line says which versions have the hook."""
-    out = run(
-        place,
-        SERVER,
-        """
-        from mcp.server import context
-        from shmperf.errors import IntegrationError
-        from shmperf.integrations.mcp import middleware
-        del context.ServerMiddleware
-        try:
-            middleware()
-        except IntegrationError as error:
-            print(error)
-        """,
-    )
+    out = run(place, "frameworks/mcp", "version_without_middleware_named")
     assert "mcp >=2.0" in out

@@ -1,3 +1,4 @@
+import asyncio
 import sys
 
 from langchain_core.messages import AIMessage, HumanMessage
@@ -129,6 +130,46 @@ def uninstrument_leaves_nothing() -> None:
     lookup.invoke({"key": "unseen"})
     shmperf.instrument("langchain")
     lookup.invoke({"key": "seen"})
+
+
+def async_tools_time_out_cancelled() -> None:
+    shmperf.instrument("langchain")
+    started = asyncio.Event()
+
+    @tool
+    async def endless(query: str) -> str:
+        "Never answer."
+        started.set()
+        await asyncio.Event().wait()
+
+    @tool
+    async def outer(query: str) -> str:
+        "Ask another one."
+        return await lookup.ainvoke({"key": query})
+
+    async def use():
+        async with shmperf.call("agent"):
+            await asyncio.gather(*(outer.ainvoke({"query": str(at)}) for at in range(5)))
+            await agent([("slow", "a")]).ainvoke(START_WITH)
+            task = asyncio.create_task(endless.ainvoke({"query": "b"}))
+            await started.wait()
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    asyncio.run(use())
+
+
+def version_without_hook_named() -> None:
+    from langchain_core.tracers import context
+
+    from shmperf.errors import IntegrationError
+
+    del context.register_configure_hook
+    try:
+        shmperf.instrument("langchain")
+    except IntegrationError as error:
+        print(error)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 import asyncio
 import logging
+import os
 import sys
 
+from mcp.client.client import Client
+from mcp.client.session import ClientSession
+from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.server.mcpserver import MCPServer
 
 import shmperf
@@ -33,11 +37,8 @@ def serve():
     return server
 
 
-from mcp.client.client import Client
-
-
-async def main():
-    async with Client(serve()) as client:
+async def main(server):
+    async with Client(server) as client:
         async with shmperf.call("agent"):
             for city in "AB":
                 result = await client.call_tool("forecast", {"city": city})
@@ -47,11 +48,10 @@ async def main():
 
 def client_server_one_process_one_call() -> None:
     shmperf.instrument("mcp")
-    asyncio.run(main())
+    asyncio.run(main(serve()))
 
 
 def uninstrument_restores_classes_servers() -> None:
-    from mcp.client.session import ClientSession
     from mcp.server.lowlevel.server import Server
 
     old, before = serve(), (vars(Server)["__init__"], vars(ClientSession)["call_tool"])
@@ -62,7 +62,54 @@ def uninstrument_restores_classes_servers() -> None:
     shmperf.uninstrument()
     assert (vars(Server)["__init__"], vars(ClientSession)["call_tool"]) == before
     assert old.middleware == chain and len(new.middleware) == len(chain)
-    asyncio.run(main())
+    asyncio.run(main(serve()))
+
+
+def middleware_by_hand_sees_server() -> None:
+    from shmperf.integrations.mcp import middleware
+
+    made = serve()
+    made.middleware.append(middleware())
+    asyncio.run(main(made))
+
+
+def serve_streams() -> None:
+    if os.environ.get("SERVER_TRACKS"):
+        shmperf.instrument("mcp")
+    serve().run()
+
+
+async def use_streams():
+    command = StdioServerParameters(
+        command=sys.executable, args=[__file__, "serve_streams"], env=dict(os.environ)
+    )
+    async with stdio_client(command) as streams, ClientSession(*streams) as session:
+        await session.initialize()
+        async with shmperf.call("agent"):
+            await session.call_tool("forecast", {"city": "A"})
+            await session.call_tool("broken", {"city": "B"})
+            try:
+                await session.call_tool("endless", {"city": "C"}, read_timeout_seconds=0.05)
+            except Exception as error:  # noqa: BLE001  the SDK says which
+                print(type(error).__name__)
+
+
+def client_server_two_processes() -> None:
+    shmperf.instrument("mcp")
+    asyncio.run(use_streams())
+
+
+def version_without_middleware_named() -> None:
+    from mcp.server import context
+
+    from shmperf.errors import IntegrationError
+    from shmperf.integrations.mcp import middleware
+
+    del context.ServerMiddleware
+    try:
+        middleware()
+    except IntegrationError as error:
+        print(error)
 
 
 if __name__ == "__main__":
