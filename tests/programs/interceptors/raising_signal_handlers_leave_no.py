@@ -1,3 +1,4 @@
+import os
 import signal
 import sys
 
@@ -35,6 +36,8 @@ for turn in range(1500):
             calls += 1
     except kind:
         assert shmperf.current() is None, turn
+# On a busy machine the collector has much to catch up with.
+assert shmperf.flush(float(os.environ["TESTS_DEADLINE_S"]))
 stats = shmperf.get_perf_stats()
 lost = sum(stats["lost"].values())
 assert stats["begun"] == stats["total_calls"] + lost and not stats["in_flight"], stats
