@@ -34,6 +34,7 @@ from shmperf.session.messages import (
     Mode,
     OpenCallAnswer,
     Ping,
+    Report,
     SessionStatus,
     SinkReport,
     SinkStatus,
@@ -143,6 +144,10 @@ def _changes(requests: Requests, request: Changes) -> News:
     return requests.parts.ledger.news(request.after)
 
 
+def _report(requests: Requests, request: Report) -> bool:
+    return requests.parts.supervisor.hear(request.sidecar, request.report)
+
+
 def _flush(requests: Requests, _: Flush) -> bool:
     requests.deeds.flush()
     disk = requests.parts.disk
@@ -198,9 +203,10 @@ def _sink(supervisor: Supervisor) -> SinkStatus | None:
     found = supervisor.status().get("rag")
     if found is None:
         return None
-    report = msgspec.structs.asdict(supervisor.report_of("rag") or SinkReport())
-    problem = found.problem or report["problem"]
-    return SinkStatus(**report | msgspec.structs.asdict(found) | {"problem": problem})
+    said = supervisor.report_of("rag")
+    report = msgspec.structs.asdict(said if isinstance(said, SinkReport) else SinkReport())
+    shared = msgspec.structs.asdict(found)
+    return SinkStatus(**report | shared)
 
 
 def _status(requests: Requests, _: Status) -> SessionStatus:
@@ -238,10 +244,11 @@ ANSWERS: dict[type, Callable[[Requests, Any], Any]] = {
     InFlight: _in_flight,
     Mode: _mode,
     Ping: _ping,
+    Report: _report,
     Stats: _stats,
     Status: _status,
     Stop: _stop,
     TotalsOf: _totals_of,
     Tree: _tree,
 }
-AT_ONCE = frozenset({Changes, Cleanup, Mode, Ping, Stop})
+AT_ONCE = frozenset({Changes, Cleanup, Mode, Ping, Report, Stop})

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from shmperf.config.options import Options
 from shmperf.session.launch import Child, python_command
-from shmperf.session.messages import SidecarStatus, SinkReport
+from shmperf.session.messages import SidecarReport, SidecarStatus
 from shmperf.session.paths import TOOL_STORE
 from shmperf.session.sidecar import SETTINGS_FD
 
@@ -118,12 +118,14 @@ class Supervisor:
         found = {name: keeper.status() for name, keeper in self._keepers.items()}
         return {name: status for name, status in found.items() if status is not None}
 
-    def hear(self, name: str, report: SinkReport | None) -> None:
-        """What the sidecar *name* says of itself, until it ends."""
-        if name in self._keepers:
-            self._keepers[name].report = report
+    def hear(self, name: str, report: SidecarReport | None) -> bool:
+        """What the sidecar *name* says of itself, until it ends; False without such a row."""
+        if name not in self._keepers:
+            return False
+        self._keepers[name].report = report
+        return True
 
-    def report_of(self, name: str) -> SinkReport | None:
+    def report_of(self, name: str) -> SidecarReport | None:
         """What the sidecar *name* said last; None without it."""
         return self._keepers[name].report if name in self._keepers else None
 
@@ -146,7 +148,7 @@ class _Keeper:
     def __init__(
         self, row: Sidecar, directory: Path, storage: Path, clock: Callable[[], float]
     ) -> None:
-        self.report: SinkReport | None = None
+        self.report: SidecarReport | None = None
         self._row = row
         self._directory = directory
         self._storage = storage
@@ -170,7 +172,10 @@ class _Keeper:
             return None
         pid = None if process is None else process.pid
         restarts = max(0, self._starts - 1)
-        return SidecarStatus(pid=pid, restarts=restarts, problem=self._problem or None)
+        said = self.report or SidecarReport()
+        told = {name: getattr(said, name) for name in SidecarReport.__struct_fields__}
+        told["problem"] = self._problem or said.problem
+        return SidecarStatus(pid=pid, restarts=restarts, **told)
 
     def look(self, options: Options) -> None:
         """Bring what is in line with what is wanted."""

@@ -42,7 +42,9 @@ __all__ = [
     "OpenCallAnswer",
     "Ping",
     "Question",
+    "Report",
     "SessionStatus",
+    "SidecarReport",
     "SidecarStatus",
     "SinkReport",
     "SinkStatus",
@@ -114,24 +116,38 @@ class Status(msgspec.Struct, tag=True):
     """How collector and workers are."""
 
 
-class SinkReport(msgspec.Struct, kw_only=True):
+class SidecarReport(msgspec.Struct, kw_only=True):
     """
-    What a sink says of itself; texts are short, times are Unix seconds.
+    What any sidecar says of itself; texts are short, times are Unix seconds.
 
-    ``problem`` is what keeps it from sending now, ``last_error`` what the store said last.
+    ``waiting`` is what it has still to send, ``dropped`` what it never will; ``problem`` is what
+    keeps it from sending now, ``last_error`` what the other side said last.
     """
 
-    store: str = ""
-    tools: int = 0
     sent: int = 0
     last_sent_s: float | None = None
     waiting: int = 0
+    dropped: int = 0
+    problem: str | None = None
+    last_error: str | None = None
+
+
+class SinkReport(SidecarReport, kw_only=True):
+    """What a sink adds of the store that it serves."""
+
+    store: str = ""
+    tools: int = 0
     unknown: int = 0
     unknown_names: list[str] = []
     refused: int = 0
     retries: int = 0
-    problem: str | None = None
-    last_error: str | None = None
+
+
+class Report(msgspec.Struct, tag=True):
+    """What the sidecar of that name says of itself; True when there is such a row."""
+
+    sidecar: str
+    report: SidecarReport
 
 
 class Changes(msgspec.Struct, tag=True):
@@ -184,12 +200,11 @@ class SinkStatus(SinkReport, kw_only=True):
     restarts: int = 0
 
 
-class SidecarStatus(msgspec.Struct, kw_only=True):
-    """A process beside the collector: whether one runs, and what keeps it from running."""
+class SidecarStatus(SidecarReport, kw_only=True):
+    """A process beside the collector: what it says of itself, and whether one runs."""
 
     pid: int | None = None
     restarts: int = 0
-    problem: str | None = None
 
 
 class ConsumerStatus(msgspec.Struct, kw_only=True):
@@ -239,6 +254,7 @@ Question = (
     | Flush
     | Cleanup
     | Mode
+    | Report
     | InFlight
     | Tree
     | Status

@@ -274,8 +274,13 @@ def _sidecar(name: str, row: Mapping[str, Any]) -> str:
     """Whether a process beside the collector runs, and what keeps it from it."""
     if row["problem"]:
         return f"{printable(name)}: {printable(row['problem'], 200)}"
-    again = f", {row['restarts']:,} restarts" if row["restarts"] else ""
-    return f"{printable(name)}: pid {row['pid']}{again}"
+    parts = [f"pid {row['pid']}"]
+    if row["restarts"]:
+        parts.append(f"{row['restarts']:,} restarts")
+    parts += [f"{row['sent']:,} sent", f"{row['waiting']:,} waiting", f"{row['dropped']:,} dropped"]
+    if row["last_error"]:
+        parts.append(f"last error: {printable(row['last_error'], 100)}")
+    return f"{printable(name)}: {', '.join(parts)}"
 
 
 def _consumer(name: str, row: Mapping[str, Any]) -> str:

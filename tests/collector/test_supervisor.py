@@ -14,7 +14,7 @@ from shmperf.collector import supervisor
 from shmperf.collector.supervisor import Sidecar, Supervisor
 from shmperf.config.options import Options, Rag
 from shmperf.session.launch import PACKAGE_PARENT
-from shmperf.session.messages import SidecarStatus
+from shmperf.session.messages import SidecarReport, SidecarStatus
 from shmperf.shm.memory import remove_memory
 from tests.support import PROGRAMS, wait_until
 
@@ -67,6 +67,24 @@ def test_a_sidecar_is_started_restarted_and_dismissed(place: Path) -> None:
         (place / "wanted").unlink()
         wait_until((place / "ended").exists, "its end")
         wait_until(lambda: beside.status() == {}, "an empty table")
+    finally:
+        beside.close()
+
+
+def test_what_it_says_of_itself_is_told(place: Path) -> None:
+    """Figures of any row come with its pid; of a name that is no row nothing is taken."""
+    (place / "wanted").touch()
+    beside = Supervisor(place, place, Options())
+    beside.start()
+    try:
+        pid = told_of(beside, place, 1).pid
+        assert beside.hear("toy", SidecarReport(sent=7, waiting=2, dropped=1, last_error="no"))
+        assert not beside.hear("stranger", SidecarReport())
+        assert beside.status()["toy"] == SidecarStatus(
+            pid=pid, sent=7, waiting=2, dropped=1, last_error="no"
+        )
+        os.kill(lives(place)[0], signal.SIGKILL)
+        assert told_of(beside, place, 2).sent == 0
     finally:
         beside.close()
 
