@@ -1,7 +1,7 @@
 """
 The duty cycle of the one process that drains a session.
 
-    find workers → drain → settle trees → limits → journal → release → flush → answer → sample
+    find workers → drain, within limits → settle trees → journal → release → flush → sample → answer
 
 `Collector.step` does that once and returns how many records it handled; the loop around it only
 decides how long to wait. Four objects do the work and note what they change: `Roster` (who is
