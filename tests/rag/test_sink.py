@@ -178,6 +178,10 @@ def test_an_end_before_the_first_step_waits_for_the_sink_before(place: Place, na
         ending.join()
     assert stored(path, "good")["call_count"] == 7
     assert late._report.sent == 1
+    # Its process would end now.
+    store = late._delivery._store
+    assert isinstance(store, ToolStore)
+    store.close()
     for fd in late._locks:
         os.close(fd)
 
