@@ -1,8 +1,8 @@
 """
 The newest calls of a tool, by end, and no others: the limit that is applied before the disk.
 
-Memory and time follow the limit, not the traffic: of a batch at most `limit` items are looked at,
-and what is kept is sorted only when it has grown to twice the limit.
+Memory and time follow the limit, not the traffic: whoever drains hands over at most `limit` items
+of a batch, and what is kept is sorted only when it has grown to twice the limit.
 """
 
 from __future__ import annotations
