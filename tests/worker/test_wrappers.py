@@ -175,7 +175,7 @@ def test_ring_that_a_hole_has_stopped_is_replaced_at_the_budget(place: Place) ->
     )
     place.wait_for_end()
     found = place.stats()
-    assert found["total_calls"] == 3001
+    assert found["total_calls"] == 1501
     assert not any(found["lost"].values())
 
 
