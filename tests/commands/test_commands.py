@@ -155,16 +155,10 @@ def test_demo_prints_statistics_tree_overhead_and_place(place: Place) -> None:
 
 def test_a_command_costs_no_other_commands_start(recorded: Place) -> None:
     """Help imports no command at all, and a reader none of what others need."""
-    program = """
-        import contextlib, io, sys
-        from shmperf.commands.main import main
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-            main(sys.argv[1:])
-        print(*sys.modules)
-    """
-    loaded = set(recorded.run_script(program, "--help").split())
+    program = "commands/modules_of_a_command"
+    loaded = set(recorded.run_program(program, "--help").split())
     assert not loaded & {"rich", "msgspec", "shmperf.query", "shmperf.commands.arguments"}
-    loaded = set(recorded.run_script(program, "stats").split())
+    loaded = set(recorded.run_program(program, "stats").split())
     assert "shmperf.commands.stats" in loaded
     assert not loaded & {"sqlite3", "psutil", "numpy", "asyncio", "yaml"}
     commands = {name for name in loaded if name.startswith("shmperf.commands.")}

@@ -13,20 +13,10 @@ from shmperf.errors import StoreError
 from shmperf.exporters.output import write_private
 from tests.support import PYTHON, Place
 
-RECORD = """
-    import shmperf
-    @shmperf.track
-    def leaf(n): return n
-    @shmperf.track
-    def top(password="x"):
-        for n in range(300): leaf(n)
-    top(password="hidden")
-"""
-
 
 @pytest.fixture
 def recorded(place: Place) -> Place:
-    place.run_script(RECORD)
+    place.run_program("export/record")
     place.wait_for_end()
     return place
 

@@ -24,9 +24,7 @@ from shmperf.interceptors import (
     ToolInterceptor,
 )
 from shmperf.worker.process import worker
-from tests.support import Place, assert_books_balance, program_text
-
-PROGRAM = "from shmperf.interceptors import *\nimport shmperf, time, asyncio\n"
+from tests.support import Place, assert_books_balance
 
 
 class Noting(ToolInterceptor):
@@ -637,8 +635,6 @@ def test_cancelled_calls_are_no_bugs(place: Place) -> None:
 
 # --- PerfCatcher ----------------------------------------------------------------------------------
 
-SLOW_ONE = program_text("interceptors/slow_one")
-
 
 def test_an_unusual_duration_is_told(place: Place) -> None:
     """On the program's own logger and by status, running or at rest; cleanup forgets it."""
@@ -660,16 +656,8 @@ def test_an_unusual_duration_is_told(place: Place) -> None:
 
 def test_it_is_told_while_the_program_runs(place: Place) -> None:
     """Within seconds, by the process that made the call, not by another one."""
-    text = (
-        SLOW_ONE
-        + """
-import sys
-print("slow", flush=True)
-sys.stdin.readline()
-for _ in range(2): intercept_tool_call("tool", tool, (1.1,))
-"""
-    )
-    other, program = place.start_script(text), place.start_script(text)
+    name = "interceptors/slow_one"
+    other, program = (place.start_program(name, "more") for _ in range(2))
     for found in (other, program):
         assert found.stdout is not None
         assert found.stdout.readline() == "slow\n"
@@ -704,27 +692,7 @@ def test_what_perfcatcher_was_told_holds(place: Place, environ: Mapping[str, str
 
 def test_the_books_balance_through_the_chain(place: Place) -> None:
     """Many processes, many failures, one interceptor that always fails."""
-    text = (
-        PROGRAM
-        + """
-import multiprocessing
-class Failing(ToolInterceptor):
-    def before_execution(self, *_): raise LookupError
-get_global_interceptor_chain().add_interceptor(Failing())
-def tool(n):
-    if n % 3 == 0: raise ValueError(n)
-    return n
-def run(n):
-    try: return intercept_tool_call("tool", tool, (n,))
-    except ValueError: return None
-if __name__ == "__main__":
-    for method in ("fork", "spawn"):
-        with multiprocessing.get_context(method).Pool(2) as pool:
-            assert sum(x is None for x in pool.map(run, range(300))) == 100
-    shmperf.flush()
-"""
-    )
-    place.run_script(text, PYTHONWARNINGS="ignore")
+    place.run_program("interceptors/books_balance_through_chain", PYTHONWARNINGS="ignore")
     found = place.stats()
     assert_books_balance(found)
     assert (found["total_calls"], found["tool_stats"]["tool"]["errors"]) == (600, 200)

@@ -18,7 +18,7 @@ from shmperf.rag import CircuitBreaker, Ranked, ToolStore, Weighing, rank
 from shmperf.rag.facts import Facts, facts_of
 from shmperf.rag.summary import PerfState
 from shmperf.testing import Clock
-from tests.support import PYTHON, Place, measured_slowness, outputs, wait_until
+from tests.support import Place, measured_slowness, outputs, wait_until
 
 NOW_S = 1_800_000_000.0
 HALF_LIFE_S = 600.0
@@ -421,51 +421,13 @@ def test_nothing_that_a_store_may_hold_breaks_a_query(
 
 # --- with real processes -------------------------------------------------------------------------
 
-# Two tools that do the same, until one of them is told to break or to dawdle.
-PROGRAM = """
-import sys, time, shmperf
-from shmperf.rag import ToolStore, from_functions
-
-how = {"fetch_weather": "well", "weather_report": "well"}
-
-def behave(name):
-    if how[name] == "badly":
-        raise OSError("the service is down")
-    if how[name] == "slowly":
-        time.sleep(0.2)
-    return "rain"
-
-@shmperf.track
-def fetch_weather(city):
-    "The weather of a city today."
-    return behave("fetch_weather")
-
-@shmperf.track
-def weather_report(city):
-    "The weather of a city today."
-    return behave("weather_report")
-
-with ToolStore() as tools:
-    tools.put_many(from_functions([fetch_weather, weather_report]))
-for line in sys.stdin:
-    tool, how_now, count = line.split()
-    how[tool] = how_now
-    for _ in range(int(count)):
-        try:
-            globals()[tool]("Oslo")
-        except OSError:
-            pass
-    print("called", flush=True)
-"""
-
 
 class Agent:
     """A program with both tools in a tool store, which calls them on demand."""
 
-    def __init__(self, place: Place, *command: str) -> None:
-        path = place.write("agent.py", PROGRAM)
+    def __init__(self, place: Place) -> None:
         self.place = place
-        self.process = place.start(*command, PYTHON, str(path))
+        self.process = place.start_program("rank/agent")
 
     def call(self, tool: str, how: str, count: int) -> None:
         assert self.process.stdin is not None

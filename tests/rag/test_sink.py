@@ -28,7 +28,7 @@ from shmperf.session.files import try_lock
 from shmperf.session.settings import Settings
 from shmperf.session.sidecar import last_report
 from shmperf.testing import Clock
-from tests.support import Place, wait_until
+from tests.support import Place, program_text, wait_until
 
 NOW_S = 1_800_000_000.0
 
@@ -138,15 +138,7 @@ def test_a_program_that_ends_at_once_leaves_its_figures(place: Place) -> None:
 
 def test_a_sink_that_comes_up_when_all_is_over_sends_what_is_on_disk(place: Place) -> None:
     """However late it starts, on however slow a machine, no figure is left behind."""
-    place.write(
-        "late/sitecustomize.py",
-        """
-        import os, sys
-        if any("shmperf.rag.sink" in argument for argument in sys.orig_argv):
-            while os.path.exists(sys.orig_argv[-1]):
-                pass
-        """,
-    )
+    place.write("late/sitecustomize.py", program_text("sink/comes_up_late"))
     path = tools(place)
     late = {"PYTHONPATH": str(place.cwd / "late")}
     place.run_program("sink/program", "good 7", **late)
@@ -370,17 +362,7 @@ def test_facts_can_be_kept_out_of_the_artifacts(place: Place) -> None:
 
 def test_facts_can_take_part_in_what_is_embedded(place: Place) -> None:
     """`embedding_include: true`: the named embedder gets content and a sentence, once."""
-    place.write(
-        "mine.py",
-        """
-        import json, pathlib
-
-        def embed(texts):
-            with pathlib.Path(__file__).with_name("texts").open("a") as file:
-                file.writelines(json.dumps(text) + "\\n" for text in texts)
-            return [[float(len(text)), 1.0] for text in texts]
-        """,
-    )
+    place.write("mine.py", program_text("sink/embeds"))
     configure(place, "rag: {embedding_include: true, embedder: 'mine:embed'}\n")
     path = tools(place, "good")
     program = Program(place)
@@ -425,16 +407,7 @@ def test_a_missing_package_is_one_line_that_says_what_to_install(place: Place) -
 
 def test_a_sink_held_up_by_a_store_still_ends_with_its_collector(place: Place) -> None:
     """A foreign call that never returns keeps no process alive."""
-    place.write(
-        "mine.py",
-        """
-        import pathlib, threading
-
-        def embed(texts):
-            pathlib.Path(__file__).with_name("held").touch()
-            threading.Event().wait()
-        """,
-    )
+    place.write("mine.py", program_text("sink/hangs"))
     configure(place, "rag: {embedding_include: true, embedder: 'mine:embed'}\n")
     tools(place)
     program = Program(place)

@@ -31,13 +31,19 @@ from shmperf.shm.segment import (
     Segment,
     SegmentReader,
 )
-from tests.support import PYTHON, wait_until
+from tests.support import PROGRAMS, PYTHON, wait_until
 
 BUDGET = 1 << 20
 MAGIC, VERSION, SIZE, PID, EPOCH, SEALED, ENTRIES = range(7)
 DIRECTORY = 4096 // 8
 EXTENTS = 4096 + (2 << 20)
 MOST_ENTRIES = (2 << 20) // 32
+
+
+def run_apart(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a program of tests/programs/segment to its end, which may be a kill."""
+    command = [PYTHON, str(PROGRAMS / f"segment/{program}.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def descriptors(name: str) -> list[str]:
@@ -198,13 +204,8 @@ def test_blob_is_read_by_its_owner_name_alone(name: str) -> None:
 
 def test_segment_survives_its_process_without_a_word(name: str) -> None:
     """The resource tracker neither unlinks undrained memory nor complains about it."""
-    code = (
-        "import sys; from shmperf.shm.segment import Segment\n"
-        "from multiprocessing.shared_memory import SharedMemory\n"
-        f"segment = Segment({name!r}, budget_bytes={BUDGET})\n"
-        "other = SharedMemory(create=True, size=10); other.close(); other.unlink()\n"
-    )
-    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True)
+    done = run_apart("left_to_be_drained", name, BUDGET)
+    assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     reader = SegmentReader(name)
     reader.close()
@@ -787,23 +788,9 @@ def test_readers_and_blobs_are_not_registered_either(name: str) -> None:
     segment = Segment(name, budget_bytes=BUDGET)
     blob = segment.add_blob(b"content")
     assert blob is not None
-    code = (
-        "from multiprocessing.shared_memory import SharedMemory\n"
-        "other = SharedMemory(create=True, size=10)\n"
-        "from shmperf.errors import SegmentGone\n"
-        "from shmperf.shm.memory import read_blob\n"
-        "from shmperf.shm.segment import Segment, SegmentReader\n"
-        f"kept = SegmentReader({name!r})\n"
-        f"SegmentReader({name!r}).close()\n"
-        f"read_blob({blob!r}, {name!r}, 1 << 20)\n"
-        f"mine = Segment({name + 'a'!r}, budget_bytes={BUDGET})\n"
-        "mine.add_blob(b'more')\n"
-        "try: SegmentReader('shmperf-no-such-name')\n"
-        "except SegmentGone: pass\n"
-        "other.close(); other.unlink()\n"
-    )
     try:
-        done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True)
+        done = run_apart("attaches_and_reads", name, blob, BUDGET)
+        assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         for left in (name, blob, f"{name}a", f"{name}a.1"):
             assert (SHARED_MEMORY / left).exists(), left
@@ -814,14 +801,9 @@ def test_readers_and_blobs_are_not_registered_either(name: str) -> None:
 def test_other_peoples_memory_is_tracked_as_before(name: str) -> None:
     """Beside our segments, memory that a program forgets is still cleaned up for it."""
     other = name.replace("shmperf-", "not-ours-")
-    code = (
-        "from shmperf.shm.segment import Segment\n"
-        f"segment = Segment({name!r}, budget_bytes={BUDGET})\n"
-        "from multiprocessing.shared_memory import SharedMemory\n"
-        f"forgotten = SharedMemory({other!r}, create=True, size=10)\n"
-    )
     try:
-        subprocess.run([PYTHON, "-c", code], capture_output=True, check=True)
+        done = run_apart("forgets_memory_of_others", name, other, BUDGET)
+        assert done.returncode == 0, done.stderr
         wait_until(lambda: not (SHARED_MEMORY / other).exists(), "the tracker to clean up")
         assert (SHARED_MEMORY / name).exists()
     finally:
@@ -830,21 +812,7 @@ def test_other_peoples_memory_is_tracked_as_before(name: str) -> None:
 
 def test_killed_worker_leaves_its_segment_to_be_read(name: str) -> None:
     """After a kill the memory is as the worker left it, for a reader to drain."""
-    code = (
-        "import os, signal\n"
-        "from shmperf.shm.record import Callee, SLOT, meta_of\n"
-        "from shmperf.shm.segment import Segment\n"
-        f"segment = Segment({name!r}, budget_bytes={BUDGET})\n"
-        "segment.add_callee(1, Callee('tool'))\n"
-        "grant = segment.add_ring(1, 16).grant()\n"
-        "for call_id in range(3):\n"
-        "    position = next(grant.positions)\n"
-        "    at = position + grant.shift\n"
-        "    SLOT.pack_into(segment.buffer, at, call_id, 0, 1, 2, meta_of(1), b'', position)\n"
-        "next(grant.positions)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=False)
+    done = run_apart("killed_with_a_hole", name, BUDGET)
     assert (done.returncode, done.stderr) == (-9, "")
     reader = SegmentReader(name)
     callee, lane = reader.new_extents()

@@ -88,16 +88,7 @@ def test_small_shared_memory_loses_calls_by_count_and_nothing_else(place: Place)
     out = in_mounts(
         place,
         "mount -t tmpfs -o size=1m tmpfs /dev/shm",
-        """
-        import shmperf
-        for n in range(1000):
-            tool = shmperf.track(name=f"tool{n}")(lambda x: x + 1)
-            assert [tool(x) for x in range(5)] == [1, 2, 3, 4, 5]
-        stats = shmperf.get_perf_stats()
-        lost = sum(stats["lost"].values())
-        assert stats["begun"] == stats["total_calls"] + lost == 5000, stats
-        print(stats["total_calls"] > 500)
-        """,
+        program_text("bad_input/small_shared_memory_loses_calls"),
     )
     assert out == "True\n"
 
@@ -119,8 +110,8 @@ def test_without_shared_memory_workers_map_files(place: Place, mounts: str) -> N
 def test_storage_that_cannot_be_written_keeps_statistics(place: Place) -> None:
     """With a read-only storage everything is counted in memory, and the tool's work goes on."""
     mounts = f"mkdir -p {place.storage}; mount -t tmpfs -o ro tmpfs {place.storage}"
-    program_text = place.write("mounted.py", CALLS)
-    program = place.start("unshare", "-m", "sh", "-ec", f"{mounts}\nexec {PYTHON} {program_text}")
+    script = place.write("mounted.py", CALLS)
+    program = place.start("unshare", "-m", "sh", "-ec", f"{mounts}\nexec {PYTHON} {script}")
     out, error = outputs(program)
     assert out == "normal 500 0\n", error
     assert error.count("history stays in memory") == 1
@@ -130,34 +121,7 @@ def test_storage_that_cannot_be_written_keeps_statistics(place: Place) -> None:
 def test_full_storage_recovers(place: Place) -> None:
     """A full disk costs no count; when there is room again, history is written."""
     mounts = f"mkdir -p {place.storage}; mount -t tmpfs -o size=64k tmpfs {place.storage}"
-    out = in_mounts(
-        place,
-        mounts,
-        f"""
-        import os, pathlib, shmperf
-        storage = pathlib.Path({str(place.storage)!r})
-        @shmperf.track
-        def tool(n): return n
-        tool(0)
-        shmperf.flush()
-        filler = storage / "filler"
-        try:
-            filler.write_bytes(b"x" * 70_000)
-        except OSError:
-            pass
-        for n in range(2000): assert tool(n) == n
-        assert not shmperf.flush(3)
-        stats = shmperf.get_perf_stats()
-        assert stats["begun"] == stats["total_calls"] == 2001, stats
-        filler.unlink()
-        import time
-        deadline = time.monotonic() + float(os.environ["TESTS_DEADLINE_S"])
-        while not shmperf.flush(5):
-            assert time.monotonic() < deadline
-        lines = (storage / "tool_perf.jsonl").read_text().splitlines()
-        print(len(lines) >= 100, '\\\\"n\\\\":1999' in lines[-1])
-        """,
-    )
+    out = in_mounts(place, mounts, program_text("bad_input/full_storage_recovers"))
     assert out == "True True\n"
 
 

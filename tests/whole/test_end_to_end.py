@@ -91,16 +91,8 @@ def test_pool_whose_parent_never_calls_a_tool_is_one_session(place: Place) -> No
 
 def test_two_programs_founding_at_once_share_one_session(place: Place) -> None:
     """Programs that start together on one storage record into one session."""
-    script = """
-        from shmperf import get_tracker, track
-        @track
-        def task(): pass
-        input()
-        for _ in range(100): task()
-        print(get_tracker().session, flush=True)
-        input()
-        """
-    programs = [place.start_script(script) for _ in range(4)]
+    name = "end_to_end/programs_founding_at_once_share"
+    programs = [place.start_program(name) for _ in range(4)]
     for program in programs:
         assert program.stdin is not None
         program.stdin.write("\n")
@@ -253,14 +245,8 @@ def test_changed_limits_are_taken_up_while_running(place: Place) -> None:
 
 def test_statistics_survive_sessions(place: Place) -> None:
     """Totals go on where the last session of a storage left them."""
-    script = """
-        import shmperf
-        @shmperf.track
-        def tool(): pass
-        for _ in range(10): tool()
-        """
     for expected in (10, 20, 30):
-        place.run_script(script)
+        place.run_program("end_to_end/ten_calls")
         assert place.stats()["total_calls"] == expected
         place.wait_for_end()
         assert place.stats()["total_calls"] == expected
@@ -279,15 +265,8 @@ def test_a_session_removed_by_hand_ends_with_its_workers(place: Place) -> None:
     """Its collector keeps what they did, says why it ends, and stays for nobody."""
     collector = place.start_module("collect", "--session", "lost")
     place.shmperf("status", "--session", "lost", "--wait")
-    script = """
-        import sys, shmperf
-        tool = shmperf.track("tool")(lambda: None)
-        tool()
-        print("ready", flush=True)
-        sys.stdin.read(1)
-        tool()
-        """
-    program = place.start_script(script, SHMPERF_SESSION="lost")
+    name = "end_to_end/session_removed_by_hand_ends"
+    program = place.start_program(name, SHMPERF_SESSION="lost")
     assert program.stdout is not None
     assert program.stdin is not None
     assert program.stdout.readline() == "ready\n"

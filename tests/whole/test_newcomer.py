@@ -13,26 +13,8 @@ from shmperf.commands import table as commands
 from shmperf.commands.main import main
 from shmperf.exporters import table as exporters
 from shmperf.storage.history import file_name
+from tests.support import program_text
 
-COMMAND = '''
-"""A toy command."""
-
-from shmperf.commands.arguments import add_reader as add_arguments
-from shmperf.commands.arguments import answers_for, show
-
-
-def run(given):
-    calls = [call.tool for call in answers_for(given).calls()]
-    return show(given, calls, lambda names: f"loud: {' '.join(names).upper()}!")
-'''
-EXPORTER = '''
-"""A toy format."""
-
-
-def export(calls):
-    for call in calls:
-        yield f"{call.tool} took {call.duration_s:g} s with {call.params}\\n".encode()
-'''
 LINE = (
     '{"tool":"search","timestamp":"2026-01-02T03:04:05.000000+00:00","data":{"t":"search",'
     '"p":"{}","s":1767323045.0,"e":1767323046.5,"d":1.5,"id":"000000010000fa00","pid":7}}\n'
@@ -58,7 +40,7 @@ def test_a_command_is_one_file_and_one_row(
     storage: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It has its flags, its line in the help and its exit code, and only it is imported."""
-    (storage / "toy_shout.py").write_text(COMMAND)
+    (storage / "toy_shout.py").write_text(program_text("newcomer/shout"))
     row = commands.Command("shout", "toy_shout", "the tools that were called, loudly")
     monkeypatch.setattr(commands, "COMMANDS", (*commands.COMMANDS, row))
     with pytest.raises(SystemExit, match="0"):
@@ -77,7 +59,7 @@ def test_an_exporter_is_one_file_and_one_row(
     storage: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """Choice, output file, time and parameters are the command's; the format only writes."""
-    (storage / "toy_words.py").write_text(EXPORTER)
+    (storage / "toy_words.py").write_text(program_text("newcomer/words"))
     row = exporters.Exporter("words", "toy_words", "a sentence a call")
     monkeypatch.setattr(exporters, "EXPORTERS", (*exporters.EXPORTERS, row))
     command = ["export", "words", "--storage", "perf_data"]

@@ -21,7 +21,7 @@ from shmperf.session.messages import Ping
 from shmperf.session.paths import runtime_root
 from shmperf.session.server import Server
 from shmperf.shm.memory import SHARED_MEMORY, attach_memory, create_memory
-from tests.support import DEADLINE_S, PYTHON, Place, outputs, wait_until
+from tests.support import DEADLINE_S, PYTHON, Place, outputs, program_text, wait_until
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="acts as a second user: needs root")
 NOBODY = 65534
@@ -187,15 +187,7 @@ def test_runtime_directory_of_somebody_else_is_reported_and_not_used(place: Plac
         environ = {"XDG_RUNTIME_DIR": "", "TMPDIR": str(temporary)}
         with pytest.raises(SessionError, match="belongs to another user"):
             runtime_root(environ)
-        script = place.write(
-            "tracked.py",
-            """
-            import shmperf
-            @shmperf.track
-            def tool(n): return n + 1
-            print(tool(1), shmperf.get_tracker().mode)
-            """,
-        )
+        script = place.write("tracked.py", program_text("security/one_call"))
         program = subprocess.run(
             [PYTHON, str(script)],
             cwd=place.cwd,

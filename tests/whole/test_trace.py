@@ -56,16 +56,7 @@ def test_open_calls_of_a_killed_worker_name_their_root(place: Place) -> None:
 
 def test_exports_name_a_trace_for_every_call(place: Place) -> None:
     """A root's trace is its own id, so that rows can be grouped by it."""
-    place.run_script(
-        """
-        from shmperf import track
-        @track
-        def inner(n): return n
-        @track
-        def outer(n): return inner(n)
-        for n in range(3): outer(n)
-        """
-    )
+    place.run_program("trace/three_roots")
     place.wait_for_end()
     rows = list(csv.DictReader(io.StringIO(place.shmperf("export", "csv"))))
     roots = {row["id"] for row in rows if row["tool"] == "outer"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import shmperf
-from tests.support import DEADLINE_S, PYTHON, Place, wait_until
+from tests.support import DEADLINE_S, PYTHON, Place, program_text, wait_until
 
 TOPIC = (Path(shmperf.__file__).parent / "help" / "web.md").read_text()
 (MIDDLEWARE,) = [
@@ -19,30 +19,6 @@ TOPIC = (Path(shmperf.__file__).parent / "help" / "web.md").read_text()
     for text in re.findall(r"```python\n(.*?)```", TOPIC, re.DOTALL)
     if "class TrackRequests" in text
 ]
-TOOLS = """
-import os, signal
-
-@shmperf.track
-def search(path):
-    if path == "/die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return path.upper()
-
-def wsgi(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [f"{os.getpid()} {search(environ['PATH_INFO'])}".encode()]
-
-async def asgi(scope, receive, send):
-    if scope["type"] != "http":
-        return
-    text = f"{os.getpid()} {search(scope['path'])}".encode()
-    headers = [(b"content-type", b"text/plain")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": text})
-
-search("before any fork")
-wsgi, asgi = track_requests(wsgi), TrackRequests(asgi)
-"""
 GUNICORN = ("gunicorn", "--workers=2", "--bind=unix:web.sock", "--no-control-socket", "web:wsgi")
 SERVERS = {
     "gunicorn": GUNICORN,
@@ -84,7 +60,8 @@ def _answered(place: Place, path: str) -> Callable[[], bool]:
 @pytest.mark.parametrize("server", SERVERS)
 def test_requests_are_parents_in_every_worker(place: Place, server: str) -> None:
     """Two workers, one of which is killed in a request and replaced; then a quiet end."""
-    place.write("web.py", MIDDLEWARE + TOOLS)
+    place.write("middleware.py", MIDDLEWARE)
+    place.write("web.py", program_text("web_servers/web"))
     program = place.start(PYTHON, "-m", *SERVERS[server])
     wait_until(_answered(place, "/first"), "the first answer")
     pids = set()

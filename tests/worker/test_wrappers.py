@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import shmperf
-from tests.support import Place
+from tests.support import PROGRAMS, Place
 
 
 def plain(a: int, b: str = "x") -> str:
@@ -181,7 +181,8 @@ def test_ring_that_a_hole_has_stopped_is_replaced_at_the_budget(place: Place) ->
 
 def test_functions_sent_by_value_are_tracked_there(place: Place) -> None:
     """What cloudpickle sends of a main program or a notebook records in the other process, too."""
-    place.run_program("wrappers/functions_sent_by_value_tracked")
+    called = PROGRAMS / "wrappers/called_from_values.py"
+    place.run_program("wrappers/functions_sent_by_value_tracked", str(called))
     stats = place.stats()
     tools = stats["tool_stats"]
     names = {"leaf", "renamed", "steps", "waits", "pours", "chosen", "Mine", "block"}
