@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import textwrap
 from typing import Any
 
 from tests.support import PYTHON, Place, program_text
@@ -12,15 +10,9 @@ from tests.support import PYTHON, Place, program_text
 __all__ = ["calls", "counts", "edges", "only", "run"]
 
 
-def run(place: Place, *parts: str, optimize: bool = False, **environ: str) -> str:
-    """
-    Run a program to its end, drained; its standard output.
-
-    Its name in tests/programs and its arguments, or the parts of its text where cases differ.
-    """
-    named = re.fullmatch(r"[a-z_]+/[a-z_]+", parts[0]) is not None
-    texts, arguments = ([program_text(parts[0])], parts[1:]) if named else (parts, ())
-    place.write("program.py", "\n".join(textwrap.dedent(text) for text in texts))
+def run(place: Place, name: str, *arguments: str, optimize: bool = False, **environ: str) -> str:
+    """Run a program of tests/programs to its end, drained; its standard output."""
+    place.write("program.py", program_text(name))
     options = ["--optimize"] if optimize else []
     # Frameworks warn on their own account.
     environ = {"PYTHONWARNINGS": "ignore", **environ}
