@@ -46,16 +46,17 @@ CORE = (
     "whole/test_interruptions.py",
     "whole/test_trace.py",
     "integrations/test_pools.py",
-    "pytesting",
 )
+# Long, and the same on all of them.
+NOT_CORE = ("worker/test_capture.py",)
 _HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the core."""
-    core = [_HERE / name for name in CORE]
+    core, others = ([_HERE / name for name in names] for names in (CORE, NOT_CORE))
     for item in items:
-        if any(item.path.is_relative_to(path) for path in core):
+        if item.path not in others and any(item.path.is_relative_to(path) for path in core):
             item.add_marker("core")
 
 

@@ -21,6 +21,8 @@ from shmperf.testing import assert_books_balance
 
 PYTHON = sys.executable
 PROGRAMS = Path(__file__).with_name("programs")
+# SHMPERF_TESTS_LONG=1: what takes minutes is done in full, not a part of it.
+IN_FULL = os.environ.get("SHMPERF_TESTS_LONG") == "1"
 # From 3.15 on a fork beside other threads raises as an error what it tells, behind the fork: then
 # multiprocessing's own threads end.
 WARNINGS = "error"

@@ -1,13 +1,15 @@
 """
-Calls of one kind, struck once at every instruction of ours where CPython lets a handler in.
+Calls of every kind, struck once at every instruction of ours where CPython lets a handler in.
 
 The interpreter looks for signals as it enters a function, behind a call and at a jump backwards;
-those places are counted, and round n is struck at the nth of them. Prints how many strikes there
-were, behind which a call stayed open, behind which one stayed current, and the statistics.
+those places are counted, and round n is struck at the nth of them. Prints of each kind how many
+strikes there were, behind which a call stayed open, behind which one stayed current; and the
+statistics.
 
-With ``first call``, ``raise`` or ``call``: a first call in a fork of its own, and a handler that
-raises, or makes a call. Prints how many places there were, the forks that did not end well, how
-many calls there were in their own opinion, and the statistics.
+With ``raise`` or ``call``, and a number: a first call in a fork of its own, and a handler that
+raises, or makes a call, at one place in so many, another first one on each Python. Prints how many
+places there were, the forks that did not end well, how many calls there were in their own opinion,
+and the statistics.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -319,30 +322,33 @@ def strike(kind: Callable[[], object], nth: int) -> str:
     return striker.where
 
 
-def main(name: str) -> None:
-    """Strike until there is no further place."""
-    kind = KINDS[name]
-    # One that is struck before its first step is dropped.
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+def strike_everywhere(kind: Callable[[], object]) -> tuple[int, list[str], list[str]]:
+    """Strike until there is no further place: how many, what was left open, what was current."""
     for _ in range(3):
         strike(kind, 0)
+    before = shmperf.get_perf_stats()["in_flight"]
     open_after: list[str] = []
     current_after: list[str] = []
-    nth = 0
-    while True:
-        nth += 1
+    for nth in count(1):
         where = strike(kind, nth)
         if not where:
-            break
+            return nth - 1, open_after, current_after
         if parent_of(current_call.get()):
             current_after.append(where)
             current_call.set(0)
         # What an interruption left, the next call in its thread finishes.
         plain()
-        if shmperf.get_perf_stats()["in_flight"] > len(open_after):
+        if shmperf.get_perf_stats()["in_flight"] > before + len(open_after):
             open_after.append(where)
-    stats = shmperf.get_perf_stats()
-    print(json.dumps([nth - 1, open_after, current_after, stats]))
+    raise AssertionError
+
+
+def main() -> None:
+    """Strike calls of each kind."""
+    # One that is struck before its first step is dropped.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+    found = {name: strike_everywhere(kind) for name, kind in KINDS.items()}
+    print(json.dumps([found, shmperf.get_perf_stats()]))
 
 
 # --- first calls, each in a fork of its own -------------------------------------------------------
@@ -383,7 +389,7 @@ def first_call(kind: type[Striker], nth: int) -> int:
     return 0 if striker.where else 1
 
 
-def main_with_first_calls(action: str) -> None:
+def main_with_first_calls(action: str, step: int) -> None:
     """Strike until there is no further place."""
     # Struck between opening a file and holding on to it.
     warnings.simplefilter("ignore", ResourceWarning)
@@ -391,9 +397,7 @@ def main_with_first_calls(action: str) -> None:
     tool(0)
     wrong: list[Any] = []
     begun = made
-    nth = 0
-    while True:
-        nth += 1
+    for nth in count(1 + sys.version_info.minor % step, step):
         reader, writer = os.pipe()
         child = os.fork()
         if not child:
@@ -412,11 +416,11 @@ def main_with_first_calls(action: str) -> None:
             wrong.append((nth, os.waitstatus_to_exitcode(status)))
         if os.waitstatus_to_exitcode(status) == 1:
             break
-    print(json.dumps([nth - 1, wrong, begun, shmperf.get_perf_stats()]))
+    print(json.dumps([nth - step, wrong, begun, shmperf.get_perf_stats()]))
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "first call":
-        main_with_first_calls(sys.argv[2])
+    if sys.argv[1:]:
+        main_with_first_calls(sys.argv[1], int(sys.argv[2]))
     else:
-        main(sys.argv[1])
+        main()
