@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from struct import Struct
 
-from shmperf.shm.inflight import InFlightReader, OpenRow, block_of, open_calls
+from shmperf.shm.inflight import InFlightReader, OpenRow, block_of, open_calls, row_key
 from shmperf.shm.record import BLOCK, LENGTH_MASK, PARTS, Callee, Slot, callee_of, kind_bits
 from shmperf.shm.ring import Batch, RingReader
 from shmperf.shm.segment import SHARED, Kind, SegmentReader
@@ -229,47 +229,71 @@ class WorkerDrain:
     def _join(self, lane: _Lane, batch: Batch) -> tuple[Batch, int]:
         """*batch* with parts put together, and how many slots that took."""
         slots = list(batch)
-        while chunk := lane.reader.read():
-            slots += chunk
-        whole: list[Slot] = []
-        parts: dict[int, dict[int, bytes]] = {}
-        first: dict[int, tuple[int, int]] = {}
-        for number, slot in enumerate(slots):
-            call_id, index, start_ns, end_ns, meta, body, _ = slot
-            if not meta & _PARTS:
-                whole.append(slot)
-            elif start_ns == end_ns == 0:
-                first.setdefault(call_id, (number, len(whole)))
-                parts.setdefault(call_id, {})[index] = body[: meta & LENGTH_MASK]
-            else:
-                first.pop(call_id, None)
-                whole.append(self._joined(slot, parts.pop(call_id, {})))
-        waiting = [where for call_id, where in first.items() if not self._has_given_up(call_id)]
+        while True:
+            while chunk := lane.reader.read():
+                slots += chunk
+            whole, first, incomplete = _put_together(slots)
+            waiting = [where for call_id, where in first.items() if not self._has_left(call_id)]
+            # Who has left may have stored its last slot after the ring was read.
+            if len(waiting) == len(first) or not lane.reader.has_record():
+                break
+        end, kept = min(waiting, default=(len(slots), len(whole)))
+        self.incomplete += sum(at < kept for at in incomplete)
         if not waiting:
             return Batch.of(whole), len(slots)
-        end, kept = min(waiting)
         lane.reader.advance(end - len(slots))  # point: drain-parts-wait
         return Batch.of(whole[:kept]), end
 
-    def _joined(self, head: Slot, parts: dict[int, bytes]) -> Slot:
-        call_id, parent, start_ns, end_ns, meta, body, position = head
-        (count,) = _PART_COUNT.unpack_from(body)
-        pieces = [parts.get(number) for number in range(1, count + 1)]
-        present = [piece for piece in pieces if piece is not None]
-        text = body[_PART_COUNT.size : meta & LENGTH_MASK] + b"".join(present)
-        if len(present) != count:
-            self.incomplete += 1
-            text, meta = b"", meta & ~_PARTS & ~LENGTH_MASK
-        return call_id, parent, start_ns, end_ns, meta, text, position
-
-    def _has_given_up(self, call_id: int) -> bool:
-        """True when the rest of a record in parts will never come."""
-        if self.is_dead:
+    def _has_left(self, call_id: int) -> bool:
+        """True when no further slot of a record in parts will come, in this ring at least."""
+        if self.is_dead or call_id <= self.ended.get(row_key(call_id), 0):
             return True
+        if block_of(call_id) not in self.blocks:
+            self.look()
         for block in self._blocks:
             if block.block == block_of(call_id):
                 return block.has_left(call_id)
         return True
+
+
+def _put_together(
+    slots: list[Slot],
+) -> tuple[list[Slot], dict[int, tuple[int, int]], list[int]]:
+    """
+    Whole records; by call, where the parts of those begin whose last slot is not among *slots*.
+
+    In both, as an index of *slots* and of the records; and the indices of those that lack a part.
+    """
+    whole: list[Slot] = []
+    parts: dict[int, dict[int, bytes]] = {}
+    first: dict[int, tuple[int, int]] = {}
+    incomplete: list[int] = []
+    for number, slot in enumerate(slots):
+        call_id, index, start_ns, end_ns, meta, body, _ = slot
+        if not meta & _PARTS:
+            whole.append(slot)
+        elif start_ns == end_ns == 0:
+            first.setdefault(call_id, (number, len(whole)))
+            parts.setdefault(call_id, {})[index] = body[: meta & LENGTH_MASK]
+        else:
+            first.pop(call_id, None)
+            text = _joined(slot, parts.pop(call_id, {}))
+            if text is None:
+                incomplete.append(len(whole))
+                meta &= ~(_PARTS | LENGTH_MASK)
+            whole.append((*slot[:4], meta, text or b"", slot[6]))
+    return whole, first, incomplete
+
+
+def _joined(head: Slot, parts: dict[int, bytes]) -> bytes | None:
+    """The body that begins in *head*; None when a part of it is missing."""
+    meta, body = head[4], head[5]
+    (count,) = _PART_COUNT.unpack_from(body)
+    pieces = [parts.get(number) for number in range(1, count + 1)]
+    present = [piece for piece in pieces if piece is not None]
+    if len(present) != count:
+        return None
+    return body[_PART_COUNT.size : meta & LENGTH_MASK] + b"".join(present)
 
 
 def long_body(slot: Slot) -> bytes:

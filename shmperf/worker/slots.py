@@ -13,6 +13,7 @@ from struct import Struct
 import msgspec
 
 from shmperf.shm.record import BLOCK, BODY_BYTES, PARTS, SLOT, meta_of, seal
+from shmperf.shm.ring import RingWriter
 from shmperf.shm.segment import Loss
 
 from .callstate import CallState
@@ -43,11 +44,27 @@ def _store_parts(call: CallState, status: int, body: bytes) -> bool:
     first = BODY_BYTES - _PART_COUNT.size
     rest = [body[at : at + BODY_BYTES] for at in range(first, len(body), BODY_BYTES)]
     kind = status | call.flags | PARTS
-    for number, part in enumerate(rest, 1):
-        if not _store_part(call, kind, part, number):  # point: parts-next
-            return False
     head = _PART_COUNT.pack(len(rest)) + body[:first]
-    return store_slot(call, kind, head)  # point: parts-head
+    lane = call.tool.lane
+    while lane is not None:
+        ring = lane.writer
+        if _store_all(call, kind, (head, rest), ring):
+            return True
+        if lane.writer is ring:
+            return False
+        # Replaced in the middle: a reader looks for all parts in one ring, so all go once more.
+    return False
+
+
+def _store_all(
+    call: CallState, kind: int, record: tuple[bytes, list[bytes]], ring: RingWriter
+) -> bool:
+    """Store a record's parts and then its head in *ring*; False when that has no room."""
+    head, rest = record
+    for number, part in enumerate(rest, 1):
+        if not _store_part(call, kind, (part, number), ring):  # point: parts-next
+            return False
+    return store_slot(call, kind, head, ring)  # point: parts-head
 
 
 def _store_blob(call: CallState, status: int, body: bytes) -> bool:
@@ -60,8 +77,12 @@ def _store_blob(call: CallState, status: int, body: bytes) -> bool:
     return store_slot(call, status | call.flags | BLOCK, named)
 
 
-def store_slot(call: CallState, kind: int, body: bytes) -> bool:
-    """Store the slot that makes the call finished, and mark it so."""
+def store_slot(call: CallState, kind: int, body: bytes, ring: RingWriter | None = None) -> bool:
+    """
+    Store the slot that makes the call finished, and mark it so; False when there is no room.
+
+    With *ring*, in that one only: False too when another has taken its place.
+    """
     segment = worker.segment
     if segment is None:
         return False
@@ -70,8 +91,8 @@ def store_slot(call: CallState, kind: int, body: bytes) -> bool:
     if segment.sealed:
         meta = seal((call_id, parent, start, end), meta, body)
     buffer, lane = segment.buffer, call.tool.lane
-    while lane is not None:
-        positions, shift = lane.writer.current
+    while lane is not None and ring in (None, lane.writer):
+        positions, shift = (ring or lane.writer).current
         # One line: nothing may come between taking a position and storing it.
         for call.position in positions:
             # point below: open-slot-store
@@ -82,8 +103,9 @@ def store_slot(call: CallState, kind: int, body: bytes) -> bool:
     return False
 
 
-def _store_part(call: CallState, kind: int, body: bytes, number: int) -> bool:
-    """Store a later part of a record, which has its number and no times."""
+def _store_part(call: CallState, kind: int, numbered: tuple[bytes, int], ring: RingWriter) -> bool:
+    """Store a later part of a record in *ring*; it has its number and no times."""
+    body, number = numbered
     segment = worker.segment
     if segment is None:
         return False
@@ -92,8 +114,8 @@ def _store_part(call: CallState, kind: int, body: bytes, number: int) -> bool:
     if segment.sealed:
         meta = seal((call_id, number, 0, 0), meta, body)
     buffer, lane = segment.buffer, call.tool.lane
-    while lane is not None:
-        positions, shift = lane.writer.current
+    while lane is not None and lane.writer is ring:
+        positions, shift = ring.current
         for position in positions:
             # point below: part-store
             _store(buffer, position + shift, call_id, number, 0, 0, meta, body, position)

@@ -59,6 +59,21 @@ def test_unfinished_long_record_of_a_dead_worker_is_aborted(room: Room) -> None:
     }
 
 
+def test_parts_left_in_a_ring_that_was_replaced_hold_up_nothing(room: Room) -> None:
+    """A record that was begun anew in another ring ends there; what lies behind its parts comes."""
+    worker = room.worker()
+    begun = worker.begin("all")
+    worker.store_first_part(begun)
+    behind = worker.call("all", 7)
+    worker.end(begun._replace(tool="few"), msgspec.msgpack.encode({"n": 1}))
+    room.turn(2)
+    assert room.stats()["in_flight"] == 0
+    room.finish()
+    assert [line["id"] for line in room.lines("all")] == [behind.hex]
+    assert [line["id"] for line in room.lines("few")] == [begun.hex]
+    assert room.stats_on_disk()["faults"] == {}
+
+
 def test_record_with_a_missing_part_counts_without_parameters(room: Room) -> None:
     """A call whose parameters are incomplete is finished, kept without them, and told."""
     worker = room.worker(slots=64)

@@ -166,6 +166,25 @@ def test_long_records_grow_and_travel(place: Place) -> None:
     assert sizes[-5:] == [10, 300, 5_000, 60_000, 3_000_000]
 
 
+@pytest.mark.parametrize("slots", [4, 16, 64])
+def test_long_records_are_whole_when_a_ring_is_replaced_in_their_middle(
+    place: Place, slots: int
+) -> None:
+    """Parts and end of a record lie in one ring: no parameters are lost while rings grow."""
+    place.write(
+        "tool_perf_limits.yaml", f"default_perf_points: -1\nring: {{first_slots: {slots}}}\n"
+    )
+    place.run_program(
+        "wrappers/long_records_whole_while_rings_grow", SHMPERF_CONFIG="tool_perf_limits.yaml"
+    )
+    place.wait_for_end()
+    shown = [line["data"].get("p") for name in ("plainly", "awaited") for line in place.lines(name)]
+    assert len(shown) == 334 * 3
+    assert "{}" not in shown
+    whole = [line["data"]["params"] for line in place.lines("plainly") if "params" in line["data"]]
+    assert sorted(len(params["text"]) for params in whole) == list(range(0, 3000, 9))
+
+
 def test_ring_that_a_hole_has_stopped_is_replaced_at_the_budget(place: Place) -> None:
     """A position that a debugger cost stops its ring, and not the records of all later calls."""
     place.write("tool_perf_limits.yaml", "ring: {budget_bytes: 1048576, first_slots: 1024}\n")
