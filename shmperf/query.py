@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from .analysis.anomaly import told_of
-from .analysis.errorgroups import Bug
+from .analysis.failures import ErrorsKnown
 from .analysis.stats import Figures
 from .analysis.treestate import Edge
 from .config.locate import resolve
@@ -45,8 +45,9 @@ from .session.session import Session, attach
 from .session.sidecar import last_report
 from .session.word import is_in_detail
 from .storage.consumer import consumers
+from .storage.failing import ErrorGroup, groups_of
 from .storage.history import read
-from .storage.kept import ErrorGroup, KeptCall, failed_groups, group_of_bug, kept_call
+from .storage.kept import KeptCall, kept_call
 from .storage.state import Ledger, figures_on_disk, load, stats_on_disk
 
 __all__ = ["Answers", "find_answers", "request_for"]
@@ -163,10 +164,10 @@ class Answers:
             return {}
         return {name: ConsumerStatus(**progress._asdict()) for name, progress in waiting.items()}
 
-    def bugs(self) -> dict[str, Bug]:
-        """The exceptions that were caught, by fingerprint."""
-        answer = self._asked(Errors(), dict[str, Bug])
-        return self._on_disk().errors.known if answer is None else answer
+    def errors(self) -> ErrorsKnown:
+        """Every failed call since the last cleanup, in groups."""
+        answer = self._asked(Errors(), ErrorsKnown)
+        return self._on_disk().known_errors() if answer is None else answer
 
     def _on_disk(self) -> Ledger:
         """What the storage directory holds; nothing where there is none."""
@@ -183,12 +184,12 @@ class Answers:
             in_detail = is_in_detail(self.session.word[0])
         return "optimization" if in_detail else "normal"
 
-    def history(self, tool: str | None = None) -> Iterator[dict[str, Any]]:
-        """The lines on disk, after everything that had ended has been written."""
+    def history(self, tool: str | None = None, marker: bytes = b"") -> Iterator[dict[str, Any]]:
+        """The lines on disk that hold *marker*, once everything that had ended is written."""
         self._asked(Flush(), bool)
         if not self.storage.is_dir():
             raise StoreError(f"{self.storage}: no such directory; nothing was recorded there")
-        return read(self.storage, tool)
+        return read(self.storage, tool, marker)
 
     def calls(self, tool: str | None = None) -> Iterator[KeptCall]:
         """The kept calls, of one tool or of all, in one shape; file by file, oldest line first."""
@@ -196,12 +197,9 @@ class Answers:
 
     def error_groups(self, tool: str | None = None) -> list[ErrorGroup]:
         """Failed calls in groups, the largest first: by fingerprint where caught, else by class."""
-        caught = [
-            group_of_bug(fingerprint, bug)
-            for fingerprint, bug in self.bugs().items()
-            if tool is None or tool in bug.tools
-        ]
-        return sorted([*caught, *failed_groups(self.calls(tool))], key=lambda group: -group.count)
+        # Only lines of failed calls say how a call ended; the others need not be taken apart.
+        kept = map(kept_call, self.history(tool, b'"status"'))
+        return sorted(groups_of(self.errors(), kept, tool), key=lambda group: -group.count)
 
 
 def _storage_for(request: Request) -> tuple[Options, Path]:

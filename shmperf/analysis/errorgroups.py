@@ -35,7 +35,8 @@ class Bug(msgspec.Struct):
     """
     One fingerprint: how often, when (Unix, nanoseconds), in which tools, and one sample.
 
-    An exception that failed several calls, one inside the other, counts once; its tools are all.
+    An exception that failed several calls, one inside the other, counts once; its tools are all,
+    and ``calls`` counts the failed calls themselves, by tool.
     """
 
     count: int = 0
@@ -43,6 +44,7 @@ class Bug(msgspec.Struct):
     last_ns: int = 0
     tools: list[str] = []
     sample: Call | None = None
+    calls: dict[str, int] = {}
 
     def merge(self, later: Bug) -> None:
         """Add what *later* counted; the sample is the first."""
@@ -52,6 +54,9 @@ class Bug(msgspec.Struct):
         new = [tool for tool in later.tools if tool not in self.tools]
         self.tools += new[: max(0, _MOST_TOOLS - len(self.tools))]
         self.sample = self.sample or later.sample
+        for tool, count in later.calls.items():
+            name = tool if tool in self.calls or len(self.calls) < _MOST_TOOLS else OTHERS
+            self.calls[name] = self.calls.get(name, 0) + count
 
 
 def merge(known: dict[str, Bug], later: Mapping[str, Bug]) -> None:

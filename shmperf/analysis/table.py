@@ -23,6 +23,7 @@ import msgspec
 from .anomaly import Finding, Findings
 from .calltree import CallTree
 from .errorgroups import Bug, ErrorGroups
+from .failures import Failure, Failures
 from .tooltotals import ToolTotals
 from .totals import Totals
 from .treestate import TreeDelta, TreeState
@@ -77,6 +78,7 @@ ANALYSES: tuple[Row, ...] = (
     Row("totals", 1, ToolTotals, dict[str, Totals], dict[str, Totals]),
     Row("tree", 1, CallTree, TreeDelta, TreeState),
     Row("errors", 1, ErrorGroups, dict[str, Bug], dict[str, Bug]),
+    Row("failures", 1, Failures, list[Failure], list[Failure]),
     Row("unusual", 1, Findings, list[Finding], list[Finding]),
 )
 

@@ -45,14 +45,19 @@ class Bodies:
         """Take up *options*."""
         self.mask = Mask(options.capture.secret_keys)
 
-    def call_in(self, slot: Slot, worker: WorkerDrain) -> Call:
-        """The call in *slot*, its times monotonic; without parameters when they are damaged."""
+    def call_in(self, slot: Slot, worker: WorkerDrain, *, quietly: bool = False) -> Call:
+        """
+        The call in *slot*, its times monotonic; without parameters when they are damaged.
+
+        That is counted, but *quietly*: by who decodes the same slot besides.
+        """
         number = callee_of(slot[4])
         callee = worker.callees.get(number) or worker.callee(number)
         try:
             return decode(slot, whole_body(slot, worker), callee, self.mask, worker.pid)
         except (ValueError, TypeError, ShmperfError) as error:
-            self._fault("body_damaged", f"{worker.name}: {error}", 1)
+            if not quietly:
+                self._fault("body_damaged", f"{worker.name}: {error}", 1)
             return self._without_body(slot, callee, worker.pid)
 
     def _without_body(self, slot: Slot, callee: Callee, pid: int) -> Call:

@@ -18,11 +18,9 @@ import msgspec
 
 from shmperf.analysis.anomaly import Finding, Usual
 from shmperf.analysis.calltree import Settled
-from shmperf.analysis.errorgroups import Bug
 from shmperf.analysis.limits import Newest
 from shmperf.analysis.roots import Roots
 from shmperf.config.options import Options, Watch
-from shmperf.errors import ShmperfError
 from shmperf.shm.inflight import OpenRow, block_of, blocks_of
 from shmperf.shm.record import (
     BESIDE,
@@ -33,24 +31,23 @@ from shmperf.shm.record import (
     Outcome,
     Slot,
     kind_bits,
-    parse_body,
     status_of,
 )
 from shmperf.shm.ring import Batch
 from shmperf.storage.state import Ledger
 
 from .accounts import Accounts
-from .bodies import Bodies, blob_name, whole_body
+from .bodies import Bodies, blob_name
 from .drain import WorkerDrain
+from .failed import Failed
 from .settling import Settling
 from .wallclock import WallClock
 
 __all__ = ["Drained", "Ingest"]
 
 _BLOCK, _DETAIL = kind_bits(BLOCK), kind_bits(DETAIL)
-_FAILED = (kind_bits(Outcome.ERROR), kind_bits(Outcome.TIMEOUT))
+_FAILURES = (kind_bits(Outcome.ERROR), kind_bits(Outcome.TIMEOUT))
 _LONGEST_NS = 1 << 62
-_SAMPLE_CHARACTERS = 2_000
 
 # A kept record: end, id, slot, worker, and how often the worker had been looked at by then.
 _Raw = tuple[int, int, Slot, WorkerDrain, int]
@@ -85,6 +82,7 @@ class Ingest:
         self._settling = settling
         self._wall = wall
         self._fault = fault
+        self._failed = Failed(ledger, bodies, wall)
         self._kept: dict[str, Newest[_Raw]] = {}
         self._in_detail = False
         self._roots = Roots()
@@ -136,12 +134,11 @@ class Ingest:
             durations = [min(max(0, duration), _LONGEST_NS) for duration in durations]
         errors = 0
         if seen & STATUS_BITS:
-            errors = sum(meta & STATUS_BITS in _FAILED for meta in batch.metas)
-            self._count_bugs(worker, tool, batch)
+            errors = sum(meta & STATUS_BITS in _FAILURES for meta in batch.metas)
+            self._failed.look(worker, tool, batch)
         if self._usual is not None:
             self._compare(self._usual, worker, tool, batch, durations)
-        last_ended_ns = min(ends[-1], _LONGEST_NS) + self._wall.offset_ns
-        self._ledger.totals.of(tool).add(durations, errors, last_ended_ns)
+        self._ledger.totals.of(tool).add(durations, errors, self._wall.of(ends[-1]))
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
         self._roots.add(ids, batch.parents)
         self._accounts.add(worker, ids)  # point: intake-ended
@@ -153,25 +150,6 @@ class Ingest:
             named = [blob_name(slot) for slot in batch]
             self.blobs += [name for name in named if name.startswith(f"{worker.name}.")]
 
-    def _count_bugs(self, worker: WorkerDrain, tool: str, batch: Batch) -> None:
-        """Group the failed calls of *batch* whose exceptions were caught."""
-        for index, meta in enumerate(batch.metas):
-            if not meta & STATUS_BITS:
-                continue
-            slot = batch.at(index)
-            try:
-                parsed = parse_body(meta, whole_body(slot, worker))
-            except (ValueError, TypeError, ShmperfError):
-                continue  # told when it is decoded, if it is kept
-            if parsed.fingerprint is None:
-                continue
-            at_ns = min(slot[3], _LONGEST_NS) + self._wall.offset_ns
-            groups, sample = self._ledger.errors, None
-            if parsed.where and groups.lacks_sample(parsed.fingerprint):
-                sample = _short(self._decode(slot, worker, 0))
-            bug = Bug(int(bool(parsed.where)), at_ns, at_ns, [tool], sample)
-            groups.add(parsed.fingerprint, bug)
-
     def _compare(
         self, usual: Usual, worker: WorkerDrain, tool: str, batch: Batch, durations: list[int]
     ) -> None:
@@ -181,7 +159,7 @@ class Ingest:
                     tool,
                     batch.ids[index],
                     worker.pid,
-                    min(batch.ends[index], _LONGEST_NS) + self._wall.offset_ns,
+                    self._wall.of(batch.ends[index]),
                     durations[index],
                     low_ns,
                     high_ns,
@@ -199,11 +177,12 @@ class Ingest:
             id=row.id,
             pid=worker.pid,
             parent=row.parent,
-            start_ns=min(row.start_ns, _LONGEST_NS) + self._wall.offset_ns,
+            start_ns=self._wall.of(row.start_ns),
             duration_ns=None,
             status=Outcome.ABORTED,
             params="",
         )
+        self._failed.add_aborted(call)
         if self.limit_of(tool):
             self._change.kept.setdefault(tool, []).append(call)  # point: intake-abort
 
@@ -285,16 +264,7 @@ class Ingest:
     def _decode(self, slot: Slot, worker: WorkerDrain, done: int) -> Call:
         """The call in *slot*, drained when *worker* had been looked at *done* times."""
         call = self._bodies.call_in(slot, worker)
-        call.start_ns = min(call.start_ns, _LONGEST_NS)
-        call.start_ns += self._wall.offset_ns
+        call.start_ns = self._wall.of(call.start_ns)
         if call.detail is not None:
             self._settling.add(call.id, worker.name, done)
         return call
-
-
-def _short(call: Call) -> Call:
-    """*call* as a sample: of one recorded in detail, what a group of errors needs of it."""
-    if call.detail is not None:
-        call.message, call.detail = call.detail.error, None
-        call.params = call.params[:_SAMPLE_CHARACTERS]
-    return call

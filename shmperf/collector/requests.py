@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from shmperf.analysis.anomaly import told_of
-from shmperf.analysis.errorgroups import Bug
+from shmperf.analysis.failures import ErrorsKnown
 from shmperf.analysis.stats import Figures, News, SessionStats
 from shmperf.analysis.totals import ToolStats, Totals
 from shmperf.analysis.treestate import Edge
@@ -171,8 +171,8 @@ def _totals_of(requests: Requests, request: TotalsOf) -> dict[str, Totals]:
     return {tool: totals[tool] for tool in request.tools if tool in totals}
 
 
-def _errors(requests: Requests, _: Errors) -> dict[str, Bug]:
-    return requests.parts.ledger.errors.known
+def _errors(requests: Requests, _: Errors) -> ErrorsKnown:
+    return requests.parts.ledger.known_errors()
 
 
 def _tree(requests: Requests, _: Tree) -> list[Edge]:

@@ -15,6 +15,8 @@ from shmperf.storage.state import Clock, Ledger
 __all__ = ["WallClock", "boot_id"]
 
 _FOLLOWED_NS = 1_000_000_000
+# Times come from other processes; what is later than this is not.
+_LATEST_NS = 1 << 62
 
 
 class WallClock:
@@ -33,6 +35,10 @@ class WallClock:
         if known.boot_id != self._boot_id or offset_ns - known.offset_ns > _FOLLOWED_NS:
             self._change = known = Clock(self._boot_id, offset_ns)
         self.offset_ns = known.offset_ns
+
+    def of(self, monotonic_ns: int) -> int:
+        """The wall time of a call's time, which is bounded."""
+        return min(monotonic_ns, _LATEST_NS) + self.offset_ns
 
     def take_change(self) -> Clock | None:
         """What is to be journalled since it was last asked for; None for nothing."""

@@ -85,7 +85,7 @@ class TotalsOf(msgspec.Struct, tag=True):
 
 
 class Errors(msgspec.Struct, tag=True):
-    """The exceptions that were caught, by fingerprint."""
+    """Failed calls: exceptions that were caught, by fingerprint, all others by class."""
 
 
 class Flush(msgspec.Struct, tag=True):

@@ -63,6 +63,7 @@ __all__ = [
     "SLOT_BYTES",
     "STATUS_BITS",
     "SUMMARY_CHARACTERS",
+    "Body",
     "Call",
     "Callee",
     "Detail",

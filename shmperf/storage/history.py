@@ -70,18 +70,19 @@ def file_name(tool: str) -> str:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def read(path: Path, tool: str | None = None) -> Iterator[dict[str, Any]]:
+def read(path: Path, tool: str | None = None, marker: bytes = b"") -> Iterator[dict[str, Any]]:
     """
     The history in *path*, of one tool or of all, file by file, oldest line first.
 
-    For commands. A damaged line is passed over. Raises StoreError when there is no directory.
+    For commands. Lines without *marker* are passed over, for a tenth of the time, and so are
+    damaged ones. Raises StoreError when there is no directory.
     """
     if not path.is_dir():
         raise StoreError(f"{path}: no such directory")
     names = [path / file_name(tool)] if tool is not None else sorted(path.glob(f"*{SUFFIX}"))
     for name in names:
         for text in _lines(name):
-            parsed = parse(text)
+            parsed = parse(text) if marker in text else None
             if parsed is not None:
                 yield parsed
 

@@ -1,6 +1,5 @@
 """
-Kept calls as readers see them: one shape, whichever mode a call was recorded in, and failed ones in
-groups.
+Kept calls as readers see them: one shape, whichever mode a call was recorded in.
 
 Lines come from files that anybody of the same user may have edited: a value of another type than
 ours is left out, or shown as text, and never trusted further.
@@ -9,17 +8,12 @@ ours is left out, or shown as text, and never trusted further.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from shmperf.analysis.errorgroups import Bug
-from shmperf.shm.record import Outcome
-
-from .lines import timestamp
-
-__all__ = ["ErrorGroup", "KeptCall", "failed_groups", "group_of_bug", "kept_call"]
+__all__ = ["KeptCall", "kept_call"]
 
 
 class KeptCall(msgspec.Struct, kw_only=True):
@@ -41,29 +35,6 @@ class KeptCall(msgspec.Struct, kw_only=True):
     error: str | None
     fingerprint: str | None
     params: str | None
-
-
-class ErrorGroup(msgspec.Struct, kw_only=True):
-    """
-    Failed calls of one cause: caught ones by fingerprint, the others by tool, status and class.
-
-    ``count`` is of all since the last cleanup where there is a fingerprint, else of those kept.
-    """
-
-    fingerprint: str | None
-    tool: str
-    tools: list[str]
-    status: str | None
-    err: str | None
-    count: int
-    first: str
-    last: str
-    sample: str | None
-    where: str | None
-    params: str | None
-    id: str | None
-    parent: str | None
-    pid: int | None
 
 
 def kept_call(line: Mapping[str, Any]) -> KeptCall:
@@ -99,72 +70,3 @@ def _seconds(value: object, units_a_second: int = 1) -> float | None:
         return value / units_a_second
     except OverflowError:  # JSON's integers have no end
         return None
-
-
-def group_of_bug(fingerprint: str, bug: Bug) -> ErrorGroup:
-    """Caught exceptions of one fingerprint: all since the last cleanup, kept or not."""
-    sample = bug.sample
-    group = ErrorGroup(
-        fingerprint=fingerprint,
-        tool=bug.tools[0] if bug.tools else "",
-        tools=bug.tools,
-        status=None,
-        err=None,
-        count=bug.count,
-        first=timestamp(bug.first_ns),
-        last=timestamp(bug.last_ns),
-        sample=None,
-        where=None,
-        params=None,
-        id=None,
-        parent=None,
-        pid=None,
-    )
-    if sample is not None:
-        group.status = Outcome(sample.status).name.lower()
-        group.err, group.sample, group.where = sample.err, sample.message, sample.where
-        group.params, group.pid, group.id = sample.params, sample.pid, f"{sample.id:016x}"
-        group.parent = f"{sample.parent:016x}" if sample.parent else None
-    return group
-
-
-def failed_groups(calls: Iterable[KeptCall]) -> list[ErrorGroup]:
-    """Failed calls that nobody caught, by tool, status and class; each shows its newest call."""
-    groups: dict[tuple[str, str, str | None], ErrorGroup] = {}
-    for call in calls:
-        if call.status == "ok" or call.fingerprint:
-            continue
-        key = (call.tool, call.status, call.err)
-        group = groups.get(key)
-        if group is None:
-            groups[key] = _group_of(call)
-            continue
-        group.count += 1
-        group.first = min(group.first, call.timestamp)
-        if call.timestamp >= group.last:
-            _show_newest(group, call)
-    return list(groups.values())
-
-
-def _group_of(call: KeptCall) -> ErrorGroup:
-    return ErrorGroup(
-        fingerprint=None,
-        tool=call.tool,
-        tools=[call.tool],
-        status=call.status,
-        err=call.err,
-        count=1,
-        first=call.timestamp,
-        last=call.timestamp,
-        sample=call.error or call.params,
-        where=None,
-        params=call.params,
-        id=call.id,
-        parent=call.parent,
-        pid=call.pid,
-    )
-
-
-def _show_newest(group: ErrorGroup, call: KeptCall) -> None:
-    group.last, group.sample = call.timestamp, call.error or call.params
-    group.params, group.id, group.parent, group.pid = call.params, call.id, call.parent, call.pid

@@ -30,6 +30,7 @@ import msgspec
 from shmperf.analysis.anomaly import Findings
 from shmperf.analysis.calltree import CallTree
 from shmperf.analysis.errorgroups import ErrorGroups
+from shmperf.analysis.failures import ErrorsKnown, Failures
 from shmperf.analysis.stats import (
     Books,
     Figures,
@@ -149,7 +150,7 @@ class Ledger:
 
     @property
     def totals(self) -> ToolTotals:
-        """The analysis of that name; so are the next three. A `restore` exchanges them."""
+        """The analysis of that name; so are the next four. A `restore` exchanges them."""
         return self.analyses.of(ToolTotals)
 
     @property
@@ -161,6 +162,11 @@ class Ledger:
     def errors(self) -> ErrorGroups:
         """Exceptions by fingerprint."""
         return self.analyses.of(ErrorGroups)
+
+    @property
+    def failures(self) -> Failures:
+        """Failed calls that nobody caught, by class."""
+        return self.analyses.of(Failures)
 
     @property
     def unusual(self) -> Findings:
@@ -262,6 +268,10 @@ class Ledger:
             forgotten=self.state.forgotten.begun,
             totals=totals.changed_after(after),
         )
+
+    def known_errors(self) -> ErrorsKnown:
+        """Failed calls in groups."""
+        return ErrorsKnown(self.errors.known, self.failures.state())
 
     def current_size(self, tool: str) -> int:
         """Records kept of *tool*: on disk and waiting, within its limit."""

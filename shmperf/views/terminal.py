@@ -157,7 +157,7 @@ def slowest(lines: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def errors(groups: Iterable[Mapping[str, Any]]) -> Table:
-    """Caught exceptions by fingerprint; of other failed calls those kept, by tool and class."""
+    """Every failed call: caught exceptions by fingerprint, the others by tool and class."""
     table = _table("tool", "fingerprint", "class", "count", "first", "last", "sample")
     for row in groups:
         others = len(row["tools"]) - 1
@@ -168,9 +168,16 @@ def errors(groups: Iterable[Mapping[str, Any]]) -> Table:
             f"{row['count']:,}",
             printable(row["first"]),
             printable(row["last"]),
-            printable(" at ".join(filter(None, (row["sample"], row["where"]))), 80),
+            printable(_sample(row), 80),
         )
     return table
+
+
+def _sample(row: Mapping[str, Any]) -> str:
+    """What a group shows of one of its calls: a message and a place, or the parameters alone."""
+    if row["sample_of"] == "parameters":
+        return f"called with {row['sample']}"
+    return " at ".join(filter(None, (row["sample"], row["where"])))
 
 
 def in_flight(rows: Iterable[Mapping[str, Any]]) -> Table:
