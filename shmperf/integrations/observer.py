@@ -26,7 +26,7 @@ from typing import Any, ParamSpec, TypeVar
 from shmperf.errors import tell
 from shmperf.shm.record import Outcome
 from shmperf.shm.segment import Fault
-from shmperf.worker.capture import error_text, positional_names, status_for, status_named
+from shmperf.worker.capture import error_text, positional_names
 from shmperf.worker.context import (
     TRACKED,
     Pair,
@@ -39,6 +39,7 @@ from shmperf.worker.context import (
 )
 from shmperf.worker.gcwatch import is_collecting
 from shmperf.worker.opencall import OpenCall, open_in_detail
+from shmperf.worker.outcome import status_for, status_named
 from shmperf.worker.process import named_callee, tool_named, worker
 
 __all__ = ["Observer", "Sight", "foreign_call", "named_params", "shared_call"]

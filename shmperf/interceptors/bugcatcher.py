@@ -8,8 +8,9 @@ from typing import Any
 
 from shmperf.analysis.errorgroups import fingerprint_of
 from shmperf.shm.record import Outcome
-from shmperf.worker.capture import error_text, status_for
+from shmperf.worker.capture import error_text
 from shmperf.worker.opencall import OpenCall
+from shmperf.worker.outcome import status_for
 from shmperf.worker.process import Tool, enabled_by, named_callee, tool_named
 
 from .chain import PASSAGE, Context, InterceptorPriority, ToolInterceptor
@@ -18,6 +19,7 @@ from .quickcall import Passage
 __all__ = ["BugCatcherInterceptor"]
 
 _MESSAGE_CHARACTERS = 500
+_NO_BUGS = frozenset({Outcome.OK, Outcome.CANCELLED})
 
 
 class BugCatcherInterceptor(ToolInterceptor):
@@ -25,8 +27,8 @@ class BugCatcherInterceptor(ToolInterceptor):
     Leaves a record of every exception: class, message, fingerprint, tool, parameters and parent.
 
     It is the call's own record that tells them, in both modes, and `shmperf errors` groups them. A
-    call that nothing else records is recorded when it fails. Cancellations are no bugs. Off when
-    BUGCATCHER_ENABLED is false.
+    call that nothing else records is recorded when it fails. Cancellations are no bugs, nor is an
+    exit that says that all is well. Off when BUGCATCHER_ENABLED is false.
     """
 
     wants_call = True
@@ -50,7 +52,7 @@ class BugCatcherInterceptor(ToolInterceptor):
 
     def on_exception(self, tool_name: str, exception: BaseException, context: Context) -> bool:
         """Note the exception in the call's record; never suppresses it."""
-        if isinstance(exception, GeneratorExit) or status_for(exception) is Outcome.CANCELLED:
+        if isinstance(exception, GeneratorExit) or status_for(exception) in _NO_BUGS:
             return False
         passage = context.get(PASSAGE) or Passage(None, (), {})
         caught = (error_text(exception)[:_MESSAGE_CHARACTERS], *fingerprint_of(exception))

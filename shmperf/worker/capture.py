@@ -12,13 +12,12 @@ which is counted, and the call goes on.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
-from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS, Outcome
+from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS
 
 __all__ = [
     "PLAIN_TYPES",
@@ -33,8 +32,6 @@ __all__ = [
     "picture_all",
     "positional_names",
     "short_body",
-    "status_for",
-    "status_named",
 ]
 
 PLAIN_TYPES = frozenset({int, float, bool, type(None)})
@@ -56,18 +53,6 @@ _INT_BITS = 63
 _SHOWN_INT_BITS = 1024
 
 # What others tell of an error may be no more than its name.
-_STATUS_NAMED = {
-    "TimeoutError": Outcome.TIMEOUT,
-    "timeout": Outcome.TIMEOUT,
-    "CancelledError": Outcome.CANCELLED,
-    "cancelled": Outcome.CANCELLED,
-    "SoftTimeLimitExceeded": Outcome.TIMEOUT,
-    # A tool that is put off until somebody has answered: it has not failed.
-    "ApprovalRequired": Outcome.CANCELLED,
-    "CallDeferred": Outcome.CANCELLED,
-    "GraphInterrupt": Outcome.CANCELLED,
-}
-
 _encode = msgspec.msgpack.Encoder().encode
 _msgpack = msgspec.msgpack.encode
 _decode = msgspec.msgpack.decode
@@ -289,26 +274,6 @@ def _encoded(args: tuple[Any, ...], kwargs: Mapping[str, Any], walk: _Walk) -> P
         value = [walk.copy(args), walk.copy(kwargs)]
     body = _encode(value)
     return Picture(body, flags | (PRUNED if walk.pruned else 0), walk.failures)
-
-
-def status_for(error: BaseException | None) -> Outcome:
-    """The outcome of a call that ended with *error*."""
-    if error is None:
-        return Outcome.OK
-    if isinstance(error, TimeoutError):
-        return Outcome.TIMEOUT
-    # asyncio costs 35 ms to import: whoever raises its errors has imported it.
-    for module in ("asyncio.exceptions", "concurrent.futures._base"):
-        cancelled = getattr(sys.modules.get(module), "CancelledError", None)
-        if cancelled is not None and isinstance(error, cancelled):
-            return Outcome.CANCELLED
-    return Outcome.ERROR
-
-
-def status_named(error: str) -> Outcome:
-    """The outcome of a call that ended with *error*, a text that opens with the error's class."""
-    name = error.partition(":")[0].rpartition(".")[2]
-    return _STATUS_NAMED.get(name, Outcome.ERROR)
 
 
 def error_class(error: BaseException) -> str:

@@ -26,6 +26,7 @@ from .callbody import detailed_body, plain_body
 from .callstate import CallState
 from .context import Pair, current_call, parent_of
 from .gcwatch import is_collecting
+from .outcome import status_for, status_named
 from .process import Route, Tool, worker
 from .slots import store_long, store_slot
 
@@ -202,6 +203,8 @@ class OpenCall(CallState):
             return
         if not self.position and not self.lost:
             status = _OK if error is None else _status_for(error)
+            # An exit that says that all is well tells of no error.
+            error = None if status == _OK else error
             body = (detailed_body if self.flags & DETAIL else plain_body)(self, error)
             if len(body) <= BODY_BYTES:
                 stored = store_slot(self, status | self.flags, body)
@@ -244,4 +247,4 @@ def open_in_detail(call_id: int) -> OpenCall | None:
 
 
 def _status_for(error: BaseException | str) -> int:
-    return capture.status_named(error) if isinstance(error, str) else capture.status_for(error)
+    return status_named(error) if isinstance(error, str) else status_for(error)

@@ -6,8 +6,8 @@ import pytest
 
 from shmperf.integrations.observer import named_params
 from shmperf.shm.record import Outcome
-from shmperf.worker.capture import status_named
 from shmperf.worker.context import Seen
+from shmperf.worker.outcome import status_named
 from tests.support import Place
 
 from .frameworks import calls, counts, edges, only, run

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
-import concurrent.futures
 import ctypes
 import datetime as dt
 import enum
-import subprocess
 import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS, Outcome
+from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS
 from shmperf.worker.capture import (
     Cut,
     error_class,
@@ -28,9 +25,8 @@ from shmperf.worker.capture import (
     picture,
     picture_all,
     short_body,
-    status_for,
 )
-from tests.support import PROGRAMS, PYTHON, Place
+from tests.support import Place
 
 unpack = msgspec.msgpack.decode
 
@@ -129,22 +125,6 @@ def test_everything_is_kept_whole_in_optimization_mode() -> None:
     """All parameters, whatever their size."""
     value = {"deep": [{"text": "x" * 100_000}] * 3}
     assert unpack(picture_all((), value).body) == value
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (None, Outcome.OK),
-        (ValueError(), Outcome.ERROR),
-        (KeyboardInterrupt(), Outcome.ERROR),
-        (TimeoutError(), Outcome.TIMEOUT),
-        (asyncio.CancelledError(), Outcome.CANCELLED),
-        (concurrent.futures.CancelledError(), Outcome.CANCELLED),
-    ],
-)
-def test_outcome_follows_the_exception(error: BaseException | None, status: Outcome) -> None:
-    """Errors, timeouts and cancellations are told apart."""
-    assert status_for(error) == status
 
 
 def test_error_is_bounded_and_never_raises() -> None:
@@ -542,31 +522,6 @@ def test_a_short_body_fits_a_slot(args: list[Any], kwargs: dict[str, Any]) -> No
     """Whatever takes the quick way lies in one slot."""
     body = short_body(tuple(args), kwargs)
     assert body is None or len(body) <= BODY_BYTES
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (type("Late", (TimeoutError,), {})(), Outcome.TIMEOUT),
-        (TimeoutError(), Outcome.TIMEOUT),
-        (concurrent.futures.TimeoutError(), Outcome.TIMEOUT),
-        (type("Stopped", (asyncio.CancelledError,), {})(), Outcome.CANCELLED),
-        (GeneratorExit(), Outcome.ERROR),
-        (SystemExit(0), Outcome.ERROR),
-        (asyncio.InvalidStateError(), Outcome.ERROR),
-        (OSError(110, "timed out"), Outcome.TIMEOUT),
-        (ExceptionGroup("g", [TimeoutError()]), Outcome.ERROR),
-    ],
-    ids=lambda found: type(found).__name__,
-)
-def test_outcome_follows_the_family_of_the_exception(error: BaseException, status: Outcome) -> None:
-    """Subclasses count as what they derive from."""
-    assert status_for(error) == status
-
-
-def test_outcomes_are_told_without_asyncio() -> None:
-    """A program that does not use asyncio does not import it for its errors."""
-    subprocess.run([PYTHON, str(PROGRAMS / "capture/outcomes_without_asyncio.py")], check=True)
 
 
 class Told(Exception):

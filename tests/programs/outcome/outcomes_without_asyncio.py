@@ -1,6 +1,6 @@
 import sys
 
-from shmperf.worker.capture import status_for
+from shmperf.worker.outcome import status_for
 
 assert [status_for(e) for e in (None, ValueError(), TimeoutError())] == [0, 1, 2]
 assert "asyncio" not in sys.modules
