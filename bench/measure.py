@@ -28,6 +28,7 @@ import psutil
 import shmperf
 
 __all__ = [
+    "PROGRAMS",
     "Row",
     "Series",
     "anonymous_mib",
@@ -42,9 +43,13 @@ __all__ = [
     "ratio",
     "resident_mib",
     "row_of",
+    "run_program",
     "run_python",
     "wait_until",
 ]
+
+# What runs in an interpreter of its own; linted and formatted like everything else.
+PROGRAMS = Path(__file__).with_name("programs")
 
 Series = dict[str, list[float]]
 
@@ -186,15 +191,21 @@ def cpu_s(pid: int) -> float:
 def collector_pid() -> int:
     """The pid of the collector of this process's session."""
     shmperf.get_perf_stats()
-    session = str(shmperf.get_tracker().session)
+    for pid, line in _commands_about(str(shmperf.get_tracker().session)):
+        if "serve_embedded" in line:
+            return pid
+    raise RuntimeError("no collector was found")
+
+
+def _commands_about(text: str) -> Iterator[tuple[int, str]]:
+    """The pid and command line of each process in whose command line *text* stands."""
     for process in psutil.process_iter():
         try:
             line = " ".join(process.cmdline())
         except psutil.Error:
             continue
-        if "serve_embedded" in line and session in line:
-            return int(process.pid)
-    raise RuntimeError("no collector was found")
+        if text in line:
+            yield int(process.pid), line
 
 
 @contextmanager
@@ -210,11 +221,22 @@ def private_place() -> Iterator[tuple[Path, dict[str, str]]]:
         }
         yield Path(directory), environ
         wait_until(lambda: not list(runtime.glob("shmperf/[sn]-*")), 30.0)
+        # A sink writes its last figures when the session has gone.
+        wait_until(lambda: not list(_commands_about(directory)), 30.0)
+
+
+def run_program(name: str, cwd: Path, environ: Mapping[str, str], *arguments: object) -> str:
+    """What the program of bench/programs prints."""
+    return _printed([str(PROGRAMS / f"{name}.py"), *map(str, arguments)], cwd, environ)
 
 
 def run_python(code: str, cwd: Path, environ: Mapping[str, str]) -> str:
     """What a fresh interpreter prints that runs *code*."""
-    command = [sys.executable, "-c", code]
+    return _printed(["-c", code], cwd, environ)
+
+
+def _printed(arguments: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> str:
+    command = [sys.executable, *arguments]
     done = subprocess.run(
         command, cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=300
     )

@@ -14,7 +14,15 @@ import msgspec
 
 from shmperf.config.options import Options
 
-from .measure import Row, anonymous_mib, private_place, resident_mib, row_of, run_python
+from .measure import (
+    Row,
+    anonymous_mib,
+    private_place,
+    resident_mib,
+    row_of,
+    run_program,
+    run_python,
+)
 from .rig import rig_of
 
 __all__ = ["memory"]
@@ -43,53 +51,6 @@ def memory(*, quick: bool) -> list[Row]:
     return rows
 
 
-# Nothing but shmperf is imported between the readings: the bench itself would be in them.
-_WORKERS = """
-import json, multiprocessing, os, subprocess, sys
-def resident(pid="self"):
-    with open(f"/proc/{{pid}}/smaps_rollup") as file:
-        return file.read()
-before = resident()
-import shmperf
-from shmperf.worker.process import worker
-tools = [shmperf.track(name=f"tool{{n}}")(lambda x: x) for n in range({tools})]
-tools[0](0)
-shmperf.get_perf_stats()
-status = [sys.executable, "-m", "shmperf", "status", "--json"]
-pid = json.loads(subprocess.run(status, capture_output=True, check=True).stdout)["collector"]["pid"]
-collector_before = resident(pid)
-def work(released=None):
-    for n in range({limit}):
-        for tool in tools:
-            tool(1)
-        if n % 10 == 9:
-            # As tools that do something leave the collector the time to drain.
-            shmperf.get_perf_stats()
-    if released is not None:
-        released.wait()
-fork = multiprocessing.get_context("fork")
-released = fork.Event()
-others = [fork.Process(target=work, args=(released,)) for _ in range({workers} - 1)]
-for process in others:
-    process.start()
-work()
-stats = shmperf.get_perf_stats()
-assert shmperf.flush(60)
-while stats["begun"] < {limit} * {tools} * {workers} + 1:
-    stats = shmperf.get_perf_stats()
-assert shmperf.flush(60)
-found = {{"before": before, "worker": resident(), "collector_before": collector_before}}
-found["collector"] = resident(pid)
-found["shared"] = os.stat("/dev/shm/" + worker.segment.name).st_blocks * 512 / 2**20
-found["lost"] = sum(stats["lost"].values())
-found["kept"] = sum(tool["current_size"] for tool in stats["tool_stats"].values())
-released.set()
-for process in others:
-    process.join()
-print(json.dumps(found))
-"""
-
-
 def _measured(case: tuple[int, int, int]) -> dict[str, float]:
     """MiB of a worker and the collector above what they had, and of a worker's segment."""
     tools, limit, workers = case
@@ -97,8 +58,8 @@ def _measured(case: tuple[int, int, int]) -> dict[str, float]:
         (cwd / "config").mkdir()
         text = f"default_perf_points: {limit}\n"
         (cwd / "config/tool_perf_limits.yaml").write_text(text)
-        code = _WORKERS.format(tools=tools, limit=limit, workers=workers)
-        found = json.loads(run_python(code, cwd, environ).splitlines()[-1])
+        printed = run_program("memory_of_workers", cwd, environ, tools, limit, workers)
+    found = json.loads(printed.splitlines()[-1])
     of = {name: anonymous_mib(found[name]) for name in found if isinstance(found[name], str)}
     return {
         "worker": of["worker"] - of["before"],

@@ -7,17 +7,9 @@ import sys
 import time
 from collections.abc import Mapping
 
-from .measure import Row, private_place, row_of
+from .measure import PROGRAMS, Row, private_place, row_of
 
 __all__ = ["pytest_plugin"]
-
-_SUITE = """
-import pytest
-
-@pytest.mark.parametrize("n", range(1000))
-def test_nothing(n):
-    pass
-"""
 
 
 def pytest_plugin(*, quick: bool) -> list[Row]:
@@ -27,7 +19,7 @@ def pytest_plugin(*, quick: bool) -> list[Row]:
     more: list[float] = []
     with private_place() as (cwd, environ):
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        (cwd / "test_suite.py").write_text(_SUITE)
+        (cwd / "test_suite.py").write_text((PROGRAMS / "suite.py").read_text())
         (cwd / "pytest.ini").write_text("[pytest]\n")
         _run_s(cwd.as_posix(), environ, "--shmperf")
         for number in range(rounds):

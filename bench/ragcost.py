@@ -21,31 +21,12 @@ from shmperf.session.messages import Ping, Status
 from shmperf.session.rendezvous import session_of_storage
 from shmperf.session.session import Session
 
-from .measure import Row, cpu_s, private_place, row_of, wait_until
+from .measure import PROGRAMS, Row, cpu_s, private_place, row_of, wait_until
 
 __all__ = ["collector_share", "queries_per_second", "time_to_store"]
 
 _DIMENSIONS = 384
 _TOOLS = 200
-# Calls on demand, a line each; or so many a second in a steady flow.
-_PROGRAM = """
-import sys, time, shmperf
-
-tools = [shmperf.track(f"tool{n}")(lambda: None) for n in range(int(sys.argv[1]))]
-per_s = int(sys.argv[2])
-if not per_s:
-    for line in sys.stdin:
-        tools[0]()
-        print("called", flush=True)
-else:
-    began, place = time.monotonic(), 0
-    print("called", flush=True)
-    while True:
-        while place < (time.monotonic() - began) * per_s:
-            tools[place % len(tools)]()
-            place += 1
-        time.sleep(0.005)
-"""
 
 
 def time_to_store(*, quick: bool) -> list[Row]:
@@ -181,7 +162,7 @@ def _program(
     place: Path, environ: Mapping[str, str], tools: int, per_s: int
 ) -> Iterator[subprocess.Popen[str]]:
     program = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, str(tools), str(per_s)],
+        [sys.executable, str(PROGRAMS / "paced.py"), str(tools), str(per_s)],
         cwd=place,
         env=dict(environ),
         stdin=subprocess.PIPE,
