@@ -218,6 +218,14 @@ class ScriptedWorker:
         SLOT.pack_into(self.segment.buffer, at, call.id, *words, meta, body, position)
         return True
 
+    def nameless(self, tool: str) -> None:
+        """Leave *tool* without a line in the name table, as a worker with too many tools does."""
+        self.segment.add_nameless(tool)
+        ring = self.segment.add_shared_ring()
+        if ring is None:
+            raise RuntimeError("no memory for a shared ring")
+        self._lanes[tool] = _Lane(len(self._lanes) + 1, ring)
+
     # --- ends ------------------------------------------------------------------------------------
 
     def store_first_part(self, call: BegunCall) -> None:

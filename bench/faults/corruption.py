@@ -175,7 +175,7 @@ class _Damage:
             if cut and rng.random() < 0.3:
                 file.truncate(rng.randrange(size + 1))
                 return
-            where = [0, 4096, (2 << 20) + 4096, rng.randrange(size + 1)]
+            where = [0, 4096, (2 << 20) + 4096, (6 << 20) + 4096, rng.randrange(size + 1)]
             file.seek(min(size, rng.choice(where) + rng.randrange(4096)))
             file.write(rng.randbytes(rng.choice([1, 8, 64, 4000])))
 

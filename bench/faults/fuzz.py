@@ -109,8 +109,8 @@ def _segment(text: bytes) -> None:
         made.add_ring(1, 16)
         half = len(text) // 2
         made.buffer[4096 : 4096 + half] = text[:half]
-        at = segment._EXTENTS
-        made.buffer[at : at + len(text) - half] = text[half:]
+        for at in (segment._NAMES, segment._EXTENTS):
+            made.buffer[at : at + len(text) - half] = text[half:]
         worker = drain.WorkerDrain(name, None)
         worker.run_pass(lambda *_: None)
         worker.is_dead = True

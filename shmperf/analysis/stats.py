@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from .names import Varying, varying
 from .totals import ToolStats, Totals
 
 __all__ = [
@@ -37,6 +38,7 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
     optimization: bool = False
     workers: int = 0
     complete: bool = True
+    nameless: dict[str, list[str]] = {}
 
     def lost_by_cause(self) -> dict[str, int]:
         """
@@ -74,7 +76,12 @@ class News(msgspec.Struct, kw_only=True):
 
 
 class SessionStats(msgspec.Struct, kw_only=True):
-    """Statistics of all tools, and the books: begun = total + lost + aborted + in flight."""
+    """
+    Statistics of all tools, and the books: begun = total + lost + aborted + in flight.
+
+    ``nameless`` maps a tool that stands for those without a name to the first of them, ``varying``
+    has the patterns of names that seem to hold a parameter.
+    """
 
     total_calls: int
     mode: str
@@ -87,6 +94,8 @@ class SessionStats(msgspec.Struct, kw_only=True):
     faults: dict[str, int]
     workers: int
     complete: bool
+    nameless: dict[str, list[str]] = {}
+    varying: list[Varying] = []
 
 
 def since(base: Figures | None, now: Figures) -> Figures:
@@ -149,6 +158,8 @@ def all_stats(
         faults=dict(books.faults),
         workers=books.workers,
         complete=books.complete,
+        nameless=dict(books.nameless),
+        varying=varying(totals),
     )
 
 

@@ -20,12 +20,19 @@ from .drain import WorkerDrain
 
 __all__ = ["Accounted", "Accounts"]
 
+_MOST_NAMELESS = 10
+
 
 class Accounted(msgspec.Struct):
-    """What a frame says of workers: those that have changed, and those that are closed."""
+    """
+    What a frame says of workers: those that have changed, and those that are closed.
+
+    ``nameless`` has the first of the tools that are counted together, for want of names.
+    """
 
     workers: dict[str, WorkerState] = {}
     buried: list[str] = []
+    nameless: dict[str, list[str]] = {}
 
 
 class Accounts:
@@ -40,6 +47,7 @@ class Accounts:
         for worker in workers:
             if worker.has_news and worker.name not in self._change.buried:
                 self._note(worker)
+                self._note_nameless(worker)
         change, self._change = self._change, Accounted()
         return change
 
@@ -84,6 +92,15 @@ class Accounts:
             last.lost += missing
             last.losses = known.losses | {"segment_gone": missing}
         self._change.buried.append(name)  # point: bury-unread
+
+    def _note_nameless(self, worker: WorkerDrain) -> None:
+        if worker.beyond is None:
+            return
+        tool, first = worker.beyond
+        known = self._change.nameless.get(tool) or self._ledger.state.nameless.get(tool, [])
+        shown = list(dict.fromkeys([*known, *first]))[:_MOST_NAMELESS]
+        if shown != known:
+            self._change.nameless[tool] = shown
 
     def _note(self, worker: WorkerDrain) -> None:
         """Note how far *worker* is read, if that has changed."""

@@ -262,6 +262,7 @@ class Collector:
             cleaned=cleaned,
             erased=filed.erased,
             optimization=None if in_detail == state.optimization else in_detail,
+            nameless=accounted.nameless,
         )
 
     def _journal_each(self, steps: Iterator[None]) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from struct import Struct
 
+from shmperf.shm.beyond import Beyond
 from shmperf.shm.inflight import InFlightReader, OpenRow, block_of, open_calls, row_key
 from shmperf.shm.record import BLOCK, LENGTH_MASK, PARTS, Callee, Slot, callee_of, kind_bits
 from shmperf.shm.ring import Batch, RingReader
@@ -67,6 +68,8 @@ class WorkerDrain:
         self.blocks: set[int] = set()
         self.holes = 0
         self.incomplete = 0
+        self.beyond: Beyond | None = None
+        self._nameless = _UNKNOWN
         self._lanes: list[_Lane] = []
         self._blocks: list[InFlightReader] = []
         self._open: list[OpenRow] = []
@@ -76,6 +79,9 @@ class WorkerDrain:
 
     def look(self) -> None:
         """Take note of callees, rows and rings published since the last look."""
+        self.beyond = self._segment.beyond()
+        if self.beyond is not None:
+            self._nameless = Callee(self.beyond.tool)
         for extent in self._segment.new_extents():
             if extent.kind == Kind.CALLEE:
                 callee = self._segment.callee(extent)
@@ -173,10 +179,16 @@ class WorkerDrain:
         return counts
 
     def callee(self, number: int) -> Callee:
-        """A line of the name table, or one that says it is unknown."""
-        if number not in self.callees:
+        """
+        A line of the name table, or one that says it is unknown.
+
+        A number that has no line once there are tools without a name is one of theirs.
+        """
+        found = self.callees.get(number)
+        if found is None:
             self.look()
-        return self.callees.get(number, _UNKNOWN)
+            found = self.callees.get(number, self._nameless)
+        return found
 
     def close(self) -> None:
         """Let go of the worker's memory."""

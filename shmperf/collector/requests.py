@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,6 +209,14 @@ def _sink(supervisor: Supervisor) -> SinkStatus | None:
     return SinkStatus(**report | shared)
 
 
+def _told_of_names(nameless: Mapping[str, list[str]]) -> dict[str, str]:
+    """What `status` says of tools for whose names there was no memory."""
+    if not nameless:
+        return {}
+    texts = [f"{tool!r} counts {', '.join(map(repr, first))} …" for tool, first in nameless.items()]
+    return {"no_name": "; ".join(texts)}
+
+
 def _status(requests: Requests, _: Status) -> SessionStatus:
     parts = requests.parts
     books = parts.ledger.books(len(parts.roster.workers), complete=True)
@@ -224,7 +232,7 @@ def _status(requests: Requests, _: Status) -> SessionStatus:
         begun=books.begun,
         lost=books.lost_by_cause(),
         faults=books.faults,
-        told=dict(parts.faults.told),
+        told=parts.faults.told | _told_of_names(books.nameless),
         unusual=[told_of(finding) for finding in parts.ledger.unusual.known],
         rag=_sink(parts.supervisor),
         sidecars=parts.supervisor.status(),

@@ -13,12 +13,15 @@ import shutil
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import psutil
 
+from shmperf.analysis.names import Varying, advice_for
 from shmperf.analysis.stats import plain
 from shmperf.config.file import load, without_effect
 from shmperf.config.locate import find
@@ -228,24 +231,45 @@ def _storage(storage: Path, options: Options) -> Iterator[Check]:
         yield _row("warn", "storage", room, "free some space; a full disk keeps history in memory")
     else:
         yield _row("ok", "storage", room)
-    yield _journal(storage, options)
+    yield from _journal(storage, options)
 
 
-def _journal(storage: Path, options: Options) -> Check:
+def _names(stats: Mapping[str, Any]) -> Iterator[Check]:
+    for tool, first in stats["nameless"].items():
+        advice = "what varies belongs into parameters; see: shmperf stats"
+        yield _row("warn", "names", f"{tool!r} counts {', '.join(map(repr, first))} …", advice)
+    made_up = msgspec.convert(stats["varying"], list[Varying])
+    if made_up:
+        advice = "give the tool a fixed name, and what varies as a parameter"
+        yield _row("warn", "names", advice_for(made_up[0]), advice)
+
+
+def _journal(storage: Path, options: Options) -> Iterator[Check]:
+    row, stats = _read(storage, options)
+    yield row
+    if stats is not None:
+        yield from _names(stats)
+
+
+def _read(storage: Path, options: Options) -> tuple[Check, dict[str, Any] | None]:
+    """What the journal holds: a row of its own, and the statistics where there are some."""
     if not internals(storage).is_dir():
-        return _row("ok", "journal", "none yet")
+        return _row("ok", "journal", "none yet"), None
     try:
         ledger, damage = load_ledger(storage, options)
     except StoreError as error:
-        return _row("fail", "journal", str(error), "make the directory readable for this user")
+        advice = "make the directory readable for this user"
+        return _row("fail", "journal", str(error), advice), None
     except ShmperfError as error:
-        return _row("fail", "journal", str(error), "read it with the shmperf that wrote it")
+        advice = "read it with the shmperf that wrote it"
+        return _row("fail", "journal", str(error), advice), None
     if damage:
         advice = "nothing to do: the next collector goes on behind the last whole frame"
-        return _row("warn", "journal", damage, advice)
+        return _row("warn", "journal", damage, advice), None
     stats = plain(ledger.stats(None, 0, complete=True))
     totals = f"{stats['total_calls']:,} calls of {stats['tools_tracked']} tools"
     if stats["faults"]:
         causes = ", ".join(f"{cause} {count}" for cause, count in stats["faults"].items())
-        return _row("warn", "journal", f"{totals}; faults: {causes}", "see: shmperf status")
-    return _row("ok", "journal", totals)
+        found = f"{totals}; faults: {causes}"
+        return _row("warn", "journal", found, "see: shmperf status"), stats
+    return _row("ok", "journal", totals), stats

@@ -161,7 +161,9 @@ class Ring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     budget_bytes: Annotated[
         int,
-        Meta(ge=1 << 18, le=1 << 30, description="shared memory that one worker may really use"),
+        Meta(
+            ge=1 << 18, le=1 << 30, description="memory of one worker's records; names come on top"
+        ),
     ] = 6 << 20
     first_slots: Annotated[
         int, Meta(ge=4, le=4096, description="records in a tool's first ring; a power of two")

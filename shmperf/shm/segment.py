@@ -1,16 +1,19 @@
 """
 One worker's memory: what lies where in its segment, creating it, and reading it from outside.
 
-    offset 0         4 KiB                            2 MiB + 4 KiB
-           ┌─────────┬────────────────────────────────┬─────────────────────────────────┐
-           │ header  │ directory: four words an entry │ extents: names, rows, rings     │
-           └─────────┴────────────────────────────────┴─────────────────────────────────┘
+    offset 0         4 KiB                            2 MiB + 4 KiB   6 MiB + 4 KiB
+           ┌─────────┬────────────────────────────────┬───────────────┬────────────────────┐
+           │ header  │ directory: four words an entry │ names         │ extents: rows, rings│
+           └─────────┴────────────────────────────────┴───────────────┴────────────────────┘
 
 The segment is a large sparse file, mapped once. Every extent is reserved with ``posix_fallocate``
 before it is touched, so a full file system is an ENOSPC at that call and never a SIGBUS, and what
-has been reserved keeps working. The directory only grows, and its count is stored after the entry:
+has been reserved keeps working. Rows and rings fill a budget; directory and names, whose areas are
+their bounds, lie outside it, or a program with many tools would have names for a thousand. Tools
+without a name are shown in the header (see `beyond`). The directory only grows, and its count is
+stored after the entry:
 
-    CALLEE  number of the callee   a msgpack `Callee`
+    CALLEE  number of the callee   a msgpack `Callee`, among the names
     ROWS    number of the block    one block of the in-flight table
     RING    number of a callee     the tool's newest ring; SHARED for the ring of all that got none
 
@@ -33,6 +36,8 @@ import msgspec
 
 from shmperf.errors import FormatError
 
+from .beyond import Beyond, note_beyond, read_beyond
+from .causes import FAULTS, LOSSES, Fault, Loss
 from .inflight import BLOCK_BYTES, InFlightReader, begin_block
 from .memory import attach_memory, create_memory, remove_memory
 from .record import Callee
@@ -58,7 +63,10 @@ _PAGE = 4096
 _DIRECTORY = _PAGE
 _ENTRY_WORDS = 4
 _MOST_ENTRIES = 2 * _MIB // (_ENTRY_WORDS * 8)
-_EXTENTS = _DIRECTORY + 2 * _MIB
+_NAMES = _DIRECTORY + 2 * _MIB
+_EXTENTS = _NAMES + 4 * _MIB
+# Lines of the name table; what the directory holds besides is for rows and rings.
+_MOST_NAMES = 50_000
 _SEGMENT_BYTES = 64 * _MIB
 _SHARED_SLOTS = 64
 _MOST_SLOTS = 1 << 16
@@ -70,36 +78,6 @@ _W_MAGIC, _W_VERSION, _W_SIZE, _W_PID, _W_EPOCH, _W_SEALED, _W_ENTRIES = range(7
 _W_LOSSES, _W_FAULTS = 32, 64
 
 SHARED = 0xFFFF
-
-
-class Loss(IntEnum):
-    """
-    Why a call that ran has no record.
-
-    NO_MEMORY and NO_ROW are of calls that occupied no row: they begin and end in their counter.
-    """
-
-    RING_FULL = 0
-    NO_MEMORY = 1
-    RE_ENTERED = 2
-    TOO_LARGE = 3
-    NO_ROW = 4
-
-
-class Fault(IntEnum):
-    """What else went wrong in a worker."""
-
-    UNKNOWN_ID = 0
-    ENDED_TWICE = 1
-    REPR_FAILED = 2
-    CAPTURE_FAILED = 3
-    METADATA_FAILED = 4
-    TOO_MANY_CALLEES = 5
-    INTERNAL = 6
-
-
-LOSSES = tuple(cause.name.lower() for cause in Loss)
-FAULTS = tuple(cause.name.lower() for cause in Fault)
 
 
 class Kind(IntEnum):
@@ -145,10 +123,11 @@ class Segment:
         self.buffer = self._memory.buffer
         self.words = self.buffer.cast("Q")
         self.sealed = needs_seal() if sealed is None else sealed
-        self._budget_bytes = budget_bytes
-        self._reserved = {0: _PAGE, _DIRECTORY: _DIRECTORY, _EXTENTS: _EXTENTS}
-        self._used_bytes = _PAGE
-        self._next = _EXTENTS
+        rest = _EXTENTS + budget_bytes - _PAGE
+        self._bounds = {_DIRECTORY: _NAMES, _NAMES: _EXTENTS, _EXTENTS: rest}
+        self._reserved = {area: area for area in (_DIRECTORY, _NAMES, _EXTENTS)}
+        self._next = dict(self._reserved)
+        self._names = 0
         self._fallback = fallback
         self._blobs = 0
         words = self.words
@@ -162,15 +141,27 @@ class Segment:
     def add_callee(self, number: int, callee: Callee) -> bool:
         """Publish line *number* of the name table; False without room for it."""
         text = msgspec.msgpack.encode(callee)
-        offset = self._extent(len(text), 8)
-        if offset is None or len(text) > _LONGEST_CALLEE:
+        if self._names >= _MOST_NAMES or len(text) > _LONGEST_CALLEE:
+            return False
+        offset = self._extent(_NAMES, len(text), 8)
+        if offset is None:
             return False
         self.buffer[offset : offset + len(text)] = text  # point: callee-text
-        return self._publish(Extent(Kind.CALLEE, number, offset, len(text)))
+        if not self._publish(Extent(Kind.CALLEE, number, offset, len(text))):
+            return False
+        self._names += 1
+        return True
+
+    def add_nameless(self, tool: str) -> bool:
+        """Count and show that *tool* has no line in the name table; True for the first of them."""
+        is_first = self.beyond() is None
+        note_beyond(self.buffer, self.words, self._names, tool)
+        self.count_fault(Fault.NO_NAME)
+        return is_first
 
     def add_rows(self, block: int) -> list[int] | None:
         """A further block of the in-flight table: the words of its rows, ready to be taken."""
-        offset = self._extent(BLOCK_BYTES, 64)
+        offset = self._extent(_EXTENTS, BLOCK_BYTES, 64)
         if offset is None:
             return None
         ready = begin_block(self.words, offset // 8, block)
@@ -178,7 +169,7 @@ class Segment:
 
     def add_ring(self, callee: int, slots: int) -> RingWriter | None:
         """A new ring for the tool of *callee*."""
-        offset = self._extent(ring_bytes(slots), 256)
+        offset = self._extent(_EXTENTS, ring_bytes(slots), 256)
         if offset is None or not self._publish(Extent(Kind.RING, callee, offset, slots)):
             return None
         return RingWriter(self.words, offset, slots)
@@ -194,6 +185,10 @@ class Segment:
     def count_fault(self, cause: Fault) -> None:
         """Count one fault by its cause."""
         self.words[_W_FAULTS + cause] += 1  # point: fault-count
+
+    def beyond(self) -> Beyond | None:
+        """What stands for the tools without a name; None while every tool has one."""
+        return read_beyond(self.buffer, self.words)
 
     def losses(self) -> dict[str, int]:
         """Lost calls by cause, those that are not zero."""
@@ -224,8 +219,13 @@ class Segment:
 
     @property
     def used_bytes(self) -> int:
-        """Memory reserved so far."""
-        return self._used_bytes
+        """What of the budget is reserved: for header, rows and rings."""
+        return _PAGE + self._reserved[_EXTENTS] - _EXTENTS
+
+    @property
+    def named_bytes(self) -> int:
+        """What directory and names take beside the budget."""
+        return self._reserved[_DIRECTORY] - _DIRECTORY + self._reserved[_NAMES] - _NAMES
 
     def close(self) -> None:
         """Let go of the mapping, whose memory stays; no writer of it may be used any more."""
@@ -233,17 +233,17 @@ class Segment:
         self.buffer.release()
         self._memory.close()
 
-    def _extent(self, size: int, alignment: int) -> int | None:
-        offset = -(-self._next // alignment) * alignment
-        if not self._reserve(_EXTENTS, offset + size):
+    def _extent(self, area: int, size: int, alignment: int) -> int | None:
+        offset = -(-self._next[area] // alignment) * alignment
+        if not self._reserve(area, offset + size):
             return None
-        self._next = offset + size
+        self._next[area] = offset + size
         return offset
 
     def _publish(self, extent: Extent) -> bool:
         count = self.words[_W_ENTRIES]
         at = _DIRECTORY + count * _ENTRY_WORDS * 8
-        if count >= _MOST_ENTRIES or not self._reserve(_DIRECTORY, at + _ENTRY_WORDS * 8):
+        if not self._reserve(_DIRECTORY, at + _ENTRY_WORDS * 8):
             return False
         for number, word in enumerate(extent):  # point: entry-words
             self.words[at // 8 + number] = word
@@ -251,19 +251,18 @@ class Segment:
         return True
 
     def _reserve(self, area: int, end: int) -> bool:
-        """Reserve the *area* up to *end*, in whole pages; False at the budget or without memory."""
+        """Reserve the *area* up to *end*, in whole pages; False at its bound or without memory."""
         start = self._reserved[area]
         end = -(-end // _PAGE) * _PAGE
         if end <= start:
             return True  # point: entry-published
-        if self._used_bytes + end - start > self._budget_bytes:
+        if end > self._bounds[area]:
             return False
         try:
             os.posix_fallocate(self._memory.fd, start, end - start)  # point: extent-reserve
         except OSError:
             return False
         self._reserved[area] = end  # point: extent-reserved
-        self._used_bytes += end - start
         return True
 
 
@@ -343,6 +342,10 @@ class SegmentReader:
         memory = (self.buffer, self.words)
         return RingReader(memory, extent.offset, extent.size, position=position, sealed=self.sealed)
 
+    def beyond(self) -> Beyond | None:
+        """What stands for the tools without a name; None while every tool has one."""
+        return read_beyond(self.buffer, self.words)
+
     def losses(self) -> dict[str, int]:
         """Lost calls by cause."""
         return _counters(self.words, _W_LOSSES, LOSSES)
@@ -374,10 +377,12 @@ class SegmentReader:
     def _is_sound(self, extent: Extent) -> bool:
         kind, key, offset, size = extent
         room = len(self.buffer) - offset
-        if offset < _EXTENTS or offset % 8 or room <= 0:
+        if offset < _NAMES or offset % 8 or room <= 0:
             return False
         if kind == Kind.CALLEE:
             return key < SHARED and 0 < size <= min(room, _LONGEST_CALLEE)
+        if offset < _EXTENTS:
+            return False
         if kind == Kind.ROWS:
             return size == BLOCK_BYTES and size <= room and 0 < key < 1 << 32
         if kind == Kind.RING:

@@ -103,6 +103,7 @@ class State(msgspec.Struct):
     forgotten: Forgotten = msgspec.field(default_factory=Forgotten)
     optimization: bool = False
     analyses: dict[str, Written] = {}
+    nameless: dict[str, list[str]] = {}
 
 
 class Frame(msgspec.Struct, omit_defaults=True):
@@ -122,6 +123,7 @@ class Frame(msgspec.Struct, omit_defaults=True):
     cleaned: bool = False
     erased: bool = False
     optimization: bool | None = None
+    nameless: dict[str, list[str]] = {}
 
     def is_empty(self) -> bool:
         """True when applying it changes nothing."""
@@ -215,6 +217,7 @@ class Ledger:
         if frame.outbox is not None:
             frame.outbox.apply(state.outbox)
         state.faults.update(frame.faults)
+        state.nameless.update(frame.nameless)
         damage = None if live else self.analyses.apply(frame.analyses)
         if frame.cleaned:
             self._forget()
@@ -236,6 +239,7 @@ class Ledger:
             optimization=state.optimization,
             workers=workers,
             complete=complete,
+            nameless=dict(state.nameless),
         )
 
     def stats(self, tool: str | None, workers: int, *, complete: bool) -> ToolStats | SessionStats:
@@ -244,9 +248,8 @@ class Ledger:
         if tool is not None:
             limit = self.options.limit_of(tool)
             return tool_stats(tool, known.get(tool), self.current_size(tool), limit)
-        sizes = {name: self.current_size(name) for name in known}
-        books = self.books(workers, complete=complete)
-        return all_stats(known, sizes, self.options.limit_of, books)
+        figures = self.figures(None, workers, complete=complete)
+        return all_stats(figures.totals, figures.sizes, self.options.limit_of, figures.books)
 
     def figures(self, tool: str | None, workers: int, *, complete: bool) -> Figures:
         """What statistics are made of, of one tool or of all."""
@@ -347,7 +350,7 @@ class Ledger:
         forgotten.lost += books.lost
         forgotten.losses = _sum([forgotten.losses, books.losses])
         forgotten.faults = _sum([forgotten.faults, books.faults])
-        state.kept = {}
+        state.kept, state.nameless = {}, {}
         state.erasing, state.files = state.erasing | state.files, {}
         self.analyses.clear()
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
+import msgspec
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
+
+from shmperf.analysis.names import Varying, advice_for
 
 from .formatting import duration, printable
 
@@ -35,6 +38,7 @@ __all__ = [
 
 _PIPE_WIDTH = 160
 _LONGEST_NAME = 60
+_NAMES_SHOWN = 3
 _STATE_STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -55,7 +59,16 @@ def stats(found: Mapping[str, Any]) -> RenderableType:
     if "tool_stats" not in found:
         return _stats_table([found])
     rows = sorted(found["tool_stats"].values(), key=_total_time, reverse=True)
-    return Group(_stats_table(rows), books(found))
+    return Group(_stats_table(rows), books(found), *_names(found))
+
+
+def _names(found: Mapping[str, Any]) -> Iterator[Text]:
+    """What there is to say of the tools' names: those without one, those that seem made up."""
+    for tool, first in found.get("nameless", {}).items():
+        shown = ", ".join(repr(printable(name, _LONGEST_NAME)) for name in first[:_NAMES_SHOWN])
+        yield Text(f"{tool}: no memory for further names; the first: {shown}", "yellow")
+    for one in msgspec.convert(found.get("varying", [])[:_NAMES_SHOWN], list[Varying]):
+        yield Text(printable(advice_for(one)), "yellow")
 
 
 def _stats_table(rows: Iterable[Mapping[str, Any]]) -> Table:

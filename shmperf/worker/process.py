@@ -31,6 +31,7 @@ from shmperf.session.messages import Flush
 from shmperf.session.rendezvous import Request, enter
 from shmperf.session.session import Session
 from shmperf.session.word import generation_of, is_in_detail
+from shmperf.shm.beyond import beyond_name
 from shmperf.shm.inflight import mark_loss
 from shmperf.shm.record import Callee
 from shmperf.shm.segment import SHARED, Fault, Loss, Segment, is_supported
@@ -39,6 +40,7 @@ from .gcwatch import collecting, watch_collections
 from .grants import Grants
 from .guard import Guard
 from .lanes import Lanes
+from .names import MANY, tell_of_names
 from .rows import Rows
 from .tool import IN_DETAIL, NO_ROOM, NOT_RECORDED, PLAINLY, UNBOUND, Bound, Route, Tool
 
@@ -54,6 +56,8 @@ __all__ = [
 ]
 
 _EXIT_WAIT_S = 10.0
+# More than can be named in shared memory; a program that makes up names would fill its own.
+_MOST_TOOLS = 1 << 16
 _told_values: set[tuple[str, str]] = set()
 _ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
@@ -62,15 +66,23 @@ _callees = 0
 
 
 def tool_named(name: str) -> Tool:
-    """The tool of that name in this process; made when there is none."""
+    """
+    The tool of that name in this process; made when there is none.
+
+    Beyond a great many it is one tool for all names that have no limit of their own.
+    """
     found = _tools.get(name) if type(name) is str else None
     if found is None:
         # What UTF-8 can't hold (lone surrogates) is shown; what is no string is named by it.
         shown = str(name).encode("utf-8", "backslashreplace").decode()
+        if len(_tools) >= _MOST_TOOLS and shown not in worker.options.tool_limits:
+            shown = beyond_name(_MOST_TOOLS)
         # No lock: a signal handler or a finaliser may come here again, from the middle of it.
         found = _tools.setdefault(shown, Tool(shown))
         if worker.is_off:
             found.forget(off=True)
+        elif len(_tools) == MANY:
+            tell_of_names(list(_tools))
     return found
 
 
@@ -281,7 +293,10 @@ class Worker:
             tool.bound = UNBOUND
             return NOT_RECORDED
         if tool.lane is None and self._lanes is not None:
-            tool.lane = self._lanes.lane_for(tool.callees, self.options.ring)
+            if not tool.callees:
+                _draw_callee(tool, Callee(tool.name), self.segment)
+            lanes, ring = self._lanes, self.options.ring
+            tool.lane = lanes.lane_for(tool.name, tool.callees, ring)
         if tool.lane is None:
             tool.bound = UNBOUND
             return NO_ROOM
@@ -295,17 +310,15 @@ class Worker:
     # --- lanes -----------------------------------------------------------------------------------
 
     def callee(self, tool: Tool, callee: Callee) -> int:
-        """The number of *callee*, in every segment of this process and its forks."""
+        """
+        The number of *callee*, in every segment of this process and its forks.
+
+        0 is a tool without a name: whoever reads its records counts them with others of the kind.
+        """
         number = tool.callees.get(callee)
-        if number is not None:
-            return number
-        number = self._guard.run(_draw_callee, _no_callee, tool, callee, self.segment)
-        if number:
-            return number
-        # In the middle of a refill that a signal handler interrupted, or out of numbers:
-        # the tool's first callee will do, only the names of parameters are then wrong.
-        self.count_fault(Fault.TOO_MANY_CALLEES)
-        return next(iter(tool.callees.values()), 0)
+        if number is None:
+            number = self._guard.run(_draw_callee, _no_callee, tool, callee, self.segment)
+        return number
 
     def refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
         """
@@ -346,18 +359,27 @@ def _refuse_refill(_tool: Tool, _exhausted: Iterator[int]) -> bool:
 
 def _draw_callee(tool: Tool, callee: Callee, segment: Segment | None) -> int:
     global _callees  # noqa: PLW0603  numbers are unique in a process, whoever draws them
-    if _callees + 1 >= SHARED:
-        return 0
-    _callees += 1
-    number = _callees
-    if tool.lane is not None and segment is not None:
-        segment.add_callee(number, callee)
+    number = _callees + 1
+    if number >= SHARED:
+        number = _no_callee(tool, callee, segment)
+    else:
+        _callees = number
+        if tool.lane is not None and segment is not None and not segment.add_callee(number, callee):
+            number = _no_callee(tool, callee, segment)
     tool.callees[callee] = number
     return number
 
 
-def _no_callee(_tool: Tool, _callee: Callee, _segment: Segment | None) -> int:
-    return 0
+def _no_callee(tool: Tool, _callee: Callee, segment: Segment | None) -> int:
+    """
+    A number where none is to be had: numbers are used up, or a signal handler interrupts a refill.
+
+    The tool's first will do: only the names of parameters are wrong then.
+    """
+    first = next(iter(tool.callees.values()), 0)
+    if first and segment is not None:
+        segment.count_fault(Fault.TOO_MANY_CALLEES)
+    return first
 
 
 def _is_multiprocessing_child() -> bool:

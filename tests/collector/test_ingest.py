@@ -185,8 +185,9 @@ def test_memory_full_of_noise_stops_nothing(room: Room, seed: int) -> None:
     room.turn()
     size = 1 << 14
     for _ in range(20):
-        at = noise.randrange(48, (2 << 20) + (8 << 10) + size)
-        at = noise.choice((at, noise.randrange(48, 4096 + 512), (2 << 20) + 4096 + at % size))
+        at = noise.randrange(48, (6 << 20) + (8 << 10) + size)
+        extents = [area + 4096 + at % size for area in (2 << 20, 6 << 20)]
+        at = noise.choice((at, noise.randrange(48, 4096 + 512), *extents))
         worker.segment.buffer[at : at + 8] = noise.randbytes(8)
     other.call("few", 1)
     room.turn(3)
@@ -231,3 +232,30 @@ def test_slots_of_an_unknown_kind_are_passed_over_by_count(room: Room) -> None:
     assert stats["total_calls"] == 2
     assert stats["faults"]["record_refused"] == 1
     assert_books_balance(stats)
+
+
+def test_tools_without_a_name_are_counted_together_and_the_first_are_told(room: Room) -> None:
+    """Their calls are finished, kept and aborted under one name, also after a restart."""
+    worker = room.worker()
+    worker.call("named", 1)
+    worker.nameless("job 50001")
+    worker.nameless("job 50002")
+    for n in range(3):
+        worker.call("job 50001", n)
+    worker.begin("job 50002")
+    room.turn(2)
+    room.kill()
+    found = room.stats()
+    assert {tool: row["count"] for tool, row in found["tool_stats"].items()} == {
+        "named": 1,
+        "tools beyond 1": 3,
+    }
+    assert found["nameless"] == {"tools beyond 1": ["job 50001", "job 50002"]}
+    assert found["faults"] == {"no_name": 2}
+    assert found["in_flight"] == 1
+    room.finish()
+    assert len(room.lines("tools beyond 1")) == 4
+    found = room.stats_on_disk()
+    assert found["aborted"] == 1
+    assert found["tool_stats"]["tools beyond 1"]["aborted"] == 1
+    assert found["nameless"] == {"tools beyond 1": ["job 50001", "job 50002"]}

@@ -36,7 +36,10 @@ from tests.support import PROGRAMS, PYTHON, wait_until
 BUDGET = 1 << 20
 MAGIC, VERSION, SIZE, PID, EPOCH, SEALED, ENTRIES = range(7)
 DIRECTORY = 4096 // 8
-EXTENTS = 4096 + (2 << 20)
+NAMES = 4096 + (2 << 20)
+EXTENTS = NAMES + (4 << 20)
+# The least there is beside the budget: a page of the directory, one of names.
+NAMED = 2 * 4096
 MOST_ENTRIES = (2 << 20) // 32
 
 
@@ -70,7 +73,7 @@ def store(segment: Segment, ring: RingWriter, call_id: int) -> None:
 def exercise(reader: SegmentReader) -> None:
     """Read everything that the directory says, as the collector does."""
     for extent in reader.new_extents():
-        assert extent.offset >= EXTENTS
+        assert extent.offset >= (NAMES if extent.kind == Kind.CALLEE else EXTENTS)
         if extent.kind == Kind.CALLEE:
             reader.callee(extent)
         elif extent.kind == Kind.ROWS:
@@ -237,13 +240,15 @@ def test_extents_lie_apart(name: str) -> None:
     extents = reader.new_extents()
     assert len(extents) == 21
     assert reader.refused == 0
-    end = EXTENTS
+    ends = {True: NAMES, False: EXTENTS}
     for extent in extents:
         alignment = {Kind.CALLEE: 8, Kind.ROWS: 64, Kind.RING: 256}[Kind(extent.kind)]
         assert extent.offset % alignment == 0
-        assert extent.offset >= end
+        is_name = extent.kind == Kind.CALLEE
+        assert extent.offset >= ends[is_name]
         ring = extent.kind == Kind.RING
-        end = extent.offset + (256 + extent.size * 256 if ring else extent.size)
+        ends[is_name] = extent.offset + (256 + extent.size * 256 if ring else extent.size)
+    assert ends[True] <= EXTENTS
     reader.close()
 
 
@@ -382,7 +387,9 @@ LENGTH = 64 << 20
 WORDS = st.one_of(
     st.integers(0, 2**64 - 1),
     st.sampled_from([0, 1, 2, 3, 7, 8, 64, 255, 256, 4096, SHARED, SHARED + 1, 1 << 16, 1 << 20]),
-    st.sampled_from([EXTENTS - 8, EXTENTS, EXTENTS + 8, LENGTH - 4096, LENGTH - 8, LENGTH]),
+    st.sampled_from(
+        [NAMES - 8, NAMES, EXTENTS - 8, EXTENTS, EXTENTS + 8, LENGTH - 4096, LENGTH - 8, LENGTH]
+    ),
     st.integers(0, 4).map(lambda n: 2**64 - 1 - n),
 )
 ENTRY = st.one_of(
@@ -418,7 +425,8 @@ def test_damaged_directory_is_refused_and_counted(name: str) -> None:
         assert len(sound) + reader.refused == len(entries)
         for kind, _, offset, size in sound:
             used = 256 + size * 256 if kind == Kind.RING else size
-            assert EXTENTS <= offset <= offset + used <= len(reader.buffer)
+            first = NAMES if kind == Kind.CALLEE else EXTENTS
+            assert first <= offset <= offset + used <= len(reader.buffer)
         reader.close()
         reader = SegmentReader(name)
         exercise(reader)
@@ -501,7 +509,7 @@ def test_a_small_budget_refuses_and_what_exists_goes_on(name: str, budget: int) 
         added.append(segment.add_ring(number, 4))
         assert segment.used_bytes <= budget
     blocks = (SHARED_MEMORY / name).stat().st_blocks * 512
-    assert blocks <= budget
+    assert blocks == segment.used_bytes + segment.named_bytes <= budget + NAMED
     reader = SegmentReader(name)
     assert len(reader.new_extents()) == sum(found is not None for found in added)
     assert reader.refused == 0

@@ -54,6 +54,7 @@ LATE = {
     ("session.settings", "config.file"),
     ("worker.api", "storage.state"),
     ("worker.api", "analysis.stats"),
+    ("worker.names", "analysis.names"),
     ("optimized_perf_tracker", "storage.state"),
 }
 LATE_BY_RULE = {"commands", "pytesting"}

@@ -1,0 +1,22 @@
+"""What a process says once of the names that its tools have been given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from shmperf.errors import tell
+
+__all__ = ["MANY", "tell_of_names"]
+
+# So many tools in one process: then their names are looked at.
+MANY = 1_000
+
+
+def tell_of_names(names: Collection[str]) -> None:
+    """Tell, if *names* seem to hold what belongs into parameters; off every hot path."""
+    # Needed by nobody who records few tools.
+    from shmperf.analysis.names import advice_for, varying  # noqa: PLC0415
+
+    found = varying(names)
+    if found:
+        tell(advice_for(found[0]))

@@ -1,0 +1,77 @@
+"""Rings of many tools: each its own while there is memory, one for all others, and none is lost."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from shmperf.config.options import Ring
+from shmperf.shm.memory import remove_memory
+from shmperf.shm.record import Callee
+from shmperf.shm.segment import SHARED, Segment
+from shmperf.worker.lanes import Lane, Lanes
+
+RING = Ring(budget_bytes=1 << 20)
+
+
+@pytest.fixture
+def segment() -> Iterator[Segment]:
+    name = f"shmperf-{secrets.token_hex(6)}"
+    yield Segment(name, budget_bytes=RING.budget_bytes)
+    remove_memory(name, None)
+
+
+def lane_of(lanes: Lanes, number: int) -> Lane:
+    lane = lanes.lane_for(f"job {number}", {Callee(f"job {number}"): number}, RING)
+    assert lane is not None
+    return lane
+
+
+def test_tools_beyond_the_budget_share_a_ring_that_can_still_grow(segment: Segment) -> None:
+    """First rings leave a part of the memory to the one that all later tools need."""
+    lanes = Lanes(segment)
+    found = [lane_of(lanes, number) for number in range(1, 3_001)]
+    shared = [lane for lane in found if lane.callee == SHARED]
+    assert 100 < len(found) - len(shared) < 250
+    assert len({id(lane) for lane in shared}) == 1
+    slots = shared[0].writer.slots
+    grown = 0
+    while lanes.grow(shared[0], RING):
+        grown += 1
+    assert grown
+    assert shared[0].writer.slots >= 8 * slots
+    assert segment.used_bytes <= RING.budget_bytes
+    assert segment.beyond() is None
+
+
+def test_tools_without_a_name_are_told_once_and_recorded_together(
+    segment: Segment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the name table is full, a tool gets the shared ring, and the first are shown."""
+    lanes = Lanes(segment)
+    while segment.add_callee(1, Callee("t")):
+        pass
+    with caplog.at_level(logging.WARNING, "shmperf"):
+        found = {lane_of(lanes, number).callee for number in range(2, 50)}
+    assert found == {SHARED}
+    beyond = segment.beyond()
+    assert beyond is not None
+    assert beyond.tool == "tools beyond 50000"
+    assert beyond.first[:2] == ("job 2", "job 3")
+    assert segment.faults() == {"no_name": 48}
+    (record,) = caplog.records
+    assert "'job 2'" in record.getMessage()
+    assert "'tools beyond 50000'" in record.getMessage()
+
+
+def test_a_tool_without_a_number_has_no_name(segment: Segment) -> None:
+    """Numbers of callees can be used up, too: such a tool is one of those beyond."""
+    lane = Lanes(segment).lane_for("late", {Callee("late", ("q",)): 0}, RING)
+    assert lane is not None
+    assert lane.callee == SHARED
+    beyond = segment.beyond()
+    assert beyond is not None
+    assert beyond.first == ("late",)
