@@ -33,7 +33,7 @@ from shmperf.session.presence import HERE, Identity
 from shmperf.session.rendezvous import Request, join
 from shmperf.session.server import Server
 from shmperf.session.session import attach
-from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START, mark_loss
+from shmperf.shm.inflight import CALLEE, GENERATION_STEP, IN_DETAIL, PARENT, START, mark_loss
 from shmperf.shm.memory import SHARED_MEMORY, remove_memory
 from shmperf.shm.record import (
     BLOCK,
@@ -150,13 +150,14 @@ class ScriptedWorker:
 
     # --- calls -----------------------------------------------------------------------------------
 
-    def begin(self, tool: str, parent: int = 0) -> BegunCall:
-        """Open a call of *tool* beneath the call with the id *parent*."""
+    def begin(self, tool: str, parent: int = 0, *, in_detail: bool = False) -> BegunCall:
+        """Open a call of *tool* beneath the call with the id *parent*, in one mode or the other."""
         lane = self._lane(tool)
         words, row = self.segment.words, self.ready.pop()
         call_id = words[row] + GENERATION_STEP
         start_ns = self._tick()
-        words[row + START], words[row + PARENT], words[row + CALLEE] = start_ns, parent, lane.callee
+        words[row + START], words[row + PARENT] = start_ns, parent
+        words[row + CALLEE] = lane.callee | (IN_DETAIL if in_detail else 0)
         words[row] = call_id
         self.begun += 1
         return BegunCall(tool, row, call_id, parent, start_ns)

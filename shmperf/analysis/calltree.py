@@ -31,6 +31,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress, islice, repeat
 from operator import attrgetter, gt
+from typing import NamedTuple
 
 import msgspec
 
@@ -39,9 +40,19 @@ from .edges import Edges
 from .remembered import Remembered
 from .treestate import Chunk, Columns, Edge, Recent, Record, Settled, TreeDelta, TreeState, batches
 
-__all__ = ["Bounds", "CallTree", "Edge", "Settled", "TreeDelta", "TreeState"]
+__all__ = ["NOBODY", "Below", "Bounds", "CallTree", "Edge", "Settled", "TreeDelta", "TreeState"]
 
 _calls = attrgetter("calls")
+
+
+class Below(NamedTuple):
+    """The first ids of a call's children, and their calls and time by tool."""
+
+    ids: list[int]
+    totals: dict[str, tuple[int, int]]
+
+
+NOBODY = Below([], {})
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,6 +203,13 @@ class CallTree:
             filter(_calls, found.values()),
             key=lambda edge: (-edge.total_ns, edge.parent or "", edge.tool),
         )
+
+    def below(self, call_id: int) -> Below:
+        """What is known by now of the children of an open call."""
+        rows, family = self._rows.get(call_id, []), self._sums.get(call_id)
+        first = family.ids if family is not None else []
+        ids = [*first, *(row[2] for row in rows if row[2])]
+        return Below(ids[: self.bounds.ids], settled_tools(_tools_of(rows, family)))
 
     def state(self) -> TreeState:
         """Return all that a restart needs; nothing of it is shared with the tree."""

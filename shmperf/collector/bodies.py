@@ -14,8 +14,10 @@ from shmperf.config.options import Options
 from shmperf.errors import ShmperfError
 from shmperf.shm.memory import read_blob
 from shmperf.shm.record import (
+    DETAIL,
     Call,
     Callee,
+    Detail,
     Mask,
     Outcome,
     Slot,
@@ -23,6 +25,7 @@ from shmperf.shm.record import (
     callee_of,
     decode,
     has_block,
+    kind_bits,
     status_of,
 )
 
@@ -31,6 +34,7 @@ from .drain import WorkerDrain, long_body
 __all__ = ["Bodies", "blob_name", "whole_body"]
 
 _MOST_BLOB_BYTES = 1 << 30
+_DETAIL = kind_bits(DETAIL)
 
 
 class Bodies:
@@ -64,6 +68,8 @@ class Bodies:
         status = status_of(slot[4])
         call = decode((*slot[:4], bare(slot[4]), b"", 0), b"", callee, self.mask, pid)
         call.status = min(status, Outcome.CANCELLED)
+        if slot[4] & _DETAIL:
+            call.detail = Detail()
         return call
 
 

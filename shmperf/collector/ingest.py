@@ -17,7 +17,7 @@ from operator import sub
 import msgspec
 
 from shmperf.analysis.anomaly import Finding, Usual
-from shmperf.analysis.calltree import Settled
+from shmperf.analysis.calltree import NOBODY, Below, Settled
 from shmperf.analysis.limits import Newest
 from shmperf.analysis.roots import Roots
 from shmperf.config.options import Options, Watch
@@ -28,6 +28,7 @@ from shmperf.shm.record import (
     DETAIL,
     STATUS_BITS,
     Call,
+    Detail,
     Outcome,
     Slot,
     kind_bits,
@@ -168,8 +169,8 @@ class Ingest:
                 )
             )
 
-    def abort(self, worker: WorkerDrain, row: OpenRow) -> None:
-        """A call that was open when its worker died."""
+    def abort(self, worker: WorkerDrain, row: OpenRow, below: Below = NOBODY) -> None:
+        """A call that was open when its worker died; *below* it were these calls."""
         tool = worker.callee(row.callee).tool
         self._ledger.totals.of(tool).aborted += 1
         call = Call(
@@ -180,7 +181,8 @@ class Ingest:
             start_ns=self._wall.of(row.start_ns),
             duration_ns=None,
             status=Outcome.ABORTED,
-            params="",
+            params="{}",
+            detail=Detail(children=below.ids, totals=below.totals) if row.in_detail else None,
         )
         self._failed.add_aborted(call)
         if self.limit_of(tool):
@@ -195,9 +197,11 @@ class Ingest:
         """*worker* is dead and drained: its open calls are aborted, all others settled."""
         self._settle(self._ledger.tree.worker_gone(worker.name))
         opened = worker.read_rows()
-        self._ledger.tree.add_aborted({o.id: worker.callee(o.callee).tool for o in opened})
+        tree = self._ledger.tree
+        below = {row.id: tree.below(row.id) for row in opened if row.in_detail}
+        tree.add_aborted({row.id: worker.callee(row.callee).tool for row in opened})
         for row in opened:
-            self.abort(worker, row)
+            self.abort(worker, row, below.get(row.id, NOBODY))
         self._accounts.close(worker, len(opened))
 
     # --- changes ---------------------------------------------------------------------------------

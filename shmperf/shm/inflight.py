@@ -8,6 +8,7 @@ A block is 64 rows of eight words; a call occupies a row while it runs.
         │ id   │ start_ns │ parent │ callee │ loss  │ –     │
         └──────┴──────────┴────────┴────────┴───────┴───────┘
     id:    block (32) · generation (26) · row (6), from the high end
+    callee: mode (1: in detail) · line of the name table (16), from the low end's 17 bits
     loss:  count (38) · generation of the last loss (26)
 
 A row's id word tells how often the row was used, so the sum of all generations is the number of
@@ -36,6 +37,7 @@ __all__ = [
     "BLOCK_BYTES",
     "CALLEE",
     "GENERATION_STEP",
+    "IN_DETAIL",
     "KEY_MASK",
     "LOSS",
     "PARENT",
@@ -48,6 +50,7 @@ __all__ = [
     "begin_block",
     "block_of",
     "blocks_of",
+    "callee_in",
     "generation_of",
     "has_spent_row",
     "is_lost",
@@ -61,6 +64,9 @@ _BLOCK_SHIFT = 32
 ROW_WORDS = 8
 BLOCK_BYTES = ROWS * ROW_WORDS * 8
 START, PARENT, CALLEE, LOSS = 1, 2, 3, 4
+# Beside the callee: the call is recorded in detail. Nothing else of it is known before it ends.
+IN_DETAIL = 1 << 16
+_CALLEE_MASK = IN_DETAIL - 1
 
 _ROW_BITS = 6
 GENERATION_STEP = 1 << _ROW_BITS
@@ -86,6 +92,11 @@ def blocks_of(ids: Sequence[int]) -> set[int]:
 def generation_of(call_id: int) -> int:
     """How often the row of *call_id* had been used, this call included."""
     return call_id >> _ROW_BITS & _GENERATION_MASK
+
+
+def callee_in(word: int) -> int:
+    """The line of the name table that a row's callee word names."""
+    return word & _CALLEE_MASK
 
 
 def row_key(call_id: int) -> int:
@@ -137,6 +148,7 @@ class OpenRow(NamedTuple):
     start_ns: int
     parent: int
     callee: int
+    in_detail: bool = False
 
 
 class RowState(NamedTuple):
@@ -201,5 +213,6 @@ def open_calls(state: RowState, ended: dict[int, int]) -> list[OpenRow]:
         generation = generation_of(call_id)
         if call_id <= ended.get(row_key(call_id), 0) or generation <= loss & _GENERATION_MASK:
             continue
-        found.append(OpenRow(call_id, start_ns, parent, callee))
+        in_detail = bool(callee & IN_DETAIL)
+        found.append(OpenRow(call_id, start_ns, parent, callee_in(callee), in_detail))
     return found

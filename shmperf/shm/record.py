@@ -150,7 +150,7 @@ class Call(msgspec.Struct, array_like=True, gc=False):
 
     ``start_ns`` is wall time (Unix, nanoseconds). ``params`` is JSON text with secrets masked: in
     normal mode a summary already cut, in optimization mode (``detail`` is there) all of it, and
-    empty where it is unknown. ``message``, ``fingerprint`` and ``where`` are of a caught exception
+    ``{}`` where it is unknown. ``message``, ``fingerprint`` and ``where`` are of a caught exception
     (see `errorgroups`). ``trace`` is the id of the root above the call, 0 where that is the call
     itself, or can't be known.
     """

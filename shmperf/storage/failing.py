@@ -21,6 +21,8 @@ from .lines import timestamp
 
 __all__ = ["ErrorGroup", "groups_of"]
 
+# No parameters, or unknown ones, as those of an aborted call.
+_UNKNOWN = "{}"
 # Tool, how it ended, class.
 _Key: TypeAlias = tuple[str, str | None, str | None]
 
@@ -135,7 +137,7 @@ def _show(group: ErrorGroup, call: Call) -> None:
 def _sample(message: str | None, params: str | None) -> tuple[str | None, str | None]:
     if message:
         return message, "message"
-    return (params, "parameters") if params else (None, None)
+    return (params, "parameters") if params and params != _UNKNOWN else (None, None)
 
 
 def _of_kept(calls: Iterable[KeptCall]) -> dict[_Key, ErrorGroup]:

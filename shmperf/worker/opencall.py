@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
-from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START, is_lost
+from shmperf.shm.inflight import CALLEE, GENERATION_STEP, IN_DETAIL, PARENT, START, is_lost
 from shmperf.shm.record import BODY_BYTES, DETAIL, NAMED, PRUNED, Outcome
 from shmperf.shm.segment import Fault, Loss
 
@@ -118,7 +118,7 @@ class OpenCall(CallState):
         call_id = words[row] + GENERATION_STEP
         words[row + START] = self.start_ns  # point: open-start
         words[row + PARENT] = self.parent
-        words[row + CALLEE] = self.callee
+        words[row + CALLEE] = self.callee | (IN_DETAIL if route.in_detail else 0)
         if route.in_detail:
             _in_detail[call_id] = self
         self.row, self.call_id = row, call_id  # point: open-marks

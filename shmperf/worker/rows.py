@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from shmperf.session.session import Session
-from shmperf.shm.inflight import CALLEE, ROW_WORDS, ROWS, block_of, has_spent_row
+from shmperf.shm.inflight import CALLEE, ROW_WORDS, ROWS, block_of, callee_in, has_spent_row
 from shmperf.shm.segment import Segment
 
 from .guard import Guard
@@ -65,7 +65,7 @@ class Rows:
         for first in self._blocks:
             if block_of(words[first]) == block_of(call_id):
                 row = first + (call_id & ROWS - 1) * ROW_WORDS
-                return words[row] == call_id and words[row + CALLEE] in callees
+                return words[row] == call_id and callee_in(words[row + CALLEE]) in callees
         return False
 
     def replace_spent(self) -> None:

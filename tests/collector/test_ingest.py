@@ -105,6 +105,17 @@ def test_blobs_are_read_and_removed(room: Room) -> None:
     assert line["params"] == {"n": text}
 
 
+def test_a_damaged_body_keeps_the_shape_of_its_mode(room: Room) -> None:
+    """A call recorded in detail stays one, whatever has become of what it said."""
+    worker = room.worker()
+    worker.end(worker.begin("all"), b"\xc1", DETAIL)
+    worker.end(worker.begin("all"), b"\xc1")
+    room.finish()
+    detailed, plain = room.lines("all")
+    assert (detailed["params"], detailed["child_tools"], detailed["memory_mb"]) == ({}, [], None)
+    assert plain["p"] == "{}"
+
+
 @pytest.mark.parametrize("name", ["shmperf-000000000000.1", "../../etc/passwd", "", "x"])
 def test_blob_of_a_strange_name_is_refused(room: Room, name: str) -> None:
     """A slot that names memory of somebody else costs its parameters, and removes nothing."""

@@ -39,6 +39,37 @@ def test_open_calls_of_the_dead_are_aborted_with_their_parents(room: Room) -> No
         assert lines[call.hex]["e"] is lines[call.hex]["d"] is None
 
 
+DETAILED_KEYS = {
+    *("tool", "params", "start", "end", "duration_ms", "memory_mb", "cpu_percent"),
+    *("parent_tool", "child_tools", "error", "metadata", "id", "pid"),
+}
+
+
+@pytest.mark.parametrize("kills", [0, 1])
+def test_an_aborted_call_has_the_shape_of_its_mode(room: Room, kills: int) -> None:
+    """Recorded in detail it names the children that it had by then; a normal line stays one."""
+    worker = room.worker(slots=64)
+    outer = worker.begin("all", in_detail=True)
+    children = [worker.call("few", n, outer.id).hex for n in range(20)]
+    plain = worker.begin("all", outer.id)
+    room.turn(3)
+    for _ in range(kills):
+        room.kill()
+    worker.die()
+    room.clock.now_s += 1
+    room.turn(3)
+    room.finish()
+    lines = {line["id"]: line for line in room.lines("all")}
+    shown = lines[outer.hex]
+    assert shown.keys() >= DETAILED_KEYS
+    assert (shown["status"], shown["end"], shown["duration_ms"]) == ("aborted", None, None)
+    assert (shown["params"], shown["metadata"], shown["error"]) == ({}, {}, None)
+    assert shown["child_tools"] == children
+    assert shown["children"] == {"few": {"count": 20, "total_ms": pytest.approx(0.02)}}
+    assert lines[plain.hex].keys() >= {"t", "p", "s", "e", "d", "id", "pid", "parent", "status"}
+    assert json.loads(lines[plain.hex]["p"]) == {}
+
+
 def test_hole_is_kept_while_its_worker_lives_and_passed_when_it_is_dead(room: Room) -> None:
     """A slot taken and never stored stops the ring, not the collector; it is counted at burial."""
     worker = room.worker()

@@ -11,6 +11,7 @@ from shmperf.shm.inflight import (
     BLOCK_BYTES,
     CALLEE,
     GENERATION_STEP,
+    IN_DETAIL,
     LOSS,
     PARENT,
     ROW_WORDS,
@@ -73,6 +74,22 @@ def test_row_is_open_until_its_call_is_drained(words: memoryview) -> None:
     assert open_calls(reader.read(), ended) == []
     second = begin(words, row)
     assert [found.id for found in open_calls(reader.read(), ended)] == [second]
+
+
+def test_a_row_says_in_which_mode_its_call_is_recorded(words: memoryview) -> None:
+    """Beside the callee; whatever else its word holds, a number of the name table comes out."""
+    (row, *_) = begin_block(words, 0, BLOCK)[::-1]
+    reader = InFlightReader(words, 0, BLOCK)
+    for word, callee, in_detail in (
+        (2, 2, False),
+        (2 | IN_DETAIL, 2, True),
+        (0xFFFF, 0xFFFF, False),
+        (1 << 63 | 3, 3, False),
+    ):
+        begin(words, row)
+        words[row + CALLEE] = word
+        (found,) = open_calls(reader.read(), {})
+        assert (found.callee, found.in_detail) == (callee, in_detail)
 
 
 def test_killed_before_the_id_is_written_never_began(words: memoryview) -> None:

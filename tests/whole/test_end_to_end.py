@@ -123,6 +123,23 @@ def test_killed_worker_shows_its_open_calls_as_aborted(place: Place) -> None:
     assert line["data"]["parent"] == place.lines("outer")[0]["data"]["id"]
 
 
+def test_killed_worker_shows_its_mode(place: Place) -> None:
+    """A call that was aborted in optimization mode has that mode's line, with its children."""
+    place.write("config/tool_perf_limits.yaml", "optimization: {enabled: true}\n")
+    program = place.start_program("end_to_end/killed_worker_shows_its_open")
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    program.kill()
+    outputs(program)
+    wait_until(lambda: place.stats()["aborted"] == 3, "the burial")
+    place.wait_for_end()
+    for tool in ("outer", "inner", "block"):
+        (line,) = place.lines(tool)
+        found = line["data"]
+        assert (found["status"], found["params"], found["duration_ms"]) == ("aborted", {}, None)
+        assert found["child_tools"] == []
+
+
 def test_killed_collector_costs_no_line_and_doubles_none(place: Place) -> None:
     """kill -9 of the collector, several times in the middle: each call is on disk exactly once."""
     place.write("config/tool_perf_limits.yaml", "tool_limits: {kept: -1}\n")
