@@ -53,7 +53,6 @@ class Disk:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.reason = ""
-        self.failures = 0
         self._journal = Journal(internals(path))
         self._history = History(path)
         self._outbox = Outbox(path)
@@ -211,7 +210,6 @@ class Disk:
     def _fail(self, reason: str) -> None:
         self.reason = reason
         self._has_failed = True
-        self.failures += 1
         self._needs_snapshot = True
         self._retry_at_s = self._clock() + self._pause_s
         self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2)
