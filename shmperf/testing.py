@@ -234,6 +234,15 @@ class ScriptedWorker:
         if not self.store(call, (1, 0, 0), PARTS, b"x" * BODY_BYTES):
             raise RuntimeError("the ring is full")
 
+    def grow(self, tool: str) -> None:
+        """Go on in a larger ring than the present one, whose grants are used up."""
+        lane = self._lane(tool)
+        larger = self.segment.add_ring(lane.callee, lane.writer.slots * 4)
+        if larger is None:
+            raise RuntimeError(f"no memory for a larger ring of {tool}")
+        former, lane.writer, lane.grant = lane.writer, larger, None
+        former.retire()
+
     def take_position(self, tool: str) -> None:
         """What a worker that is killed between taking and storing leaves: a hole."""
         if self._lane(tool).next_position() is None:

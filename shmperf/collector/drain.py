@@ -112,18 +112,11 @@ class WorkerDrain:
         """Look at every ring once; returns the number of slots read."""
         self.look()
         count = 0
-        left = []
         for lane in self._lanes:
             read = self._drain(lane, take) if lane.reader.has_record() or self.is_dead else 0
             count += read  # point: drain-lane
-            if lane.reader.retired:
-                left.append(lane)
         self.passes_since_record = 0 if count else self.passes_since_record + 1
         self.has_news = True
-        for lane in left:
-            # Its writer has gone on to another ring; what it granted here has been read.
-            lane.reader.release(lane.reader.position)  # point: drain-left
-            self._lanes.remove(lane)  # point: drain-lane-gone
         return count
 
     def read_rows(self) -> list[OpenRow]:
@@ -157,11 +150,16 @@ class WorkerDrain:
         return any(lane.reader.unreleased * 2 >= lane.reader.size for lane in self._lanes)
 
     def release(self) -> None:
-        """Hand everything read so far back to the worker."""
+        """Hand everything read so far back to the worker; only once it is in the journal."""
         self.has_news = False  # point: drain-release
+        # Their writer has gone on to another ring; what it granted in them is read and journalled.
+        # Not before: a ring that is forgotten tells the next frame no position.
+        left = [lane for lane in self._lanes if lane.reader.retired]  # point: drain-left
         for lane in self._lanes:
             if lane.reader.unreleased:
                 lane.reader.release(lane.reader.position)  # point: drain-released
+        for lane in left:
+            self._lanes.remove(lane)  # point: drain-lane-gone
 
     def losses(self) -> dict[str, int]:
         """The worker's own counters of lost calls, by cause."""

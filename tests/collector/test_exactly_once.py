@@ -227,3 +227,22 @@ def comparable(ledger: Ledger) -> Any:
     known = [ledger.totals.known, ledger.errors.known, ledger.unusual.known]
     analyses = {"known": msgspec.to_builtins(known), "graph": graph}
     return {**plain, "buried": sorted(plain["buried"]), "analyses": analyses}
+
+
+def test_a_ring_that_was_left_is_forgotten_only_once_it_is_journalled(room: Room) -> None:
+    """A collector killed between reading a replaced ring and journalling it costs no record."""
+    worker = room.worker(slots=16)
+    for n in range(12):
+        worker.call("all", n)
+    room.turn(2)
+    for n in range(12, 16):
+        worker.call("all", n)
+    worker.grow("all")
+    worker.call("all", 16)
+    # No time has passed since the last frame, and no ring is half full.
+    assert room.collector.step() == 5
+    room.kill()
+    room.turn(2)
+    assert room.stats()["total_calls"] == 17
+    room.finish()
+    assert set(room.ids("all").values()) == {1}
