@@ -8,7 +8,8 @@ The exception tree.
     ├── StoreError     the storage directory can't be read or written
     ├── IntegrationError  a framework that is unknown, missing or without the hook
     └── SessionError   a session can't be founded, joined or reached
-        └── SessionGone    it has ended meanwhile: look again
+        ├── SessionGone    it has ended meanwhile: look again
+        └── NoAnswer       no collector answered: none runs, it was killed, or it takes too long
 
 Raised in commands, the collector and at start-up. A worker that records raises none of them: it
 counts.
@@ -20,6 +21,7 @@ __all__ = [
     "ConfigError",
     "FormatError",
     "IntegrationError",
+    "NoAnswer",
     "SegmentGone",
     "SessionError",
     "SessionGone",
@@ -80,3 +82,7 @@ class SessionError(ShmperfError):
 
 class SessionGone(SessionError):
     """The session's directory is not there (any more): look again."""
+
+
+class NoAnswer(SessionError):
+    """No collector answered: none runs, it was killed meanwhile, or it takes too long."""

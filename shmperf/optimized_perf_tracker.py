@@ -148,7 +148,8 @@ class OptimizedPerfTracker:
         left = since(self._base, figures)
         limit = _current_options().limit_of(tool_name)
         size = left.sizes.get(tool_name, 0)
-        return plain(tool_stats(tool_name, left.totals.get(tool_name), size, limit))
+        totals, complete = left.totals.get(tool_name), left.books.complete
+        return plain(tool_stats(tool_name, totals, size, limit, complete=complete))
 
     def get_all_stats(self) -> dict[str, Any]:
         """Statistics of all tools that were called, and the books."""
@@ -376,9 +377,10 @@ def _figures(tool: str | None) -> Figures | None:
     session = _session()
     if session is None:
         return None
-    session.start_collector()
     try:
-        answer = Client(session.directory).ask(FiguresOf(tool), _STATS_WAIT_S)
+        answer = Client(session.directory, session.start_collector).ask(
+            FiguresOf(tool), _STATS_WAIT_S
+        )
         return msgspec.convert(answer, Figures)
     except (ShmperfError, msgspec.ValidationError):
         # Off the hot path, and needed by nobody else who records: the reader of the disk.

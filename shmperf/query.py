@@ -22,7 +22,7 @@ from .analysis.stats import Figures
 from .analysis.treestate import Edge
 from .config.locate import resolve
 from .config.options import Options
-from .errors import ConfigError, SessionError, StoreError
+from .errors import ConfigError, NoAnswer, SessionError, StoreError
 from .session.client import Client
 from .session.messages import (
     ConsumerStatus,
@@ -56,6 +56,9 @@ T = TypeVar("T")
 
 _WAIT_S = 10.0
 _LEAVING_S = 2.0
+# Answers to the others have no place to say so in.
+_SAY_IT_THEMSELVES = frozenset({Stats, FiguresOf, Status})
+_SHORT = "no collector answered; calls that it would have drained are missing here"
 
 
 class Answers:
@@ -73,42 +76,56 @@ class Answers:
     def ask(self, question: Question, timeout_s: float = _WAIT_S) -> Any:
         """The collector's answer; SessionError when none runs."""
         if self.session is None or not self.has_collector:
-            raise SessionError("no collector is running")
-        return Client(self.session.directory).ask(question, timeout_s)
+            raise NoAnswer("no collector is running")
+        return Client(self.session.directory, self._revive).ask(question, timeout_s)
+
+    def _revive(self) -> None:
+        """While nobody listens: one is coming up, or is started, or is not worth waiting for."""
+        session = self.session
+        if session is None or session.has_collector():
+            return
+        if not (session.is_in_place and session.keeps_itself and session.presences()):
+            raise NoAnswer("no collector is running")
+        session.start_collector()
 
     def _asked(self, question: Question, kind: type[T]) -> T | None:
         """The collector's answer; None when none runs, or it has just ended its session."""
-        if self.session is None or not self.has_collector:
+        if self.session is None:
             return None
         try:
             return msgspec.convert(self.ask(question), kind)
         except msgspec.ValidationError as error:
             raise SessionError(f"the collector's answer can't be read: {error}") from None
-        except SessionError:
+        except NoAnswer:
             deadline = time.monotonic() + _LEAVING_S
-            while self.session.has_collector():
+            while self.has_collector and self.session.has_collector():
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
             self.has_collector = False
+            if type(question) not in _SAY_IT_THEMSELVES and not self._is_complete_at_rest():
+                print(f"shmperf: {_SHORT}", file=sys.stderr)
             return None
+
+    def _is_complete_at_rest(self) -> bool:
+        """True when the disk holds everything: nobody's memory waits for a collector."""
+        return self.session is None or not self.session.presences()
 
     def stats(self, tool: str | None = None) -> dict[str, Any]:
         """The statistics, from disk when no collector runs."""
         answer = self._asked(Stats(tool), dict[str, Any])
         if answer is not None:
             return answer
-        found = stats_on_disk(self.storage, tool, self.options)
-        if "complete" in found:
-            found["complete"] = self.session is None or not self.session.presences()
-        return found
+        complete = self._is_complete_at_rest()
+        return stats_on_disk(self.storage, tool, self.options, complete=complete)
 
     def figures(self) -> Figures:
         """What the statistics of all tools are made of, from disk when no collector runs."""
         answer = self._asked(FiguresOf(), Figures)
         if answer is not None:
             return answer
-        return figures_on_disk(self.storage, None, self.options)
+        complete = self._is_complete_at_rest()
+        return figures_on_disk(self.storage, None, self.options, complete=complete)
 
     def tree(self) -> list[Edge]:
         """The graph from tool to tool."""

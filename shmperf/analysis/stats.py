@@ -127,10 +127,12 @@ def since(base: Figures | None, now: Figures) -> Figures:
     return Figures(totals=totals, sizes=sizes, books=left_books, forgotten=now.forgotten)
 
 
-def tool_stats(tool: str, totals: Totals | None, size: int, limit: int) -> ToolStats:
+def tool_stats(
+    tool: str, totals: Totals | None, size: int, limit: int, *, complete: bool = True
+) -> ToolStats:
     """One tool's statistics; zeros and nulls where nothing is known."""
     known = totals if totals is not None else Totals()
-    return known.stats(tool, current_size=size, max_size=limit)
+    return known.stats(tool, current_size=size, max_size=limit, complete=complete)
 
 
 def all_stats(
@@ -148,7 +150,9 @@ def all_stats(
         mode="optimization" if books.optimization else "normal",
         tools_tracked=len(totals),
         tool_stats={
-            tool: tool_stats(tool, counted, sizes.get(tool, 0), limit_of(tool))
+            tool: tool_stats(
+                tool, counted, sizes.get(tool, 0), limit_of(tool), complete=books.complete
+            )
             for tool, counted in sorted(totals.items())
         },
         begun=books.begun,

@@ -92,7 +92,8 @@ class ToolStats(msgspec.Struct, kw_only=True):
     One tool's statistics; durations in seconds.
 
     Without a finished call the durations and the time of the last update are None. ``current_size``
-    counts records that are kept, ``max_size`` is the tool's limit.
+    counts records that are kept, ``max_size`` is the tool's limit; ``complete`` is false where
+    calls that had ended may be missing.
     """
 
     tool: str
@@ -109,6 +110,7 @@ class ToolStats(msgspec.Struct, kw_only=True):
     current_size: int
     max_size: int
     last_updated: str | None
+    complete: bool
 
 
 class Totals(msgspec.Struct, array_like=True):
@@ -231,7 +233,9 @@ class Totals(msgspec.Struct, array_like=True):
             below += inside
         return self.max_ns
 
-    def stats(self, tool: str, current_size: int, max_size: int) -> ToolStats:
+    def stats(
+        self, tool: str, current_size: int, max_size: int, *, complete: bool = True
+    ) -> ToolStats:
         """The tool's statistics as people and programs read them."""
         return ToolStats(
             tool=tool,
@@ -248,6 +252,7 @@ class Totals(msgspec.Struct, array_like=True):
             current_size=current_size,
             max_size=max_size,
             last_updated=_iso(self.last_ended_ns) if self.last_ended_ns else None,
+            complete=complete,
         )
 
     def _fill(self, durations_ns: Sequence[int]) -> None:

@@ -16,6 +16,7 @@ from shmperf.config.locate import resolve
 from shmperf.errors import SessionError
 from shmperf.session.paths import runtime_root
 from shmperf.session.rendezvous import Request, found_named, join, sweep
+from shmperf.session.restarts import note_start
 from shmperf.session.server import Server
 from shmperf.session.session import Session, attach
 from shmperf.storage.writer import Disk
@@ -78,6 +79,7 @@ def serve(session: Session, ready_fd: int | None = None, *, until_stopped: bool 
         signal.signal(number, lambda *_: collector.stop())
     try:
         collector.open()  # point: daemon-open
+        note_start(session.directory)
         if ready_fd is not None:
             os.write(ready_fd, b"\n")
             os.close(ready_fd)

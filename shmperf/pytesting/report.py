@@ -220,7 +220,8 @@ class Report:
             if tool not in PHASES.values()
         )
         text = f"{found['total_calls']:,} calls · {errors:,} errors · {lost:,} lost"
-        return f"{text} · {found['aborted']:,} aborted"
+        text += f" · {found['aborted']:,} aborted"
+        return text if found["complete"] else f"{text} · not complete: no collector answered"
 
 
 _HEADS = ("calls", "avg", "p95", "max", "errors", "aborted")

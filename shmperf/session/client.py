@@ -5,59 +5,98 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from shmperf.errors import SessionError
+from shmperf.errors import NoAnswer, SessionError
 from shmperf.files import open_private, translated
 
-from .messages import BELL, CHUNK_BYTES, LENGTH, MOST_ANSWER_BYTES, Question, encode, uid_of
+from .messages import BELL, CHUNK_BYTES, LENGTH, MOST_ANSWER_BYTES, Question, encode, pid_of, uid_of
 
 __all__ = ["Client", "wake"]
 
+_RETRY_S = 0.01
+_REVIVE_S = 0.05
+# A busy one refuses more connections than it can hold; one of another version, what it can't read.
+_MOST_TRIES = 3
 
-def wake(directory: Path) -> None:
-    """End the wait of the collector of the session in *directory*, if there is one; never waits."""
+
+def wake(directory: Path) -> bool:
+    """
+    End the wait of the collector of the session in *directory*; never waits itself.
+
+    False when there is none that hears it.
+    """
     try:
         fd = open_private(directory / BELL, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
-        return
+        return False
     try:
         os.write(fd, b"!")
     except OSError:
-        return
+        return True  # full of rings that it has not heard yet
     finally:
         os.close(fd)
+    return True
+
+
+class _HungUp(Exception):
+    """The collector ended, or was killed, with the question in its hand; or it refused to hear."""
 
 
 class Client:
-    """One question at a time to the collector of a session."""
+    """
+    One question at a time to the collector of a session.
 
-    def __init__(self, directory: Path) -> None:
+    With *revive* a question outlives the collector that heard it: it is asked again until one
+    answers or time is up. *revive* is called whenever nobody listens, again and again: it may start
+    a collector, and raises SessionError when waiting for one is of no use.
+    """
+
+    def __init__(self, directory: Path, revive: Callable[[], object] | None = None) -> None:
         self._path = directory / "control.sock"
+        self._revive = revive
 
     def ask(self, request: Question, timeout_s: float) -> Any:
         """
         The answer to *request*; waits for a collector to come up, too, within *timeout_s*.
 
-        Raises SessionError when there is none, when it takes too long, or when it says no.
+        Raises NoAnswer when there is none or it takes too long, SessionError when it says no.
         """
         deadline = time.monotonic() + timeout_s
-        with self._connect(deadline) as connection:
-            try:
-                message = encode(request)
-                connection.sendall(LENGTH.pack(len(message)) + message)
-                answer = msgspec.msgpack.decode(self._receive(connection, deadline))
-            except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
-                raise SessionError(f"the collector did not answer: {error}") from None
+        message = encode(request)
+        hung_up: dict[int, int] = {}
+        while True:
+            with self._connect(deadline) as connection:
+                pid = pid_of(connection)
+                try:
+                    answer = self._exchange(connection, message, deadline)
+                    break
+                except _HungUp as error:
+                    hung_up[pid] = hung_up.get(pid, 0) + 1
+                    # One that lives and hangs up again will do so for ever.
+                    if self._revive is None or hung_up[pid] > _MOST_TRIES:
+                        raise NoAnswer(f"the collector did not answer: {error}") from None
+            time.sleep(_RETRY_S)
         if not isinstance(answer, dict) or "ok" not in answer:
             text = answer.get("error") if isinstance(answer, dict) else "an answer that is none"
             raise SessionError(str(text))
         return answer["ok"]
 
+    def _exchange(self, connection: socket.socket, message: bytes, deadline: float) -> Any:
+        try:
+            connection.sendall(LENGTH.pack(len(message)) + message)
+            return msgspec.msgpack.decode(self._receive(connection, deadline))
+        except ConnectionError as error:
+            raise _HungUp(str(error)) from None
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise NoAnswer(f"the collector did not answer: {error}") from None
+
     def _connect(self, deadline: float) -> socket.socket:
+        asked_for_at = 0.0
         while True:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.settimeout(max(0.001, deadline - time.monotonic()))
@@ -65,13 +104,17 @@ class Client:
                 connection.connect(str(self._path))
             except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
                 connection.close()
-                if time.monotonic() >= deadline:
-                    raise SessionError("no collector is running") from None
+                now = time.monotonic()
+                if now >= deadline:
+                    raise NoAnswer("no collector is running") from None
+                if self._revive is not None and now >= asked_for_at:
+                    asked_for_at = now + _REVIVE_S
+                    self._revive()
                 time.sleep(0.002)
                 continue
             except OSError as error:
                 connection.close()
-                raise translated(error, self._path, SessionError) from None
+                raise translated(error, self._path, NoAnswer) from None
             if uid_of(connection) != os.geteuid():
                 connection.close()
                 raise SessionError(f"{self._path}: another user's process answers there")
@@ -94,6 +137,6 @@ def _exactly(connection: socket.socket, count: int, deadline: float) -> bytes:
         connection.settimeout(left_s)
         chunk = connection.recv(min(CHUNK_BYTES, count - len(found)))
         if not chunk:
-            raise ValueError("it hung up")
+            raise ConnectionResetError("it hung up")
         found += chunk
     return bytes(found)

@@ -17,6 +17,8 @@ from pathlib import Path
 import shmperf
 from shmperf.files import open_private
 
+from .restarts import LOG
+
 __all__ = ["PACKAGE_PARENT", "Child", "python_command", "start_detached_collector"]
 
 # What a child of ours needs on its path, wherever the program found this package.
@@ -45,7 +47,7 @@ def start_detached_collector(directory: Path, lock_fd: int) -> None:
     command = python_command(_RUN, str(directory))
     opened: list[int] = []
     try:
-        log = _open_high(directory / "collector.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, opened)
+        log = _open_high(directory / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, opened)
         null = _open_high(Path(os.devnull), os.O_RDWR, opened)
         lock = fcntl.fcntl(lock_fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
         opened.append(lock)

@@ -55,6 +55,7 @@ __all__ = [
     "Tree",
     "WorkerStatus",
     "encode",
+    "pid_of",
     "uid_of",
 ]
 
@@ -267,11 +268,23 @@ encode = msgspec.msgpack.Encoder().encode
 
 def uid_of(connection: socket.socket) -> int:
     """The uid at the other end; our own where the system has no way to tell."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return os.geteuid()
+    return _credentials_of(connection)[1]
+
+
+def pid_of(connection: socket.socket) -> int:
+    """The pid at the other end; 0 where the system has no way to tell, or can't from here."""
+    return max(0, _credentials_of(connection)[0])
+
+
+def _credentials_of(connection: socket.socket) -> tuple[int, int]:
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
-        return os.geteuid()
+        return -1, -1
     try:
         credentials = connection.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
-        return int(_CREDENTIALS.unpack(credentials)[1])
+        pid, uid, _ = _CREDENTIALS.unpack(credentials)
     except (OSError, struct_error):
-        return -1
+        return -1, -1
+    return pid, uid

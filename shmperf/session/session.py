@@ -8,6 +8,7 @@ One session: its directory, its locks, its settings, its mode, its workers and i
             word, word.lock          see `settings`
             w-<segment>              a worker (see `presence`)
             collector.lock           held by the collector for its life
+            collector.up, .log       see `restarts`
             control.sock             where it answers
         p-<digest>                   pointer: working directory and configuration → storage
     <storage>/.shmperf/
@@ -54,6 +55,7 @@ from .files import (
 from .launch import start_detached_collector
 from .paths import internals_of, write_name
 from .presence import COMING, HERE, Identity, Presence
+from .restarts import Restarts
 from .settings import SharedSettings
 
 __all__ = ["Session", "attach"]
@@ -61,7 +63,6 @@ __all__ = ["Session", "attach"]
 T = TypeVar("T")
 
 _JOIN_DEADLINE_S = 0.005
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
 class Session:
@@ -82,9 +83,7 @@ class Session:
         self.word = self.settings.word
         self._presence_fd = self._starting_fd = -1
         self._presence_file = (0, 0)
-        self._pause_s = _FIRST_PAUSE_S
-        self._retry_at_s = 0.0
-        self.start_failure = ""
+        self.restarts = Restarts(directory)
 
     @property
     def name(self) -> str | None:
@@ -276,9 +275,10 @@ class Session:
         """
         Start a collector if this session starts its own and has none; True when one was started.
 
-        Costs the program a few milliseconds at most, and is tried again after a pause that doubles.
+        Costs the program a few milliseconds at most. One that was killed is replaced at once; after
+        one that could not start comes a pause.
         """
-        if not self.keeps_itself or time.monotonic() < self._retry_at_s:
+        if not self.keeps_itself:
             return False
         if self.is_foreign and self.has_members():
             return False  # its own programs start one that can read their memory
@@ -287,22 +287,22 @@ class Session:
         except (SessionError, OSError):
             return False
         if fd is None:
-            self._pause_s = _FIRST_PAUSE_S
             return False
-        # Started or not: a collector that dies at once is not started again and again.
-        self._retry_at_s = time.monotonic() + self._pause_s
-        self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2)
+        if not self.restarts.are_due():
+            let_go(fd)
+            return False
+        self.restarts.begin()
         self._starting_fd = fd  # point: start-locked
         try:
             start_detached_collector(self.directory, fd)  # point: start-spawn
-            self.start_failure = ""  # point: start-spawned
         except OSError as error:
-            self.start_failure = f"the collector did not start: {error}"
+            self.restarts.fail(f"the collector did not start: {error}")
+            return False
         finally:
             # Closed without unlocking: the lock is the collector's now.
             self._starting_fd = -1
             os.close(fd)
-        return not self.start_failure
+        return True  # point: start-spawned
 
     def leave(self) -> bool:
         """End the session when no worker is in it; False when somebody is, or comes in."""

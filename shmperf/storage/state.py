@@ -247,7 +247,8 @@ class Ledger:
         known = self.totals.known
         if tool is not None:
             limit = self.options.limit_of(tool)
-            return tool_stats(tool, known.get(tool), self.current_size(tool), limit)
+            size = self.current_size(tool)
+            return tool_stats(tool, known.get(tool), size, limit, complete=complete)
         figures = self.figures(None, workers, complete=complete)
         return all_stats(figures.totals, figures.sizes, self.options.limit_of, figures.books)
 
@@ -392,19 +393,24 @@ def load(storage: Path, options: Options) -> tuple[Ledger, str | None]:
     return ledger, recovered.damage or damage
 
 
-def figures_on_disk(storage: Path, tool: str | None, options: Options) -> Figures:
-    """What statistics are made of, from what the disk holds."""
-    try:
-        ledger, _ = load(storage, options)
-    except StoreError:
-        ledger = Ledger(options)
-    return ledger.figures(tool, len(ledger.state.workers), complete=False)
+def figures_on_disk(
+    storage: Path, tool: str | None, options: Options, *, complete: bool = False
+) -> Figures:
+    """What statistics are made of, from what the disk holds; *complete* if nothing else does."""
+    ledger = _loaded(storage, options)
+    return ledger.figures(tool, len(ledger.state.workers), complete=complete)
 
 
-def stats_on_disk(storage: Path, tool: str | None, options: Options) -> dict[str, Any]:
-    """`get_perf_stats` from what the disk holds; ``complete`` is false when workers are unread."""
+def stats_on_disk(
+    storage: Path, tool: str | None, options: Options, *, complete: bool = False
+) -> dict[str, Any]:
+    """`get_perf_stats` from what the disk holds; *complete* if nothing else does."""
+    ledger = _loaded(storage, options)
+    return plain(ledger.stats(tool, len(ledger.state.workers), complete=complete))
+
+
+def _loaded(storage: Path, options: Options) -> Ledger:
     try:
-        ledger, _ = load(storage, options)
+        return load(storage, options)[0]
     except StoreError:
-        ledger = Ledger(options)
-    return plain(ledger.stats(tool, len(ledger.state.workers), complete=False))
+        return Ledger(options)

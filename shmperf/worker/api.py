@@ -175,7 +175,8 @@ def get_perf_stats(tool: str | None = None) -> dict[str, Any]:
     Statistics of the session: one tool's, or all.
 
     They include every call that had ended in this process before. Waits at most five seconds for
-    a collector, then answers from disk with ``complete`` false; with tracking off, zeros.
+    a collector, also for the next one where one is killed, then answers from disk with
+    ``complete`` false; with tracking off, zeros.
     """
     client = _client()
     if client is None:
@@ -216,8 +217,7 @@ def _client() -> Client | None:
         worker.after_fork()
         return _client()
     session = worker.session
-    session.start_collector()
-    return Client(session.directory)
+    return Client(session.directory, session.start_collector)
 
 
 def _ask(request: Flush | Cleanup, timeout_s: float) -> bool:

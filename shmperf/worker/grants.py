@@ -81,7 +81,9 @@ class Grants:
         now = time.monotonic()
         if now - self._woken_at_s > _WAKE_PAUSE_S:
             self._woken_at_s = now
-            wake(self._session.directory)
+            if not wake(self._session.directory):
+                # Nobody drains, and calls will be lost: not before the next second's look.
+                self._session.start_collector()
 
     def _look_around(self) -> None:
         """What is rare enough to be done at refills: a dead collector, spent rows."""

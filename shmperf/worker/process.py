@@ -119,7 +119,7 @@ def _wait_at_exit(worker: Worker) -> None:
     if session.name is not None:
         return  # whoever named it waits for the last drain
     try:
-        Client(session.directory).ask(Flush(), _EXIT_WAIT_S)
+        Client(session.directory, session.start_collector).ask(Flush(), _EXIT_WAIT_S)
     except ShmperfError as error:
         tell(f"not every call was on disk when the program ended: {error}")
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shmperf.errors import SessionError
+from shmperf.errors import NoAnswer, SessionError
 from shmperf.session.client import Client, wake
 from shmperf.session.messages import Cleanup, Ping, Stats
 from shmperf.session.server import Pending, Server
@@ -98,6 +98,64 @@ def test_silence_is_told_in_time(runtime: Path) -> None:
     with pytest.raises(SessionError, match="did not answer"):
         Client(runtime).ask(Ping(), 0.1)
     server.close()
+
+
+class Mortal:
+    """Collectors that come up when they are missed, the first of which die with the question."""
+
+    def __init__(self, directory: Path, deaths: int) -> None:
+        self.directory = directory
+        self.deaths = deaths
+        self.alive: list[Answering] = []
+
+    def revive(self) -> None:
+        if not self.alive:
+            self.alive.append(Answering(self.directory, self._answer))
+
+    def _answer(self, pending: Pending) -> None:
+        if self.deaths:
+            self.deaths -= 1
+            # As at a kill: what was connected is cut off.
+            one = pending._connection
+            assert one is not None
+            one.socket.shutdown(socket.SHUT_RDWR)
+        else:
+            pending.reply("alive")
+
+    def close(self) -> None:
+        for one in self.alive:
+            one.close()
+
+
+def test_a_question_outlives_the_collector_that_heard_it(runtime: Path) -> None:
+    """Who hung up is asked again, and one that is missing is asked for, until one answers."""
+    mortal = Mortal(runtime, deaths=2)
+    try:
+        assert Client(runtime, mortal.revive).ask(Ping(), DEADLINE_S) == "alive"
+        assert mortal.deaths == 0
+    finally:
+        mortal.close()
+
+
+def test_one_that_hangs_up_for_ever_is_given_up(runtime: Path) -> None:
+    """What a collector can't read it will not read the tenth time: who asked is told soon."""
+    mortal = Mortal(runtime, deaths=1_000)
+    try:
+        with pytest.raises(NoAnswer, match=r"hung up|reset|Broken"):
+            Client(runtime, mortal.revive).ask(Ping(), DEADLINE_S)
+        assert mortal.deaths > 900
+    finally:
+        mortal.close()
+
+
+def test_waiting_ends_when_it_is_of_no_use(runtime: Path) -> None:
+    """Whoever knows that nobody will come ends the wait."""
+
+    def nobody() -> None:
+        raise SessionError("the session is over")
+
+    with pytest.raises(SessionError, match="is over"):
+        Client(runtime, nobody).ask(Ping(), DEADLINE_S)
 
 
 def test_socket_is_the_users_alone(answering: Answering, runtime: Path) -> None:

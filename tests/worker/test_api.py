@@ -21,6 +21,7 @@ TOOL_KEYS = [
     "current_size",
     "max_size",
     "last_updated",
+    "complete",
 ]
 ALL_KEYS = [
     "total_calls",
@@ -109,3 +110,30 @@ def test_import_is_light(place: Place) -> None:
 def test_odd_tool_names_and_params_never_raise(place: Place) -> None:
     """Names that are no strings and parameters that are no mapping are recorded as they show."""
     place.run_program("api/odd_tool_names_params_never")
+
+
+def test_answers_outlive_collectors_that_are_killed(place: Place) -> None:
+    """Whoever asks after a collector's death, or in it, gets the next one's answer, whole."""
+    made = int(place.run_program("api/answers_outlive_collectors"))
+    stats = place.stats()
+    assert (stats["total_calls"], stats["lost"]) == (made, {})
+
+
+def test_short_answers_say_so(place: Place) -> None:
+    """Without a collector one tool's statistics, all tools' and a listing are told to be short."""
+    place.run_script(
+        """
+        import shmperf
+        from shmperf.worker import api
+        api._STATS_WAIT_S = 0.05
+        @shmperf.track
+        def tool(): pass
+        tool()
+        assert shmperf.get_perf_stats("tool")["complete"] is False
+        assert shmperf.get_perf_stats()["complete"] is False
+        assert shmperf.flush(0.05) is False
+        """,
+        SHMPERF_SESSION="nobody-collects",
+    )
+    assert place.ask("stats", "tool", "--session", "nobody-collects")["complete"] is False
+    assert place.ask("tree", "--session", "nobody-collects") == []
