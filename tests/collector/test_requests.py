@@ -41,6 +41,8 @@ def test_statistics_of_an_empty_session_are_zeros(room: Room) -> None:
         "faults": {},
         "workers": 0,
         "complete": True,
+        "nameless": {},
+        "varying": [],
     }
 
 

@@ -35,6 +35,8 @@ ALL_KEYS = [
     "faults",
     "workers",
     "complete",
+    "nameless",
+    "varying",
 ]
 
 
