@@ -2,8 +2,8 @@
 Who called whom: the children of a call, its own time, and the graph from tool to tool.
 
 Rings are drained one after the other, so a parent may be drained before its children. It is
-*settled* when its worker's rings have all been looked at once more after the pass in which it was
-drained: by then whatever its worker stored before it has been seen.
+*settled* when all rings have been looked at once more after the pass in which it was drained, those
+of workers too that have come since: by then whatever was stored before it has been seen.
 
     add ──► drained in this pass ──► in the pass before ──► settled ──► remembered, then forgotten
       └───► family of its parent ──────────────────────────────┴──► graph

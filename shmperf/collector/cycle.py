@@ -165,9 +165,9 @@ class Collector:
             guard("settings", self._settings.take_up)
         if not self.past.is_taken_up and due("storage", waits.storage_s):
             guard("storage", self._take_up, late=True)
-        if due("find", waits.find_s):
+        if due("find", waits.find_s) or self.roster.may_have_changed():
             guard("find", self._find)
-        handled = sum(self._drain(worker) for worker in self.roster.each())
+        handled = self._pass(self.roster.each())
         if due("liveness", waits.liveness_s):
             guard("bury", self._bury_the_dead)
         at_once = handled > 0 and not self.options.storage.async_save
@@ -183,12 +183,11 @@ class Collector:
 
     def settle(self) -> None:
         """Drain what had ended before, settle its trees, and journal it."""
-        self._find()
         for _ in range(3):
             # What had ended before is in the first pass; two more settle its trees. No pass is
             # longer than the rings are, however fast the workers go on.
-            for worker in self.roster.each():
-                self._drain(worker, thoroughly=True)
+            self._find()
+            self._pass(self.roster.each(), thoroughly=True)
         self._bury_the_dead()
         self.commit()
 
@@ -206,17 +205,27 @@ class Collector:
             self.commit()
             self.roster.remove(presence)
 
-    def _drain(self, worker: WorkerDrain, *, thoroughly: bool = False) -> int:
-        handled = self.ingest.drain(worker, thoroughly=thoroughly)
-        if worker.half_full():
-            self.commit()
+    def _pass(self, workers: list[WorkerDrain], *, thoroughly: bool = False) -> int:
+        """Drain all of *workers*, then settle what that settles; returns the records drained."""
+        handled = 0
+        for worker in workers:
+            handled += self.ingest.drain(worker, thoroughly=thoroughly)
+            if worker.half_full():
+                self.commit()
+        self.ingest.passes_done()
         return handled
 
     def _bury_the_dead(self) -> None:
         """The end of a dead worker: its open calls are aborted, its memory goes."""
-        for worker in self.roster.dead():
-            while self._drain(worker, thoroughly=True):
-                pass
+        dead = list(self.roster.dead())
+        if not dead:
+            return
+        # Their last calls may have children in processes that nobody has looked at since.
+        self._find()
+        self._pass(self.roster.each(), thoroughly=True)
+        while self._pass(dead, thoroughly=True):
+            pass
+        for worker in dead:
             name = worker.name  # point: bury-drained
             self.ingest.bury(worker)  # point: bury-begin
             self.commit()

@@ -104,7 +104,8 @@ class WorkerDrain:
         """
         if any([block.has_changed() for block in self._blocks]):  # noqa: C419  look at every one
             return False
-        if self.passes_since_record < 2:
+        # Rows may come long after their worker was found, and calls may have begun in them.
+        if self.passes_since_record < 2 or self._segment.has_new_extents():
             return False
         return not any(lane.reader.has_record() for lane in self._lanes_of_open_calls())
 

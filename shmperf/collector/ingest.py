@@ -86,6 +86,7 @@ class Ingest:
         self._failed = Failed(ledger, bodies, wall)
         self._kept: dict[str, Newest[_Raw]] = {}
         self._in_detail = False
+        self._passed: list[WorkerDrain] = []
         self._roots = Roots()
         self._usual: Usual | None = None
         self.configure(ledger.options)
@@ -102,12 +103,12 @@ class Ingest:
     # --- records ---------------------------------------------------------------------------------
 
     def drain(self, worker: WorkerDrain, *, thoroughly: bool = False) -> int:
-        """A pass over *worker*, unless it is quiet; its trees are settled behind it."""
+        """A pass over *worker*, unless it is quiet; `passes_done` settles its trees behind it."""
         if worker.is_quiet() and not thoroughly:
             return 0
         try:
             handled = worker.run_pass(self.take)
-            self.pass_done(worker)
+            self._passed.append(worker)
             worker.read_rows()
         except Exception as error:  # noqa: BLE001  one worker's damage is not another's
             self._fault("drain", f"{worker.name}: {type(error).__name__}: {error}", 1)
@@ -188,10 +189,20 @@ class Ingest:
         if self.limit_of(tool):
             self._change.kept.setdefault(tool, []).append(call)  # point: intake-abort
 
-    def pass_done(self, worker: WorkerDrain) -> None:
-        """Every ring of *worker* has been looked at: settle what that settles."""
-        self._settle(self._ledger.tree.pass_done(worker.name))
-        self._settling.pass_done(worker.name)
+    def passes_done(self) -> None:
+        """
+        Every ring of those drained since the last time was looked at: settle what that settles.
+
+        Only when all others have been drained as well, those too who have just come: a child in
+        another process had ended, and was there to be read, before its parent had.
+        """
+        passed, self._passed = self._passed, []
+        for worker in passed:
+            try:
+                self._settle(self._ledger.tree.pass_done(worker.name))
+                self._settling.pass_done(worker.name)
+            except Exception as error:  # noqa: BLE001  one worker's damage is not another's
+                self._fault("drain", f"{worker.name}: {type(error).__name__}: {error}", 1)
 
     def bury(self, worker: WorkerDrain) -> None:
         """*worker* is dead and drained: its open calls are aborted, all others settled."""

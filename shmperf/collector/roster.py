@@ -9,6 +9,7 @@ What a burial means for the books is the ingest's; this is about processes and t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 from shmperf.errors import FormatError, SegmentGone
@@ -22,6 +23,9 @@ from .drain import WorkerDrain
 
 __all__ = ["Roster"]
 
+# A file system's clock stands still for up to a tick of the kernel's, 10 ms at most.
+_TICK_NS = 20_000_000
+
 
 class Roster:
     """The workers of one session; the collector's thread."""
@@ -34,9 +38,16 @@ class Roster:
         self._fault = fault
         self._presences: dict[str, Presence] = {}
         self._removed: list[str] = []
+        self._looked_ns = self._changed_ns = 0
+
+    def may_have_changed(self) -> bool:
+        """False when nobody has come or gone since the last `find`, for one look at a directory."""
+        changed_ns = self._session.changed_ns()
+        return changed_ns != self._changed_ns or changed_ns > self._looked_ns - _TICK_NS
 
     def find(self) -> list[Presence]:
         """Attach to who has come; returns the dead of whom nothing can be read any more."""
+        self._looked_ns, self._changed_ns = time.time_ns(), self._session.changed_ns()
         unread = []
         for presence in self._session.presences(known=self._presences):
             if presence.is_coming:

@@ -226,6 +226,13 @@ class Session:
                 found.append(presence)
         return found
 
+    def changed_ns(self) -> int:
+        """When a file last came into the directory or left it, by its file system's clock."""
+        try:
+            return self.directory.stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def next_blocks(self, count: int) -> int:
         """
         The first of *count* consecutive numbers for blocks of ids, never given before.

@@ -310,6 +310,10 @@ class SegmentReader:
         self.epoch: int = self.words[_W_EPOCH]
         self.sealed = bool(self.words[_W_SEALED])
 
+    def has_new_extents(self) -> bool:
+        """True when entries were published since `new_extents` was last called."""
+        return bool(self._seen < min(self.words[_W_ENTRIES], _MOST_ENTRIES))
+
     def new_extents(self) -> list[Extent]:
         """Directory entries published since the last call."""
         count = min(self.words[_W_ENTRIES], _MOST_ENTRIES)

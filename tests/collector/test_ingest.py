@@ -164,6 +164,44 @@ def test_details_settle_before_they_are_written(room: Room) -> None:
     assert line["metadata"] == {"seen": 1}
 
 
+def test_child_of_a_worker_that_has_just_come_settles_with_its_parent(room: Room) -> None:
+    """A parent that waited for a new process names its child, however soon both are drained."""
+    first = room.worker()
+    first.call("few")
+    room.turn(3)
+    parent = first.begin("all")
+    child = room.worker().call("few", 1, parent.id)
+    first.end_in_detail(parent, {"n": 2})
+    for _ in range(3):
+        # No time passes: nobody looks for workers because it is time to.
+        room.collector.step()
+    room.finish()
+    assert [line["child_tools"] for line in room.lines("all")] == [[child.hex]]
+
+
+def test_child_of_a_worker_that_has_just_come_settles_with_a_dead_parent(room: Room) -> None:
+    """The last call of a worker that is dead names its child in another process, dead or alive."""
+    first, second = room.worker(), room.worker()
+    for worker in (first, second):
+        worker.call("few")
+    room.turn(3)
+    parents = [first.begin("all"), second.begin("all")]
+    children = [
+        second.call("few", 1, parents[0].id),
+        room.worker().call("few", 2, parents[1].id),
+    ]
+    for worker, parent in zip((first, second), parents, strict=True):
+        worker.end_in_detail(parent, {"n": 2})
+        worker.die()
+    room.clock.now_s += 1
+    room.collector.step()
+    room.finish()
+    found = {line["id"]: line["child_tools"] for line in room.lines("all")}
+    assert found == {
+        parent.hex: [child.hex] for parent, child in zip(parents, children, strict=True)
+    }
+
+
 def test_worker_with_strange_numbers_disturbs_no_other(room: Room) -> None:
     """Records with ids, tools and times that can't be are refused or bounded, and counted."""
     worker, other = room.worker(), room.worker()

@@ -70,6 +70,15 @@ def test_an_aborted_call_has_the_shape_of_its_mode(room: Room, kills: int) -> No
     assert json.loads(lines[plain.hex]["p"]) == {}
 
 
+def test_worker_found_before_it_has_rows_is_read_when_it_calls(room: Room) -> None:
+    """Rows that come long after their worker are looked at, with nobody asking for anything."""
+    worker = room.worker()
+    room.turn(5)
+    worker.ready = worker.segment.add_rows(worker.session.next_blocks(1)) or []
+    worker.call("all", 1)
+    assert room.turn() == 1
+
+
 def test_hole_is_kept_while_its_worker_lives_and_passed_when_it_is_dead(room: Room) -> None:
     """A slot taken and never stored stops the ring, not the collector; it is counted at burial."""
     worker = room.worker()

@@ -130,6 +130,20 @@ def test_parents_are_right_or_absent(place: Place) -> None:
     assert len(tools["task"]) == 51
 
 
+def test_children_in_new_processes_are_known_to_their_waiting_parents(place: Place) -> None:
+    """A call that waits for a child in a process of its own names it: 155 of 155."""
+    place.write("tool_perf_limits.yaml", "default_perf_points: -1\n")
+    place.run_program("wrappers/children_in_new_processes", SHMPERF_CONFIG="tool_perf_limits.yaml")
+    place.wait_for_end()
+    parents = {line["data"]["id"]: line["data"]["parent_tool"] for line in place.lines("child")}
+    assert len(parents) == 155
+    for name, count in (("waits_for_fork", 150), ("waits_for_process", 5)):
+        found = {line["data"]["id"]: line["data"]["child_tools"] for line in place.lines(name)}
+        assert len(found) == count
+        for call_id, children in found.items():
+            assert [parents.get(child) for child in children] == [call_id]
+
+
 def test_ten_thousand_open_calls_keep_ids_and_parents(place: Place) -> None:
     """The table of open calls grows with them."""
     place.run_program("wrappers/ten_thousand_open_calls_keep")
