@@ -14,6 +14,7 @@ import msgspec
 
 from .names import Varying, varying
 from .totals import ToolStats, Totals
+from .unattached import Unattached
 
 __all__ = [
     "Books",
@@ -96,6 +97,7 @@ class SessionStats(msgspec.Struct, kw_only=True):
     complete: bool
     nameless: dict[str, list[str]] = {}
     varying: list[Varying] = []
+    unattached: Unattached = Unattached()
 
 
 def since(base: Figures | None, now: Figures) -> Figures:

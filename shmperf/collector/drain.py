@@ -64,6 +64,8 @@ class WorkerDrain:
         self.ended: dict[int, int] = dict(self.known.ended)
         self.is_dead = False
         self.has_news = True
+        # Why the last look at it failed.
+        self.problem = ""
         self.passes_since_record = 0
         self.blocks: set[int] = set()
         self.holes = 0

@@ -111,8 +111,10 @@ class Ingest:
             self._passed.append(worker)
             worker.read_rows()
         except Exception as error:  # noqa: BLE001  one worker's damage is not another's
-            self._fault("drain", f"{worker.name}: {type(error).__name__}: {error}", 1)
+            worker.problem = f"{type(error).__name__}: {error}"
+            self._fault("drain", f"{worker.name}: {worker.problem}", 1)
             return 0
+        worker.problem = ""
         self.records += handled
         return handled
 

@@ -45,6 +45,10 @@ class Parts:
         self.sampler = Sampler(session.options.collector.sample_interval_seconds, clock)
         self.supervisor = Supervisor(session.directory, session.storage, session.options, clock)
 
+    def are_complete(self) -> bool:
+        """True when an answer lacks nothing: the past is read, and everybody who is there."""
+        return self.past.is_taken_up and not self.roster.is_anybody_waiting
+
     def configure(self, options: Options) -> None:
         """Give *options* to every part that holds some: the one list of them."""
         self.ledger.configure(options)

@@ -153,17 +153,25 @@ def _flush(requests: Requests, _: Flush) -> bool:
     disk = requests.parts.disk
     if disk.is_unavailable():
         raise ShmperfError(f"storage is unavailable: {disk.reason}")
+    unattached = requests.parts.roster.unattached()
+    if unattached.workers:
+        raise ShmperfError(f"workers that can't be read: {unattached.workers}; {unattached.reason}")
     return True
 
 
 def _stats(requests: Requests, request: Stats) -> ToolStats | SessionStats:
     parts = requests.parts
-    return parts.ledger.stats(request.tool, len(parts.roster.workers), complete=True)
+    complete = parts.are_complete()
+    found = parts.ledger.stats(request.tool, len(parts.roster.workers), complete=complete)
+    if isinstance(found, SessionStats):
+        found.unattached = parts.roster.unattached()
+    return found
 
 
 def _figures(requests: Requests, request: FiguresOf) -> Figures:
     parts = requests.parts
-    return parts.ledger.figures(request.tool, len(parts.roster.workers), complete=True)
+    complete = parts.are_complete()
+    return parts.ledger.figures(request.tool, len(parts.roster.workers), complete=complete)
 
 
 def _totals_of(requests: Requests, request: TotalsOf) -> dict[str, Totals]:
@@ -219,7 +227,7 @@ def _told_of_names(nameless: Mapping[str, list[str]]) -> dict[str, str]:
 
 def _status(requests: Requests, _: Status) -> SessionStatus:
     parts = requests.parts
-    books = parts.ledger.books(len(parts.roster.workers), complete=True)
+    books = parts.ledger.books(len(parts.roster.workers), complete=parts.are_complete())
     return SessionStatus(
         session=parts.session.name or parts.session.directory.name,
         storage=str(parts.session.storage),
@@ -234,6 +242,7 @@ def _status(requests: Requests, _: Status) -> SessionStatus:
         faults=books.faults,
         told=parts.faults.told | _told_of_names(books.nameless),
         unusual=[told_of(finding) for finding in parts.ledger.unusual.known],
+        unattached=parts.roster.unattached(),
         rag=_sink(parts.supervisor),
         sidecars=parts.supervisor.status(),
         consumers={

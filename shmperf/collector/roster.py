@@ -4,19 +4,25 @@ Who is there: workers found by their presence, attached to, and let go of once t
     present → attached ──► dead → drained → journalled as buried → memory and presence removed
                  └► not readable: it waits while its worker lives, and is buried unread afterwards
 
+While one waits, no answer is complete and nothing counts as flushed.
+
 What a burial means for the books is the ingest's; this is about processes and their memory.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 
+from shmperf.analysis.unattached import Unattached
 from shmperf.errors import FormatError, SegmentGone
+from shmperf.files import check_ours, open_private
 from shmperf.session.presence import Presence
 from shmperf.session.session import Session
 from shmperf.shm.inflight import OpenRow
-from shmperf.shm.memory import remove_memory
+from shmperf.shm.memory import SHARED_MEMORY, remove_memory
+from shmperf.shm.segment import begun_unmapped
 from shmperf.storage.state import Ledger
 
 from .drain import WorkerDrain
@@ -38,6 +44,8 @@ class Roster:
         self._fault = fault
         self._presences: dict[str, Presence] = {}
         self._removed: list[str] = []
+        # Who is there and can't be read, by segment: why.
+        self._waiting: dict[str, str] = {}
         self._looked_ns = self._changed_ns = 0
 
     def may_have_changed(self) -> bool:
@@ -49,36 +57,80 @@ class Roster:
         """Attach to who has come; returns the dead of whom nothing can be read any more."""
         self._looked_ns, self._changed_ns = time.time_ns(), self._session.changed_ns()
         unread = []
+        waited, self._waiting = self._waiting, {}
         for presence in self._session.presences(known=self._presences):
             if presence.is_coming:
                 if presence.died_coming():
                     self.remove(presence)
             elif presence.segment in self._ledger.state.buried:
                 self.remove(presence)
-            elif self._is_hopeless(presence):
-                unread.append(presence)
+            elif (problem := self._try_attach(presence)) is not None:
+                if self._is_hopeless(presence, problem, is_new=presence.segment not in waited):
+                    unread.append(presence)
+                else:
+                    self._waiting[presence.segment] = str(problem) or type(problem).__name__
         return unread
 
-    def _is_hopeless(self, presence: Presence) -> bool:
-        """Attach to a worker; True when it is dead and that will never be possible."""
+    def _try_attach(self, presence: Presence) -> Exception | None:
+        """Attach to a worker; what keeps its memory from being read now."""
         name = presence.segment
         known = self._ledger.state.workers.get(name)
         try:
             self.workers[name] = WorkerDrain(name, known, self._session.directory)
-        except SegmentGone as error:
+        except (SegmentGone, FormatError, OSError, MemoryError) as error:
+            return error
+        self._presences[name] = presence  # point: find-found
+        return None
+
+    def _is_hopeless(self, presence: Presence, problem: Exception, *, is_new: bool) -> bool:
+        """True when the worker is dead and its memory will never be read; counted once."""
+        if isinstance(problem, SegmentGone):
             if presence.is_alive():
                 return False
-            self._fault("segment_gone", str(error))
+            self._fault("segment_gone", str(problem))
             return True
-        except (OSError, MemoryError) as error:
-            # Of this process, not of that worker: its memory waits, dead or not.
-            self._fault("segment_waits", f"{name}: {error}")
-            return False
-        except FormatError as error:
-            self._fault("segment_refused", str(error))
+        if isinstance(problem, FormatError):
+            if is_new:
+                self._fault("segment_refused", str(problem))
             return not presence.is_alive()
-        self._presences[name] = presence  # point: find-found
+        # Of this process, not of that worker: its memory waits, dead or not.
+        if is_new:
+            self._fault("segment_waits", f"{presence.segment}: {problem}")
         return False
+
+    @property
+    def is_anybody_waiting(self) -> bool:
+        """True when somebody who is there could not be read at the last look."""
+        return bool(self._problems())
+
+    def unattached(self) -> Unattached:
+        """Who is there and could not be read at the last look, and what had begun there."""
+        problems = self._problems()
+        calls = sum(map(self._unread_calls, self._waiting))
+        reason = next(reversed(problems.values()), "")
+        return Unattached(workers=len(problems), calls=calls, reason=reason)
+
+    def _problems(self) -> dict[str, str]:
+        """Who is there and could not be read at the last look, by segment: why."""
+        failed = {name: one.problem for name, one in self.workers.items() if one.problem}
+        return failed | self._waiting
+
+    def _unread_calls(self, name: str) -> int:
+        """Calls in a segment that can't be mapped, beyond those that are in the books already."""
+        known = self._ledger.state.workers.get(name)
+        for place in (SHARED_MEMORY, self._session.directory):
+            try:
+                fd = open_private(place / name, os.O_RDONLY)
+            except OSError:
+                continue
+            try:
+                check_ours(fd)
+                return max(0, begun_unmapped(fd) - (known.begun if known is not None else 0))
+            except OSError:
+                continue
+            finally:
+                os.close(fd)
+        return 0
 
     def dead(self) -> Iterator[WorkerDrain]:
         """Those whose process has gone, one after the other; what they stored is still there."""

@@ -23,6 +23,7 @@ from struct import error as struct_error
 import msgspec
 
 from shmperf.analysis.anomaly import Unusual
+from shmperf.analysis.unattached import Unattached
 
 __all__ = [
     "BELL",
@@ -243,6 +244,7 @@ class SessionStatus(msgspec.Struct, kw_only=True):
     told: dict[str, str]
     unusual: list[Unusual]
     rag: SinkStatus | None
+    unattached: Unattached = Unattached()
     sidecars: dict[str, SidecarStatus] = {}
     consumers: dict[str, ConsumerStatus] = {}
 

@@ -53,6 +53,7 @@ __all__ = [
     "Loss",
     "Segment",
     "SegmentReader",
+    "begun_unmapped",
 ]
 
 _MAGIC = int.from_bytes(b"shmperf\0", "little")
@@ -393,3 +394,29 @@ class SegmentReader:
             whole = 0 < size <= _MOST_SLOTS and size & (size - 1) == 0
             return whole and key <= SHARED and ring_bytes(size) <= room
         return False
+
+
+def begun_unmapped(fd: int) -> int:
+    """
+    The calls that have begun in the segment open as *fd*, read without mapping it; OSError.
+
+    For who is short of memory. 0 where the file is no segment that can be read so far.
+    """
+    header = memoryview(os.pread(fd, _PAGE, 0))
+    if len(header) < _PAGE:
+        return 0
+    words = header.cast("Q")
+    if (words[_W_MAGIC], words[_W_VERSION]) != (_MAGIC, LAYOUT):
+        return 0
+    entry_bytes = _ENTRY_WORDS * 8
+    count = min(words[_W_ENTRIES], _MOST_ENTRIES)
+    directory = memoryview(os.pread(fd, count * entry_bytes, _DIRECTORY))
+    losses = _counters(words, _W_LOSSES, LOSSES)
+    begun = losses.get("no_row", 0) + losses.get("no_memory", 0)
+    for at in range(0, len(directory) - entry_bytes + 1, entry_bytes):
+        kind, key, offset, size = directory[at : at + entry_bytes].cast("Q").tolist()
+        if kind == Kind.ROWS and size == BLOCK_BYTES and offset < 1 << 40:
+            rows = memoryview(os.pread(fd, BLOCK_BYTES, offset))
+            if len(rows) == BLOCK_BYTES:
+                begun += InFlightReader(rows.cast("Q"), 0, key).read().begun
+    return begun

@@ -95,7 +95,10 @@ def books(found: Mapping[str, Any]) -> Text:
     text.append(f" · {found['aborted']:,} aborted", "yellow" if found["aborted"] else "")
     text.append(f" · {found['in_flight']:,} in flight · {found['begun']:,} begun")
     text.append(f" · mode {found['mode']} · {found['workers']} workers")
-    if not found["complete"]:
+    unattached = found.get("unattached") or {}
+    if unattached.get("workers"):
+        text.append(f" · not complete: {_unattached(unattached)}", "red")
+    elif not found["complete"]:
         text.append(" · not complete: no collector answered", "yellow")
     for title in ("lost", "faults"):
         if found[title]:
@@ -262,6 +265,9 @@ def status(found: Mapping[str, Any]) -> RenderableType:
     lines.append(f"storage    {printable(found['storage'])}: ")
     lines.append(f"{state}\n", "green" if state == "ok" else "red")
     lines.append(f"mode       {found['mode']}")
+    unattached = found.get("unattached") or {}
+    if unattached.get("workers"):
+        lines.append(f"\nunread     {_unattached(unattached)}", "red")
     for cause, text in found.get("told", {}).items():
         lines.append(f"\n{printable(cause)}: {printable(text, 200)}", "yellow")
     for row in found.get("unusual", ()):
@@ -288,6 +294,12 @@ def status(found: Mapping[str, Any]) -> RenderableType:
             str(row.get("threads") or "–"),
         )
     return Group(lines, table)
+
+
+def _unattached(found: Mapping[str, Any]) -> str:
+    """Workers whose memory the collector can't read now, their calls, and why."""
+    whose = f"workers that can't be read: {found['workers']:,}, with {found['calls']:,} calls"
+    return f"{whose}; {printable(found['reason'], 200)}"
 
 
 def _sidecar(name: str, row: Mapping[str, Any]) -> str:

@@ -43,6 +43,7 @@ def test_statistics_of_an_empty_session_are_zeros(room: Room) -> None:
         "complete": True,
         "nameless": {},
         "varying": [],
+        "unattached": {"workers": 0, "calls": 0, "reason": ""},
     }
 
 

@@ -179,6 +179,23 @@ def test_memory_that_can_not_be_mapped_now_waits(place: Place) -> None:
     assert said["is_buried"]
 
 
+def test_what_can_not_be_mapped_is_told_by_every_answer(place: Place) -> None:
+    """Nothing is flushed or complete while a worker can't be read; it and its calls are counted."""
+    said = json.loads(place.run_program("roster/short_of_memory"))
+    short, whole = said["short"], said["whole"]
+    assert short["flushed"] is False
+    assert "can't be read: 1" in short["reason"]
+    assert (short["stats"]["total_calls"], short["stats"]["complete"]) == (1, False)
+    assert (short["one"]["complete"], short["figures"]) == (False, False)
+    for found in (short["stats"]["unattached"], short["status"]["unattached"]):
+        assert (found["workers"], found["calls"]) == (1, 3)
+        assert "memory" in found["reason"]
+    assert short["stats"]["faults"] == {"segment_waits": 1}
+    assert whole["flushed"] is True
+    assert (whole["stats"]["total_calls"], whole["stats"]["complete"]) == (4, True)
+    assert whole["stats"]["unattached"]["workers"] == 0
+
+
 def test_drain_of_missing_memory_says_so(room: Room) -> None:
     """Nothing to attach to is SegmentGone, not an empty worker."""
     with pytest.raises(SegmentGone):

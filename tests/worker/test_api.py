@@ -37,6 +37,7 @@ ALL_KEYS = [
     "complete",
     "nameless",
     "varying",
+    "unattached",
 ]
 
 
