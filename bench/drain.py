@@ -14,15 +14,12 @@ from contextlib import ExitStack, contextmanager
 from threading import get_ident
 from typing import Any
 
-import msgspec
-
 from shmperf.analysis.calltree import CallTree
 from shmperf.analysis.limits import Newest
 from shmperf.analysis.totals import Totals
 from shmperf.collector.cycle import Collector
 from shmperf.collector.drain import WorkerDrain
 from shmperf.collector.ingest import Ingest
-from shmperf.config.options import Options
 from shmperf.shm.ring import Batch, RingReader
 from shmperf.storage import history
 from shmperf.storage.journal import Journal
@@ -61,8 +58,8 @@ def _rows(*, quick: bool) -> list[Row]:
     return rows
 
 
-def _options(limit: int) -> Options:
-    return msgspec.structs.replace(Options(), default_perf_points=limit)
+def _config(limit: int) -> str:
+    return f"default_perf_points: {limit}\n"
 
 
 def _rates(rounds: int) -> list[Row]:
@@ -74,7 +71,7 @@ def _rates(rounds: int) -> list[Row]:
     )
     figures: dict[str, list[float]] = {name: [] for name, _, _, _ in whats}
     with ExitStack() as stack:
-        rigs = [stack.enter_context(rig_of(_options(limit))) for _, _, limit, _ in whats]
+        rigs = [stack.enter_context(rig_of(_config(limit))) for _, _, limit, _ in whats]
         for _ in range(rounds):
             for rig, (name, fill, limit, _) in zip(rigs, whats, strict=True):
                 fill(rig)
@@ -131,7 +128,7 @@ def _stages(rounds: int, limit: int) -> list[Row]:
     names = list(dict.fromkeys(name for name, _, _ in _STAGES))
     figures: dict[str, list[float]] = {name: [] for name in [*names, "the rest"]}
     with ExitStack() as stack:
-        rig = stack.enter_context(rig_of(_options(limit)))
+        rig = stack.enter_context(rig_of(_config(limit)))
         spent = stack.enter_context(_counting())
         for _ in range(rounds // _TOGETHER):
             # With a limit a drain is rarely followed by a write: once in so many here.
@@ -193,16 +190,15 @@ def _spread(tools: int, workers: int, limit: int, rounds: int) -> Row:
     each = max(1, _RECORDS // (tools * workers))
     slots = max(16, 1 << each.bit_length())
     rates = []
-    with rig_of(_options(limit)) as rig:
-        segments = [rig.segment, *(rig.join() for _ in range(workers - 1))]
-        rings = [(segment, number) for segment in segments for number in range(10, 10 + tools)]
-        for segment, number in rings:
-            if not rig.add_ring(segment, number, slots):
-                raise RuntimeError(f"no memory for {slots} slots")
+    with rig_of(_config(limit)) as rig:
+        callers = [rig.worker, *(rig.join() for _ in range(workers - 1))]
+        rings = [(caller, f"tool{n}") for caller in callers for n in range(tools)]
+        for caller, tool in rings:
+            caller.add_tool(tool, ("params",), slots)
         for _ in range(max(3, rounds)):
-            for segment, number in rings:
+            for caller, tool in rings:
                 for _ in range(each):
-                    rig.store(number, rig.begin(2, segment), 0, segment=segment)
+                    rig.store(tool, worker=caller)
             count, took_s = _drained(rig, writes=limit < 0)
             assert count == len(rings) * each, (count, len(rings), each)
             rates.append(count / took_s)

@@ -24,18 +24,17 @@ def idle(*, quick: bool) -> list[Row]:
 
 def _idle(name: str, workers: int, tools: int, rounds: int, target: float) -> Row:
     shares = []
-    now = [time.monotonic()]
-    with rig_of(clock=lambda: now[0]) as rig:
-        for segment in [rig.segment, *(rig.join() for _ in range(workers - 1))]:
-            for number in range(20, 20 + tools):
-                rig.add_ring(segment, number)
+    with rig_of() as rig:
+        for worker in [rig.worker, *(rig.join() for _ in range(workers - 1))]:
+            for number in range(tools):
+                worker.add_tool(f"tool{number}")
         rig.fill_families()
         rig.run()
         wait_s = rig.collector.options.collector.idle_wait_ms / 1000
         for _ in range(rounds):
             start = time.process_time()
             for _ in range(_STEPS):
-                now[0] += wait_s
+                rig.clock.now_s += wait_s
                 rig.collector.server.wait(0)
                 rig.collector.step()
             shares.append((time.process_time() - start) / _STEPS / wait_s * 100)

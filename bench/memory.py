@@ -12,8 +12,6 @@ import json
 
 import msgspec
 
-from shmperf.config.options import Options
-
 from .measure import (
     Row,
     anonymous_mib,
@@ -95,19 +93,18 @@ def _rows(case: tuple[int, int, int], found: list[dict[str, float]]) -> list[Row
 
 def kept(batch_size: int) -> float:
     """Resident MiB that the collector's part takes in this process, fed at its own pace."""
-    storage = msgspec.structs.replace(Options().storage, batch_size=batch_size)
-    options = msgspec.structs.replace(Options(), default_perf_points=1_000, storage=storage)
+    config = f"default_perf_points: 1000\nstorage: {{batch_size: {batch_size}}}\n"
     body = msgspec.msgpack.encode({"param1": "value1"})
-    numbers = range(3, 103)
-    with rig_of(options) as rig:
-        for number in numbers:
-            rig.add_ring(rig.segment, number)
+    tools = [f"tool{number}" for number in range(100)]
+    with rig_of(config) as rig:
+        for tool in tools:
+            rig.worker.add_tool(tool, ("params",))
         rig.run()
         before_mib = resident_mib()
         for _ in range(100):
-            for number in numbers:
+            for tool in tools:
                 for _ in range(10):
-                    rig.store(number, rig.begin(1), 0, body)
+                    rig.store(tool, body=body)
             rig.run()
             rig.collector.flush(force=False)
         return resident_mib() - before_mib

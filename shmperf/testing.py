@@ -150,6 +150,19 @@ class ScriptedWorker:
 
     # --- calls -----------------------------------------------------------------------------------
 
+    def add_tool(self, tool: str, params: tuple[str, ...] = ("n",), slots: int = 0) -> None:
+        """
+        Name *tool* and its parameters and make its ring, as its first call does otherwise.
+
+        *slots* goes before the worker's own; RuntimeError without memory for it.
+        """
+        callee = len(self._lanes) + 1
+        is_named = self.segment.add_callee(callee, Callee(tool, params))
+        ring = self.segment.add_ring(callee, slots or self._slots)
+        if not is_named or ring is None:
+            raise RuntimeError(f"no memory for a ring of {tool}")
+        self._lanes[tool] = _Lane(callee, ring)
+
     def begin(self, tool: str, parent: int = 0, *, in_detail: bool = False) -> BegunCall:
         """Open a call of *tool* beneath the call with the id *parent*, in one mode or the other."""
         lane = self._lane(tool)
@@ -261,15 +274,9 @@ class ScriptedWorker:
         self.segment.close()
 
     def _lane(self, tool: str) -> _Lane:
-        lane = self._lanes.get(tool)
-        if lane is None:
-            callee = len(self._lanes) + 1
-            is_named = self.segment.add_callee(callee, Callee(tool, ("n",)))
-            ring = self.segment.add_ring(callee, self._slots)
-            if not is_named or ring is None:
-                raise RuntimeError(f"no memory for a ring of {tool}")
-            lane = self._lanes[tool] = _Lane(callee, ring)
-        return lane
+        if tool not in self._lanes:
+            self.add_tool(tool)
+        return self._lanes[tool]
 
 
 class Room:
@@ -311,9 +318,13 @@ class Room:
         self._now_ns += _TICK_NS
         return self._now_ns
 
-    def worker(self, *, slots: int = 16, sealed: bool | None = None) -> ScriptedWorker:
+    def worker(
+        self, *, slots: int = 16, sealed: bool | None = None, budget_bytes: int = 4 << 20
+    ) -> ScriptedWorker:
         """Another worker; as `ScriptedWorker` says."""
-        found = ScriptedWorker(self.directory, self.tick, slots=slots, sealed=sealed)
+        found = ScriptedWorker(
+            self.directory, self.tick, slots=slots, sealed=sealed, budget_bytes=budget_bytes
+        )
         self.workers.append(found)
         return found
 

@@ -133,11 +133,11 @@ def test_rig_drains_what_it_stored() -> None:
         families = rig.run()
         rig.fill_flat()
         assert rig.run() == families > 0
-        assert rig.add_ring(rig.segment, 10, 16)
+        rig.worker.add_tool("tool", slots=16)
         for _ in range(16):
-            rig.store(10, rig.begin(2), 0)
+            rig.store("tool")
         with pytest.raises(RuntimeError, match="full"):
-            rig.store(10, rig.begin(2), 0)
+            rig.store("tool")
 
 
 def test_stage_is_counted_without_the_stages_that_it_calls() -> None:
