@@ -124,19 +124,6 @@ def test_answers_outlive_collectors_that_are_killed(place: Place) -> None:
 
 def test_short_answers_say_so(place: Place) -> None:
     """Without a collector one tool's statistics, all tools' and a listing are told to be short."""
-    place.run_script(
-        """
-        import shmperf
-        from shmperf.worker import api
-        api._STATS_WAIT_S = 0.05
-        @shmperf.track
-        def tool(): pass
-        tool()
-        assert shmperf.get_perf_stats("tool")["complete"] is False
-        assert shmperf.get_perf_stats()["complete"] is False
-        assert shmperf.flush(0.05) is False
-        """,
-        SHMPERF_SESSION="nobody-collects",
-    )
+    place.run_program("api/short_answers_say_so", SHMPERF_SESSION="nobody-collects")
     assert place.ask("stats", "tool", "--session", "nobody-collects")["complete"] is False
     assert place.ask("tree", "--session", "nobody-collects") == []
