@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .drain import drain
+from .everyday import everyday
 from .idle import idle
 from .integrations import integrations
 from .interceptors import interceptors
@@ -35,6 +36,7 @@ _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "scale": scale,
     "drain": drain,
     "idle": idle,
+    "everyday": everyday,
     "latency": latency,
     "startup": startup,
     "memory": memory,

@@ -45,6 +45,7 @@ __all__ = [
     "row_of",
     "run_program",
     "run_python",
+    "thread_cpu_ns",
     "wait_until",
 ]
 
@@ -186,6 +187,12 @@ def cpu_s(pid: int) -> float:
     """User and system time of a process so far, in steps of a hundredth of a second."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
+
+
+def thread_cpu_ns(pid: int) -> int:
+    """CPU time of a process's present threads so far, as exactly as the scheduler counts it."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
 
 
 def collector_pid() -> int:

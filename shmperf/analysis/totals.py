@@ -137,7 +137,11 @@ class Totals(msgspec.Struct, array_like=True):
 
         A negative duration counts as none.
         """
-        if not durations_ns:
+        if len(durations_ns) < 2:
+            for duration in durations_ns:
+                self._add_one(min(max(0, duration), _MOST_NS))
+                self.errors += errors
+                self.last_ended_ns = max(self.last_ended_ns, min(last_ended_ns, _MOST_NS))
             return
         least, most = min(durations_ns), max(durations_ns)
         if least <= 0:
@@ -152,6 +156,16 @@ class Totals(msgspec.Struct, array_like=True):
         self.errors += errors
         self._widen(min(max(least, 0), _MOST_NS), min(max(most, 0), _MOST_NS))
         self.last_ended_ns = max(self.last_ended_ns, min(last_ended_ns, _MOST_NS))
+
+    def _add_one(self, duration_ns: int) -> None:
+        self.count += 1
+        self.sum_ns = min(self.sum_ns + duration_ns, _MOST_NS)
+        if duration_ns:
+            index = _place(duration_ns) + _FIRST
+            self.histogram[index] = self.histogram.get(index, 0) + 1
+        else:
+            self.zero_count += 1
+        self._widen(duration_ns, duration_ns)
 
     def merge(self, other: Totals) -> None:
         """Add what *other* counted."""

@@ -54,6 +54,8 @@ class Accounts:
     def add(self, worker: WorkerDrain, ids: Sequence[int]) -> None:
         """The calls of these *ids* have ended, and are drained."""
         ended = worker.ended
+        # Of a row's ids the last one counts: those of several tools come one tool after the other.
+        ids = sorted(ids)
         for key, call_id in dict(zip(map(and_, ids, repeat(KEY_MASK)), ids, strict=False)).items():
             if call_id > ended.get(key, 0):
                 ended[key] = call_id

@@ -47,8 +47,8 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     """How long the cycle waits for what, in seconds."""
 
     busy_s: float = 0.001
-    light_s: float = 0.005
-    commit_s: float = 0.05
+    light_s: float = 0.03
+    commit_s: float = 0.25
     find_s: float = 0.04
     liveness_s: float = 0.25
     flush_s: float = 0.25

@@ -25,9 +25,11 @@ from shmperf.shm.ring import Batch, RingReader
 from shmperf.shm.segment import SHARED, Kind, SegmentReader
 from shmperf.storage.state import WorkerState
 
-__all__ = ["Take", "WorkerDrain"]
+__all__ = ["Portion", "Take", "WorkerDrain"]
 
-Take = Callable[["WorkerDrain", str, Batch, int], None]
+# A tool's calls, in the order in which they were stored, and the union of their meta words.
+Portion = tuple[str, Batch, int]
+Take = Callable[["WorkerDrain", list[Portion]], None]
 
 _PART_COUNT = Struct("<H")
 _PARTS = kind_bits(PARTS)
@@ -73,6 +75,9 @@ class WorkerDrain:
         self.beyond: Beyond | None = None
         self._nameless = _UNKNOWN
         self._lanes: list[_Lane] = []
+        # Those of which something is read and not yet released.
+        self._read: set[_Lane] = set()
+        self._has_half_full = False
         self._blocks: list[InFlightReader] = []
         self._open: list[OpenRow] = []
         self.begun = self.lost = 0
@@ -96,7 +101,10 @@ class WorkerDrain:
                 tool = None if extent.key == SHARED else self.callee(extent.key).tool
                 position = self.known.positions.get(extent.offset, 0)
                 reader = self._segment.ring(extent, position)
-                self._lanes.append(_Lane(reader, extent.offset, tool))
+                lane = _Lane(reader, extent.offset, tool)
+                self._lanes.append(lane)
+                if reader.unreleased:
+                    self._read.add(lane)  # by a former collector
 
     def is_quiet(self) -> bool:
         """
@@ -112,12 +120,18 @@ class WorkerDrain:
         return not any(lane.reader.has_record() for lane in self._lanes_of_open_calls())
 
     def run_pass(self, take: Take) -> int:
-        """Look at every ring once; returns the number of slots read."""
+        """Look at every ring once, and *take* what is there; returns the number of slots read."""
         self.look()
         count = 0
+        found: list[Portion] = []
         for lane in self._lanes:
-            read = self._drain(lane, take) if lane.reader.has_record() or self.is_dead else 0
-            count += read  # point: drain-lane
+            if lane.reader.has_record() or self.is_dead:
+                count += self._drain(lane, found)  # point: drain-lane
+                self._read.add(lane)
+                if lane.reader.unreleased * 2 >= lane.reader.size:
+                    self._has_half_full = True
+        if found:
+            take(self, found)  # point: drain-take
         self.passes_since_record = 0 if count else self.passes_since_record + 1
         self.has_news = True
         return count
@@ -148,9 +162,7 @@ class WorkerDrain:
 
     def half_full(self) -> bool:
         """True when what is read and not yet released fills half of a ring."""
-        if not self.has_news:
-            return False
-        return any(lane.reader.unreleased * 2 >= lane.reader.size for lane in self._lanes)
+        return self._has_half_full
 
     def release(self) -> None:
         """Hand everything read so far back to the worker; only once it is in the journal."""
@@ -158,9 +170,10 @@ class WorkerDrain:
         # Their writer has gone on to another ring; what it granted in them is read and journalled.
         # Not before: a ring that is forgotten tells the next frame no position.
         left = [lane for lane in self._lanes if lane.reader.retired]  # point: drain-left
-        for lane in self._lanes:
-            if lane.reader.unreleased:
-                lane.reader.release(lane.reader.position)  # point: drain-released
+        for lane in self._read:
+            lane.reader.release(lane.reader.position)  # point: drain-released
+        self._read.clear()
+        self._has_half_full = False
         for lane in left:
             self._lanes.remove(lane)  # point: drain-lane-gone
 
@@ -201,11 +214,11 @@ class WorkerDrain:
         tools = {self.callee(row.callee).tool for row in self._open}
         return [lane for lane in self._lanes if lane.tool is None or lane.tool in tools]
 
-    def _drain(self, lane: _Lane, take: Take) -> int:
+    def _drain(self, lane: _Lane, found: list[Portion]) -> int:
         count = 0
         most = lane.reader.size // 256
         while count < most:
-            batch = lane.reader.read()
+            batch = lane.reader.read() if lane.reader.has_record() else None
             if not batch:
                 if not (self.is_dead and self._pass_hole(lane)):
                     break
@@ -215,21 +228,19 @@ class WorkerDrain:
             if seen & _LONG:
                 batch, read = self._join(lane, batch)
             if batch:
-                self._take(lane, batch, seen, take)  # point: drain-take
+                found += self._portions(lane, batch, seen)
             if not read:
                 break
             count += read
         return count
 
-    def _take(self, lane: _Lane, batch: Batch, seen: int, take: Take) -> None:
+    def _portions(self, lane: _Lane, batch: Batch, seen: int) -> list[Portion]:
         if lane.tool is not None:
-            take(self, lane.tool, batch, seen)
-            return
+            return [(lane.tool, batch, seen)]
         by_tool: dict[str, list[Slot]] = {}
         for slot in batch:
             by_tool.setdefault(self.callee(callee_of(slot[4])).tool, []).append(slot)
-        for tool, share in by_tool.items():
-            take(self, tool, Batch.of(share), seen)
+        return [(tool, Batch.of(share), seen) for tool, share in by_tool.items()]
 
     def _pass_hole(self, lane: _Lane) -> bool:
         """Pass one uncommitted slot of a dead worker, if a committed one follows."""

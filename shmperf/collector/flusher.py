@@ -22,6 +22,9 @@ from shmperf.storage.writer import Disk
 
 __all__ = ["Filed", "Flusher"]
 
+# So many batches wait in memory before all are written.
+_MOST_BATCHES = 100
+
 
 class Filed(msgspec.Struct):
     """What a frame says of files: how they are now, which calls are in them."""
@@ -61,17 +64,35 @@ class Flusher:
         return change
 
     def flush(self, *, at_once: bool) -> Iterator[None]:
-        """Write kept calls that are settled: if there are enough of them, or *at_once*."""
-        waiting = self._ledger.state.kept
-        count = sum(map(len, waiting.values()))
-        if not (at_once or not self.storage.async_save or count >= self.storage.batch_size):
-            return
-        if self._disk.is_unavailable():
+        """Write the settled calls of tools that have enough of them, or of all tools *at_once*."""
+        waiting = self._due(at_once=at_once or not self.storage.async_save)
+        if not waiting or self._disk.is_unavailable():
             return
         settled = {tool: self._settled(calls) for tool, calls in waiting.items()}
         ready = self._within_bounds({tool: calls for tool, calls in settled.items() if calls})
         if ready:
             yield from self._write(ready)
+
+    def _due(self, *, at_once: bool) -> dict[str, list[Call]]:
+        """
+        What is worth a write: tools with a batch, or as many calls as are kept of them.
+
+        A file is opened for many lines, then, and what newer calls push out was never written: the
+        journal has it. With very many calls waiting, in memory, all are.
+        """
+        waiting, batch = self._ledger.state.kept, self.storage.batch_size
+        count = sum(map(len, waiting.values()))
+        if at_once or count >= batch * _MOST_BATCHES:
+            return waiting
+        if count < batch:
+            return {}
+        return {tool: calls for tool, calls in waiting.items() if self._is_batch(tool, len(calls))}
+
+    def _is_batch(self, tool: str, count: int) -> bool:
+        limit = self.limit_of(tool)
+        return count >= (
+            self.storage.batch_size if limit < 0 else min(self.storage.batch_size, limit)
+        )
 
     def compact(self) -> Iterator[None]:
         """Cut every file to exactly the newest of its tool."""

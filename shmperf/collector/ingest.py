@@ -39,7 +39,7 @@ from shmperf.storage.state import Ledger
 
 from .accounts import Accounts
 from .bodies import Bodies, blob_name
-from .drain import WorkerDrain
+from .drain import Portion, WorkerDrain
 from .failed import Failed
 from .settling import Settling
 from .wallclock import WallClock
@@ -118,20 +118,30 @@ class Ingest:
         self.records += handled
         return handled
 
-    def take(self, worker: WorkerDrain, tool: str, batch: Batch, seen: int) -> None:
-        """
-        Account for a *batch* of one tool, in the order in which its calls were stored.
+    def take(self, worker: WorkerDrain, portions: list[Portion]) -> None:
+        """Account for what a pass over *worker* has found; all at once what needs ids alone."""
+        ids: list[int] = []
+        parents: list[int] = []
+        for tool, found, seen in portions:
+            batch = self._admitted(worker, found, seen)
+            if batch:
+                self._take(worker, tool, batch, seen)
+                ids += batch.ids
+                parents += batch.parents
+        if ids:
+            self._roots.add(ids, parents)
+            self._accounts.add(worker, ids)  # point: intake-ended
 
-        *seen* is the union of its meta words.
-        """
+    def _admitted(self, worker: WorkerDrain, batch: Batch, seen: int) -> Batch:
+        """*batch* without what is no call of this worker."""
         if not blocks_of(batch.ids) <= worker.blocks:
             batch = self._known(worker, batch)
-            if not batch:
-                return
-        if seen & STATUS_BITS == STATUS_BITS:
+        if seen & STATUS_BITS == STATUS_BITS and batch:
             batch = self._calls_of(worker, batch)
-            if not batch:
-                return
+        return batch
+
+    def _take(self, worker: WorkerDrain, tool: str, batch: Batch, seen: int) -> None:
+        """Account for a *batch* of one tool."""
         ids, starts, ends = batch.ids, batch.starts, batch.ends
         durations = list(map(sub, ends, starts))
         if min(durations) < 0 or max(durations) > _LONGEST_NS:
@@ -144,8 +154,6 @@ class Ingest:
             self._compare(self._usual, worker, tool, batch, durations)
         self._ledger.totals.of(tool).add(durations, errors, self._wall.of(ends[-1]))
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
-        self._roots.add(ids, batch.parents)
-        self._accounts.add(worker, ids)  # point: intake-ended
         limit = self.limit_of(tool)
         if limit:
             self._keep(worker, tool, batch.newest(limit), limit)  # point: intake-keep

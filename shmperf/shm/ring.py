@@ -56,6 +56,7 @@ HEADER_BYTES = 256
 _HEAD, _RETIRED_AT = 0, 16
 _SLOT_WORDS = SLOT_BYTES // 8
 _READ_SLOTS = 1024
+_HALVED_SLOTS = 256
 _LAST_POSITION = 1 << 63
 NO_POSITIONS: Iterator[int] = iter(())
 
@@ -88,6 +89,7 @@ class RingWriter:
         "_retired_word",
         "_words",
         "current",
+        "in_halves",
         "size",
         "slots",
     )
@@ -99,6 +101,7 @@ class RingWriter:
         self._origin = offset + HEADER_BYTES
         self.slots = slots
         self.size = slots * SLOT_BYTES
+        self.in_halves = slots >= _HALVED_SLOTS
         self._granted = self.size
         self.current = Grant(NO_POSITIONS, 0)
 
@@ -106,16 +109,18 @@ class RingWriter:
         """
         The next released positions up to the end of the lap, or None while the ring is full.
 
-        At most half of the ring at a time, so that its filling up is noticed in time. It is the
-        ``current`` grant from then on. Only when the last one is exhausted. A head outside what was
-        granted is not believed.
+        Where ``in_halves``, at most half of the ring, so that its filling up is noticed in time;
+        small rings, for which larger ones come, are granted whole. It is the ``current`` grant from
+        then on. Only when the last one is exhausted. A head outside what was granted is not
+        believed.
         """
         head = self._words[self._head_word] or self.size
         start = self._granted
         if head % SLOT_BYTES or not start - self.size <= head <= start:
             return None
         lap = start - start % self.size
-        end = min(head + self.size, lap + self.size, start + self.size // 2)
+        most = self.size // 2 if self.in_halves else self.size
+        end = min(head + self.size, lap + self.size, start + most)
         if end <= start:
             return None
         grant = Grant(iter(range(start, end, SLOT_BYTES)), self._origin - lap)
@@ -247,8 +252,8 @@ class RingReader:
         here = self.position % self.size
         count = min(most, (self.size - here) // SLOT_BYTES)
         count = self._committed(count)
-        if not count:
-            return _EMPTY
+        if count <= 1:
+            return self._one(here) if count else _EMPTY
         # The words were read first: on x86-64 the payload behind a visible position is visible.
         start, end = self._origin + here, self._origin + here + count * SLOT_BYTES
         if self._sealed:
@@ -263,6 +268,14 @@ class RingReader:
             )
         self.advance(len(batch))
         return batch
+
+    def _one(self, here: int) -> Batch:
+        """A slot alone, as most are where calls are few: copied whole, that is less work."""
+        slot = SLOT.unpack_from(self._buffer, self._origin + here)
+        if self._sealed and not is_intact(slot):
+            return _EMPTY
+        self.advance(1)
+        return Batch.of([slot])
 
     def advance(self, slots: int) -> None:
         """Move on by *slots* slots, or back by a negative number not yet released."""
@@ -301,6 +314,10 @@ class RingReader:
 
     def _committed(self, count: int) -> int:
         words, first, position = self._words, self._next_word, self.position
+        if words[first] != position:
+            return 0
+        if count == 1 or words[first + _SLOT_WORDS] != position + SLOT_BYTES:
+            return 1
         # Where there is no hole this is the answer already; where there is one, it is found below.
         count = bisect_left(
             range(count),

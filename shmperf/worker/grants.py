@@ -23,8 +23,6 @@ __all__ = ["Grants"]
 
 _LOOK_AT_ROWS_EVERY = 256
 _COLLECTOR_CHECK_S = 1.0
-# Small rings are replaced by larger ones before they cost a record; large ones are worth a signal.
-_WAKE_SLOTS = 1024
 _WAKE_PAUSE_S = 0.003
 
 
@@ -70,7 +68,7 @@ class Grants:
                 self._wake_collector()
                 if not self._lanes.grow(lane, self.ring):
                     return False
-            elif lane.writer.slots >= _WAKE_SLOTS and lane.writer.is_pressed:
+            elif lane.writer.in_halves and lane.writer.is_pressed:
                 self._wake_collector()
         if tool.bound is not None:
             self.bind(tool)

@@ -76,6 +76,8 @@ class Lanes:
         """Give the lane a larger ring; False when there is no memory for one."""
         larger = self._larger(lane, ring.budget_bytes)
         if larger is None:
+            # It has to do with what it is: whoever fills half of it calls the collector.
+            lane.writer.in_halves = True
             return False
         larger.grant()  # point: grow-made
         # First left, then retired: what is granted in a retired ring is never read.

@@ -62,6 +62,57 @@ def test_limit_is_applied_before_the_disk(room: Room) -> None:
     assert room.stats("few")["count"] == 4000
 
 
+def test_a_tool_is_written_once_it_has_a_batch(room: Room) -> None:
+    """Few calls of each of many tools wait, in the journal, for their batch or the interval."""
+    worker = room.worker(slots=64)
+    room.turn()
+    for n in range(19):
+        worker.call("all", n)
+        worker.call("few", n)
+        worker.call("other", n)
+    room.turn(3)
+    assert (len(room.lines("all")), len(room.lines("other"))) == (0, 0)
+    assert len(room.lines("few")) == FEW
+    worker.call("all", 19)
+    room.turn(2)
+    assert (len(room.lines("all")), len(room.lines("other"))) == (20, 0)
+    room.kill()
+    room.clock.now_s += 31
+    room.turn(3)
+    assert (len(room.lines("all")), len(room.lines("other"))) == (20, 19)
+
+
+def test_what_is_evicted_before_its_batch_is_never_written(room: Room) -> None:
+    """The outbox of nobody and the file of a limited tool see the newest of a batch alone."""
+    worker = room.worker()
+    for n in range(2 * FEW):
+        worker.call("few", n)
+    room.turn(2)
+    room.collector.flush(force=True)
+    assert [line["p"] for line in room.lines("few")] == [
+        f'{{"n":{n}}}' for n in range(FEW, 2 * FEW)
+    ]
+
+
+def test_very_many_waiting_calls_are_written_whatever_their_tools(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """What waits is held in memory: at a hundred batches all of it goes to its files."""
+    room = new_room(tmp_path, runtime, "storage: {batch_size: 2}\n")
+    try:
+        worker = room.worker()
+        room.turn()
+        for number in range(199):
+            worker.call(f"tool{number}")
+        room.turn(3)
+        assert not room.lines("tool0")
+        worker.call("tool199")
+        room.turn(2)
+        assert all(len(room.lines(f"tool{number}")) == 1 for number in range(200))
+    finally:
+        room.close()
+
+
 def test_file_has_never_more_than_twice_its_limit_of_lines(room: Room) -> None:
     """A file stays within twice the limit, flush by flush; in the end it holds the newest."""
     worker = room.worker()

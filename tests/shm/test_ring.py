@@ -297,14 +297,15 @@ def test_grant_is_shared_by_whoever_takes_from_it() -> None:
     ring = Ring(16)
     grant = ring.writer.grant()
     assert grant is not None
-    positions = [next(grant.positions) for _ in range(8)]
-    assert len(set(positions)) == 8
+    positions = [next(grant.positions) for _ in range(16)]
+    assert len(set(positions)) == 16
     assert next(grant.positions, None) is None
 
 
 def test_ring_is_pressed_when_more_than_half_is_out() -> None:
-    """A grant is half of the ring; the second one without a release is what should be noticed."""
+    """Granted by halves, the second one without a release is what should be noticed."""
     ring = Ring(16)
+    ring.writer.in_halves = True
     for call_id in range(8):
         ring.write(call_id)
     assert not ring.writer.is_pressed
@@ -313,6 +314,14 @@ def test_ring_is_pressed_when_more_than_half_is_out() -> None:
     ring.read()
     ring.release()
     assert not ring.writer.is_pressed
+
+
+@pytest.mark.parametrize(("slots", "granted"), [(16, 16), (128, 128), (256, 128), (1024, 512)])
+def test_small_rings_are_granted_whole(slots: int, granted: int) -> None:
+    """A small ring needs no warning, for a larger one comes: half the refills; a large one does."""
+    grant = Ring(slots).writer.grant()
+    assert grant is not None
+    assert len(list(grant.positions)) == granted
 
 
 LAPS = pytest.mark.parametrize("laps", [0, 1, 3])

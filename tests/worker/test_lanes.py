@@ -47,6 +47,17 @@ def test_tools_beyond_the_budget_share_a_ring_that_can_still_grow(segment: Segme
     assert segment.beyond() is None
 
 
+def test_ring_that_can_not_grow_warns_when_half_of_it_is_out(segment: Segment) -> None:
+    """Once a larger ring was refused, the collector is called before the present one is full."""
+    lanes = Lanes(segment)
+    lane = lane_of(lanes, 1)
+    while segment.add_ring(2, 16):
+        pass
+    assert not lane.writer.in_halves
+    assert not lanes.grow(lane, RING)
+    assert lane.writer.in_halves
+
+
 def test_tools_without_a_name_are_told_once_and_recorded_together(
     segment: Segment, caplog: pytest.LogCaptureFixture
 ) -> None:
