@@ -17,6 +17,9 @@ counts.
 
 from __future__ import annotations
 
+# Two milliseconds, spent before a program runs out of descriptors or changes its root.
+import logging
+
 __all__ = [
     "ConfigError",
     "FormatError",
@@ -33,9 +36,6 @@ __all__ = [
 
 def tell(text: str) -> None:
     """Say *text* on the ``shmperf`` logger: what a program's user should know, and never raises."""
-    # Two milliseconds that most programs never need.
-    import logging  # noqa: PLC0415
-
     try:
         logging.getLogger("shmperf").warning("%s", text)
     except Exception:  # noqa: BLE001  foreign code: filters and handlers

@@ -12,6 +12,7 @@ class Loss(IntEnum):
     Why a call that ran has no record.
 
     NO_MEMORY and NO_ROW are of calls that occupied no row: they begin and end in their counter.
+    INTERNAL is a failure in the middle of tracking, of an allocation perhaps.
     """
 
     RING_FULL = 0
@@ -19,6 +20,7 @@ class Loss(IntEnum):
     RE_ENTERED = 2
     TOO_LARGE = 3
     NO_ROW = 4
+    INTERNAL = 5
 
 
 class Fault(IntEnum):

@@ -18,8 +18,9 @@ from shmperf.session.word import is_in_detail
 from shmperf.shm.segment import Fault
 
 from .context import Pair, current_call, hex_id, parent_of, parse_id
+from .failures import is_programs
 from .gcwatch import is_collecting
-from .opencall import OpenCall, open_in_detail
+from .opencall import OpenCall, new_call, open_in_detail
 from .process import named_callee, tool_named, worker
 
 __all__ = [
@@ -52,7 +53,7 @@ def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
     found = tool_named(tool)
     if found.bound is None:
         return ""
-    opened = OpenCall(found, named_callee(found))
+    opened = new_call(found, named_callee(found))
     try:
         if not opened.begin((), params if isinstance(params, Mapping) else {"params": params}):
             return ""
@@ -64,7 +65,9 @@ def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
     except BaseException as error:
         # Its id is never told, so nobody else would end it.
         _end(opened, _pairs.pop(opened.call_id, (opened, None))[1], error)
-        raise
+        if is_programs(error):
+            raise
+        return ""
 
 
 def end_tool_call(
@@ -79,24 +82,29 @@ def end_tool_call(
     """
     opened = pair = None
     try:
-        # Taken and known in one step, which a signal handler can't get into.
-        for opened, pair in map(_pairs.pop, [parse_id(id)], [_NOBODY]):  # noqa: B007  known below
-            break
-        if opened is not None and isinstance(metadata, Mapping):
-            opened.annotate(metadata)
-    finally:
-        if opened is None:
-            # Unknown, or struck before it was taken.
-            opened, pair = _pairs.pop(parse_id(id), _NOBODY)
-        if opened is not None:
-            try:
-                _end(opened, pair, error)
-            except BaseException:
-                # An interruption of the end: ended, and passed on.
-                _end(opened, pair, error)
-                raise
-    if opened is None and not worker.is_off and (id or worker.segment is not None):
-        worker.count_fault(Fault.ENDED_TWICE if parse_id(id) else Fault.UNKNOWN_ID)
+        try:
+            # Taken and known in one step, which a signal handler can't get into.
+            for opened, pair in map(_pairs.pop, [parse_id(id)], [_NOBODY]):  # noqa: B007  below
+                break
+            if opened is not None and isinstance(metadata, Mapping):
+                opened.annotate(metadata)
+        finally:
+            if opened is None:
+                # Unknown, or struck before it was taken.
+                opened, pair = _pairs.pop(parse_id(id), _NOBODY)
+            if opened is not None:
+                try:
+                    _end(opened, pair, error)
+                except BaseException:
+                    # An interruption of the end: ended, and passed on.
+                    _end(opened, pair, error)
+                    raise
+        if opened is None and not worker.is_off and (id or worker.segment is not None):
+            worker.count_fault(Fault.ENDED_TWICE if parse_id(id) else Fault.UNKNOWN_ID)
+    except Exception as struck:
+        # A failure of ours is none of the program's.
+        if is_programs(struck):
+            raise
 
 
 def _end(opened: OpenCall, pair: Pair | None, error: BaseException | str | None) -> None:

@@ -11,6 +11,10 @@ order is the protocol's:
 The whole of it from the row's id on stands inside one ``try``, which costs nothing while nothing
 is raised. What an interruption leaves undone `finish` takes up; the three marks it goes by
 (position, row, end) are set where no signal handler can come between the mark and the deed.
+
+What fails in here of our own is not the tool's affair: a call that was to begin is made all the
+same, a result is returned, the function's own exception is passed on as it is, without a context
+of ours. So the function is never called from within a handler of ours.
 """
 
 from __future__ import annotations
@@ -31,15 +35,20 @@ from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SLOT, Callee, kind_of
 
 from .capture import PLAIN_TYPES, SHORT, Cut, positional_names, short_body
 from .context import TRACKED, Pair, Seen, current_call, parent_of
+from .failures import is_programs
 from .gcwatch import collecting, is_collecting
-from .opencall import OpenCall
-from .process import Tool, worker
+from .opencall import OpenCall, new_call
+from .process import Route, Tool, worker
+from .tool import NOT_RECORDED
 
 __all__ = ["Wrapped", "finish", "is_seen", "track_function", "unfinished"]
 
 _encoder = msgspec.msgpack.Encoder()
 _encode = _encoder.encode
 _store = SLOT.pack_into
+
+# In place of a call's end: its function has raised, or has returned and the clock has failed.
+_RAISED, _RETURNED = -1, -2
 
 
 class Wrapped:
@@ -57,18 +66,38 @@ class Wrapped:
     def __reduce__(self) -> Any:
         return Wrapped, (self.function, self.tool, self.params)
 
-    def given(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-        """The arguments that are recorded."""
-        if self.params is None:
-            return (args[1:] if self.skip else args), kwargs
-        if self.params is False:
-            return (), {}
+    def open(
+        self,
+        opened: OpenCall,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        route: Route | None = None,
+        *,
+        timed_cpu: bool = True,
+    ) -> None:
+        """Begin the call *opened* with these arguments and make it current, if it is recorded."""
+        if self.begin(opened, args, kwargs, route, timed_cpu=timed_cpu):
+            opened.enter()
+
+    def begin(
+        self,
+        opened: OpenCall,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        route: Route | None = None,
+        *,
+        timed_cpu: bool = False,
+    ) -> bool:
+        """Begin the call *opened* with the arguments that are recorded; False when it is not."""
         try:
-            return (), self._chosen(args, kwargs)
+            if self.params is None:
+                args = args[1:] if self.skip else args
+            else:
+                kwargs = {} if self.params is False else self._chosen(args, kwargs)
+                args = ()
         except Exception:  # noqa: BLE001  the user's own function, or arguments that don't fit
-            return (), {}
+            args, kwargs = (), {}
+        return opened.begin(args, kwargs, route, timed_cpu=timed_cpu)
 
     def _chosen(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         if callable(self.params):
@@ -88,43 +117,51 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
     named, pruned = NAMED << 8, PRUNED << 8
     left_undone, thread, in_collection = unfinished, get_ident, collecting
 
-    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0911, PLR0912, PLR0915  see above
+    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912, PLR0915  see above
         bound = tool.bound
         if bound is None:
             return function(*args, **kwargs)
         word, session, ready, words, buffer, positions, shift = bound
-        if session[0] != word or in_collection:
-            return _detour(wrapped, args, kwargs)
         body: bytes | None = b""
         # Flags and length, the low bits of the meta word.
         low_meta = 0
-        given = args[1:] if skip else args
-        if kwargs:
-            body = short_body(given, kwargs)
-            if body is None:
-                return _detour(wrapped, args, kwargs)
-            low_meta = len(body) | (named if given else 0) | (pruned if type(body) is cut else 0)
-        elif given:
-            for value in given:
-                kind = type(value)
-                if kind in simple or (kind is str and len(value) <= short):
-                    continue
+        try:
+            given = args[1:] if skip else args
+            if session[0] != word or in_collection:
+                body = None
+            elif kwargs:
                 body = short_body(given, kwargs)
-                if body is None:
-                    return _detour(wrapped, args, kwargs)
-                low_meta = len(body) | (pruned if type(body) is cut else 0)
-                break
-            else:
-                try:
+                if body is not None:
+                    low_meta = len(body) | (named if given else 0)
+                    low_meta |= pruned if type(body) is cut else 0
+            elif given:
+                for value in given:
+                    kind = type(value)
+                    if kind in simple or (kind is str and len(value) <= short):
+                        continue
+                    body = short_body(given, kwargs)
+                    if body is not None:
+                        low_meta = len(body) | (pruned if type(body) is cut else 0)
+                    break
+                else:
                     body = encode(given)
-                except (OverflowError, ValueError):
-                    return _detour(wrapped, args, kwargs)
-                low_meta = len(body)
-                if low_meta > most:
-                    return _detour(wrapped, args, kwargs)
+                    low_meta = len(body)
+                    if low_meta > most:
+                        body = None
+        except RecursionError:
+            body = None
+        except Exception as error:
+            # An integer beyond 64 bits, or a failure of ours.
+            if is_programs(error):
+                raise
+            body = None
+        if body is None:
+            return _detour(wrapped, args, kwargs)
         try:
             row = ready.pop()  # point: row-take
         except IndexError:
+            row = None
+        if row is None:
             return _detour(wrapped, args, kwargs)
         call_id = position = end = start = 0
         outer = current.get()
@@ -136,16 +173,27 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 words[row + row_parent] = parent
             except TypeError:
                 if type(outer) is Seen and outer.is_seen_by(TRACKED, tool.name):
+                    # Made below, where no handler of ours is its exceptions' context.
                     free, row = row, 0
                     ready.append(free)
-                    return function(*args, **kwargs)
+                    raise
                 words[row + row_parent] = parent = parent_of(outer)
             words[row + row_callee] = callee  # point: row-callee
             call_id = words[row] + step  # point: row-next-id
             words[row] = call_id  # point: row-id
             current.set(call_id)  # point: row-begun
-            result = function(*args, **kwargs)
-            end = clock()  # point: call-returned
+            try:
+                result = function(*args, **kwargs)
+            except BaseException:
+                # Its own, whatever it is: passed on.
+                end = _RAISED
+                raise
+            try:
+                end = clock()  # point: call-returned
+            except BaseException:
+                # Taken up below: the function has returned, and is not called again.
+                end = _RETURNED
+                raise
             if tool.bound is not bound:
                 # Another thread refilled, the mode changed, or the tool forked.
                 left = left_undone.setdefault(thread(), [])
@@ -173,6 +221,9 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
             ready.append(free)  # point: row-free
             return result  # point: call-done
         except BaseException as error:
+            # The function's own, an interruption of the program's, or a failure of ours. Where
+            # there is no room for a frame the question can't be asked.
+            passes = end == _RAISED or type(error) is not RecursionError
             try:
                 left = left_undone.setdefault(thread(), [])
                 if row:
@@ -180,17 +231,24 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                     row = 0
                     # point below: left-raised
                     left.append([None, error, wrapped, ready, marks, (body, low_meta)])
+                passes = end == _RAISED or is_programs(error)
                 finish(left, outer)
-            except BaseException:
+            except BaseException as again:
                 # Struck again within microseconds; a third time leaves it to the next call.
-                left = left_undone.setdefault(thread(), [])
-                if row:
-                    marks = row, call_id, parent, start, end, position
-                    row = 0
-                    left.append([None, error, wrapped, ready, marks, (body, low_meta)])
-                finish(left, outer)
+                try:
+                    left = left_undone.setdefault(thread(), [])
+                    if row:
+                        marks = row, call_id, parent, start, end, position
+                        row = 0
+                        left.append([None, error, wrapped, ready, marks, (body, low_meta)])
+                    finish(left, outer)
+                except (RecursionError, MemoryError):
+                    pass
+                if type(again) is not RecursionError and is_programs(again):
+                    raise
+            if passes:
                 raise
-            raise
+        return result if end else function(*args, **kwargs)
 
     return wrapper
 
@@ -206,17 +264,25 @@ unfinished: dict[int, list[list[Any]]] = {}
 def _resumed(entry: list[Any]) -> OpenCall:
     """The call of an entry that the hot path listed."""
     _, error, wrapped, ready, marks, captured = entry
-    opened = OpenCall.resumed(wrapped.tool, wrapped.callee, ready, marks)
+    end = marks[4]
+    opened = OpenCall.resumed(
+        wrapped.tool, wrapped.callee, ready, (*marks[:4], max(end, 0), marks[5])
+    )
     opened.body, low_meta = captured
     opened.flags = kind_of(low_meta)
-    if error is not None and marks[4]:
-        # With an end the function had returned: what struck later is not its error.
-        entry[1] = None
+    if end != _RAISED and error is not None:
+        if end:
+            # The function had returned: what struck later is not its error.
+            entry[1] = None
+        elif not is_programs(error):
+            # It is called all the same, and has no record.
+            entry[1] = None
+            opened.forgo()
     return opened
 
 
 def finish(left: list[list[Any]], outer: int | Pair) -> None:
-    """Finish what is *left* in this thread and restore the context."""
+    """Finish what is *left* in this thread and restore the context; raises nothing of ours."""
     try:
         for entry in left[:]:
             opened = entry[0]
@@ -232,6 +298,8 @@ def finish(left: list[list[Any]], outer: int | Pair) -> None:
             try:
                 if opened.call_id:
                     opened.end(entry[1])
+                else:
+                    opened.free_row()
                 left.remove(entry)  # point: left-finished
             except ValueError:
                 # A signal handler's own call has finished it meanwhile.
@@ -243,28 +311,44 @@ def finish(left: list[list[Any]], outer: int | Pair) -> None:
             current_call.set(outer)
 
 
-def take_up(opened: OpenCall, error: BaseException | None) -> None:
-    """End *opened* all the same, when what should have ended it was struck in its turn."""
+def take_up(opened: OpenCall, error: BaseException | None, struck: BaseException) -> bool:
+    """
+    End *opened* all the same, when what should have ended it was *struck* in its turn.
+
+    True when that is the program's doing, which is to be passed on.
+    """
     left = unfinished.setdefault(get_ident(), [])
-    left.append([opened, None if opened.end_ns else error])
+    # Who closes a generator has had enough, which is no error.
+    its_own = None if opened.end_ns or isinstance(error, GeneratorExit) else error
+    left.append([opened, its_own])
     finish(left, opened.outer_now())
+    return is_programs(struck)
 
 
 def is_seen(tool: Tool, observer: str = TRACKED) -> bool:
     """True when the call that begins now is one that another observer has begun already."""
-    outer = current_call.get()
-    return type(outer) is Seen and outer.is_seen_by(observer, tool.name)
+    try:
+        outer = current_call.get()
+        return type(outer) is Seen and outer.is_seen_by(observer, tool.name)
+    except Exception as error:
+        # A failure of ours costs no more than a call that is recorded twice.
+        if is_programs(error):
+            raise
+        return False
 
 
 def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A call of a plain function by the long way: first calls, detail, long parameters."""
-    route = worker.route(wrapped.tool)
+    try:
+        route = worker.route(wrapped.tool)
+    except MemoryError:
+        # None for its frame.
+        route = NOT_RECORDED
     if not route.is_recorded or is_seen(wrapped.tool):
         return wrapped.function(*args, **kwargs)
-    opened = OpenCall(wrapped.tool, wrapped.callee)
+    opened = new_call(wrapped.tool, wrapped.callee)
     try:
-        given = args[1:] if wrapped.skip else args
-        opened.open(given, kwargs, route)
+        wrapped.open(opened, args, kwargs, route)
         result = wrapped.function(*args, **kwargs)
         opened.close()
         return result
@@ -274,10 +358,10 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             left = unfinished.setdefault(get_ident(), [])
             left.append([opened, None if opened.end_ns else error])
             finish(left, opened.outer_now())
-        except BaseException:
-            # Struck again: taken up once more, and passed on.
-            take_up(opened, error)
-            raise
+        except BaseException as again:
+            # Struck again. Without room for a frame it stays listed, for a later call.
+            if type(again) is not RecursionError and take_up(opened, error, again):
+                raise
         raise
 
 

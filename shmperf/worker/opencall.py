@@ -25,12 +25,13 @@ from . import capture
 from .callbody import detailed_body, plain_body
 from .callstate import CallState
 from .context import Pair, current_call, parent_of
+from .failures import is_programs
 from .gcwatch import is_collecting
 from .outcome import status_for, status_named
 from .process import Route, Tool, worker
 from .slots import store_long, store_slot
 
-__all__ = ["OpenCall", "open_in_detail"]
+__all__ = ["OpenCall", "new_call", "open_in_detail"]
 
 _OK = int(Outcome.OK)
 
@@ -91,15 +92,26 @@ class OpenCall(CallState):
 
         It does not touch the context: `enter` makes the call current.
         """
-        if route is None:
-            route = worker.route(self.tool)
-        if not route.is_recorded:
-            return False
-        self._ready = worker.ready
-        if route.in_detail:
-            self.flags = DETAIL
-        if args or kwargs:
-            self._capture(args, kwargs)
+        try:
+            if route is None:
+                route = worker.route(self.tool)
+            if not route.is_recorded:
+                return False
+            self._ready = worker.ready
+            if route.in_detail:
+                self.flags = DETAIL
+            if args or kwargs:
+                self._capture(args, kwargs)
+            self._occupy_row(timed_cpu=timed_cpu)
+        except Exception as error:
+            # The tool is called whatever fails in here.
+            if is_programs(error):
+                raise
+            self.forgo()
+        return self.call_id != 0
+
+    def _occupy_row(self, *, timed_cpu: bool) -> None:
+        """Write the call's row, its id last; nothing where there is none."""
         try:
             row = self._ready.pop()
         except IndexError:
@@ -108,30 +120,58 @@ class OpenCall(CallState):
         if not row or segment is None:
             if segment is not None:
                 segment.count_loss(Loss.NO_ROW)
-            return False
+            return
+        self.row = row
         words = segment.words
         outer = self.outer
         self.parent = outer if type(outer) is int else parent_of(outer)
-        if timed_cpu and route.in_detail:
+        if timed_cpu and self.flags & DETAIL:
             self.cpu_ns = thread_time_ns()
         self.start_ns = perf_counter_ns()
         call_id = words[row] + GENERATION_STEP
         words[row + START] = self.start_ns  # point: open-start
         words[row + PARENT] = self.parent
-        words[row + CALLEE] = self.callee | (IN_DETAIL if route.in_detail else 0)
-        if route.in_detail:
+        words[row + CALLEE] = self.callee | (IN_DETAIL if self.flags & DETAIL else 0)
+        if self.flags & DETAIL:
             _in_detail[call_id] = self
-        self.row, self.call_id = row, call_id  # point: open-marks
+        self.call_id = call_id  # point: open-marks
         words[row] = call_id  # point: open-id
-        return True
+
+    def forgo(self) -> None:
+        """Count as lost what has failed to begin; where it has begun all the same, it only ends."""
+        worker.count_fault(Fault.INTERNAL)
+        if self.call_id:
+            self.count_loss(Loss.INTERNAL)
+        else:
+            self.free_row()
+            if worker.segment is not None:
+                worker.segment.count_loss(Loss.NO_ROW)
 
     def enter(self) -> None:
         """Make the call current in this context."""
-        if not is_collecting():
-            current_call.set(self.call_id)
+        try:
+            if not is_collecting():
+                current_call.set(self.call_id)
+        except Exception as error:
+            # A call that is not current has no children; it is made all the same.
+            if is_programs(error):
+                raise
 
     def leave(self) -> None:
         """Restore what was current before `enter`, if the call still is."""
+        try:
+            self._leave()
+        except Exception as error:
+            # Once more, as the call would stay current for good.
+            if is_programs(error):
+                raise
+            try:
+                self._leave()
+            except MemoryError:
+                # What ends around it restores its own.
+                return
+
+    def _leave(self) -> None:
         if not is_collecting():
             current_call.set(self.outer_now())
 
@@ -167,19 +207,34 @@ class OpenCall(CallState):
 
         An interruption in the middle is taken up where it struck, then passed on.
         """
-        if self.end_ns:
-            self._notice_loss()
-        else:
-            self.end_ns = perf_counter_ns()  # point: end-clock
-            if self.cpu_ns >= 0:
-                self.cpu_end_ns = thread_time_ns()
         try:
+            if self.end_ns:
+                self._notice_loss()
             self._end(error)
-        except BaseException:
+        except BaseException as struck:
             # An interruption is taken up, and passed on.
+            self._end_again(error)
+            if is_programs(struck):
+                raise
+
+    def _end_again(self, error: BaseException | str | None) -> None:
+        try:
             self._notice_loss()
             self._end(error)
-            raise
+        except Exception as struck:
+            # The second in a row; the caller of the tool hears of none of ours.
+            if is_programs(struck):
+                raise
+            # It can't be stored, whatever it is that fails.
+            self.count_loss(Loss.INTERNAL)
+            self.free_row()
+
+    def free_row(self) -> None:
+        """Hand the row back, if there is one."""
+        row = self.row
+        if row:
+            self.row = 0
+            self._ready.append(row)  # point: end-row-free
 
     def _notice_loss(self) -> None:
         """An end that is taken up again may have marked its loss just before it was struck."""
@@ -201,6 +256,10 @@ class OpenCall(CallState):
         if self._ready is not worker.ready:
             self.abandon()
             return
+        if not self.end_ns:
+            self.end_ns = perf_counter_ns()  # point: end-clock
+            if self.cpu_ns >= 0:
+                self.cpu_end_ns = thread_time_ns()
         if not self.position and not self.lost:
             status = _OK if error is None else _status_for(error)
             # An exit that says that all is well tells of no error.
@@ -214,10 +273,7 @@ class OpenCall(CallState):
                 self.count_loss(Loss.RE_ENTERED if worker.is_busy else Loss.RING_FULL)
         if self.flags & DETAIL:
             _in_detail.pop(self.call_id, None)  # point: end-stored
-        if self.row:
-            row = self.row
-            self.row = 0
-            self._ready.append(row)  # point: end-row-free
+        self.free_row()
 
     def _capture(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         try:
@@ -237,6 +293,17 @@ class OpenCall(CallState):
             worker.count_fault(Fault.REPR_FAILED)
 
 
+def new_call(tool: Tool, callee: int) -> OpenCall:
+    """A call of *tool* that has not begun; one that never does where there is no memory for it."""
+    try:
+        return OpenCall(tool, callee)
+    except Exception as error:
+        # No memory, perhaps.
+        if is_programs(error):
+            raise
+        return _never
+
+
 # Open calls that keep metadata, by id; a dict's own operations are atomic.
 _in_detail: dict[int, OpenCall] = {}
 
@@ -244,6 +311,19 @@ _in_detail: dict[int, OpenCall] = {}
 def open_in_detail(call_id: int) -> OpenCall | None:
     """The open call of that id in this process, if it is recorded in detail."""
     return _in_detail.get(call_id)
+
+
+class _NeverCall(OpenCall):
+    """What stands in for a call that can't be recorded."""
+
+    __slots__ = ()
+
+    def begin(self, *_: object, **__: object) -> bool:
+        """It never begins."""
+        return False
+
+
+_never = _NeverCall(Tool(""), 0)
 
 
 def _status_for(error: BaseException | str) -> int:

@@ -36,6 +36,7 @@ from shmperf.shm.inflight import mark_loss
 from shmperf.shm.record import Callee
 from shmperf.shm.segment import SHARED, Fault, Loss, Segment, is_supported
 
+from .failures import is_programs
 from .gcwatch import collecting, watch_collections
 from .grants import Grants
 from .guard import Guard
@@ -71,25 +72,47 @@ def tool_named(name: str) -> Tool:
 
     Beyond a great many it is one tool for all names that have no limit of their own.
     """
-    found = _tools.get(name) if type(name) is str else None
-    if found is None:
-        # What UTF-8 can't hold (lone surrogates) is shown; what is no string is named by it.
-        shown = str(name).encode("utf-8", "backslashreplace").decode()
-        if len(_tools) >= _MOST_TOOLS and shown not in worker.options.tool_limits:
-            shown = beyond_name(_MOST_TOOLS)
-        # No lock: a signal handler or a finaliser may come here again, from the middle of it.
-        found = _tools.setdefault(shown, Tool(shown))
-        if worker.is_off:
-            found.forget(off=True)
-        elif len(_tools) == MANY:
-            tell_of_names(list(_tools))
+    try:
+        found = _tools.get(name) if type(name) is str else None
+        return _made(name) if found is None else found
+    except Exception as error:
+        # A name that can not be shown, or no memory: its calls are not recorded.
+        if is_programs(error):
+            raise
+        return _untracked
+
+
+def _made(name: object) -> Tool:
+    # What UTF-8 can't hold (lone surrogates) is shown; what is no string is named by it.
+    shown = str(name).encode("utf-8", "backslashreplace").decode()
+    if len(_tools) >= _MOST_TOOLS and shown not in worker.options.tool_limits:
+        shown = beyond_name(_MOST_TOOLS)
+    # No lock: a signal handler or a finaliser may come here again, from the middle of it.
+    found = _tools.setdefault(shown, Tool(shown))
+    if worker.is_off:
+        found.forget(off=True)
+    elif len(_tools) == MANY:
+        tell_of_names(list(_tools))
     return found
+
+
+# Stands in for a tool that can't be made; nothing switches it on.
+_untracked = Tool("")
+_untracked.forget(off=True)
 
 
 def named_callee(tool: Tool) -> int:
     """The line of the name table for calls whose parameters carry their names."""
-    number = tool.callees.get(Callee(tool.name))
-    return worker.callee(tool, Callee(tool.name)) if number is None else number
+    try:
+        number = tool.callees.get(Callee(tool.name))
+        return worker.callee(tool, Callee(tool.name)) if number is None else number
+    except Exception as error:
+        # The call is there all the same.
+        if is_programs(error):
+            raise
+        # Its first line will do; with none at all the names are missing, and the call is there.
+        worker.count_fault(Fault.INTERNAL)
+        return next(iter(tool.callees.values()), 0)
 
 
 def enabled_by(environ: Mapping[str, str], name: str = "OPTIMIZED_PERF_TRACKER_ENABLED") -> bool:
@@ -185,8 +208,11 @@ class Worker:
         if not self._started:
             try:
                 self._start()
-            except (ShmperfError, OSError, ValueError) as error:
-                self._give_up(str(error))
+            except Exception as error:
+                # Told, and no reason for a tool to fail.
+                if is_programs(error):
+                    raise
+                self._give_up(str(error) or type(error).__name__)
         return self.segment is not None
 
     def _start(self) -> None:
@@ -232,22 +258,48 @@ class Worker:
 
         Another thread may have been in the middle of anything, its first call too.
         """
+        for _ in range(2):
+            try:
+                self._after_fork()
+                return
+            except Exception as error:
+                # Tried once more.
+                if is_programs(error):
+                    raise
+        # Better no records than two processes in one memory.
+        self._begin_again()
+        self._give_up("what a fork has to do in its child failed twice")
+
+    def _after_fork(self) -> None:
         self._guard.forget()  # point: fork-child
         collecting.clear()
         if self.off_reason:
             self.pid = os.getpid()
             return
-        session, was_off = self._entered, self.is_off
+        was_off = self.is_off
+        if self._entered is not None:
+            self._entered.after_fork()
         self._begin_again()
-        if session is not None:
-            session.after_fork()
         for tool in list(_tools.values()):
             tool.forget(off=was_off)
 
     # --- routes ----------------------------------------------------------------------------------
 
     def route(self, tool: Tool) -> Route:
-        """How the next call of *tool* goes; settles the tool for the present session word."""
+        """
+        How the next call of *tool* goes; settles the tool for the present session word.
+
+        A failure of ours is no reason for a tool to fail: the call is not recorded then.
+        """
+        try:
+            return self._route(tool)
+        except Exception as error:
+            # Ours is no reason for a tool to fail.
+            if is_programs(error):
+                raise
+            return self._refused(tool)
+
+    def _route(self, tool: Tool) -> Route:
         session = self.session
         if self.is_off:
             return NOT_RECORDED
@@ -284,9 +336,12 @@ class Worker:
             if tool.route.is_recorded and self._grants is not None:
                 self._grants.bind(tool)
             return _counted(tool.route, self.segment)
-        except (ShmperfError, OSError, ValueError):
+        except Exception as error:
+            # The same.
+            if is_programs(error):
+                raise
             self.count_fault(Fault.INTERNAL)
-            return NOT_RECORDED
+            return self._refused(tool)
 
     def _route_for(self, tool: Tool, *, in_detail: bool) -> Route:
         if self.options.limit_of(tool.name) == 0:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from .context import current_call, hex_id
 from .hotpath import Wrapped, finish, is_seen, take_up, track_function, unfinished
-from .opencall import OpenCall
+from .opencall import OpenCall, new_call
 from .process import named_callee, tool_named
 
 __all__ = [
@@ -101,9 +101,9 @@ def _track_chosen(wrapped: Wrapped) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if wrapped.tool.bound is None or is_seen(wrapped.tool):
             return wrapped.function(*args, **kwargs)
-        opened = OpenCall(wrapped.tool, wrapped.callee)
+        opened = new_call(wrapped.tool, wrapped.callee)
         try:
-            opened.open(*wrapped.given(args, kwargs))
+            wrapped.open(opened, args, kwargs)
             result = wrapped.function(*args, **kwargs)
             opened.close()
             return result
@@ -113,10 +113,10 @@ def _track_chosen(wrapped: Wrapped) -> Callable[..., Any]:
                 left = unfinished.setdefault(get_ident(), [])
                 left.append([opened, None if opened.end_ns else error])
                 finish(left, opened.outer_now())
-            except BaseException:
-                # Struck again: taken up once more, and passed on.
-                take_up(opened, error)
-                raise
+            except BaseException as again:
+                # Struck again. Without room for a frame it stays listed, for a later call.
+                if type(again) is not RecursionError and take_up(opened, error, again):
+                    raise
             raise
 
     return wrapper
@@ -126,9 +126,9 @@ def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         if wrapped.tool.bound is None or is_seen(wrapped.tool):
             return await wrapped.function(*args, **kwargs)
-        opened = OpenCall(wrapped.tool, wrapped.callee)
+        opened = new_call(wrapped.tool, wrapped.callee)
         try:
-            opened.open(*wrapped.given(args, kwargs), timed_cpu=False)
+            wrapped.open(opened, args, kwargs, timed_cpu=False)
             result = await wrapped.function(*args, **kwargs)
             opened.close()
             return result
@@ -138,10 +138,10 @@ def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
                 left = unfinished.setdefault(get_ident(), [])
                 left.append([opened, None if opened.end_ns else error])
                 finish(left, opened.outer_now())
-            except BaseException:
-                # Struck again: taken up once more, and passed on.
-                take_up(opened, error)
-                raise
+            except BaseException as again:
+                # Struck again. Without room for a frame it stays listed, for a later call.
+                if type(again) is not RecursionError and take_up(opened, error, again):
+                    raise
             raise
 
     return wrapper
@@ -172,10 +172,10 @@ class _Steps:
 def _track_generator(wrapped: Wrapped) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         generator = wrapped.function(*args, **kwargs)
-        opened = OpenCall(wrapped.tool, wrapped.callee)
+        opened = new_call(wrapped.tool, wrapped.callee)
         try:
             if not is_seen(wrapped.tool):
-                opened.begin(*wrapped.given(args, kwargs))
+                wrapped.begin(opened, args, kwargs)
             result = yield from _step_through(generator, _Steps(opened))
             if opened.call_id:
                 opened.end()
@@ -187,10 +187,10 @@ def _track_generator(wrapped: Wrapped) -> Callable[..., Any]:
                 left = unfinished.setdefault(get_ident(), [])
                 left.append([opened, None if opened.end_ns else its_own])
                 finish(left, opened.outer_now())
-            except BaseException:
-                # Struck again: taken up once more, and passed on.
-                take_up(opened, None if isinstance(error, GeneratorExit) else error)
-                raise
+            except BaseException as again:
+                # Struck again. Without room for a frame it stays listed, for a later call.
+                if type(again) is not RecursionError and take_up(opened, error, again):
+                    raise
             raise
 
     return wrapper
@@ -219,12 +219,12 @@ def _step_through(generator: Generator[Any, Any, Any], steps: _Steps) -> Generat
 def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         generator = wrapped.function(*args, **kwargs)
-        opened = OpenCall(wrapped.tool, wrapped.callee)
+        opened = new_call(wrapped.tool, wrapped.callee)
         steps = _Steps(opened)
         step: Callable[[], Any] = generator.__anext__
         try:
             if not is_seen(wrapped.tool):
-                opened.begin(*wrapped.given(args, kwargs))
+                wrapped.begin(opened, args, kwargs)
             while True:
                 try:
                     with steps:
@@ -250,10 +250,10 @@ def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
                 left = unfinished.setdefault(get_ident(), [])
                 left.append([opened, None if opened.end_ns else its_own])
                 finish(left, opened.outer_now())
-            except BaseException:
-                # Struck again: taken up once more, and passed on.
-                take_up(opened, None if isinstance(error, GeneratorExit) else error)
-                raise
+            except BaseException as again:
+                # Struck again. Without room for a frame it stays listed, for a later call.
+                if type(again) is not RecursionError and take_up(opened, error, again):
+                    raise
             raise
 
     return wrapper
@@ -291,10 +291,10 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
             return
         try:
             opened.close(error)
-        except BaseException:
+        except BaseException as struck:
             # An interruption of the end: ended, and passed on.
-            take_up(opened, error)
-            raise
+            if take_up(opened, error, struck):
+                raise
 
     async def __aenter__(self) -> Self:
         return self._begin(timed_cpu=False)
@@ -321,11 +321,12 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
     def _begin(self, *, timed_cpu: bool) -> Self:
         if self._tool.bound is None:
             return self
-        opened = self._opened = OpenCall(self._tool, named_callee(self._tool))
+        opened = self._opened = new_call(self._tool, named_callee(self._tool))
         try:
             opened.open((), self._params, timed_cpu=timed_cpu)
             return self
         except BaseException as error:
             # The block is never entered, so nobody else would end it.
-            take_up(opened, error)
-            raise
+            if take_up(opened, error, error):
+                raise
+            return self

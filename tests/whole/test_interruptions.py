@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 from typing import Any
 
 import pytest
@@ -25,6 +27,10 @@ SECOND_HALVES = {
     "failing watched": "watch",
 }
 STRUCK = "interruptions/struck_at_every_instruction"
+# What fails in interceptors is told by their chain; a framework's hook is the framework's caller.
+ENDED_ALONE = KINDS[:12]
+# Generators allocate for their own steps, and long parameters in a library that can't without.
+STARVED = ("plain", "named", "fails", "chosen", "coroutine", "block", "pair")
 PLAIN, DETAIL = "", "optimization: {enabled: true}\n"
 
 
@@ -118,6 +124,64 @@ def test_first_call_struck_anywhere_starts_all_the_same(place: Place, action: st
     assert stats["in_flight"] == stats["aborted"] == 0
     # What raises may do so between a call's begin and its tool.
     assert stats["begun"] == made or (action == "raise" and stats["begun"] > made)
+
+
+# Other versions have not been tried: the interpreter itself must survive it.
+STARVING = pytest.mark.skipif(
+    sys.version_info[:2] != (3, 11) or importlib.util.find_spec("_testcapi") is None,
+    reason="lets allocations fail by a module of CPython's own tests, on 3.11",
+)
+
+
+@pytest.mark.parametrize("config", [PLAIN, DETAIL])
+def test_calls_of_ours_that_fail_are_not_the_tools_affair(place: Place, config: str) -> None:
+    """Whichever of our calls fails, the tool runs once and its result or exception is its own."""
+    failed_nowhere(place, "fails", ENDED_ALONE, config)
+
+
+@STARVING
+def test_allocations_of_ours_that_fail_are_not_the_tools_affair(place: Place) -> None:
+    """Whichever allocation of ours fails, the tool runs once and gives what it gives."""
+    failed_nowhere(place, "starves", STARVED)
+
+
+def failed_nowhere(place: Place, what: str, kinds: tuple[str, ...], config: str = PLAIN) -> None:
+    """Let everything of ours fail in turn in calls of these kinds."""
+    place.write("config/tool_perf_limits.yaml", KEEP_ALL + config)
+    found, stats = json.loads(place.run_program(STRUCK, what, *kinds))
+    assert [name for name, (_, wrong) in found.items() if wrong] == []
+    assert_books_balance(stats)
+
+
+@pytest.mark.parametrize("what", ["fail", pytest.param("memory", marks=STARVING)])
+def test_first_call_that_fails_is_not_the_tools_affair(place: Place, what: str) -> None:
+    """Whatever fails in finding, founding and joining a session, the tool runs and so do others."""
+    place.write("config/tool_perf_limits.yaml", KEEP_ALL)
+    strikes, wrong, _, stats = json.loads(place.run_program(STRUCK, what, "3"))
+    for half_done in place.runtime.glob("shmperf/*/.new-*"):
+        os.utime(half_done, (0, 0))
+    assert strikes >= 100
+    assert wrong == []
+    assert_books_balance(stats)
+
+
+def test_nothing_to_import_or_open_turns_tracking_off(place: Place) -> None:
+    """In a sandbox that refuses imports and descriptors tools run, and it is told."""
+    program = place.start_program(
+        "interruptions/nothing_can_be_imported_or_opened",
+        "sandbox",
+        OPTIMIZED_PERF_TRACKER_ENABLED="perhaps",
+    )
+    assert place.finish(program) == "2 3\n2\nnothing\n"
+    told = program.error_text.splitlines()  # type: ignore[attr-defined]
+    assert told[0].startswith("OPTIMIZED_PERF_TRACKER_ENABLED: found 'perhaps'")
+    assert told[-1].startswith("tracking is off: ")
+
+
+def test_exceptions_have_no_context_of_ours(place: Place) -> None:
+    """First calls, long parameters and rows that run out leave no trace in what a tool raises."""
+    out = place.run_program("interruptions/nothing_can_be_imported_or_opened", "contexts")
+    assert out == "None None None None\n"
 
 
 def test_library_that_can_not_be_imported_turns_tracking_off(place: Place) -> None:

@@ -33,7 +33,7 @@ GIVEN = [(), (1, "two"), {"n": 1}, ((1,), {"n": 2.5}), ([1, {"a": None}],)]
 PARTS = ("worker/slots.py", "_store_part")
 BEGINNERS = {
     "worker/hotpath.py": "wrapper",
-    "worker/opencall.py": "begin",
+    "worker/opencall.py": "_occupy_row",
     "interceptors/quickcall.py": "try_begin",
 }
 

@@ -7,9 +7,13 @@ strikes there were, behind which a call stayed open, behind which one stayed cur
 statistics.
 
 With ``raise`` or ``call``, and a number: a first call in a fork of its own, and a handler that
-raises, or makes a call, at one place in so many, another first one on each Python. Prints how many
-places there were, the forks that did not end well, how many calls there were in their own opinion,
-and the statistics.
+raises, or makes a call, at one place in so many, another first one on each Python. With ``fail`` or
+``memory``: a call of ours, or an allocation, that fails there. Prints how many places there were,
+the forks that did not end well, how many calls there were in their own opinion, and the statistics.
+
+With ``fails`` and kinds, each call that we make off the hot path fails once in calls of them, and
+with ``starves`` each allocation. Prints of each kind how many there were, and where that reached
+the program or changed what it got; and the statistics.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ import dis
 import gc
 import inspect
 import json
+import linecache
 import os
+import re
 import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -29,6 +35,10 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+try:
+    import _testcapi
+except ImportError:
+    _testcapi = None
 import shmperf
 from shmperf.integrations.observer import Observer
 from shmperf.interceptors import intercept_tool_call
@@ -100,6 +110,10 @@ class Striker:
         """What the handler does."""
         raise Struck
 
+    def places(self, code: CodeType) -> frozenset[int]:
+        """Where it strikes."""
+        return places(code)
+
     def _is_ours(self, code: CodeType) -> bool:
         path = Path(code.co_filename)
         return str(path).startswith(self.ours) and path.name not in self.never
@@ -111,7 +125,7 @@ class Striker:
 
     def _count_down(self, frame: FrameType, offset: int) -> None:
         former = self.pushed.pop(frame, None)
-        if offset not in places(frame.f_code) or former is not None:
+        if offset not in self.places(frame.f_code) or former is not None:
             return
         self.left -= 1
         if self.left == 0:
@@ -153,6 +167,21 @@ class Striker:
         self._count_down(sys._getframe(1), offset)
 
 
+class Failer(Striker):
+    """Lets the nth call of ours fail."""
+
+    def strike(self) -> None:
+        """As an allocation does."""
+        raise MemoryError
+
+    @staticmethod
+    @cache
+    def places(code: CodeType) -> frozenset[int]:
+        """The calls."""
+        calls = (one for one in dis.get_instructions(code) if one.opname.startswith("CALL"))
+        return frozenset(call.offset for call in calls if "INTRINSIC" not in call.opname)
+
+
 if sys.version_info >= (3, 12):
     TOOL = sys.monitoring.DEBUGGER_ID
     EVENTS = sys.monitoring.events
@@ -176,9 +205,15 @@ def add_code(code: CodeType, found: set[CodeType]) -> None:
             add_code(constant, found)
 
 
+ran = 0
+
+
 @shmperf.track
-def plain(*args: object, **kwargs: object) -> None:
-    """A call with whatever parameters."""
+def plain(*args: object, **kwargs: object) -> str:
+    """A call with whatever parameters, which counts itself."""
+    global ran
+    ran += 1
+    return "result"
 
 
 @shmperf.track
@@ -351,6 +386,95 @@ def main() -> None:
     print(json.dumps([found, shmperf.get_perf_stats()]))
 
 
+# --- failures of ours -----------------------------------------------------------------------------
+
+
+# What fails there is an allocation, which ``memory`` is for.
+SAFE = (
+    *("hotpath.py", "wrappers.py", "api.py", "capture.py", "opencall.py", "slots.py"),
+    *("failures.py", "gcwatch.py", "context.py", "chain.py"),
+)
+# Where we call what is the program's, or go one step further in it.
+THE_PROGRAMS = re.compile(r"\b(function|step|tool_func)\(|\b(generator|yield|await|coroutine)\b")
+
+
+def failed_in(error: BaseException) -> str:
+    """The line of ours that has let *error* through; none where it is the program's own."""
+    found, traceback = "", error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if code.co_filename.startswith(str(PACKAGE)):
+            line = linecache.getline(code.co_filename, traceback.tb_lineno or 0).strip()
+            found = f"{Path(code.co_filename).name}:{traceback.tb_lineno} {line}"
+        traceback = traceback.tb_next
+    return "" if THE_PROGRAMS.search(found) else found
+
+
+def outcome(kind: Callable[[], object]) -> tuple[object, ...] | None:
+    """What the program sees of a call; None when there was no memory to make it at all."""
+    before = ran
+    try:
+        seen: tuple[object, ...] = "returned", kind()
+    except ValueError as error:
+        seen = "raised", error.args, error.__context__, error.__suppress_context__
+    except MemoryError as error:
+        stop_failing()
+        where = failed_in(error)
+        if not where:
+            return None
+        seen = "failed", where
+    except SystemError:
+        # Of the interpreter itself, which has found no memory for what it raises.
+        return None
+    stop_failing()
+    return *seen, ran - before
+
+
+def stop_failing() -> None:
+    """No allocation fails any more."""
+    if _testcapi is not None:
+        _testcapi.remove_mem_hooks()
+
+
+def check(expected: object, found: object, where: str) -> list[object]:
+    """What is wrong behind a call that was to fail."""
+    wrong: list[object] = [] if found in (expected, None) else [(where, repr(found))]
+    if parent_of(current_call.get()):
+        wrong.append((where, "current"))
+        current_call.set(0)
+    return wrong
+
+
+def fail_everywhere(kind: Callable[[], object], what: str) -> list[object]:
+    """How much of ours failed in turn, and what came wrong of it."""
+    expected = [outcome(kind) for _ in range(3)][-1]
+    wrong: list[object] = []
+    for nth in count(1):
+        failer = Failer(nth, (str(PACKAGE),), SAFE)
+        if what == "starves":
+            _testcapi.set_nomemory(nth, nth + 1)
+        else:
+            failer.watch()
+        found = outcome(kind)
+        failer.stop()
+        if nth == MOST_ALLOCATIONS or (what == "fails" and not failer.where):
+            return [nth - 1, wrong]
+        wrong += check(expected, found, failer.where)
+        plain()
+    raise AssertionError
+
+
+def main_with_failures(what: str, names: list[str]) -> None:
+    """Let each call or allocation of ours fail once."""
+    # A coroutine that nobody could step through is dropped.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+    found = {name: fail_everywhere(KINDS[name], what) for name in names}
+    print(json.dumps([found, shmperf.get_perf_stats()]))
+
+
+MOST_ALLOCATIONS = 400
+
+
 # --- first calls, each in a fork of its own -------------------------------------------------------
 
 made = 0
@@ -372,14 +496,42 @@ class Caller(Striker):
         tool(2)
 
 
+class Starver(Striker):
+    """Lets an allocation fail; there are some thousands of them in a first call."""
+
+    def watch(self) -> None:
+        """From now on."""
+        self.left *= 11
+        if self.left < 6_000:
+            self.where = "an allocation"
+            _testcapi.set_nomemory(self.left, self.left + 1)
+
+    def stop(self) -> None:
+        """No more."""
+        stop_failing()
+
+
+KINDS_OF_STRIKERS: dict[str, type[Striker]] = {
+    "raise": Striker,
+    "call": Caller,
+    "fail": Failer,
+    "memory": Starver,
+}
+
+
 def first_call(kind: type[Striker], nth: int) -> int:
     """In a fork: 0 when struck, 1 when there was no such place, 2 when the tool did not run."""
-    striker = kind(nth, (str(PACKAGE),), ())
+    striker = kind(nth, (str(PACKAGE),), SAFE if kind is Failer else ())
     striker.watch()
     try:
-        tool(1)
+        if tool(1) != 1:
+            return 4
     except Struck:
         pass
+    except MemoryError as error:
+        stop_failing()
+        if failed_in(error):
+            return 5
     finally:
         striker.stop()
     before = made
@@ -393,7 +545,7 @@ def main_with_first_calls(action: str, step: int) -> None:
     """Strike until there is no further place."""
     # Struck between opening a file and holding on to it.
     warnings.simplefilter("ignore", ResourceWarning)
-    kind: type[Striker] = {"raise": Striker, "call": Caller}[action]
+    kind: type[Striker] = KINDS_OF_STRIKERS[action]
     tool(0)
     wrong: list[Any] = []
     begun = made
@@ -420,7 +572,9 @@ def main_with_first_calls(action: str, step: int) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
+    if sys.argv[1:2] in (["fails"], ["starves"]):
+        main_with_failures(sys.argv[1], sys.argv[2:])
+    elif sys.argv[1:]:
         main_with_first_calls(sys.argv[1], int(sys.argv[2]))
     else:
         main()

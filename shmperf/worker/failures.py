@@ -1,0 +1,68 @@
+"""
+Whose exception it is that strikes in code of ours: the program's passes, ours never does.
+
+A tool call goes on whatever fails in tracking it: memory, descriptors, a clock. But a program's own
+time limit or interruption may strike anywhere, also in the middle of our code, and it must arrive.
+What tells them apart:
+
+    no ``Exception``          KeyboardInterrupt, SystemExit, cancellations: the program's
+    a class of its own        what libraries set in other threads, or raise from handlers
+    beneath a signal handler  the traceback leads through one that is installed
+    anything else             ours
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from signal import getsignal, valid_signals
+from types import CodeType, FunctionType, MethodType, TracebackType
+from typing import Any
+
+__all__ = ["is_programs"]
+
+# Where the classes are at home that code of ours, and what it calls, raises.
+_OUR_HOMES = frozenset({"builtins", "shmperf", "msgspec", "socket", "struct", "zipimport", "zlib"})
+_SIGNALS = tuple(valid_signals())
+
+
+def is_programs(error: BaseException) -> bool:
+    """
+    True when *error*, which struck in code of ours, is to reach the program.
+
+    Asked in the frame that has caught it, of what neither a tool nor another foreign function
+    called from there has raised.
+    """
+    if not isinstance(error, Exception):
+        return True
+    home = type(error).__module__
+    if type(home) is not str or home.partition(".")[0] not in _OUR_HOMES:
+        return True
+    traceback = error.__traceback__
+    # With no frame beneath the one that asks, something written in C has failed.
+    return traceback is not None and traceback.tb_next is not None and _is_handlers(traceback)
+
+
+def _is_handlers(traceback: TracebackType | None) -> bool:
+    """True when a signal handler is among the frames."""
+    codes = set(_handlers())
+    while traceback is not None:
+        if traceback.tb_frame.f_code in codes:
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+def _handlers() -> Iterator[CodeType]:
+    """The code of the handlers that are installed, where they are written in Python."""
+    for number in _SIGNALS:
+        handler: Any = getsignal(number)
+        while type(handler) is partial:
+            handler = handler.func
+        if type(handler) is MethodType:
+            handler = handler.__func__
+        if type(handler) is not FunctionType:
+            # Of an object, what its class makes of being called; of the system's own ones, nothing.
+            handler = vars(type(handler)).get("__call__")
+        if type(handler) is FunctionType:
+            yield handler.__code__
