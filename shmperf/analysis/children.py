@@ -7,7 +7,9 @@ size is bounded, and rows can be added to it at any time. What a sum cannot keep
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import TypeAlias
 
 import msgspec
@@ -23,6 +25,7 @@ Span: TypeAlias = tuple[int, int]
 Tools: TypeAlias = dict[str, list[int]]
 
 _MOST_NS = (1 << 63) - 1
+_time_of = itemgetter(0)
 
 
 class Family(msgspec.Struct, array_like=True):
@@ -33,6 +36,8 @@ class Family(msgspec.Struct, array_like=True):
     spans: list[Span] = []
     covered_ns: int = 0
     barrier_ns: int = 0
+    # Of what is summed: times, and how much is covered before each, in order.
+    marks: list[Span] = []
 
     def take(self, rows: list[Child], most_ids: int, most_spans: int) -> int:
         """
@@ -55,9 +60,14 @@ class Family(msgspec.Struct, array_like=True):
         return clipped + surplus
 
     def covered_within(self, start: int, end: int) -> int:
-        """The length of the union inside a call that lasted from *start* to *end*."""
+        """
+        The length of the union inside a call that lasted from *start* to *end*.
+
+        Children that outlive it may fill the sum; what of that is inside is known to an eighth of
+        the time from the first child on.
+        """
         inside = sum(max(0, min(e, end) - max(s, start)) for s, e in self.spans)
-        return min(self.covered_ns + inside, end - start)
+        return min(self._summed_before(end) + inside, end - start)
 
     def copy(self) -> Family:
         """One that shares nothing with this, and that msgpack can write."""
@@ -67,14 +77,38 @@ class Family(msgspec.Struct, array_like=True):
             list(self.spans),
             bounded(self.covered_ns),
             self.barrier_ns,
+            [(time, bounded(covered)) for time, covered in self.marks],
         )
 
     def _sum_oldest(self, left: int) -> None:
         """Keep *left* intervals: half of the room, or every further child would pay for a sum."""
         oldest = self.spans[: len(self.spans) - left]
-        self.covered_ns += sum(end - start for start, end in oldest)
-        self.barrier_ns = oldest[-1][1]
+        marks, covered = self.marks, self.covered_ns
+        if not marks:
+            marks.append((oldest[0][0], 0))
+        next_ns = _next_mark(marks)
+        for start, end in oldest:
+            if start > next_ns:
+                marks.append((start, covered))
+                next_ns = _next_mark(marks)
+            covered += end - start
+            if end > next_ns:
+                marks.append((end, covered))
+                next_ns = _next_mark(marks)
+        self.covered_ns, self.barrier_ns = covered, oldest[-1][1]
         del self.spans[: len(oldest)]
+
+    def _summed_before(self, end: int) -> int:
+        """What of the sum lies before *end*; between two marks it is taken as evenly spread."""
+        if end >= self.barrier_ns or not self.marks:
+            return self.covered_ns
+        at = bisect_right(self.marks, end, key=_time_of)
+        if not at:
+            return 0
+        since, covered = self.marks[at - 1]
+        rest = [*self.marks[at : at + 1], (self.barrier_ns, self.covered_ns)]
+        until, covered_then = rest[0]
+        return covered + (covered_then - covered) * (end - since) // max(1, until - since)
 
 
 def add_up(rows: Iterable[Child], tools: Tools) -> Tools:
@@ -133,6 +167,11 @@ def _add(tools: Tools, tool: str, calls: int, total_ns: int, covered_ns: int) ->
         counts[0] += calls
         counts[1] += total_ns
         counts[2] += total_ns - covered_ns
+
+
+def _next_mark(marks: list[Span]) -> int:
+    """From when on the next mark may come: steps grow with the distance from the first."""
+    return marks[-1][0] + (marks[-1][0] - marks[0][0]) // 8
 
 
 def _union(spans: list[Span]) -> list[Span]:

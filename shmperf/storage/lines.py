@@ -107,7 +107,8 @@ def _detailed(call: Call) -> _Line:
         fields["err"] = call.err
     if call.fingerprint is not None:
         fields["fingerprint"], fields["where"] = call.fingerprint, call.where
-    if call.truncated:
+    # Of very many children the first are named; their totals count them all.
+    if call.truncated or sum(count for count, _ in detail.totals.values()) > len(detail.children):
         fields["truncated"] = True
     if call.trace:
         fields["trace"] = f"{call.trace:016x}"

@@ -30,6 +30,8 @@ def self_check(tree: CallTree) -> None:
         assert len(family.ids) <= bounds.ids, "too many ids"
         times = [family.barrier_ns, *(time for span in family.spans for time in span)]
         assert times == sorted(times), f"intervals out of order: {times}"
+        assert family.marks == sorted(family.marks), "marks out of order"
+        assert len(family.marks) <= 400, "too many marks"
     count = sum(len(ids) for _, ids in tree._remembered)
     assert count == len(tree._remembered), f"{count} ids are remembered"
 
@@ -37,6 +39,11 @@ def self_check(tree: CallTree) -> None:
 def through_msgpack(told, kind):
     """What a journal makes of *told*."""
     return msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=kind)
+
+
+def through_msgpack_whole(tree):
+    """The tree that a restart makes of what a snapshot holds of *tree*."""
+    return CallTree.restore(through_msgpack(tree.state(), TreeState), tree.bounds)
 
 
 def add(tree, worker, tool, records):
@@ -249,6 +256,29 @@ def test_a_parent_of_very_many_children_stays_small_and_exact():
     assert found.self_ns == 30_000
     assert found.children == list(range(10, 1010))
     assert tree.let_go == 9_000
+
+
+@pytest.mark.parametrize("inside", [0, 1, 40, 400])
+@pytest.mark.parametrize("after", [0, 1, 150, 3_000])
+def test_children_that_outlive_a_call_take_none_of_its_own_time(inside, after):
+    """Tasks that go on when their parent has ended: what they do then is not taken off it."""
+    tree = CallTree()
+    end = 1_000 + 100 * inside
+    spans = [(500 + 100 * n, 530 + 100 * n) for n in range(inside)]
+    spans += [(end + 10 + 100 * n, end + 90 + 100 * n) for n in range(after)]
+    for first in range(0, len(spans), 100):
+        add(tree, "w", "leaf", [(10 + first, 1, *span) for span in spans[first : first + 100]])
+        tree.take_delta()
+        self_check(tree)
+    tree = through_msgpack_whole(tree)
+    add(tree, "w", "root", [(1, 0, 0, end)])
+    settled = settle(tree)
+    assert len(settled) == (1 if spans else 0)
+    for found in settled:
+        assert abs(found.self_ns - (end - 30 * inside)) <= end // 100
+    if spans:
+        edge = rows_of(tree.graph({}))[None, "root"]
+        assert edge == (1, end, settled[0].self_ns)
 
 
 def test_an_interval_older_than_the_barrier_is_clipped_and_counted():

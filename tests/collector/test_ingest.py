@@ -202,6 +202,20 @@ def test_child_of_a_worker_that_has_just_come_settles_with_a_dead_parent(room: R
     }
 
 
+@pytest.mark.parametrize("many", [1_000, 1_001])
+def test_a_call_of_very_many_children_says_that_it_names_the_first(room: Room, many: int) -> None:
+    """Beyond a thousand children their ids are cut, and the line tells; totals count them all."""
+    worker = room.worker(slots=1_024)
+    parent = worker.begin("all")
+    children = [worker.call("few", n, parent.id).hex for n in range(many)]
+    worker.end_in_detail(parent, {"n": 2})
+    room.finish()
+    (line,) = room.lines("all")
+    assert line["child_tools"] == children[:1_000]
+    assert line["children"]["few"]["count"] == many
+    assert line.get("truncated", False) is (many > 1_000)
+
+
 def test_worker_with_strange_numbers_disturbs_no_other(room: Room) -> None:
     """Records with ids, tools and times that can't be are refused or bounded, and counted."""
     worker, other = room.worker(), room.worker()
