@@ -88,7 +88,7 @@ def _drained(rig: Rig, *, writes: bool) -> tuple[int, float]:
     start_s = time.process_time()
     count = rig.run()
     if writes:
-        rig.collector.flush(force=True)
+        rig.collector.flush()
     return count, time.process_time() - start_s
 
 

@@ -106,5 +106,5 @@ def kept(batch_size: int) -> float:
                 for _ in range(10):
                     rig.store(tool, body=body)
             rig.run()
-            rig.collector.flush(force=False)
+            rig.collector.flush_piece()
         return resident_mib() - before_mib

@@ -110,7 +110,7 @@ class Collector:
         self._has_cleaned = False
         deeds = Deeds(
             settle=self.settle,
-            flush=lambda: self.flush(force=True),
+            flush=self.begin_flush,
             cleanup=self.cleanup,
             stop=self.stop,
         )
@@ -143,7 +143,11 @@ class Collector:
             handled = self.step()
             for request in pending:
                 self._guard("request", self.requests.answer, request)
+            self._guard("request", self.requests.answer_held)
             wait_s = waits.next_s(wait_s, handled, self.options.collector.idle_wait_ms / 1000)
+            if self.flusher.is_behind:
+                wait_s = 0.0
+                continue
             if handled:
                 continue
             stays = self._until_stopped or not self.session.keeps_itself or bool(self.workers)
@@ -173,8 +177,10 @@ class Collector:
         at_once = handled > 0 and not self.options.storage.async_save
         if due("commit", waits.commit_s) or self.roster.wants_release() or at_once:
             self.commit()
-        if due("flush", waits.flush_s) or at_once:
-            guard("flush", self.flush, force=False)
+        # Rings that fill come first: a flush that is behind has its turn all the same.
+        goes_on = self.flusher.is_behind and handled < _MANY
+        if due("flush", waits.flush_s) or at_once or goes_on:
+            guard("flush", self.flush_piece)
         if due("config", waits.config_s):
             self.parts.wall.look()
             guard("config", self._settings.take_up_file)
@@ -209,14 +215,22 @@ class Collector:
         """Drain all of *workers*, then settle what that settles; returns the records drained."""
         handled = 0
         for worker in workers:
-            handled += self.ingest.drain(worker, thoroughly=thoroughly)
-            if worker.half_full():
-                self.commit()
+            handled += self._drain(worker, thoroughly=thoroughly)
+            while thoroughly and worker.is_in_pass:
+                handled += self._drain(worker, thoroughly=True)
         self.ingest.passes_done()
+        return handled
+
+    def _drain(self, worker: WorkerDrain, *, thoroughly: bool) -> int:
+        handled = self.ingest.drain(worker, thoroughly=thoroughly)
+        if worker.half_full():
+            self.commit()
         return handled
 
     def _bury_the_dead(self) -> None:
         """The end of a dead worker: its open calls are aborted, its memory goes."""
+        for name in self.roster.vanished():
+            self.parts.accounts.lose(name)
         dead = list(self.roster.dead())
         if not dead:
             return
@@ -281,11 +295,29 @@ class Collector:
 
     # --- history ---------------------------------------------------------------------------------
 
-    def flush(self, *, force: bool) -> None:
-        """Write kept calls to their files: when many or old enough, or all with *force*."""
+    def begin_flush(self) -> int:
+        """Write a first piece of all that is kept; the rest's number, see `Flusher.has_reached`."""
+        number = self.flusher.choose(at_once=True)
+        self._write_piece()
+        return number
+
+    def flush(self) -> None:
+        """Write all that is kept to its files."""
+        number = self.begin_flush()
+        while not self.flusher.has_reached(number):
+            self._write_piece()
+
+    def flush_piece(self) -> None:
+        """Write a piece of what is kept, when that is much or old enough."""
+        late = self._due("interval", self.options.storage.flush_interval_seconds)
+        self.flusher.choose(at_once=late)
+        self._write_piece()
+
+    def _write_piece(self) -> None:
         if self.past.is_taken_up:
-            late = self._due("interval", self.options.storage.flush_interval_seconds)
-            self._journal_each(self.flusher.flush(at_once=force or late))
+            self._journal_each(self.flusher.flush())
+        else:
+            self.flusher.give_up()
 
     def cleanup(self) -> None:
         """Forget what had ended before, and delete its files; open calls count when they end."""
@@ -307,7 +339,7 @@ class Collector:
         self.disk.wait_for_return(self.waits.last_write_s)
         if not self.past.is_taken_up:
             self._guard("storage", self._take_up, late=True)
-        self._guard("flush", self.flush, force=True)
+        self._guard("flush", self.flush)
         # point below: finish-compact
         self._guard("compact", self._journal_each, self.flusher.compact())
         if self.past.is_taken_up:

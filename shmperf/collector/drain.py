@@ -14,14 +14,23 @@ not fit is refused and counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import Struct
 
 from shmperf.shm.beyond import Beyond
 from shmperf.shm.inflight import InFlightReader, OpenRow, block_of, open_calls, row_key
-from shmperf.shm.record import BLOCK, LENGTH_MASK, PARTS, Callee, Slot, callee_of, kind_bits
-from shmperf.shm.ring import Batch, RingReader
+from shmperf.shm.record import (
+    BLOCK,
+    LENGTH_MASK,
+    PARTS,
+    SLOT_BYTES,
+    Callee,
+    Slot,
+    callee_of,
+    kind_bits,
+)
+from shmperf.shm.ring import READ_SLOTS, Batch, RingReader
 from shmperf.shm.segment import SHARED, Kind, SegmentReader
 from shmperf.storage.state import WorkerState
 
@@ -35,6 +44,8 @@ _PART_COUNT = Struct("<H")
 _PARTS = kind_bits(PARTS)
 _LONG = kind_bits(PARTS | BLOCK)
 _UNKNOWN = Callee("?")
+# Records of many tools that are read before others have their turn, and slots can be released.
+_MOST_SHARED = 512
 
 
 class _Lane:
@@ -69,6 +80,9 @@ class WorkerDrain:
         # Why the last look at it failed.
         self.problem = ""
         self.passes_since_record = 0
+        # What is left of a pass, and what was read in it.
+        self._steps: Iterator[tuple[_Lane, int, list[Portion]]] | None = None
+        self._slots_read = 0
         self.blocks: set[int] = set()
         self.holes = 0
         self.incomplete = 0
@@ -115,26 +129,52 @@ class WorkerDrain:
         if any([block.has_changed() for block in self._blocks]):  # noqa: C419  look at every one
             return False
         # Rows may come long after their worker was found, and calls may have begun in them.
-        if self.passes_since_record < 2 or self._segment.has_new_extents():
+        if self.is_in_pass or self.passes_since_record < 2 or self._segment.has_new_extents():
             return False
         return not any(lane.reader.has_record() for lane in self._lanes_of_open_calls())
 
     def run_pass(self, take: Take) -> int:
-        """Look at every ring once, and *take* what is there; returns the number of slots read."""
-        self.look()
-        count = 0
+        """
+        Look at every ring once, and *take* what is there; returns the number of slots read.
+
+        Where many tools share a ring each record costs as much as many of one tool: then it is a
+        part of a pass, `is_in_pass` is true, and the next call goes on there.
+        """
+        if self._steps is None:
+            self.look()
+            self._steps, self._slots_read = self._look_at_each(), 0
+        count = shared = 0
         found: list[Portion] = []
-        for lane in self._lanes:
-            if lane.reader.has_record() or self.is_dead:
-                count += self._drain(lane, found)  # point: drain-lane
-                self._read.add(lane)
-                if lane.reader.unreleased * 2 >= lane.reader.size:
-                    self._has_half_full = True
+        # What raises in the middle ends the pass.
+        steps, self._steps = self._steps, None
+        for lane, read, portions in steps:
+            found += portions
+            count += read  # point: drain-lane
+            shared += read if lane.tool is None else 0
+            if shared >= _MOST_SHARED:
+                self._steps = steps
+                break
         if found:
             take(self, found)  # point: drain-take
-        self.passes_since_record = 0 if count else self.passes_since_record + 1
+        self._slots_read += count
+        if not self.is_in_pass:
+            self.passes_since_record = 0 if self._slots_read else self.passes_since_record + 1
         self.has_news = True
         return count
+
+    @property
+    def is_in_pass(self) -> bool:
+        """True when rings are left to be looked at in this pass."""
+        return self._steps is not None
+
+    def _look_at_each(self) -> Iterator[tuple[_Lane, int, list[Portion]]]:
+        for lane in tuple(self._lanes):
+            if lane.reader.has_record() or self.is_dead:
+                self._read.add(lane)
+                for step in self._drain(lane):
+                    if lane.reader.unreleased * 2 >= lane.reader.size:
+                        self._has_half_full = True
+                    yield step
 
     def read_rows(self) -> list[OpenRow]:
         """Read begun and lost calls, and return those that are open."""
@@ -214,11 +254,12 @@ class WorkerDrain:
         tools = {self.callee(row.callee).tool for row in self._open}
         return [lane for lane in self._lanes if lane.tool is None or lane.tool in tools]
 
-    def _drain(self, lane: _Lane, found: list[Portion]) -> int:
-        count = 0
-        most = lane.reader.size // 256
-        while count < most:
-            batch = lane.reader.read() if lane.reader.has_record() else None
+    def _drain(self, lane: _Lane) -> Iterator[tuple[_Lane, int, list[Portion]]]:
+        """Read *lane* at most once around; each time how many slots, and what is in them."""
+        left = lane.reader.size // SLOT_BYTES
+        most = READ_SLOTS if lane.tool is not None else _MOST_SHARED
+        while left > 0:
+            batch = lane.reader.read(most) if lane.reader.has_record() else None
             if not batch:
                 if not (self.is_dead and self._pass_hole(lane)):
                     break
@@ -227,12 +268,11 @@ class WorkerDrain:
             seen = batch.all_flags()
             if seen & _LONG:
                 batch, read = self._join(lane, batch)
-            if batch:
-                found += self._portions(lane, batch, seen)
+            portions = self._portions(lane, batch, seen) if batch else []
             if not read:
                 break
-            count += read
-        return count
+            left -= read
+            yield lane, read, portions
 
     def _portions(self, lane: _Lane, batch: Batch, seen: int) -> list[Portion]:
         if lane.tool is not None:

@@ -5,11 +5,18 @@ New and compacted files are journalled before a byte is appended to them, and wh
 journalled after: a kill between the two leaves a file that the next collector cuts back. So what
 writes here goes in steps: each ``yield`` hands over to the cycle, which journals what has been
 noted by then, and only afterwards the next line runs.
+
+Many tools are many files: a flush writes a piece of what is due and leaves the rest for the next
+one, so that rings are drained in between, however many files there are. Each tool that is due has a
+number, and pieces are taken in their order: whoever waits for a flush waits for a number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from itertools import islice
+from operator import itemgetter
 
 import msgspec
 
@@ -24,6 +31,8 @@ __all__ = ["Filed", "Flusher"]
 
 # So many batches wait in memory before all are written.
 _MOST_BATCHES = 100
+# As many files are written in some hundredths of a second.
+_PIECE = 256
 
 
 class Filed(msgspec.Struct):
@@ -51,6 +60,9 @@ class Flusher:
         self._settled = settled
         self._fault = fault
         self._change = Filed()
+        # Tools that are to be written, each with its number.
+        self._due: dict[str, int] = {}
+        self._number = 0
         self.configure(ledger.options)
 
     def configure(self, options: Options) -> None:
@@ -63,17 +75,52 @@ class Flusher:
         change, self._change = self._change, Filed()
         return change
 
-    def flush(self, *, at_once: bool) -> Iterator[None]:
-        """Write the settled calls of tools that have enough of them, or of all tools *at_once*."""
-        waiting = self._due(at_once=at_once or not self.storage.async_save)
-        if not waiting or self._disk.is_unavailable():
-            return
-        settled = {tool: self._settled(calls) for tool, calls in waiting.items()}
-        ready = self._within_bounds({tool: calls for tool, calls in settled.items() if calls})
-        if ready:
-            yield from self._write(ready)
+    @property
+    def is_behind(self) -> bool:
+        """True while a flush has not come to all that was due."""
+        return bool(self._due)
 
-    def _due(self, *, at_once: bool) -> dict[str, list[Call]]:
+    def choose(self, *, at_once: bool) -> int:
+        """
+        Make kept calls due: of tools that have enough of them, or of all tools *at_once*.
+
+        A number that `has_reached` is true of once all that is due now has been written, or can't
+        be.
+        """
+        for tool in self._worth_writing(at_once=at_once or not self.storage.async_save):
+            if tool not in self._due:
+                self._number += 1
+                self._due[tool] = self._number
+        return self._number
+
+    def has_reached(self, number: int) -> bool:
+        """True once everything that was due at *number* has had its turn."""
+        return next(iter(self._due.values()), number + 1) > number
+
+    def give_up(self) -> None:
+        """Nothing is due any more: storage is unavailable, which whoever waits is told."""
+        self._due.clear()
+
+    def left(self) -> int:
+        """How many calls are kept and not in their files."""
+        return sum(map(len, self._ledger.state.kept.values()))
+
+    def flush(self) -> Iterator[None]:
+        """Write a piece of what is due, those of its calls that are settled."""
+        if not self._due:
+            return
+        if self._disk.is_unavailable():
+            self.give_up()
+            return
+        piece = dict(islice(self._due.items(), _PIECE))
+        waiting = self._ledger.state.kept
+        settled = {tool: self._settled(waiting.get(tool, [])) for tool in piece}
+        ready = self._within_bounds({tool: calls for tool, calls in settled.items() if calls})
+        self._due = dict(islice(self._due.items(), len(piece), None))
+        if ready:
+            yield from self._write(ready, piece)
+
+    def _worth_writing(self, *, at_once: bool) -> dict[str, list[Call]]:
         """
         What is worth a write: tools with a batch, or as many calls as are kept of them.
 
@@ -108,7 +155,7 @@ class Flusher:
             self._change.erased = True  # point: cleanup-erased
             yield
 
-    def _write(self, ready: dict[str, list[Call]]) -> Iterator[None]:
+    def _write(self, ready: dict[str, list[Call]], piece: dict[str, int]) -> Iterator[None]:
         if self._disk.has_failed:
             # A write that was given up may have gone through since: back to what is listed.
             state = self._ledger.state
@@ -120,13 +167,16 @@ class Flusher:
         prepared = self._disk.prepare(counts, limits, self.storage.outbox_bytes)
         if prepared is None:
             return
+        self._put_back(ready.keys() - prepared.reached, piece)
         self._change.files.update(prepared.files)
         self._change.outbox = prepared.outbox  # point: flush-prepared
         yield
-        ready = {tool: calls for tool, calls in ready.items() if tool in self._ledger.state.files}
+        listed = self._ledger.state.files.keys() & prepared.reached
+        ready = {tool: calls for tool, calls in ready.items() if tool in listed}
         appended = self._disk.append_calls(ready, limits)  # point: flush-append
         if appended is None:
             return
+        self._put_back(ready.keys() - appended.reached, piece)
         self._change.files.update(appended.files)
         self._change.outbox = appended.outbox  # point: flush-appended
         written = {tool: [call.id for call in ready[tool]] for tool in appended.files}
@@ -136,6 +186,14 @@ class Flusher:
             self._disk.commit_outbox()  # point: flush-committed
             self._tell_of_outbox()
 
+    def _put_back(self, tools: AbstractSet[str], piece: dict[str, int]) -> None:
+        """*tools* of *piece* that there was no time for are due before all others."""
+        if not tools:
+            return
+        back = {tool: number for tool, number in piece.items() if tool in tools}
+        others = {tool: number for tool, number in self._due.items() if tool not in back}
+        self._due = dict(sorted((back | others).items(), key=itemgetter(1)))
+
     def _tell_of_outbox(self) -> None:
         problem = self._disk.outbox_problem
         if problem:
@@ -144,10 +202,12 @@ class Flusher:
     def _within_bounds(self, ready: dict[str, list[Call]]) -> dict[str, list[Call]]:
         """*ready* without the tools that keep all, once their files fill what they may."""
         unlimited = [tool for tool in ready if self.limit_of(tool) < 0]
+        if not unlimited:
+            return ready
         files = self._ledger.state.files
         used = sum(file.size for tool, file in files.items() if self.limit_of(tool) < 0)
         most = self.storage.max_bytes
-        if not unlimited or used < most:
+        if used < most:
             return ready
         text = f"tools with limit -1 fill storage.max_bytes ({used:,} bytes); calls are not kept"
         self._fault("max_bytes_reached", text, sum(len(ready[tool]) for tool in unlimited))

@@ -108,7 +108,8 @@ class Ingest:
             return 0
         try:
             handled = worker.run_pass(self.take)
-            self._passed.append(worker)
+            if not worker.is_in_pass:
+                self._passed.append(worker)
             worker.read_rows()
         except Exception as error:  # noqa: BLE001  one worker's damage is not another's
             worker.problem = f"{type(error).__name__}: {error}"

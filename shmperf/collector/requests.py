@@ -7,11 +7,12 @@ Most answers include every call that had ended before: the cycle looks at all ri
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -56,12 +57,20 @@ __all__ = ["ANSWERS", "AT_ONCE", "Deeds", "Requests"]
 _LATER = object()
 
 
+class _Held(NamedTuple):
+    """A flush that has been begun: up to that number, or until that time."""
+
+    number: int
+    until_s: float
+    counted: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deeds:
     """What the cycle does because somebody asks."""
 
     settle: Callable[[], None]
-    flush: Callable[[], None]
+    flush: Callable[[], int]
     cleanup: Callable[[], None]
     stop: Callable[[], None]
 
@@ -75,6 +84,7 @@ class Requests:
         self._clock = clock
         self._started_s = clock()
         self._waiting: list[Pending] = []
+        self._held: list[tuple[Pending, _Held]] = []
         self.configure(parts.ledger.options)
 
     def configure(self, options: Options) -> None:
@@ -94,8 +104,45 @@ class Requests:
         else:
             if value is _LATER:
                 self._waiting.append(pending)
+            elif isinstance(value, _Held):
+                self._held.append((pending, value))
             else:
                 pending.reply(value)
+
+    def answer_held(self) -> None:
+        """Answer the flushes that are done, or that somebody does not want to wait for longer."""
+        held, self._held = self._held, []
+        for pending, flush in held:
+            try:
+                value = self.flushed(flush)
+            except ShmperfError as error:
+                pending.fail(str(error))
+                continue
+            if isinstance(value, _Held):
+                self._held.append((pending, flush))
+            else:
+                pending.reply(value)
+
+    def flushed(self, flush: _Held) -> _Held | int | bool:
+        """What is to be answered to *flush*: itself, as long as it is neither done nor over."""
+        parts = self.parts
+        is_done = parts.flusher.has_reached(flush.number)
+        if is_done and parts.disk.is_unavailable():
+            raise ShmperfError(f"storage is unavailable: {parts.disk.reason}")
+        unattached = parts.roster.unattached()
+        if unattached.workers:
+            text = f"workers that can't be read: {unattached.workers}; {unattached.reason}"
+            raise ShmperfError(text)
+        if not is_done and self._clock() < flush.until_s:
+            return flush
+        if flush.counted:
+            return 0 if is_done else parts.flusher.left()
+        return True
+
+    def begin_flush(self, patience_s: float | None) -> _Held | int | bool:
+        """Flush what had ended; the answer, where there is little."""
+        until_s = math.inf if patience_s is None else self._clock() + patience_s
+        return self.flushed(_Held(self.deeds.flush(), until_s, patience_s is not None))
 
     def value_for(self, request: object) -> Any:
         """The answer to *request*; raises ShmperfError when there is none."""
@@ -111,7 +158,8 @@ class Requests:
         return self._clock() - self._started_s
 
     def close(self) -> None:
-        """The end of the cycle, which some have asked for and wait for."""
+        """The end of the cycle, which some have asked for and wait for; all is written."""
+        self.answer_held()
         for pending in self._waiting:
             pending.reply(True)
 
@@ -148,15 +196,8 @@ def _report(requests: Requests, request: Report) -> bool:
     return requests.parts.supervisor.hear(request.sidecar, request.report)
 
 
-def _flush(requests: Requests, _: Flush) -> bool:
-    requests.deeds.flush()
-    disk = requests.parts.disk
-    if disk.is_unavailable():
-        raise ShmperfError(f"storage is unavailable: {disk.reason}")
-    unattached = requests.parts.roster.unattached()
-    if unattached.workers:
-        raise ShmperfError(f"workers that can't be read: {unattached.workers}; {unattached.reason}")
-    return True
+def _flush(requests: Requests, request: Flush) -> object:
+    return requests.begin_flush(request.patience_s)
 
 
 def _stats(requests: Requests, request: Stats) -> ToolStats | SessionStats:

@@ -21,7 +21,7 @@ from shmperf.files import check_ours, open_private
 from shmperf.session.presence import Presence
 from shmperf.session.session import Session
 from shmperf.shm.inflight import OpenRow
-from shmperf.shm.memory import SHARED_MEMORY, remove_memory
+from shmperf.shm.memory import SHARED_MEMORY, attach_memory, remove_memory
 from shmperf.shm.segment import begun_unmapped
 from shmperf.storage.state import Ledger
 
@@ -131,6 +131,38 @@ class Roster:
             finally:
                 os.close(fd)
         return 0
+
+    def vanished(self) -> list[str]:
+        """
+        Workers that the journal knows and of whom nothing is left: neither presence nor memory.
+
+        Their directory was removed, the machine was started anew, or a collector was killed that
+        had buried them and could not journal it.
+        """
+        known = self._ledger.state.workers.keys() - self.workers.keys()
+        if not known:
+            return []
+        here = {presence.segment for presence in self._session.presences()}
+        gone = [name for name in sorted(known - here) if self._has_no_memory(name)]
+        for name in gone:
+            left = self._ledger.state.workers[name]
+            if left.begun > left.finished + left.lost:
+                self._fault(
+                    "segment_gone", f"{name}: neither memory nor presence is there any more"
+                )
+        self._removed += gone
+        return gone
+
+    def _has_no_memory(self, name: str) -> bool:
+        try:
+            memory = attach_memory(name, self._session.directory)
+        except SegmentGone:
+            return True
+        except (OSError, FormatError):
+            return False
+        memory.buffer.release()
+        memory.close()
+        return False
 
     def dead(self) -> Iterator[WorkerDrain]:
         """Those whose process has gone, one after the other; what they stored is still there."""

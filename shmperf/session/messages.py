@@ -91,7 +91,14 @@ class Errors(msgspec.Struct, tag=True):
 
 
 class Flush(msgspec.Struct, tag=True):
-    """Answered once everything that had ended is on disk."""
+    """
+    Answered once everything that had ended is on disk, with True.
+
+    With *patience_s* answered after that time at the latest, with the number of calls that are not
+    in their files yet; 0 when all are.
+    """
+
+    patience_s: float | None = None
 
 
 class Cleanup(msgspec.Struct, tag=True):

@@ -50,12 +50,12 @@ from typing import NamedTuple
 
 from .record import SLOT, SLOT_BYTES, Slot, is_intact
 
-__all__ = ["HEADER_BYTES", "Batch", "Grant", "RingReader", "RingWriter", "ring_bytes"]
+__all__ = ["HEADER_BYTES", "READ_SLOTS", "Batch", "Grant", "RingReader", "RingWriter", "ring_bytes"]
 
 HEADER_BYTES = 256
 _HEAD, _RETIRED_AT = 0, 16
 _SLOT_WORDS = SLOT_BYTES // 8
-_READ_SLOTS = 1024
+READ_SLOTS = 1024
 _HALVED_SLOTS = 256
 _LAST_POSITION = 1 << 63
 NO_POSITIONS: Iterator[int] = iter(())
@@ -243,7 +243,7 @@ class RingReader:
         """True when the next slot is committed."""
         return bool(self._words[self._next_word] == self.position)
 
-    def read(self, most: int = _READ_SLOTS) -> Batch:
+    def read(self, most: int = READ_SLOTS) -> Batch:
         """
         The committed slots from here on, at most *most* and not beyond the end of the lap.
 

@@ -32,6 +32,7 @@ from shmperf.files import open_private, translated
 from shmperf.shm.record import Call
 
 from .lines import end_of, jsonl, parse
+from .pace import Pace
 
 __all__ = ["SUFFIX", "FileState", "History", "count_lines", "file_name", "read"]
 
@@ -111,8 +112,10 @@ def _lines(path: Path) -> Iterator[bytes]:
 class History:
     """The history files of one directory; one thread of the collector writes them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pace: Pace | None = None) -> None:
+        """*pace* ends a round of `prepare_all` or `append_all` early; its caller goes on there."""
         self._path = path
+        self._pace = pace or Pace(lambda: 0.0)
         self.files: dict[str, FileState] = {}
 
     def restore(self, files: Mapping[str, FileState]) -> None:
@@ -123,7 +126,7 @@ class History:
         is when it is needed again.
         """
         self.files = {}
-        for tool, known in files.items():
+        for tool, known in self._pace.whole(files.items()):
             try:
                 fd = open_private(self._path / known.name, _APPEND)
             except OSError:
@@ -148,7 +151,7 @@ class History:
         """
         changed = {}
         failed: OSError | None = None
-        for tool, count in counts.items():
+        for tool, count in self._pace.piece(counts.items()):
             try:
                 self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 known = self._checked(tool)
@@ -182,7 +185,7 @@ class History:
         """
         written: dict[str, FileState] = {}
         failed: OSError | None = None
-        for tool, ended in calls.items():
+        for tool, ended in self._pace.piece(calls.items()):
             if tool not in self.files:
                 continue
             newest = _in_order(ended)
@@ -205,7 +208,7 @@ class History:
         """Cut every file to the newest of its tool; the states of those that changed."""
         changed: dict[str, FileState] = {}
         try:
-            for tool, limit in limits.items():
+            for tool, limit in self._pace.whole(limits.items()):
                 known = self._checked(tool)
                 if known is not None and 0 <= limit < known.lines:
                     # point below: compact-tool
@@ -217,7 +220,7 @@ class History:
 
     def erase(self, files: Mapping[str, FileState]) -> None:
         """Delete *files*, those that are still the ones listed."""
-        for tool, known in files.items():
+        for tool, known in self._pace.whole(files.items()):
             path = self._path / known.name
             try:
                 if path.lstat().st_ino == known.inode:

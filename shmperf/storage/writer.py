@@ -1,10 +1,12 @@
 """
 The one thread that writes: journal and history behind a bound on how long anybody waits for them.
 
-The collector hands it a piece of work and waits for the result, a second at most. When a write
-fails or does not come back, storage counts as unavailable: work is refused at once, the collector
-goes on in memory, and after a pause that doubles up to a minute the next write is a whole snapshot,
-which replaces whatever half-finished things are on the disk.
+The collector hands it a piece of work and waits for the result, as long as there is progress: a
+second without any at most. Work over many files is not done whole: what takes calls to their files
+comes to as many of them as a short while allows, and says so. When a write fails or does not come
+back, storage counts as unavailable: work is refused at once, the collector goes on in memory, and
+after a pause that doubles up to a minute the next write is a whole snapshot, which replaces
+whatever half-finished things are on the disk.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,6 +27,7 @@ from .consumer import Progress, consumers
 from .history import FileState, History
 from .journal import Journal, Recovered
 from .outbox import Outbox, OutboxChange, OutboxState, call_lines
+from .pace import Pace
 from .upgrade import upgraded
 
 __all__ = ["Disk", "Filed"]
@@ -36,10 +40,11 @@ _LONGEST_PAUSE_S = 60.0
 
 
 class Filed(NamedTuple):
-    """Files that changed, and what changed of the outbox."""
+    """Files that changed, what changed of the outbox, and the tools that there was time for."""
 
     files: dict[str, FileState]
     outbox: OutboxChange | None = None
+    reached: frozenset[str] = frozenset()
 
 
 class Disk:
@@ -54,7 +59,8 @@ class Disk:
     ) -> None:
         self.reason = ""
         self._journal = Journal(internals(path))
-        self._history = History(path)
+        self._pace = Pace(clock)
+        self._history = History(path, self._pace)
         self._outbox = Outbox(path)
         self._path = path
         self._longest_wait_s = longest_wait_s
@@ -117,11 +123,16 @@ class Disk:
     def prepare(
         self, counts: Mapping[str, int], limits: Mapping[str, int], outbox_bytes: int
     ) -> Filed | None:
-        """Files fit to take so many further lines: created, adopted or compacted; their states."""
+        """
+        Files fit to take so many further lines: created, adopted or compacted; their states.
+
+        Of as many tools as there is time for, as in `append_calls`; the others come another time.
+        """
 
         def prepare() -> Filed:
             files = self._history.prepare_all(dict(counts), dict(limits))
-            return Filed(files, self._outbox.prepare(outbox_bytes))
+            reached = self._reached(counts)
+            return Filed(files, self._outbox.prepare(outbox_bytes), reached)
 
         return self._do(prepare)
 
@@ -134,12 +145,16 @@ class Disk:
             copies: list[bytes] = []
             copy = copies.append if self._outbox.is_wanted else None
             files = self._history.append_all(dict(calls), dict(limits), copy)
+            reached = self._reached(calls)
             if not copies:
-                return Filed(files)
+                return Filed(files, None, reached)
             # point below: outbox-lines
-            return Filed(files, self._outbox.append(call_lines(b"".join(copies))))
+            return Filed(files, self._outbox.append(call_lines(b"".join(copies))), reached)
 
         return self._do(append)
+
+    def _reached(self, tools: Iterable[str]) -> frozenset[str]:
+        return frozenset(islice(tools, self._pace.taken))
 
     def commit_outbox(self) -> None:
         """Let readers of the outbox go as far as the journal does."""
@@ -196,7 +211,7 @@ class Disk:
             return None
         answer = _Answer()
         self._work.put((work, answer))
-        if not answer.ready.wait(self._longest_wait_s if wait_s is None else wait_s):
+        if not self._comes_back(answer, self._longest_wait_s if wait_s is None else wait_s):
             self._stuck = answer
             self._fail("a write did not come back")
             return None
@@ -206,6 +221,15 @@ class Disk:
         self.reason, self._pause_s = "", _FIRST_PAUSE_S
         result: T = answer.value
         return result
+
+    def _comes_back(self, answer: _Answer, wait_s: float) -> bool:
+        """Wait for *answer*; False when there is no progress for *wait_s*."""
+        beats = -1
+        while beats != self._pace.beats:
+            beats = self._pace.beats
+            if answer.ready.wait(wait_s):
+                return True
+        return False
 
     def _fail(self, reason: str) -> None:
         self.reason = reason

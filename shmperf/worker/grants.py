@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 from shmperf.session.client import wake
 from shmperf.session.session import Session
-from shmperf.shm.segment import Segment
+from shmperf.shm.segment import SHARED, Segment
 
 from .gcwatch import watch_collections
-from .lanes import Lanes
+from .lanes import Lane, Lanes
 from .rows import Rows
 from .tool import Tool
 
@@ -64,7 +64,9 @@ class Grants:
         if lane.writer.current.positions is exhausted:
             self._refills += 1
             self._look_around()
-            if lane.writer.grant() is None:
+            if self._promotes(tool, lane):
+                pass
+            elif lane.writer.grant() is None:
                 self._wake_collector()
                 if not self._lanes.grow(lane, self.ring):
                     return False
@@ -73,6 +75,15 @@ class Grants:
         if tool.bound is not None:
             self.bind(tool)
         return True
+
+    def _promotes(self, tool: Tool, lane: Lane) -> bool:
+        """Give *tool* a lane of its own, if it is one that fills the shared one."""
+        if lane.callee != SHARED:
+            return False
+        own = self._lanes.promoted(tool.name, tool.callees, self.ring)
+        if own is not None:
+            tool.lane = own
+        return own is not None
 
     def _wake_collector(self) -> None:
         """A ring fills up: let the collector look before its time, a few hundred times a second."""

@@ -1,9 +1,11 @@
 """
 The rings that a process's records go to: one a tool, replaced by a larger one before it is full.
 
-Tools for which there is no memory share one ring, for whose growth a part of the memory is kept.
-Among them are those without a line in the name table: their records name no line, or one that is
-not there, and whoever reads them counts them under the name that the segment shows for all these.
+The first tools get a ring each, later ones begin in a ring that they share: a tool that is called
+once needs a slot and not a ring. Who comes to the end of a grant there again and again gets a ring
+of its own, as long as there is memory, so that a noisy tool pushes out nobody else's records. Among
+those that share are the tools without a line in the name table: their records name no line, or one
+that is not there, and whoever reads them counts them under the name that the segment shows.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from shmperf.shm.segment import SHARED, Segment
 
 __all__ = ["Lane", "Lanes"]
 
-_GROWTH = 4
-# The part of the budget that first rings leave to the shared one and to the growth of others.
-_KEPT_BACK = 4
+_GROWTH = (4, 2)
+# The part of the budget for the rings of those who come first.
+_FIRST_RINGS = 5
+# Many tools that begin at once have one ring between them: it is large before it is full.
+_SHARED_GROWTH = (16, 8, 4, 2)
 
 
 class Lane:
@@ -41,6 +45,8 @@ class Lanes:
         self._segment = segment
         shared = segment.add_shared_ring()
         self._shared = Lane(shared, SHARED) if shared else None
+        self._nameless: set[str] = set()
+        self._busy: set[str] = set()
 
     def lane_for(self, tool: str, callees: Mapping[Callee, int], ring: Ring) -> Lane | None:
         """A lane for *tool* and its *callees*; None when there is no memory for any."""
@@ -48,11 +54,22 @@ class Lanes:
         if not first:
             self._count_nameless(tool)
             return self._shared
-        used_bytes = self._segment.used_bytes + ring_bytes(ring.first_slots)
-        if used_bytes > ring.budget_bytes - ring.budget_bytes // _KEPT_BACK:
+        if self._segment.used_bytes > ring.budget_bytes // _FIRST_RINGS:
             return self._shared
-        writer = self._segment.add_ring(first, ring.first_slots)
-        return Lane(writer, first) if writer else self._shared
+        return self._own_lane(first, ring) or self._shared
+
+    def promoted(self, tool: str, callees: Mapping[Callee, int], ring: Ring) -> Lane | None:
+        """A lane of its own for *tool*, when it has used up a grant of the shared one before."""
+        if tool not in self._busy:
+            self._busy.add(tool)
+            return None
+        if tool in self._nameless or self._segment.used_bytes > ring.budget_bytes // 2:
+            return None
+        return self._own_lane(next(iter(callees.values())), ring)
+
+    def _own_lane(self, callee: int, ring: Ring) -> Lane | None:
+        writer = self._segment.add_ring(callee, ring.first_slots)
+        return Lane(writer, callee) if writer else None
 
     def _name(self, callees: Mapping[Callee, int]) -> int:
         """The first of *callees*, once all stand in the name table; 0 without room for one."""
@@ -66,6 +83,7 @@ class Lanes:
         return named[0] if named else 0
 
     def _count_nameless(self, tool: str) -> None:
+        self._nameless.add(tool)
         if self._segment.add_nameless(tool) and (beyond := self._segment.beyond()) is not None:
             tell(
                 f"no memory for further names: calls of {tool!r} and of tools that come later are "
@@ -86,17 +104,16 @@ class Lanes:
         return True
 
     def _larger(self, lane: Lane, budget_bytes: int) -> RingWriter | None:
-        # The first noisy tools may have much; the others must still find something.
-        share = 1 if lane.callee == SHARED else 5
-        most = budget_bytes if lane.callee == SHARED else budget_bytes * 2 // 3
-        used_bytes = self._segment.used_bytes
-        for slots in (lane.writer.slots * _GROWTH, lane.writer.slots * 2):
-            size = ring_bytes(slots)
-            if size <= budget_bytes // share or used_bytes + size <= most:
-                larger = self._segment.add_ring(lane.callee, slots)
-                if larger is not None:
-                    return larger
+        slots, used_bytes = lane.writer.slots, self._segment.used_bytes
+        for factor in _SHARED_GROWTH if lane.callee == SHARED else _GROWTH:
+            size = ring_bytes(slots * factor)
+            # The first noisy tools may have much; the others must still find something.
+            is_much = size > budget_bytes // 5 and used_bytes + size > budget_bytes * 2 // 3
+            if is_much and lane.callee != SHARED:
+                continue
+            if larger := self._segment.add_ring(lane.callee, slots * factor):
+                return larger
         if lane.writer.has_hole():
             # It stays full for good: an equal one, from what the others have left.
-            return self._segment.add_ring(lane.callee, lane.writer.slots)
+            return self._segment.add_ring(lane.callee, slots)
         return None

@@ -25,9 +25,8 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from shmperf.config.options import Options
-from shmperf.errors import ShmperfError, tell
+from shmperf.errors import tell
 from shmperf.session.client import Client
-from shmperf.session.messages import Flush
 from shmperf.session.rendezvous import Request, enter
 from shmperf.session.session import Session
 from shmperf.session.word import generation_of, is_in_detail
@@ -41,6 +40,7 @@ from .gcwatch import collecting, watch_collections
 from .grants import Grants
 from .guard import Guard
 from .lanes import Lanes
+from .leaving import wait_until_written
 from .names import MANY, tell_of_names
 from .rows import Rows
 from .tool import IN_DETAIL, NO_ROOM, NOT_RECORDED, PLAINLY, UNBOUND, Bound, Route, Tool
@@ -56,7 +56,6 @@ __all__ = [
     "worker",
 ]
 
-_EXIT_WAIT_S = 10.0
 # More than can be named in shared memory; a program that makes up names would fill its own.
 _MOST_TOOLS = 1 << 16
 _told_values: set[tuple[str, str]] = set()
@@ -141,10 +140,7 @@ def _wait_at_exit(worker: Worker) -> None:
     session.start_collector()
     if session.name is not None:
         return  # whoever named it waits for the last drain
-    try:
-        Client(session.directory, session.start_collector).ask(Flush(), _EXIT_WAIT_S)
-    except ShmperfError as error:
-        tell(f"not every call was on disk when the program ended: {error}")
+    wait_until_written(Client(session.directory, session.start_collector))
 
 
 class Worker:

@@ -50,8 +50,9 @@ def _store_parts(call: CallState, status: int, body: bytes) -> bool:
         ring = lane.writer
         if _store_all(call, kind, (head, rest), ring):
             return True
-        if lane.writer is ring:
+        if call.tool.lane is lane and lane.writer is ring:
             return False
+        lane = call.tool.lane
         # Replaced in the middle: a reader looks for all parts in one ring, so all go once more.
     return False
 
@@ -100,6 +101,7 @@ def store_slot(call: CallState, kind: int, body: bytes, ring: RingWriter | None 
             return True  # point: open-begun
         if not worker.refill(call.tool, positions):
             return False
+        lane = call.tool.lane
     return False
 
 

@@ -21,7 +21,7 @@ def test_cleanup_cuts_between_what_had_ended_and_what_is_open(room: Room) -> Non
     for n in range(10):
         worker.call("all", n)
     room.turn(2)
-    room.collector.flush(force=True)
+    room.collector.flush()
     room.collector.cleanup()
     assert room.lines("all") == []
     for _ in range(2):
@@ -42,13 +42,13 @@ def test_cleanup_forgets_what_was_kept(room: Room) -> None:
     for n in range(5):
         worker.call("few", n)
     room.turn()
-    room.collector.flush(force=True)
+    room.collector.flush()
     room.collector.cleanup()
     assert room.stats("few")["current_size"] == 0
     assert room.stats("few")["count"] == 0
     worker.call("few")
     assert room.stats("few")["current_size"] == 1
-    room.collector.flush(force=True)
+    room.collector.flush()
     assert room.stats("few")["current_size"] == 1
     assert len(room.lines("few")) == 1
 
@@ -59,7 +59,7 @@ def test_cleanup_deletes_only_files_that_are_listed(room: Room) -> None:
     worker.call("all")
     worker.call("few")
     room.turn()
-    room.collector.flush(force=True)
+    room.collector.flush()
     foreign = room.storage / "foreign_perf.jsonl"
     foreign.write_text("{}\n")
     exchanged = room.storage / "few_perf.jsonl"

@@ -69,7 +69,7 @@ class Story:
         self.room.turn(count % 5)
 
     def flushes(self, worker: ScriptedWorker, count: int) -> None:
-        self.room.collector.flush(force=True)
+        self.room.collector.flush()
 
     def cleanup(self, worker: ScriptedWorker, count: int) -> None:
         self.room.collector.cleanup()
@@ -183,9 +183,9 @@ def test_cleanup_killed_anywhere_comes_to_pass_or_does_not(last: int) -> None:
         worker = room.worker()
         for n in range(10):
             worker.call("all", n)
-        room.collector.flush(force=True)
+        room.collector.flush()
         room.turn(4)
-        room.collector.flush(force=True)
+        room.collector.flush()
         room.collector.disk.uses_left = last
         try:
             room.collector.cleanup()

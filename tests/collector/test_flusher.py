@@ -16,10 +16,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from shmperf.errors import ShmperfError
 from shmperf.testing import Room
 from tests.support import wait_until
 
-from .lab import FEW, new_room
+from .lab import FEW, new_room, storage_gone
 
 
 def test_last_write_waits_for_a_stuck_one(tmp_path: Path, runtime: Path) -> None:
@@ -56,7 +57,7 @@ def test_limit_is_applied_before_the_disk(room: Room) -> None:
     logs = (room.storage / ".shmperf").glob("journal.*")
     assert sum(path.read_bytes().count(b"marked") for path in logs) == FEW
     assert room.collector.ledger.current_size("few") == FEW
-    room.collector.flush(force=True)
+    room.collector.flush()
     shown = [line["p"] for line in room.lines("few")]
     assert shown == [f'{{"n":"marked {n}"}}' for n in (3997, 3998, 3999)]
     assert room.stats("few")["count"] == 4000
@@ -88,7 +89,7 @@ def test_what_is_evicted_before_its_batch_is_never_written(room: Room) -> None:
     for n in range(2 * FEW):
         worker.call("few", n)
     room.turn(2)
-    room.collector.flush(force=True)
+    room.collector.flush()
     assert [line["p"] for line in room.lines("few")] == [
         f'{{"n":{n}}}' for n in range(FEW, 2 * FEW)
     ]
@@ -120,7 +121,7 @@ def test_file_has_never_more_than_twice_its_limit_of_lines(room: Room) -> None:
     for n in range(40):
         expected.append(worker.call("few", n).hex)
         room.turn()
-        room.collector.flush(force=True)
+        room.collector.flush()
         ids = [line["id"] for line in room.lines("few")]
         assert len(ids) <= 2 * FEW
         assert ids == expected[-len(ids) :]
@@ -154,7 +155,7 @@ def test_history_that_fills_its_room_is_told_and_counted(tmp_path: Path, runtime
                 worker.end(call, msgspec.msgpack.encode({"n": "x" * 150}))
             worker.call("other")
             room.turn(3)
-            room.collector.flush(force=True)
+            room.collector.flush()
             now = (room.storage / "all_perf.jsonl").stat().st_size
             grew, written = now > written, now
         assert not grew
@@ -174,7 +175,7 @@ def test_history_file_that_somebody_changed_is_adopted(room: Room, change: str) 
         worker.call("few", n)
         worker.call("all", n)
     room.turn()
-    room.collector.flush(force=True)
+    room.collector.flush()
     for name in ("few_perf.jsonl", "all_perf.jsonl"):
         path = room.storage / name
         text = path.read_bytes()
@@ -190,10 +191,10 @@ def test_history_file_that_somebody_changed_is_adopted(room: Room, change: str) 
     later = [worker.call("all", n).hex for n in range(9)]
     few = [worker.call("few", n).hex for n in range(9)]
     room.turn()
-    room.collector.flush(force=True)
+    room.collector.flush()
     room.clock.now_s += 2
     room.turn(2)
-    room.collector.flush(force=True)
+    room.collector.flush()
     texts = (room.storage / "all_perf.jsonl").read_bytes().splitlines()
     ids = [found["data"]["id"] for text in texts if (found := parsed(text))]
     assert [i for i in ids if i in later] == later
@@ -226,14 +227,14 @@ def test_history_file_that_is_none_of_ours_is_not_followed(room: Room, kind: str
     worker.call("all")
     worker.call("few")
     room.turn(2)
-    room.collector.flush(force=True)
+    room.collector.flush()
     assert victim.read_text() == "precious\n"
     assert room.collector.disk.reason
     assert room.stats()["total_calls"] == 2
     path.rmdir() if kind == "directory" else path.unlink()
     room.clock.now_s += 120
     room.turn(2)
-    room.collector.flush(force=True)
+    room.collector.flush()
     assert len(room.lines("all")) == len(room.lines("few")) == 1
 
 
@@ -244,10 +245,10 @@ def test_one_bad_history_file_does_not_keep_the_others_from_the_disk(room: Room)
     worker.call("all")
     worker.call("few")
     room.turn(2)
-    room.collector.flush(force=True)
+    room.collector.flush()
     room.clock.now_s += 120
     room.turn(2)
-    room.collector.flush(force=True)
+    room.collector.flush()
     assert len(room.lines("few")) == 1
 
 
@@ -272,13 +273,13 @@ def test_stuck_write_stops_no_drain_and_doubles_no_line(tmp_path: Path, runtime:
         worker = room.worker()
         expected = [worker.call("all").hex for _ in range(5)]
         room.turn(2)
-        room.collector.flush(force=True)
+        room.collector.flush()
         path = room.storage / "all_perf.jsonl"
         try:
             with blocked(path):
                 expected += [worker.call("all").hex for _ in range(5)]
                 room.turn()
-                room.collector.flush(force=True)
+                room.collector.flush()
                 assert disk.is_unavailable()
                 assert "did not come back" in disk.reason
                 expected += [worker.call("all").hex for _ in range(5)]
@@ -289,7 +290,7 @@ def test_stuck_write_stops_no_drain_and_doubles_no_line(tmp_path: Path, runtime:
         wait_until(lambda: not disk.is_unavailable(), "the stuck write to end")
         room.clock.now_s += 120
         room.turn(3)
-        room.collector.flush(force=True)
+        room.collector.flush()
         assert room.ids("all") == Counter(expected)
         room.finish()
         assert room.ids("all") == Counter(expected)
@@ -322,3 +323,84 @@ def test_kept_records_are_written_when_old_enough(room: Room) -> None:
     room.clock.now_s += 30
     room.turn(6)
     assert len(room.lines("all")) == 1
+
+
+def files_of(room: Room) -> int:
+    return len(list(room.storage.glob("*_perf.jsonl")))
+
+
+def test_many_tools_are_written_in_pieces_and_rings_are_drained_between(room: Room) -> None:
+    """A flush leaves what there is no time for to the next rounds, which drain first."""
+    worker = room.worker(slots=4)
+    room.turn()
+    for n in range(700):
+        worker.call(f"tool-{n}", n)
+    room.turn()
+    held = room.collector.requests.begin_flush(None)
+    assert held is not True
+    assert room.collector.flusher.is_behind
+    assert 0 < files_of(room) < 700
+    late = worker.call("late")
+    room.turn()
+    assert room.collector.ledger.totals.known["late"].count == 1
+    assert room.collector.requests.flushed(held) is held
+    room.turn(3)
+    assert not room.collector.flusher.is_behind
+    assert room.collector.requests.flushed(held) is True
+    assert all(room.lines(f"tool-{n}") for n in range(700))
+    room.finish()
+    assert list(room.ids("late")) == [late.hex]
+
+
+def test_a_flush_waits_for_what_was_due_and_not_for_what_comes_later(room: Room) -> None:
+    """Tools that are called again and again keep nobody waiting."""
+    worker = room.worker(slots=4)
+    for n in range(600):
+        worker.call(f"tool-{n}", n)
+    room.turn()
+    room.collector.settle()
+    held = room.collector.requests.begin_flush(None)
+    rounds = 0
+    while room.collector.requests.flushed(held) is held:
+        for n in range(600):
+            worker.call(f"tool-{n}", n)
+        room.collector.settle()
+        later = room.collector.requests.begin_flush(5.0)
+        rounds += 1
+    assert rounds <= 3
+    assert isinstance(room.collector.requests.flushed(later), type(held))
+    room.clock.now_s += 6
+    left = room.collector.requests.flushed(later)
+    assert type(left) is int
+    assert left > 0
+
+
+def test_a_flush_that_storage_fails_in_the_middle_is_told(room: Room) -> None:
+    """Who waits gets an error, nothing is lost, and what is left is written when it is back."""
+    worker = room.worker(slots=4)
+    for n in range(600):
+        worker.call(f"tool-{n}", n)
+    room.turn()
+    held = room.collector.requests.begin_flush(None)
+    with storage_gone(room):
+        room.turn(2)
+        with pytest.raises(ShmperfError, match="storage is unavailable"):
+            room.collector.requests.flushed(held)
+    room.clock.now_s += 61
+    room.finish()
+    assert all(len(room.lines(f"tool-{n}")) == 1 for n in range(600))
+
+
+def test_a_killed_flush_of_many_tools_is_taken_up_where_it_was(room: Room) -> None:
+    """What had its files has no line twice, what had not is written by the next collector."""
+    worker = room.worker(slots=4)
+    for n in range(700):
+        worker.call(f"tool-{n}", n)
+    room.turn()
+    room.collector.requests.begin_flush(None)
+    assert 0 < files_of(room) < 700
+    room.kill(torn=True)
+    room.finish()
+    assert all(len(room.lines(f"tool-{n}")) == 1 for n in range(700))
+    found = room.stats_on_disk()
+    assert (found["begun"], found["in_flight"], found["lost"]) == (700, 0, {})

@@ -411,7 +411,7 @@ def lose_journal_and_lines(room: Room) -> None:
 def flush(room: Room) -> None:
     """Everything that has ended is on disk."""
     room.collector.settle()
-    room.collector.flush(force=True)
+    room.collector.flush()
 
 
 def outbox(room: Room) -> Path:

@@ -53,7 +53,7 @@ def test_storage_failure_stops_no_drain_and_recovers(room: Room) -> None:
     worker = room.worker(slots=8)
     expected = [worker.call("all").hex for _ in range(4)]
     room.turn(2)
-    room.collector.flush(force=True)
+    room.collector.flush()
     tries = 0
     with storage_gone(room):
         for _ in range(20):
@@ -61,7 +61,7 @@ def test_storage_failure_stops_no_drain_and_recovers(room: Room) -> None:
             # Here and when it is due again: the pauses grow.
             tries += not room.collector.disk.is_unavailable()
             room.turn()
-        room.collector.flush(force=True)
+        room.collector.flush()
         assert room.collector.disk.is_unavailable()
         assert room.collector.disk.reason
         stats = room.stats()
@@ -70,7 +70,7 @@ def test_storage_failure_stops_no_drain_and_recovers(room: Room) -> None:
     room.clock.now_s += 120
     room.turn(5)
     assert not room.collector.disk.reason
-    room.collector.flush(force=True)
+    room.collector.flush()
     assert room.ids("all") == Counter(expected)
     room.kill()
     assert room.stats()["total_calls"] == 84
@@ -84,13 +84,13 @@ def test_deleted_storage_is_made_anew_with_a_whole_snapshot(room: Room) -> None:
     for _ in range(5):
         worker.call("all")
     room.turn(3)
-    room.collector.flush(force=True)
+    room.collector.flush()
     shutil.rmtree(room.storage)
     later = [worker.call("all").hex for _ in range(5)]
     room.turn()
     room.clock.now_s += 120
     room.turn(3)
-    room.collector.flush(force=True)
+    room.collector.flush()
     assert room.ids("all") == Counter(later)
     room.kill()
     assert room.stats()["total_calls"] == 10
@@ -101,7 +101,7 @@ def test_past_is_not_overwritten_when_it_could_not_be_read(room: Room) -> None:
     worker = room.worker()
     first = [worker.call("all").hex for _ in range(5)]
     room.turn(3)
-    room.collector.flush(force=True)
+    room.collector.flush()
     with storage_gone(room):
         room.kill()
         second = [worker.call("all").hex for _ in range(5)]

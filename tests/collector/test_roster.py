@@ -212,3 +212,43 @@ def test_faults_of_workers_are_summed(room: Room) -> None:
     room.kill()
     room.finish()
     assert room.stats_on_disk()["faults"] == {"repr_failed": 2}
+
+
+def test_workers_of_whom_nothing_is_left_stay_in_flight_no_longer(room: Room) -> None:
+    """Memory and presence gone, whoever removed them: what the journal knows is settled by it."""
+    worker, other = room.worker(), room.worker()
+    for n in range(3):
+        worker.call("all", n)
+    worker.begin("all")
+    other.call("few")
+    room.turn(2)
+    worker.die()
+    worker.presence.unlink()
+    remove_memory(worker.segment.name, room.directory)
+    room.kill()
+    room.clock.now_s += 1
+    room.turn(2)
+    stats = room.stats()
+    assert (stats["begun"], stats["total_calls"], stats["in_flight"]) == (5, 4, 0)
+    assert stats["lost"] == {"segment_gone": 1}
+    assert stats["faults"] == {"segment_gone": 1}
+    room.kill()
+    room.turn(2)
+    assert room.stats()["lost"] == {"segment_gone": 1}
+    assert not room.collector.ledger.state.buried
+    room.finish()
+    assert room.stats_on_disk()["in_flight"] == 0
+
+
+def test_a_worker_whose_memory_is_there_is_not_given_up(room: Room) -> None:
+    """A presence that somebody removed says nothing: its calls stay in flight, and its memory."""
+    worker = room.worker()
+    worker.call("all")
+    worker.begin("all")
+    room.turn(2)
+    worker.presence.unlink()
+    room.kill()
+    room.clock.now_s += 1
+    room.turn(2)
+    assert room.stats()["in_flight"] == 1
+    assert (SHARED_MEMORY / worker.segment.name).exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from shmperf.storage.pace import Pace
 from shmperf.storage.writer import Disk
 from shmperf.testing import Clock
 from tests.support import DEADLINE_S, wait_until
@@ -70,4 +71,69 @@ def test_failing_disk_is_tried_again_with_longer_pauses(tmp_path: Path) -> None:
     clock.now_s += 61
     disk.snapshot(lambda: b"state")
     assert disk.reason == ""
+    disk.close()
+
+
+class Watched(Pace):
+    """Progress that somebody looks at: ``looks`` counts how often."""
+
+    looks = 0
+    _beats = 0
+
+    @property
+    def beats(self) -> int:
+        self.looks += 1
+        return self._beats
+
+    @beats.setter
+    def beats(self, value: int) -> None:
+        self._beats = value
+
+
+def test_work_that_makes_progress_is_not_stuck(tmp_path: Path) -> None:
+    """However long it takes in sum; work that stops is given up once nothing has come since."""
+    disk = Disk(tmp_path, longest_wait_s=0.05)
+    disk._pace = pace = Watched(Clock())
+    gate = threading.Event()
+
+    def long_work() -> bool:
+        for item in pace.whole(range(5)):
+            # Not before who waits for it has waited in vain once more.
+            wait_until(lambda: pace.looks > 2 * item + 1, f"look {item}")  # noqa: B023  now
+        return True
+
+    assert disk._do(long_work) is True
+    assert pace.looks > 8
+
+    def dead_work() -> bool:
+        next(pace.whole(range(5)))
+        return gate.wait(DEADLINE_S)
+
+    assert disk._do(dead_work) is None
+    assert disk.is_unavailable()
+    gate.set()
+    disk.close()
+
+
+def test_calls_of_many_tools_go_to_as_many_files_as_there_is_time_for(tmp_path: Path) -> None:
+    """What was not reached is not listed; whoever asks again for the others gets them, too."""
+    clock = Clock()
+
+    def ticking() -> float:
+        clock.now_s += 0.02
+        return clock.now_s
+
+    disk = Disk(tmp_path, clock=ticking)
+    counts = {f"tool-{n}": 1 for n in range(20)}
+    limits = dict.fromkeys(counts, -1)
+    rounds = 0
+    while counts:
+        prepared = disk.prepare(counts, limits, 1 << 30)
+        assert prepared is not None
+        assert prepared.files.keys() == prepared.reached == set(counts) & prepared.reached
+        assert 0 < len(prepared.reached) < 6
+        counts = {tool: 1 for tool in counts if tool not in prepared.reached}
+        rounds += 1
+    assert rounds >= 4
+    assert len(list(tmp_path.glob("*.jsonl"))) == 20
     disk.close()

@@ -30,19 +30,18 @@ def lane_of(lanes: Lanes, number: int) -> Lane:
     return lane
 
 
-def test_tools_beyond_the_budget_share_a_ring_that_can_still_grow(segment: Segment) -> None:
-    """First rings leave a part of the memory to the one that all later tools need."""
+def test_tools_that_come_late_share_a_ring_that_becomes_large(segment: Segment) -> None:
+    """First rings leave most of the memory to the one that all later tools begin in."""
     lanes = Lanes(segment)
     found = [lane_of(lanes, number) for number in range(1, 3_001)]
     shared = [lane for lane in found if lane.callee == SHARED]
-    assert 100 < len(found) - len(shared) < 250
+    assert 40 < len(found) - len(shared) < 60
     assert len({id(lane) for lane in shared}) == 1
     slots = shared[0].writer.slots
-    grown = 0
+    assert lanes.grow(shared[0], RING)
+    assert shared[0].writer.slots == 16 * slots
     while lanes.grow(shared[0], RING):
-        grown += 1
-    assert grown
-    assert shared[0].writer.slots >= 8 * slots
+        pass
     assert segment.used_bytes <= RING.budget_bytes
     assert segment.beyond() is None
 
@@ -56,6 +55,22 @@ def test_ring_that_can_not_grow_warns_when_half_of_it_is_out(segment: Segment) -
     assert not lane.writer.in_halves
     assert not lanes.grow(lane, RING)
     assert lane.writer.in_halves
+
+
+def test_a_tool_that_fills_the_shared_ring_gets_one_of_its_own(segment: Segment) -> None:
+    """At the second grant that it uses up, and while half of the memory is left."""
+    lanes = Lanes(segment)
+    found = [lane_of(lanes, number) for number in range(1, 61)]
+    assert found[-1].callee == SHARED
+    noisy = {Callee("job 60"): 60}
+    assert lanes.promoted("job 60", noisy, RING) is None
+    assert lanes.promoted("job 59", {Callee("job 59"): 59}, RING) is None
+    own = lanes.promoted("job 60", noisy, RING)
+    assert own is not None
+    assert own.callee == 60
+    while segment.used_bytes <= RING.budget_bytes // 2:
+        segment.add_ring(1, 16)
+    assert lanes.promoted("job 59", {Callee("job 59"): 59}, RING) is None
 
 
 def test_tools_without_a_name_are_told_once_and_recorded_together(
