@@ -29,6 +29,7 @@ from shmperf.config.options import Options
 from shmperf.errors import FormatError, ShmperfError
 from shmperf.session import presence, server
 from shmperf.shm import record, segment
+from shmperf.shm.mask import Mask
 from shmperf.shm.memory import remove_memory
 from shmperf.shm.ring import RingReader, ring_bytes
 from shmperf.storage import history, journal, lines, state
@@ -53,7 +54,7 @@ def _decode(text: bytes) -> None:
     slot = record.SLOT.unpack(text[: record.SLOT.size].ljust(record.SLOT.size, b"\0"))
     body = text[record.SLOT.size :] or drain.long_body(slot)
     callee = record.Callee("tool", ("a", "b"), "rest")
-    call = record.decode(slot, body, callee, record.Mask(Options().capture.secret_keys), 1)
+    call = record.decode(slot, body, callee, Mask(Options().capture.secret_keys), 1)
     # What was read can be written.
     call.start_ns = min(call.start_ns, 1 << 62)
     lines.jsonl([call])

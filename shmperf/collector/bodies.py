@@ -12,13 +12,13 @@ import msgspec
 
 from shmperf.config.options import Options
 from shmperf.errors import ShmperfError
+from shmperf.shm.mask import Mask
 from shmperf.shm.memory import read_blob
 from shmperf.shm.record import (
     DETAIL,
     Call,
     Callee,
     Detail,
-    Mask,
     Outcome,
     Slot,
     bare,
@@ -47,7 +47,7 @@ class Bodies:
 
     def configure(self, options: Options) -> None:
         """Take up *options*."""
-        self.mask = Mask(options.capture.secret_keys)
+        self.mask = Mask(options.capture.secret_keys, options.capture.secret_words)
 
     def call_in(self, slot: Slot, worker: WorkerDrain, *, quietly: bool = False) -> Call:
         """

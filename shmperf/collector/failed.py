@@ -38,7 +38,7 @@ class Failed:
             if not meta & STATUS_BITS:
                 continue
             slot = batch.at(index)
-            parsed = _parsed(slot, worker)
+            parsed = self._parsed(slot, worker)
             if parsed.fingerprint is not None:
                 self._add_bug(worker, tool, slot, parsed)
             else:
@@ -80,10 +80,12 @@ class Failed:
             call.params = call.params[:_SAMPLE_CHARACTERS]
         return call
 
-
-def _parsed(slot: Slot, worker: WorkerDrain) -> Body:
-    """The body of *slot*; nothing where it is damaged, which is told when it is kept."""
-    try:
-        return parse_body(slot[4], whole_body(slot, worker))
-    except (ValueError, TypeError, ShmperfError):
-        return Body()
+    def _parsed(self, slot: Slot, worker: WorkerDrain) -> Body:
+        """The body of *slot*; nothing where it is damaged, which is told when it is kept."""
+        try:
+            parsed = parse_body(slot[4], whole_body(slot, worker))
+        except (ValueError, TypeError, ShmperfError):
+            return Body()
+        # A text without a class, which may be anything, stands for the class.
+        err = parsed.err
+        return parsed._replace(err=err and self._bodies.mask.text(err, is_cut=True))

@@ -45,6 +45,7 @@ _SECRETS = (
     "credential",
     "session_id",
 )
+_SECRET_WORDS = ("auth", "oauth", "pwd", "jwt", "bearer", "passcode", "creds")
 
 Limit = Annotated[int, Meta(ge=-1, le=1_000_000_000)]
 
@@ -152,8 +153,14 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     secret_keys: Annotated[
         # An empty one would be contained in every name.
         tuple[Annotated[str, Meta(min_length=1)], ...],
-        Meta(description="parameters whose names contain one of these are shown as ***"),
+        Meta(
+            description="parameters whose names contain one of these, however spelled, become ***"
+        ),
     ] = _SECRETS
+    secret_words: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(description="the same for names of which a whole word is one of these: not author"),
+    ] = _SECRET_WORDS
 
 
 class Ring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

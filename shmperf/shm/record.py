@@ -40,13 +40,16 @@ words, and the reader would have to decode every record to learn when it ended.
 from __future__ import annotations
 
 import enum
-import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from struct import Struct
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    # Its patterns cost a worker's import more than all of this module, and no worker masks.
+    from .mask import Mask
 
 __all__ = [
     "BESIDE",
@@ -67,7 +70,6 @@ __all__ = [
     "Call",
     "Callee",
     "Detail",
-    "Mask",
     "Outcome",
     "Slot",
     "bare",
@@ -256,9 +258,7 @@ class Body(NamedTuple):
 
 
 _unpack = msgspec.msgpack.Decoder().decode
-_HIDDEN = "***"
 _CONTAINERS = frozenset({dict, list})
-_MOST_KEYS, _LONGEST_KEY = 4_096, 200
 _to_json = msgspec.json.Encoder(enc_hook=repr).encode
 
 
@@ -313,44 +313,6 @@ def _fingerprint(value: Any) -> str | None:
     return None if value is None else str(value)[:FINGERPRINT_CHARACTERS]
 
 
-class Mask:
-    """What hides secrets: it knows their keys by a pattern, and remembers what it has looked at."""
-
-    __slots__ = ("_hides", "_pattern", "_plain")
-
-    def __init__(self, secret_keys: Sequence[str]) -> None:
-        """For values under keys that contain one of *secret_keys*, in any case."""
-        words = "|".join(re.escape(key) for key in secret_keys)
-        self._pattern = re.compile(words or r"(?!)", re.IGNORECASE)
-        self._hides: dict[str, bool] = {}
-        self._plain: dict[tuple[str, ...], bool] = {}
-
-    def hides_none_of(self, names: tuple[str, ...]) -> bool:
-        """True when no value under one of these *names* is a secret, whatever it is."""
-        plain = self._plain.get(names)
-        if plain is None:
-            if len(self._plain) >= _MOST_KEYS:
-                self._plain.clear()
-            plain = self._plain[names] = not any(map(self._look, names))
-        return plain
-
-    def hides(self, key: str, value: Any) -> bool:
-        """True when *value* under *key* is a secret."""
-        hidden = self._hides.get(key)
-        if hidden is None:
-            hidden = self._look(key)
-        # max_tokens=256 is a count that people tune their tools by, not a credential.
-        return hidden and not (isinstance(value, (int, float)) and key.lower().endswith("tokens"))
-
-    def _look(self, key: str) -> bool:
-        if len(self._hides) >= _MOST_KEYS:
-            self._hides.clear()
-        secret = self._pattern.search(key) is not None
-        if len(key) <= _LONGEST_KEY:
-            self._hides[key] = secret
-        return secret
-
-
 def decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Call:
     """
     The call that a slot and its whole *body* stand for, secrets masked, times still monotonic.
@@ -370,8 +332,10 @@ def decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Cal
                 and _CONTAINERS.isdisjoint(map(type, params))
             ):
                 shown = dict(zip(names, params, strict=False))
+                if mask.suspects(body):
+                    shown = mask.masked(shown)
             else:
-                shown = masked(name_params(params, callee), mask)
+                shown = mask.masked(name_params(params, callee), in_texts=mask.suspects(body))
             text = _to_json(shown).decode()
             cut = len(text) > SUMMARY_CHARACTERS
             return Call(
@@ -395,17 +359,22 @@ def _decode_any(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -
     call_id, parent, start_ns, end_ns, meta, _, _ = slot
     kind = kind_of(meta)
     parsed = parse_body(meta, body)
-    named = name_params(parsed.params, callee, named=bool(kind & NAMED))
-    text = json_text(masked(named, mask))
     cut = bool(kind & PRUNED)
+    suspects = cut or mask.suspects(body)
+    named = name_params(parsed.params, callee, named=bool(kind & NAMED))
+    text = json_text(mask.masked(named, in_texts=suspects, is_cut=cut))
+    err, error = parsed.err, parsed.error
+    if suspects:
+        # Whoever told of the error may have cut its text.
+        err, error = (told and mask.text(told, is_cut=True) for told in (err, error))
     detail = None
     if kind & DETAIL:
         metadata = parsed.metadata
         detail = Detail(
             memory_bytes=parsed.memory_bytes,
             cpu_percent=parsed.cpu_percent,
-            error=parsed.error,
-            metadata=json_text(masked(metadata, mask)) if isinstance(metadata, dict) else None,
+            error=error,
+            metadata=_metadata_text(metadata, mask, suspects),
         )
     elif len(text) > SUMMARY_CHARACTERS:
         text, cut = text[:SUMMARY_CHARACTERS], True
@@ -419,12 +388,18 @@ def _decode_any(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -
         status=min(status_of(meta), Outcome.CANCELLED),
         params=text,
         truncated=cut,
-        err=parsed.err,
+        err=err,
         detail=detail,
-        message=None if detail is not None else parsed.error,
+        message=None if detail is not None else error,
         fingerprint=parsed.fingerprint,
         where=parsed.where,
     )
+
+
+def _metadata_text(metadata: Any, mask: Mask, suspects: bool) -> str | None:
+    if not isinstance(metadata, dict):
+        return None
+    return json_text(mask.masked(metadata, in_texts=suspects))
 
 
 def name_params(params: Any, callee: Callee, *, named: bool = False) -> dict[str, Any]:
@@ -444,22 +419,6 @@ def name_params(params: Any, callee: Callee, *, named: bool = False) -> dict[str
         bound[callee.rest or "args"] = extra
     bound.update((str(key), value) for key, value in keywords.items())
     return bound
-
-
-def masked(value: Any, mask: Mask) -> Any:
-    """*value*, unpacked, with everything under a secret's key replaced; keys become strings."""
-    if type(value) is dict:
-        shown = {}
-        for key, member in value.items():
-            name = key if type(key) is str else str(key)
-            if mask.hides(name, member):
-                shown[name] = _HIDDEN
-            else:
-                shown[name] = masked(member, mask) if type(member) in _CONTAINERS else member
-        return shown
-    if type(value) is list:
-        return [masked(member, mask) if type(member) in _CONTAINERS else member for member in value]
-    return value
 
 
 def json_text(value: Any) -> str:

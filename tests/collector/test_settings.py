@@ -51,6 +51,9 @@ HOLDERS: dict[str, list[Holder]] = {
     "capture.secret_keys": [
         lambda c: tuple(key for key in ("colour", "password") if c.parts.bodies.mask.hides(key, ""))
     ],
+    "capture.secret_words": [
+        lambda c: tuple(word for word in ("hue", "auth") if c.parts.bodies.mask.hides(word, ""))
+    ],
     "collector.idle_wait_ms": [lambda c: c.options.collector.idle_wait_ms],
     "collector.sample_interval_seconds": [lambda c: c.parts.sampler.interval_s],
 } | {
@@ -62,6 +65,7 @@ HOLDERS: dict[str, list[Holder]] = {
 EXAMPLES: dict[str, dict[str, Any]] = {
     "tool_limits": {"tool_limits": {"few": 3}},
     "capture.secret_keys": {"secret_keys": ("colour",)},
+    "capture.secret_words": {"secret_words": ("hue",)},
     "rag.store": {"store": "chroma", "url": "somewhere"},
     "rag.embedder": {"embedder": "module:function"},
     "rag.embedding_include": {"embedding_include": True, "embedder": "module:function"},

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shmperf.config.options import Options
+from shmperf.shm.mask import Mask
 from shmperf.shm.record import (
     BODY_BYTES,
     DETAIL,
@@ -19,7 +20,6 @@ from shmperf.shm.record import (
     SLOT,
     SLOT_BYTES,
     Callee,
-    Mask,
     Outcome,
     Slot,
     callee_of,

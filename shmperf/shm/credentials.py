@@ -1,0 +1,187 @@
+"""
+Credentials inside a text: known by how they look, wherever they stand.
+
+A parameter under a harmless name, an error's text, the ``repr`` of an object, a line of a log: what
+begins as keys begin (``sk-``, ``ghp_``, a JWT's ``eyJ``), follows ``Bearer``, stands between
+``://user:`` and ``@`` or in a private key's block is replaced by ``***``; the text around it stays.
+
+Each family has a few letters without which there is none of it. They are looked for first, by C's
+search for a plain text, and only what has them is looked at by a pattern: a megabyte of prose costs
+a millisecond. A text that was cut may end in the middle of a key: there any length will do.
+
+Why not entropy: hashes, ids and vectors look as random as keys do, and people search by them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+__all__ = ["HIDDEN", "NEEDLES", "without_credentials"]
+
+HIDDEN = "***"
+
+# How the keys of these services begin, what they are made of, and how many characters follow.
+_KEY, _PLAIN = "[A-Za-z0-9_-]", "[A-Za-z0-9_]"
+_PREFIXES = (
+    (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), _PLAIN, 8),  # GitHub
+    (("github_pat_",), _PLAIN, 16),
+    (("glpat-",), _KEY, 8),  # GitLab
+    (("xoxa-", "xoxb-", "xoxe-", "xoxp-", "xoxr-", "xoxs-", "xapp-"), _KEY, 8),  # Slack
+    (("hooks.slack.com/services/",), "[A-Za-z0-9/]", 8),
+    (("AKIA", "ASIA"), "[A-Z0-9]", 16),  # AWS
+    (("AIza",), _KEY, 30),  # Google
+    (("ya29.",), "[A-Za-z0-9_.-]", 20),
+    (("hf_", "npm_", "gsk_"), "[A-Za-z0-9]", 20),  # Hugging Face, npm, Groq
+    (("pypi-", "dop_v1_", "shpat_"), _KEY, 30),
+    (("sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_"), "[A-Za-z0-9_+/=]", 8),  # Stripe
+    (("SG.",), "[A-Za-z0-9_.-]", 40),  # SendGrid
+)
+_BEARER = re.compile(r"(bearer\s+)([\w.~+/=-]+)", re.IGNORECASE)
+_BASIC = re.compile(r"(basic\s+)([A-Za-z0-9+/]{4,}={0,2})(?![\w+/=])", re.IGNORECASE)
+_SK = re.compile(r"sk-[\w-]+")
+_JWT = re.compile(r"eyJ[\w-]+(?:\.[\w-]*){0,4}")
+_PEM = re.compile(
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:(?!-----END)[\s\S])*(?:-----END [A-Z0-9 ]*-----)?"
+)
+_USERINFO = re.compile(r"(://[^\s/@:\"']*:)([^\s/@\"']+)(?=@)")
+_CUT_USERINFO = re.compile(r"(://[^\s/@:\"']+:)(?!\d{1,5}\Z)([^\s/@\"']+)\Z")
+
+_WORD_BEFORE = re.compile(r"[A-Za-z0-9]\Z")
+# Of a text in quotes or in an address, where a letter may be part of a line's end or a blank.
+_ESCAPE_BEFORE = re.compile(r"(?:\\[A-Za-z]|%[0-9A-Fa-f]{2})\Z")
+
+# What is said about bearer tokens in plain words.
+_WORDS = re.compile(
+    r"(?:tokens?|auth(?:entication|ori[sz]ation)?|schemes?|headers?|realm|errors?|format|prefix"
+    r"|type|http|security|credentials?|method)[.=]*",
+    re.IGNORECASE,
+)
+_SK_LETTERS = 16
+_SK_LEAST = 8
+_BEARER_LEAST = 4
+_BEARER_LETTERS = 16
+
+_Hide: TypeAlias = Callable[[str, bool], str]
+
+
+class _Prefixed(NamedTuple):
+    """One prefix: the pattern of a whole key, and that of one which the text's end cuts."""
+
+    whole: re.Pattern[str]
+    cut: re.Pattern[str]
+
+    def hide(self, text: str, is_cut: bool) -> str:
+        shown = self.whole.sub(_unless_in_word, text)
+        return self.cut.sub(_unless_in_word, shown) if is_cut else shown
+
+
+def _unless_in_word(found: re.Match[str]) -> str:
+    # Not by a look behind: a pattern that begins with plain letters is searched for much faster.
+    return found[0] if _is_in_word(found) else HIDDEN
+
+
+def _is_in_word(found: re.Match[str]) -> bool:
+    before = found.string[max(0, found.start() - 3) : found.start()]
+    return _WORD_BEFORE.search(before) is not None and _ESCAPE_BEFORE.search(before) is None
+
+
+def _hide_sk(text: str, is_cut: bool) -> str:
+    def shown(found: re.Match[str]) -> str:
+        if _is_in_word(found):
+            return found[0]
+        if is_cut and found.end() == len(found.string):
+            return HIDDEN
+        key = found[0][3:]
+        has_digit = len(key) >= _SK_LEAST and any(letter.isdigit() for letter in key)
+        is_long = max(map(len, key.split("-"))) >= _SK_LETTERS
+        return HIDDEN if has_digit or is_long else found[0]
+
+    return _SK.sub(shown, text)
+
+
+def _hide_bearer(text: str, is_cut: bool) -> str:
+    def shown(found: re.Match[str]) -> str:
+        word, token = found[1], found[2]
+        if _is_in_word(found):
+            return found[0]
+        is_at_end = is_cut and found.end() == len(found.string)
+        if _WORDS.fullmatch(token) or (len(token) < _BEARER_LEAST and not is_at_end):
+            return found[0]
+        # In the middle of a sentence somebody may be the bearer of anything.
+        if word[0] == "b" and token.isalpha() and len(token) < _BEARER_LETTERS and not is_at_end:
+            return found[0]
+        return word + HIDDEN
+
+    return _BEARER.sub(shown, text)
+
+
+def _hide_basic(text: str, is_cut: bool) -> str:
+    def shown(found: re.Match[str]) -> str:
+        if _is_in_word(found):
+            return found[0]
+        if not (is_cut and found.end() == len(found.string)):
+            try:
+                if b":" not in base64.b64decode(found[2], validate=True):
+                    return found[0]
+            except (binascii.Error, ValueError):
+                return found[0]
+        return found[1] + HIDDEN
+
+    return _BASIC.sub(shown, text)
+
+
+def _hide_jwt(text: str, is_cut: bool) -> str:
+    def shown(found: re.Match[str]) -> str:
+        parts = found[0].split(".")
+        is_whole = len(parts) > 1 and len(parts[0]) > 7 and len(parts[1]) > 3
+        is_at_end = is_cut and found.end() == len(found.string)
+        return HIDDEN if (is_whole or is_at_end) and not _is_in_word(found) else found[0]
+
+    return _JWT.sub(shown, text)
+
+
+def _hide_pem(text: str, is_cut: bool) -> str:  # noqa: ARG001  one shape for all families
+    return _PEM.sub(HIDDEN, text)
+
+
+def _hide_userinfo(text: str, is_cut: bool) -> str:
+    shown = _USERINFO.sub(rf"\1{HIDDEN}", text)
+    return _CUT_USERINFO.sub(rf"\1{HIDDEN}", shown) if is_cut else shown
+
+
+def _prefixed(prefix: str, letters: str, least: int) -> _Hide:
+    whole = re.compile(f"{re.escape(prefix)}{letters}{{{least},}}")
+    cut = re.compile(rf"{re.escape(prefix)}{letters}*\Z")
+    return _Prefixed(whole, cut).hide
+
+
+# A text in lower case without which there is none of a family, and how that is hidden.
+_FAMILIES: tuple[tuple[str, _Hide], ...] = (
+    ("-----begin ", _hide_pem),
+    ("bearer", _hide_bearer),
+    ("basic ", _hide_basic),
+    ("eyj", _hide_jwt),
+    ("sk-", _hide_sk),
+    ("://", _hide_userinfo),
+    *(
+        (prefix.lower(), _prefixed(prefix, letters, least))
+        for prefixes, letters, least in _PREFIXES
+        for prefix in prefixes
+    ),
+)
+# A whole text that holds a credential holds one of these, whatever its case.
+NEEDLES = ("xox", *(needle for needle, _ in _FAMILIES if not needle.startswith("xox")))
+
+
+def without_credentials(text: str, *, is_cut: bool = False) -> str:
+    """*text* with what looks like a credential replaced; *is_cut* if its end may be missing."""
+    lowered = text.lower()
+    for needle, hide in _FAMILIES:
+        if needle in lowered:
+            text = hide(text, is_cut)
+    return text
