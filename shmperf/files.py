@@ -3,10 +3,14 @@ Private files as every room opens them, where ours lie in a storage, how a failu
 
 A file is opened in one way: 0600 when it is made, closed by exec, and no symbolic link. What could
 be somebody else's is checked on the descriptor, so nobody can exchange it between look and use.
+
+A descriptor that stays open in a program is a `KeptFile`: a daemon closes all that it finds open,
+and the same number is a file of its own next.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import TypeVar
 
 __all__ = [
     "INTERNALS",
+    "KeptFile",
     "check_ours",
     "internals",
     "open_private",
@@ -56,6 +61,50 @@ def read_private(path: Path, most_bytes: int = -1) -> bytes:
     with os.fdopen(open_private(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         check_ours(file.fileno())
         return file.read(most_bytes)
+
+
+class KeptFile:
+    """An open file whose descriptor may be another file's by now: looked at before each use."""
+
+    __slots__ = ("_fd", "_identity", "path")
+
+    def __init__(self, path: Path, fd: int) -> None:
+        """The file in *path*, which is open for reading and writing as *fd*."""
+        self.path = path
+        self._fd = fd
+        self._identity = _identity_of(fd)
+
+    @property
+    def is_open(self) -> bool:
+        """True while the descriptor is this file's."""
+        try:
+            return _identity_of(self._fd) == self._identity
+        except OSError:
+            return False
+
+    def descriptor(self) -> int:
+        """
+        The file's descriptor, for use at once.
+
+        Opened again by its name when the program has closed it; OSError where that is another file.
+        """
+        if not self.is_open:
+            fd = open_private(self.path, os.O_RDWR)
+            if _identity_of(fd) != self._identity:
+                os.close(fd)
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self.path))
+            self._fd = fd
+        return self._fd
+
+    def close(self) -> None:
+        """Close it, unless the program has."""
+        if self.is_open:
+            os.close(self._fd)
+
+
+def _identity_of(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
 
 
 def reason_of(error: Exception) -> str:

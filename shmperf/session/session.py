@@ -36,6 +36,7 @@ import msgspec
 
 from shmperf.config.options import Options
 from shmperf.errors import SessionError, SessionGone
+from shmperf.files import KeptFile
 from shmperf.shm.memory import remove_memory
 
 from .files import (
@@ -81,8 +82,8 @@ class Session:
         except (OSError, ValueError) as error:
             raise SessionError(f"{directory}: no session that can be read: {error}") from None
         self.word = self.settings.word
-        self._presence_fd = self._starting_fd = -1
-        self._presence_file = (0, 0)
+        self._presence: KeptFile | None = None
+        self._starting: KeptFile | None = None
         self.restarts = Restarts(directory)
 
     @property
@@ -154,12 +155,13 @@ class Session:
         coming = self.directory / f"{COMING}{segment}"
         fd = create_locked(coming, msgspec.msgpack.encode(Identity.of_this_process()))
         # At once: a tool may fork while the segment is made.
-        self._presence_file, self._presence_fd = _file_of(fd), fd  # point: announce-present
+        self._presence = presence = KeptFile(coming, fd)  # point: announce-present
         try:
             made = make_segment(segment)  # point: announce-make
-            coming.rename(self.directory / f"{HERE}{segment}")  # point: announce-rename
+            presence.path = self.directory / f"{HERE}{segment}"
+            coming.rename(presence.path)  # point: announce-rename
         except BaseException:
-            self._presence_fd = -1
+            self._presence = None
             remove_memory(segment, self.directory)
             coming.unlink(missing_ok=True)
             let_go(fd)
@@ -195,18 +197,31 @@ class Session:
         """
         In a child: close what holds the parent's locks, or the parent would never seem dead.
 
-        A program that closes all descriptors may have given the presence's number to a file of its
-        own since, so only the very file is closed.
+        A program that closes all descriptors may have given their numbers to files of its own
+        since, so only the very files are closed.
         """
-        fd, self._presence_fd = self._presence_fd, -1
-        starting, self._starting_fd = self._starting_fd, -1
+        presence, self._presence = self._presence, None
+        starting, self._starting = self._starting, None
         try:
-            if starting >= 0:
-                os.close(starting)
-            if fd >= 0 and _file_of(fd) == self._presence_file:
-                os.close(fd)
+            for file in (starting, presence):
+                if file is not None:
+                    file.close()
         except OSError:
             return
+
+    def stay_present(self) -> None:
+        """
+        Hold the lock that says that this worker lives, also when the program has closed its file.
+
+        Without it a collector in another pid namespace would take the worker for dead.
+        """
+        presence = self._presence
+        if presence is None or presence.is_open:
+            return
+        try:
+            fcntl.flock(presence.descriptor(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return  # somebody tries it just now: the next time
 
     def presences(self, known: Container[str] = ()) -> list[Presence]:
         """The workers that are here, or were; those whose segments are *known* are left out."""
@@ -299,7 +314,7 @@ class Session:
             let_go(fd)
             return False
         self.restarts.begin()
-        self._starting_fd = fd  # point: start-locked
+        self._starting = KeptFile(self.directory / "collector.lock", fd)  # point: start-locked
         try:
             start_detached_collector(self.directory, fd)  # point: start-spawn
         except OSError as error:
@@ -307,7 +322,7 @@ class Session:
             return False
         finally:
             # Closed without unlocking: the lock is the collector's now.
-            self._starting_fd = -1
+            self._starting = None
             os.close(fd)
         return True  # point: start-spawned
 
@@ -337,8 +352,3 @@ def attach(directory: Path) -> Session:
         return Session(directory)
     except SessionGone:
         raise SessionError(f"{directory}: no such session") from None
-
-
-def _file_of(fd: int) -> tuple[int, int]:
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from shmperf.errors import FormatError, SegmentGone
-from shmperf.files import open_private
+from shmperf.files import KeptFile, open_private
 
 __all__ = [
     "PREFIX",
@@ -82,27 +82,42 @@ class _SharedMemory(shared_memory.SharedMemory):
 
 
 class Memory(NamedTuple):
+    """Memory that is mapped: its bytes, its file, and how to let go of both."""
+
     buffer: memoryview
-    fd: int
+    file: KeptFile
     close: Callable[[], None]
 
+    def reserve(self, start: int, size: int) -> None:
+        """Give the range pages of its own, so that touching them can't fail; OSError without."""
+        os.posix_fallocate(self.file.descriptor(), start, size)
 
-def _view(shared: shared_memory.SharedMemory) -> memoryview:
-    return cast("memoryview", shared.buf)
+
+def _mapped(shared: _SharedMemory, name: str) -> Memory:
+    """What was mapped; its descriptor is looked after here from now on."""
+    file = KeptFile(SHARED_MEMORY / name, vars(shared)["_fd"])
+    vars(shared)["_fd"] = -1
+
+    def close() -> None:
+        shared.close()
+        file.close()
+
+    return Memory(cast("memoryview", shared.buf), file, close)
 
 
 def create_memory(name: str, size: int, fallback: Path | None) -> Memory:
     """New zeroed memory of the user alone; a mapped file in *fallback* without shared memory."""
     try:
         shared = _SharedMemory(name, create=True, size=size)
-        fd: int = vars(shared)["_fd"]  # point: memory-created
+        memory = _mapped(shared, name)  # point: memory-created
         try:
-            os.posix_fallocate(fd, 0, _PAGE)
+            memory.reserve(0, _PAGE)
         except OSError:
+            memory.buffer.release()
             shared.unlink()
-            shared.close()
+            memory.close()
             raise
-        return Memory(_view(shared), fd, shared.close)  # point: memory-reserved
+        return memory  # point: memory-reserved
     except FileExistsError:
         raise
     except OSError:
@@ -121,15 +136,15 @@ def _create_file(path: Path, size: int) -> Memory:
         path.unlink()
         os.close(fd)
         raise
-    return _mapped_file(mapped, fd)
+    return _mapped_file(mapped, KeptFile(path, fd))
 
 
-def _mapped_file(mapped: mmap.mmap, fd: int) -> Memory:
+def _mapped_file(mapped: mmap.mmap, file: KeptFile) -> Memory:
     def close() -> None:
         mapped.close()
-        os.close(fd)
+        file.close()
 
-    return Memory(memoryview(mapped), fd, close)
+    return Memory(memoryview(mapped), file, close)
 
 
 def attach_memory(name: str, fallback: Path | None) -> Memory:
@@ -153,8 +168,7 @@ def attach_memory(name: str, fallback: Path | None) -> Memory:
         return _attach_file(fallback / name)
     except ValueError as error:
         raise FormatError(f"{name}: {error}") from error
-    memory = Memory(_view(shared), vars(shared)["_fd"], shared.close)
-    return _verify(name, memory)
+    return _verify(name, _mapped(shared, name))
 
 
 def _attach_file(path: Path) -> Memory:
@@ -173,11 +187,11 @@ def _attach_file(path: Path) -> Memory:
         if isinstance(error, OSError) and error.errno in _SHORTAGES:
             raise
         raise FormatError(f"{path}: {error}") from error
-    return _verify(str(path), _mapped_file(mapped, fd))
+    return _verify(str(path), _mapped_file(mapped, KeptFile(path, fd)))
 
 
 def _verify(name: str, memory: Memory) -> Memory:
-    found = os.fstat(memory.fd)
+    found = os.fstat(memory.file.descriptor())
     if found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077:
         return memory
     memory.buffer.release()

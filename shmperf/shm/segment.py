@@ -208,7 +208,7 @@ class Segment:
         except OSError:
             return None
         try:
-            os.posix_fallocate(memory.fd, 0, len(content))  # point: blob-created
+            memory.reserve(0, len(content))  # point: blob-created
             memory.buffer[: len(content)] = content  # point: blob-write
         except OSError:
             remove_memory(name, self._fallback)
@@ -260,7 +260,7 @@ class Segment:
         if end > self._bounds[area]:
             return False
         try:
-            os.posix_fallocate(self._memory.fd, start, end - start)  # point: extent-reserve
+            self._memory.reserve(start, end - start)  # point: extent-reserve
         except OSError:
             return False
         self._reserved[area] = end  # point: extent-reserved

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from shmperf.files import KeptFile
 from shmperf.shm.segment import Fault
 
 from . import capture
@@ -56,7 +58,8 @@ class _Memory:
     """Resident memory of this process; a fork opens a file of its own."""
 
     def __init__(self) -> None:
-        self._fd = self._pid = -1
+        self._file: KeptFile | None = None
+        self._pid = -1
         self._good_until_ns = 0
         self._bytes: int | None = None
 
@@ -65,17 +68,22 @@ class _Memory:
         if now_ns < self._good_until_ns and self._pid == worker.pid:
             return self._bytes
         try:
-            if self._pid != worker.pid:
-                self._fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-                self._pid = worker.pid
-            pages = os.pread(self._fd, 64, 0).split(b" ", 2)[1]
+            pages = os.pread(self._descriptor(), 64, 0).split(b" ", 2)[1]
             self._bytes = int(pages) * _PAGE_BYTES
         except (OSError, ValueError, IndexError):
             self._bytes = None
         self._good_until_ns = now_ns + _MEMORY_AGE_NS
         return self._bytes
 
+    def _descriptor(self) -> int:
+        if self._file is None or self._pid != worker.pid or not self._file.is_open:
+            # Named anew each time: its inode is not the same for ever.
+            self._file = KeptFile(_STATM, os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC))
+            self._pid = worker.pid
+        return self._file.descriptor()
 
+
+_STATM = Path("/proc/self/statm")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 # Parents end right after their children: reading anew for each costs a system call for nothing.
 _MEMORY_AGE_NS = 50_000

@@ -101,4 +101,5 @@ class Grants:
         now = time.monotonic()
         if now - self._checked_at_s > _COLLECTOR_CHECK_S:
             self._checked_at_s = now
+            self._session.stay_present()
             self._session.start_collector()

@@ -277,7 +277,7 @@ def _resumed(entry: list[Any]) -> OpenCall:
         elif not is_programs(error):
             # It is called all the same, and has no record.
             entry[1] = None
-            opened.forgo()
+            opened.forgo(error)
     return opened
 
 

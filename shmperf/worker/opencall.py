@@ -107,7 +107,7 @@ class OpenCall(CallState):
             # The tool is called whatever fails in here.
             if is_programs(error):
                 raise
-            self.forgo()
+            self.forgo(error)
         return self.call_id != 0
 
     def _occupy_row(self, *, timed_cpu: bool) -> None:
@@ -137,9 +137,9 @@ class OpenCall(CallState):
         self.call_id = call_id  # point: open-marks
         words[row] = call_id  # point: open-id
 
-    def forgo(self) -> None:
+    def forgo(self, error: Exception) -> None:
         """Count as lost what has failed to begin; where it has begun all the same, it only ends."""
-        worker.count_fault(Fault.INTERNAL)
+        worker.note_failure(error)
         if self.call_id:
             self.count_loss(Loss.INTERNAL)
         else:
@@ -226,6 +226,7 @@ class OpenCall(CallState):
             if is_programs(struck):
                 raise
             # It can't be stored, whatever it is that fails.
+            worker.note_failure(struck)
             self.count_loss(Loss.INTERNAL)
             self.free_row()
 

@@ -59,6 +59,7 @@ __all__ = [
 # More than can be named in shared memory; a program that makes up names would fill its own.
 _MOST_TOOLS = 1 << 16
 _told_values: set[tuple[str, str]] = set()
+_told_failures: set[str] = set()
 _ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 _tools: dict[str, Tool] = {}
@@ -110,7 +111,7 @@ def named_callee(tool: Tool) -> int:
         if is_programs(error):
             raise
         # Its first line will do; with none at all the names are missing, and the call is there.
-        worker.count_fault(Fault.INTERNAL)
+        worker.note_failure(error)
         return next(iter(tool.callees.values()), 0)
 
 
@@ -336,7 +337,7 @@ class Worker:
             # The same.
             if is_programs(error):
                 raise
-            self.count_fault(Fault.INTERNAL)
+            self.note_failure(error)
             return self._refused(tool)
 
     def _route_for(self, tool: Tool, *, in_detail: bool) -> Route:
@@ -390,6 +391,17 @@ class Worker:
         """Count what went wrong; never raises."""
         if self.segment is not None:
             self.segment.count_fault(cause)
+
+    def note_failure(self, error: Exception) -> None:
+        """Count what of ours has failed in a call, and tell the first of a kind; never raises."""
+        self.count_fault(Fault.INTERNAL)
+        try:
+            kind = type(error).__name__
+            if kind not in _told_failures:
+                _told_failures.add(kind)
+                tell(f"tracking a call has failed, which is counted: {kind}: {error}")
+        except Exception:  # noqa: BLE001  no memory for it either
+            return
 
     def count_loss(self, cause: Loss, row: int, call_id: int) -> None:
         """Count a call that gets no record: in its row, which the books trust, and by cause."""

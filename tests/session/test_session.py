@@ -50,6 +50,23 @@ def test_joiners_of_one_storage_meet(request_here: Request, session: Session) ->
     assert other.storage == Path(request_here.cwd) / "perf_data"
 
 
+def test_worker_whose_files_were_closed_is_present_again(session: Session, tmp_path: Path) -> None:
+    """A program that closes all descriptors drops our lock, and gets its number."""
+    presence = session.directory / f"{HERE}{announced(session)}"
+    taken = session._presence
+    assert taken is not None
+    number = taken.descriptor()
+    with (tmp_path / "theirs").open("w") as theirs:
+        os.dup2(theirs.fileno(), number)
+        assert not is_locked(presence)
+        session.stay_present()
+        assert is_locked(presence)
+        session.after_fork()
+        assert os.fstat(number).st_ino == os.fstat(theirs.fileno()).st_ino
+        os.close(number)
+    assert not is_locked(presence)
+
+
 def test_other_directories_have_other_sessions(
     tmp_path: Path, request_here: Request, session: Session
 ) -> None:
