@@ -8,12 +8,9 @@ added up here. A dead worker's account is closed: nothing of it stays in flight.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import repeat
-from operator import and_
 
 import msgspec
 
-from shmperf.shm.inflight import KEY_MASK
 from shmperf.storage.state import Ledger, WorkerState
 
 from .drain import WorkerDrain
@@ -53,12 +50,7 @@ class Accounts:
 
     def add(self, worker: WorkerDrain, ids: Sequence[int]) -> None:
         """The calls of these *ids* have ended, and are drained."""
-        ended = worker.ended
-        # Of a row's ids the last one counts: those of several tools come one tool after the other.
-        ids = sorted(ids)
-        for key, call_id in dict(zip(map(and_, ids, repeat(KEY_MASK)), ids, strict=False)).items():
-            if call_id > ended.get(key, 0):
-                ended[key] = call_id
+        worker.rows.end(ids)
         change = self._change.workers.get(worker.name)
         if change is None:
             change = self._change.workers[worker.name] = WorkerState()
@@ -107,7 +99,7 @@ class Accounts:
     def _note(self, worker: WorkerDrain) -> None:
         """Note how far *worker* is read, if that has changed."""
         known = self._ledger.state.workers.get(worker.name)
-        now = _read_of(worker)
+        now = _read_of(worker, is_new=known is None)
         change = self._change.workers.get(worker.name)
         if change is not None:
             now.finished = change.finished
@@ -115,12 +107,13 @@ class Accounts:
             return
         if known is not None:
             now.positions = _news(now.positions, known.positions)
-            now.ended = _news(now.ended, known.ended)
+            now.ended = worker.rows.newly_ended
         worker.new_callees = {}
+        worker.rows.newly_ended = {}
         self._change.workers[worker.name] = now
 
 
-def _read_of(worker: WorkerDrain) -> WorkerState:
+def _read_of(worker: WorkerDrain, *, is_new: bool) -> WorkerState:
     return WorkerState(
         pid=worker.pid,
         epoch=worker.epoch,
@@ -129,7 +122,7 @@ def _read_of(worker: WorkerDrain) -> WorkerState:
         losses=worker.losses(),
         faults=worker.faults(),
         positions=worker.positions(),
-        ended=dict(worker.ended),
+        ended=dict(worker.rows.ended) if is_new else {},
         callees=worker.new_callees,
     )
 

@@ -171,6 +171,9 @@ class Collector:
             guard("storage", self._take_up, late=True)
         if due("find", waits.find_s) or self.roster.may_have_changed():
             guard("find", self._find)
+        if due("rows", waits.commit_s):
+            for worker in self.roster.each():
+                worker.rows.look_everywhere()
         handled = self._pass(self.roster.each())
         if due("liveness", waits.liveness_s):
             guard("bury", self._bury_the_dead)
@@ -251,6 +254,10 @@ class Collector:
     def commit(self) -> None:
         """Journal what was drained since the last frame, make it the state, release its slots."""
         news = [worker for worker in self.roster.each() if worker.has_news]
+        for worker in news:
+            if worker.rows.has_cold:
+                # What has ended has begun: a frame never says otherwise.
+                worker.read_rows(everywhere=True)
         frame = self._build()
         if not frame.is_empty():
             frame.analyses = self.ledger.analyses.take_deltas()
@@ -331,6 +338,9 @@ class Collector:
             # What analyses have counted and not told yet would be lost with them.
             self.commit()
         if self.past.try_take_up():
+            for worker in self.roster.each():
+                # Not all frames of before may have found room to wait in.
+                worker.rows.newly_ended = dict(worker.rows.ended)
             self._journal_each(self.flusher.erase())  # point: restart-erase
             self.past.snapshot()  # point: restart-snapshot
 

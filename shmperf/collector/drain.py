@@ -19,7 +19,7 @@ from pathlib import Path
 from struct import Struct
 
 from shmperf.shm.beyond import Beyond
-from shmperf.shm.inflight import InFlightReader, OpenRow, block_of, open_calls, row_key
+from shmperf.shm.inflight import block_of, row_key
 from shmperf.shm.record import (
     BLOCK,
     LENGTH_MASK,
@@ -31,6 +31,7 @@ from shmperf.shm.record import (
     kind_bits,
 )
 from shmperf.shm.ring import READ_SLOTS, Batch, RingReader
+from shmperf.shm.rowtable import RowTable
 from shmperf.shm.segment import SHARED, Kind, SegmentReader
 from shmperf.storage.state import WorkerState
 
@@ -74,7 +75,7 @@ class WorkerDrain:
         self.known = known if known is not None else WorkerState(pid=self.pid, epoch=self.epoch)
         self.callees: dict[int, Callee] = dict(self.known.callees)
         self.new_callees: dict[int, Callee] = {}
-        self.ended: dict[int, int] = dict(self.known.ended)
+        self.rows = RowTable(dict(self.known.ended))
         self.is_dead = False
         self.has_news = True
         # Why the last look at it failed.
@@ -92,8 +93,6 @@ class WorkerDrain:
         # Those of which something is read and not yet released.
         self._read: set[_Lane] = set()
         self._has_half_full = False
-        self._blocks: list[InFlightReader] = []
-        self._open: list[OpenRow] = []
         self.begun = self.lost = 0
         self.look()
         self.read_rows()
@@ -109,7 +108,7 @@ class WorkerDrain:
                 if callee is not None:
                     self.callees[extent.key] = self.new_callees[extent.key] = callee
             elif extent.kind == Kind.ROWS:
-                self._blocks.append(self._segment.rows(extent))
+                self.rows.add(self._segment.rows(extent))
                 self.blocks.add(extent.key)
             else:
                 tool = None if extent.key == SHARED else self.callee(extent.key).tool
@@ -126,7 +125,7 @@ class WorkerDrain:
 
         Two further passes follow the last record: after them every tree is settled.
         """
-        if any([block.has_changed() for block in self._blocks]):  # noqa: C419  look at every one
+        if self.rows.has_changed():
             return False
         # Rows may come long after their worker was found, and calls may have begun in them.
         if self.is_in_pass or self.passes_since_record < 2 or self._segment.has_new_extents():
@@ -176,25 +175,13 @@ class WorkerDrain:
                         self._has_half_full = True
                     yield step
 
-    def read_rows(self) -> list[OpenRow]:
-        """Read begun and lost calls, and return those that are open."""
-        begun = lost = 0
-        opened: list[OpenRow] = []
-        for block in self._blocks:
-            state = block.read()
-            begun += state.begun
-            lost += state.lost
-            opened += open_calls(state, self.ended)
+    def read_rows(self, *, everywhere: bool = False) -> None:
+        """Read which calls have begun, are lost, are open; *everywhere* before that is told."""
+        self.rows.read(everywhere=everywhere)
         losses = self._segment.losses()
         rowless = losses.get("no_row", 0) + losses.get("no_memory", 0)
-        self.begun = begun + rowless
-        self.lost = lost + rowless
-        self._open = opened
-        return opened
-
-    def open_parents(self) -> dict[int, int]:
-        """The parents of the calls that were open at the last look, by id."""
-        return {row.id: row.parent for row in self._open}
+        self.begun = self.rows.begun + rowless
+        self.lost = self.rows.lost + rowless
 
     def positions(self) -> dict[int, int]:
         """Where each ring in use is read up to, by its offset."""
@@ -249,9 +236,9 @@ class WorkerDrain:
         self._segment.close()
 
     def _lanes_of_open_calls(self) -> list[_Lane]:
-        if not self._open:
+        if not self.rows.callees:
             return []
-        tools = {self.callee(row.callee).tool for row in self._open}
+        tools = {self.callee(callee).tool for callee in self.rows.callees}
         return [lane for lane in self._lanes if lane.tool is None or lane.tool in tools]
 
     def _drain(self, lane: _Lane) -> Iterator[tuple[_Lane, int, list[Portion]]]:
@@ -310,14 +297,11 @@ class WorkerDrain:
 
     def _has_left(self, call_id: int) -> bool:
         """True when no further slot of a record in parts will come, in this ring at least."""
-        if self.is_dead or call_id <= self.ended.get(row_key(call_id), 0):
+        if self.is_dead or call_id <= self.rows.ended.get(row_key(call_id), 0):
             return True
         if block_of(call_id) not in self.blocks:
             self.look()
-        for block in self._blocks:
-            if block.block == block_of(call_id):
-                return block.has_left(call_id)
-        return True
+        return self.rows.has_left(call_id)
 
 
 def _put_together(

@@ -11,6 +11,7 @@ counted, and a body that can't be read leaves its call without parameters.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from operator import sub
 
@@ -110,7 +111,7 @@ class Ingest:
             handled = worker.run_pass(self.take)
             if not worker.is_in_pass:
                 self._passed.append(worker)
-            worker.read_rows()
+            worker.read_rows(everywhere=thoroughly)
         except Exception as error:  # noqa: BLE001  one worker's damage is not another's
             worker.problem = f"{type(error).__name__}: {error}"
             self._fault("drain", f"{worker.name}: {worker.problem}", 1)
@@ -218,7 +219,8 @@ class Ingest:
     def bury(self, worker: WorkerDrain) -> None:
         """*worker* is dead and drained: its open calls are aborted, all others settled."""
         self._settle(self._ledger.tree.worker_gone(worker.name))
-        opened = worker.read_rows()
+        worker.read_rows(everywhere=True)
+        opened = list(worker.rows.open.values())
         tree = self._ledger.tree
         below = {row.id: tree.below(row.id) for row in opened if row.in_detail}
         tree.add_aborted({row.id: worker.callee(row.callee).tool for row in opened})
@@ -248,9 +250,7 @@ class Ingest:
         calls = [call for kept in self._change.kept.values() for call in kept if call.parent]
         if not calls:
             return
-        opened: dict[int, int] = {}
-        for worker in workers:
-            opened |= worker.open_parents()
+        opened = ChainMap(*(worker.rows.parents for worker in workers))
         roots = self._roots.of(((call.id, call.parent) for call in calls), opened)
         for call in calls:
             call.trace = roots.get(call.id, 0)

@@ -195,7 +195,10 @@ class Roster:
 
     def open_calls(self) -> list[tuple[WorkerDrain, OpenRow]]:
         """The calls that are open, as the rows say now, each with its worker."""
-        return [(worker, row) for worker in self.each() for row in worker.read_rows()]
+        workers = self.each()
+        for worker in workers:
+            worker.read_rows(everywhere=True)
+        return [(worker, row) for worker in workers for row in worker.rows.open.values()]
 
     def pids(self) -> list[int]:
         """Their process ids."""

@@ -169,7 +169,9 @@ class Ring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     budget_bytes: Annotated[
         int,
         Meta(
-            ge=1 << 18, le=1 << 30, description="memory of one worker's records; names come on top"
+            ge=1 << 18,
+            le=1 << 30,
+            description="memory of one worker's records; names and many open calls add to it",
         ),
     ] = 6 << 20
     first_slots: Annotated[

@@ -46,7 +46,7 @@ __all__ = [
     "START",
     "InFlightReader",
     "OpenRow",
-    "RowState",
+    "RowChange",
     "begin_block",
     "block_of",
     "blocks_of",
@@ -55,7 +55,6 @@ __all__ = [
     "has_spent_row",
     "is_lost",
     "mark_loss",
-    "open_calls",
     "row_key",
 ]
 
@@ -141,6 +140,10 @@ def is_lost(words: memoryview, row_word: int, call_id: int) -> bool:
     return bool(words[row_word + LOSS] & _GENERATION_MASK == generation_of(call_id))
 
 
+# What a block that nobody has read yet is compared with.
+_UNUSED = bytes(BLOCK_BYTES)
+
+
 class OpenRow(NamedTuple):
     """A row's words while its call is open."""
 
@@ -151,12 +154,18 @@ class OpenRow(NamedTuple):
     in_detail: bool = False
 
 
-class RowState(NamedTuple):
-    """What one reading of a block says."""
+class RowChange(NamedTuple):
+    """
+    A row that has changed: its key, by how many begun and lost calls, and what is in it now.
 
+    That call is open unless it is drained; where *may_be_open* is false there is none.
+    """
+
+    key: int
     begun: int
     lost: int
-    rows: list[tuple[int, int, int, int, int]]
+    may_be_open: bool
+    row: OpenRow
 
 
 class InFlightReader:
@@ -171,21 +180,41 @@ class InFlightReader:
         self.block = block
 
     def has_changed(self) -> bool:
-        """True when any row differs from the last `read`: the worker began or lost a call."""
+        """True when any row differs from the last reading: the worker began or lost a call."""
         return self._look() != self._last
 
-    def read(self) -> RowState:
-        """Begun and lost calls, and the rows that were ever used."""
-        self._last = self._look()
-        words = memoryview(self._last).cast("Q").tolist()
-        ids = words[0::ROW_WORDS]
-        losses = words[LOSS::ROW_WORDS]
-        used = [
-            (call_id, words[at + START], words[at + PARENT], words[at + CALLEE], words[at + LOSS])
-            for at, call_id in zip(range(0, len(words), ROW_WORDS), ids, strict=True)
-            if generation_of(call_id) and block_of(call_id) == self.block
+    def changes(self) -> list[RowChange]:
+        """The rows that differ from the last reading; the first time every row that was used."""
+        now = self._look()
+        if now == self._last:
+            return []
+        last = memoryview(self._last or _UNUSED).cast("Q").tolist()
+        self._last = now
+        words = memoryview(now).cast("Q").tolist()
+        return [
+            self._change(at // ROW_WORDS, words[at : at + ROW_WORDS], last[at], last[at + LOSS])
+            for at in range(0, len(words), ROW_WORDS)
+            if words[at] != last[at] or words[at + LOSS] != last[at + LOSS]
         ]
-        return RowState(sum(_begun(row) for row in used), _lost(losses), used)
+
+    def _change(self, number: int, row: list[int], last_id: int, last_loss: int) -> RowChange:
+        call_id, loss, callee = row[0], row[LOSS], row[CALLEE]
+        begun = self._begun(call_id, loss)
+        return RowChange(
+            self.block << _BLOCK_SHIFT | number,
+            begun - self._begun(last_id, last_loss),
+            (loss >> 26) - (last_loss >> 26),
+            begun > loss & _GENERATION_MASK,
+            OpenRow(call_id, row[START], row[PARENT], callee_in(callee), bool(callee & IN_DETAIL)),
+        )
+
+    def _begun(self, call_id: int, loss: int) -> int:
+        """Calls that have begun in a row with these words; 0 in one that is not of this block."""
+        generation = generation_of(call_id)
+        if not generation or block_of(call_id) != self.block:
+            return 0
+        # The words are read in order: a call may begin and be lost between its id and its loss.
+        return max(generation, loss & _GENERATION_MASK)
 
     def _look(self) -> bytes:
         return self._words[self._first : self._first + ROWS * ROW_WORDS].tobytes()
@@ -195,24 +224,3 @@ class InFlightReader:
         at = self._first + (call_id & ROWS - 1) * ROW_WORDS
         lost = self._words[at + LOSS] & _GENERATION_MASK == generation_of(call_id)
         return bool(lost or self._words[at] != call_id)
-
-
-def _begun(row: tuple[int, int, int, int, int]) -> int:
-    # The words are read in order: a call may begin and be lost between its id and its loss.
-    return max(generation_of(row[0]), row[4] & _GENERATION_MASK)
-
-
-def _lost(losses: list[int]) -> int:
-    return sum(loss >> 26 for loss in losses)
-
-
-def open_calls(state: RowState, ended: dict[int, int]) -> list[OpenRow]:
-    """The calls whose generation is newer than the last that ended (by row key) or was lost."""
-    found = []
-    for call_id, start_ns, parent, callee, loss in state.rows:
-        generation = generation_of(call_id)
-        if call_id <= ended.get(row_key(call_id), 0) or generation <= loss & _GENERATION_MASK:
-            continue
-        in_detail = bool(callee & IN_DETAIL)
-        found.append(OpenRow(call_id, start_ns, parent, callee_in(callee), in_detail))
-    return found

@@ -1,15 +1,17 @@
 """
 One worker's memory: what lies where in its segment, creating it, and reading it from outside.
 
-    offset 0         4 KiB                            2 MiB + 4 KiB   6 MiB + 4 KiB
-           ┌─────────┬────────────────────────────────┬───────────────┬────────────────────┐
-           │ header  │ directory: four words an entry │ names         │ extents: rows, rings│
-           └─────────┴────────────────────────────────┴───────────────┴────────────────────┘
+    offset 0         4 KiB            2 MiB + 4 KiB  6 MiB + 4 KiB            + budget
+           ┌─────────┬────────────────┬──────────────┬────────────────────────┬──────────────┐
+           │ header  │ directory:     │ names        │ extents: rows, rings   │ more rows    │
+           │         │ 4 words a line │              │                        │              │
+           └─────────┴────────────────┴──────────────┴────────────────────────┴──────────────┘
 
 The segment is a large sparse file, mapped once. Every extent is reserved with ``posix_fallocate``
 before it is touched, so a full file system is an ENOSPC at that call and never a SIGBUS, and what
-has been reserved keeps working. Rows and rings fill a budget; directory and names, whose areas are
-their bounds, lie outside it, or a program with many tools would have names for a thousand. Tools
+has been reserved keeps working. Rings and the first rows fill a budget; directory and names, whose
+areas are their bounds, lie outside it, or a program with many tools would have names for a
+thousand, and so do the rows of a peak of open calls, whose ends all need slots at once. Tools
 without a name are shown in the header (see `beyond`). The directory only grows, and its count is
 stored after the entry:
 
@@ -69,6 +71,9 @@ _EXTENTS = _NAMES + 4 * _MIB
 # Lines of the name table; what the directory holds besides is for rows and rings.
 _MOST_NAMES = 50_000
 _SEGMENT_BYTES = 64 * _MIB
+# The part of the budget that rows may take, and what a peak may take beside: 262,144 open calls.
+_ROWS_SHARE = 8
+_PEAK_BYTES = 16 * _MIB
 _SHARED_SLOTS = 64
 _MOST_SLOTS = 1 << 16
 _LONGEST_CALLEE = 1 << 20
@@ -118,7 +123,8 @@ class Segment:
         sealed: bool | None = None,
     ) -> None:
         """Create it; OSError when neither shared memory nor *fallback* can hold it."""
-        size = max(_SEGMENT_BYTES, _EXTENTS + budget_bytes + _MIB)
+        self._peak = _EXTENTS + -(-budget_bytes // _PAGE) * _PAGE
+        size = max(_SEGMENT_BYTES, self._peak + _PEAK_BYTES + _MIB)
         self._memory = create_memory(name, size, fallback)
         self.name = name
         self.buffer = self._memory.buffer
@@ -126,7 +132,9 @@ class Segment:
         self.sealed = needs_seal() if sealed is None else sealed
         rest = _EXTENTS + budget_bytes - _PAGE
         self._bounds = {_DIRECTORY: _NAMES, _NAMES: _EXTENTS, _EXTENTS: rest}
-        self._reserved = {area: area for area in (_DIRECTORY, _NAMES, _EXTENTS)}
+        self._bounds[self._peak] = self._peak + _PEAK_BYTES
+        self._reserved = {area: area for area in self._bounds}
+        self._rows_left = budget_bytes // _ROWS_SHARE // BLOCK_BYTES
         self._next = dict(self._reserved)
         self._names = 0
         self._fallback = fallback
@@ -162,9 +170,11 @@ class Segment:
 
     def add_rows(self, block: int) -> list[int] | None:
         """A further block of the in-flight table: the words of its rows, ready to be taken."""
-        offset = self._extent(_EXTENTS, BLOCK_BYTES, 64)
+        area = _EXTENTS if self._rows_left > 0 else self._peak
+        offset = self._extent(area, BLOCK_BYTES, 64)
         if offset is None:
             return None
+        self._rows_left -= 1
         ready = begin_block(self.words, offset // 8, block)
         return ready if self._publish(Extent(Kind.ROWS, block, offset, BLOCK_BYTES)) else None
 
@@ -224,9 +234,9 @@ class Segment:
         return _PAGE + self._reserved[_EXTENTS] - _EXTENTS
 
     @property
-    def named_bytes(self) -> int:
-        """What directory and names take beside the budget."""
-        return self._reserved[_DIRECTORY] - _DIRECTORY + self._reserved[_NAMES] - _NAMES
+    def beside_bytes(self) -> int:
+        """What directory, names and rows of a peak of open calls take beside the budget."""
+        return sum(self._reserved[area] - area for area in (_DIRECTORY, _NAMES, self._peak))
 
     def close(self) -> None:
         """Let go of the mapping, whose memory stays; no writer of it may be used any more."""
@@ -418,5 +428,6 @@ def begun_unmapped(fd: int) -> int:
         if kind == Kind.ROWS and size == BLOCK_BYTES and offset < 1 << 40:
             rows = memoryview(os.pread(fd, BLOCK_BYTES, offset))
             if len(rows) == BLOCK_BYTES:
-                begun += InFlightReader(rows.cast("Q"), 0, key).read().begun
+                changes = InFlightReader(rows.cast("Q"), 0, key).changes()
+                begun += sum(change.begun for change in changes)
     return begun

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from shmperf.collector import cycle
 from shmperf.collector.cycle import Waits
 from shmperf.session.messages import Status
-from shmperf.testing import Room
+from shmperf.testing import Room, ScriptedWorker
 
 
 def test_cleanup_cuts_between_what_had_ended_and_what_is_open(room: Room) -> None:
@@ -152,3 +154,58 @@ def test_waits_grow_while_nothing_comes_and_are_short_for_a_few() -> None:
     assert waits.next_s(0.002, 3, 0.05) == pytest.approx(0.003)
     assert waits.next_s(0.04, 0, 0.05) == 0.05
     assert waits.next_s(0.002, 0, 0.05) == pytest.approx(0.003)
+
+
+def steps_of(work: Callable[[], object]) -> int:
+    """How many functions *work* calls."""
+    count = 0
+
+    def note(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def steps_of_a_call(room: Room, worker: ScriptedWorker) -> int:
+    """The same for a round with one call that follows another one."""
+    worker.call("all")
+    room.turn()
+    worker.call("all")
+    return steps_of(room.collector.step)
+
+
+def add_blocks(worker: ScriptedWorker, count: int) -> None:
+    """Rows for many calls at once."""
+    first = worker.session.next_blocks(count)
+    for block in range(first, first + count):
+        worker.ready[:0] = worker.segment.add_rows(block) or []
+
+
+def test_a_peak_of_open_calls_costs_nothing_once_it_is_over(room: Room) -> None:
+    """A round costs what is in use, not what a worker once had open; the books stay whole."""
+    worker = room.worker(slots=256)
+    room.turn(40)
+    before = steps_of_a_call(room, worker)
+    add_blocks(worker, 100)
+    peak = [worker.begin("all") for _ in range(len(worker.ready))]
+    for call in peak:
+        worker.end(call)
+        if call.id % 97 == 0:
+            room.turn()
+    room.turn(40)
+    assert steps_of_a_call(room, worker) < before + 100
+    # Rows that nobody has looked at for long: a frame still counts them as begun.
+    worker.call("all")
+    worker.ready.reverse()
+    for _ in range(70):
+        worker.call("all")
+    assert room.collector.step() == 71
+    room.collector.commit()
+    assert room.stats_on_disk()["in_flight"] == 0
+    assert room.stats()["begun"] == worker.begun

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,9 +25,9 @@ from shmperf.shm.inflight import (
     has_spent_row,
     is_lost,
     mark_loss,
-    open_calls,
     row_key,
 )
+from shmperf.shm.rowtable import RowTable
 
 BLOCK = 77
 
@@ -52,34 +54,50 @@ def test_ids_are_unique_and_carry_block_and_row(words: memoryview) -> None:
     assert len({row_key(call_id) for call_id in ids}) == ROWS
 
 
+def table_of(words: memoryview, ended: dict[int, int] | None = None, offset: int = 0) -> RowTable:
+    """What somebody finds who reads the block for the first time."""
+    table = RowTable({} if ended is None else dict(ended))
+    table.add(InFlightReader(words, offset, BLOCK))
+    table.read()
+    return table
+
+
+def open_ids(words: memoryview, ended: dict[int, int] | None = None) -> list[int]:
+    return [row.id for row in table_of(words, ended).open.values()]
+
+
 def test_begun_is_the_sum_of_generations(words: memoryview) -> None:
     """Every call that began is counted, whatever became of it."""
     ready = begin_block(words, 0, BLOCK)
-    reader = InFlightReader(words, 0, BLOCK)
-    assert reader.read().begun == 0
+    table = table_of(words)
+    assert table.begun == 0
     for _ in range(5):
         begin(words, ready[-1])
     begin(words, ready[-2])
-    assert reader.read().begun == 6
+    table.read()
+    assert table.begun == table_of(words).begun == 6
 
 
 def test_row_is_open_until_its_call_is_drained(words: memoryview) -> None:
     """Only an id newer than the last that ended is an open call."""
     (row, *_) = begin_block(words, 0, BLOCK)[::-1]
-    reader = InFlightReader(words, 0, BLOCK)
     first = begin(words, row)
-    (found,) = open_calls(reader.read(), {})
+    table = table_of(words)
+    (found,) = table.open.values()
     assert (found.id, found.start_ns, found.parent, found.callee) == (first, 100, 5, 2)
-    ended = {row_key(first): first}
-    assert open_calls(reader.read(), ended) == []
+    assert (table.parents, table.callees) == ({first: 5}, {2: 1})
+    table.end([first])
+    assert table.open == table.parents == table.callees == {}
+    assert table.newly_ended == {row_key(first): first}
     second = begin(words, row)
-    assert [found.id for found in open_calls(reader.read(), ended)] == [second]
+    table.read()
+    assert [row.id for row in table.open.values()] == [second]
+    assert open_ids(words, table.ended) == [second]
 
 
 def test_a_row_says_in_which_mode_its_call_is_recorded(words: memoryview) -> None:
     """Beside the callee; whatever else its word holds, a number of the name table comes out."""
     (row, *_) = begin_block(words, 0, BLOCK)[::-1]
-    reader = InFlightReader(words, 0, BLOCK)
     for word, callee, in_detail in (
         (2, 2, False),
         (2 | IN_DETAIL, 2, True),
@@ -88,19 +106,17 @@ def test_a_row_says_in_which_mode_its_call_is_recorded(words: memoryview) -> Non
     ):
         begin(words, row)
         words[row + CALLEE] = word
-        (found,) = open_calls(reader.read(), {})
+        (found,) = table_of(words).open.values()
         assert (found.callee, found.in_detail) == (callee, in_detail)
 
 
 def test_killed_before_the_id_is_written_never_began(words: memoryview) -> None:
     """A row that was filled but not published shows its former call, which had ended."""
     (row, *_) = begin_block(words, 0, BLOCK)[::-1]
-    reader = InFlightReader(words, 0, BLOCK)
     first = begin(words, row)
     begin(words, row, publish=False)
-    state = reader.read()
-    assert state.begun == 1
-    assert open_calls(state, {row_key(first): first}) == []
+    assert table_of(words).begun == 1
+    assert open_ids(words, {row_key(first): first}) == []
 
 
 def test_lost_call_is_neither_open_nor_forgotten(words: memoryview) -> None:
@@ -109,9 +125,9 @@ def test_lost_call_is_neither_open_nor_forgotten(words: memoryview) -> None:
     reader = InFlightReader(words, 0, BLOCK)
     for _ in range(3):
         mark_loss(words, row, begin(words, row))
-    state = reader.read()
-    assert (state.begun, state.lost) == (3, 3)
-    assert open_calls(state, {}) == []
+    table = table_of(words)
+    assert (table.begun, table.lost) == (3, 3)
+    assert table.open == {}
     assert reader.has_left(words[row])
 
 
@@ -120,7 +136,7 @@ def test_unchanged_table_is_seen_by_one_comparison(words: memoryview) -> None:
     ready = begin_block(words, 0, BLOCK)
     reader = InFlightReader(words, 0, BLOCK)
     assert reader.has_changed()
-    reader.read()
+    reader.changes()
     assert not reader.has_changed()
     begin(words, ready[0])
     assert reader.has_changed()
@@ -131,8 +147,8 @@ def test_row_with_a_foreign_id_is_not_believed(words: memoryview) -> None:
     """An id of another block in a row counts as nothing."""
     ready = begin_block(words, 0, BLOCK)
     words[ready[0]] = (BLOCK + 1) << 32 | 5 << 6
-    state = InFlightReader(words, 0, BLOCK).read()
-    assert (state.begun, state.rows) == (0, [])
+    table = table_of(words)
+    assert (table.begun, table.open) == (0, {})
 
 
 def test_rows_are_replaced_long_before_their_generations_end(words: memoryview) -> None:
@@ -153,6 +169,8 @@ class TableModel(RuleBasedStateMachine):
         self.words = memoryview(bytearray(BLOCK_BYTES + 512)).cast("Q")
         self.ready = begin_block(self.words, self.first, block)
         self.reader = InFlightReader(self.words, self.first * 8, block)
+        self.kept = RowTable({})
+        self.kept.add(InFlightReader(self.words, self.first * 8, block))
         self.open: dict[int, int] = {}
         self.ended: dict[int, int] = {}
         self.undrained: list[int] = []
@@ -195,26 +213,42 @@ class TableModel(RuleBasedStateMachine):
     def drain(self) -> None:
         for call_id in self.undrained:
             self.ended[row_key(call_id)] = max(call_id, self.ended.get(row_key(call_id), 0))
+        self.kept.end(self.undrained)
         self.undrained.clear()
 
     @rule()
     def look(self) -> None:
         assert self.reader.has_changed() or not self.changed
-        self.reader.read()
+        self.reader.changes()
         assert not self.reader.has_changed()
         self.changed = False
+
+    @rule()
+    def read(self) -> None:
+        self.kept.read()
 
     @invariant()
     def books_balance(self) -> None:
         if not hasattr(self, "words"):
             return
         self.drain()
-        state = InFlightReader(self.words, self.first * 8, self.reader.block).read()
-        found = open_calls(state, self.ended)
-        assert {call.id for call in found} == set(self.open)
-        assert (state.begun, state.lost) == (self.begun, self.lost)
-        assert state.begun == self.finished + state.lost + len(found)
+        fresh = RowTable(dict(self.ended))
+        fresh.add(InFlightReader(self.words, self.first * 8, self.reader.block))
+        fresh.read()
+        assert {row.id for row in fresh.open.values()} == set(self.open)
+        assert (fresh.begun, fresh.lost) == (self.begun, self.lost)
+        assert fresh.begun == self.finished + fresh.lost + len(fresh.open)
         assert all(not self.reader.has_left(call_id) for call_id in self.open)
+
+    @rule()
+    def what_is_kept_is_what_is_there(self) -> None:
+        self.drain()
+        self.kept.read()
+        rows = self.kept.open.values()
+        assert {row.id for row in rows} == set(self.open) == set(self.kept.parents)
+        assert Counter(row.callee for row in rows) == self.kept.callees
+        assert (self.kept.begun, self.kept.lost) == (self.begun, self.lost)
+        assert self.kept.ended == self.ended
 
 
 TestTableModel = TableModel.TestCase
@@ -235,9 +269,9 @@ def test_killed_while_taking_a_row(words: memoryview, former: str | None, stored
             ended[row_key(call_id)] = call_id
     for word in (START, PARENT, CALLEE)[:stored]:
         words[row + word] = 2**64 - 1
-    state = InFlightReader(words, 0, BLOCK).read()
-    assert (state.begun, state.lost) == (former is not None, former == "lost")
-    assert open_calls(state, ended) == []
+    table = table_of(words, ended)
+    assert (table.begun, table.lost) == (former is not None, former == "lost")
+    assert table.open == {}
 
 
 def test_killed_at_each_later_row_of_the_crash_table(words: memoryview) -> None:
@@ -245,10 +279,9 @@ def test_killed_at_each_later_row_of_the_crash_table(words: memoryview) -> None:
     ready = begin_block(words, 0, BLOCK)
     aborted, finished, lost = (begin(words, row) for row in ready[-3:])
     mark_loss(words, ready[-1], lost)
-    state = InFlightReader(words, 0, BLOCK).read()
-    ended = {row_key(finished): finished}
-    assert [found.id for found in open_calls(state, ended)] == [aborted]
-    assert (state.begun, state.lost) == (3, 1)
+    table = table_of(words, {row_key(finished): finished})
+    assert [row.id for row in table.open.values()] == [aborted]
+    assert (table.begun, table.lost) == (3, 1)
 
 
 def test_former_loss_does_not_hide_the_next_call(words: memoryview) -> None:
@@ -260,19 +293,18 @@ def test_former_loss_does_not_hide_the_next_call(words: memoryview) -> None:
     assert is_lost(words, row, first)
     assert not is_lost(words, row, second)
     reader = InFlightReader(words, 0, BLOCK)
-    assert [found.id for found in open_calls(reader.read(), {})] == [second]
+    assert open_ids(words) == [second]
     assert not reader.has_left(second)
     assert mark_loss(words, row, second)
-    assert reader.read().lost == 2
+    assert table_of(words).lost == 2
 
 
 def test_late_record_of_a_former_call_ends_no_newer_one(words: memoryview) -> None:
     """Only a record as new as the row's id ends the call in it."""
     row = begin_block(words, 0, BLOCK)[-1]
     first, second = begin(words, row), begin(words, row)
-    state = InFlightReader(words, 0, BLOCK).read()
-    assert [found.id for found in open_calls(state, {row_key(first): first})] == [second]
-    assert open_calls(state, {row_key(second): second}) == []
+    assert open_ids(words, {row_key(first): first}) == [second]
+    assert open_ids(words, {row_key(second): second}) == []
 
 
 def test_row_is_left_when_another_call_is_in_it(words: memoryview) -> None:
@@ -291,9 +323,9 @@ def test_call_that_begins_and_is_lost_while_a_row_is_read_is_counted(words: memo
     call_id = begin(words, row)
     mark_loss(words, row, call_id)
     mark_loss(words, row, call_id + GENERATION_STEP)
-    state = InFlightReader(words, 0, BLOCK).read()
-    assert (state.begun, state.lost) == (2, 2)
-    assert open_calls(state, {}) == []
+    table = table_of(words)
+    assert (table.begun, table.lost) == (2, 2)
+    assert table.open == {}
 
 
 @pytest.mark.parametrize(("generation", "spent"), [((1 << 25) - 1, False), (1 << 25, True)])
@@ -344,9 +376,11 @@ def test_any_words_in_a_block_are_read(damage: dict[int, int], call_id: int) -> 
         words[at] = word
     image = bytes(memory)
     reader = InFlightReader(words, 0, BLOCK)
-    state = reader.read()
-    assert all(found.id >> 32 == BLOCK for found in open_calls(state, {}))
-    assert state.begun >= len(state.rows)
+    table = RowTable({})
+    table.add(reader)
+    table.read()
+    assert all(row.id >> 32 == BLOCK for row in table.open.values())
+    assert table.begun >= len(table.open)
     assert reader.has_left(call_id) in {True, False}
     assert not reader.has_changed()
     assert bytes(memory) == image
