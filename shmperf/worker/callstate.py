@@ -6,7 +6,7 @@ from typing import Any
 
 from shmperf.shm.segment import Loss
 
-from .context import current_call
+from .context import Loose, current_call
 from .process import Tool, worker
 
 __all__ = ["CallState"]
@@ -18,7 +18,8 @@ class CallState:
 
     ``outer`` was current before it; ``position`` is its slot's, once that is stored; ``row`` is the
     word where its row begins, 0 when it has none any more; ``caught`` is what is told of its
-    exception beside the class; CPU times are -1 where nobody takes them.
+    exception beside the class; CPU times are -1 where nobody takes them. ``loose`` is what is
+    current while the call is, where it may end anywhere.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class CallState:
         "end_ns",
         "flags",
         "is_finishing",
+        "loose",
         "lost",
         "metadata",
         "outer",
@@ -54,6 +56,7 @@ class CallState:
         self.caught: tuple[str, str, str] | None = None
         self.metadata: dict[str, Any] | None = None
         self.cpu_ns = self.cpu_end_ns = -1
+        self.loose: Loose | None = None
         self._ready = worker.ready
 
     def count_loss(self, cause: Loss) -> None:

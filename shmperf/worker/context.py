@@ -4,8 +4,9 @@ Whose call this is: the current call of a context, and carrying it to where cont
 The current call lives in a ``ContextVar``, which asyncio tasks and ``to_thread`` inherit, and new
 threads, executors and processes do not: for those there are `adopt` and `propagate`. It holds the
 id of a call, 0 for none, or the `Pair` of a start without an end yet: such a call may end in
-another thread or task, so whoever finds it asks whether it is still open. A hot path that stores
-the value as a word notices a Pair by the TypeError, and pays nothing otherwise.
+another thread or task, or before calls that began inside it, so whoever finds it asks whether it
+is still open. A hot path that stores the value as a word notices a Pair by the TypeError, and pays
+nothing otherwise.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any, Generic, ParamSpec, TypeVar
+
+from .gcwatch import is_collecting
 
 __all__ = [
     "TRACKED",
+    "Loose",
     "Pair",
     "Seen",
     "adopt",
@@ -46,6 +50,43 @@ class Pair:
         self.call_id = call_id
         self.outer = outermost_open(outer)
         self.is_open = True
+
+    def has_passed(self) -> bool:
+        """True when the call, which has ended, is nobody's parent any more in this context."""
+        return True
+
+
+class Loose(Pair):
+    """
+    A call that lasts for a block, a coroutine or the like that may end anywhere.
+
+    Once it has ended it is nobody's parent in the context in which it began, wherever and in
+    whatever order it ended. Copies of that context, those of tasks and threads that began inside
+    it, keep it: they outlive it. A token tells one from the other.
+    """
+
+    __slots__ = ("_token",)
+
+    _token: Token[int | Pair]
+
+    def enter(self) -> None:
+        """Make the call current in this context, which is its own from now on."""
+        self._token = current_call.set(self)
+
+    def has_passed(self) -> bool:
+        """True in its own context."""
+        if is_collecting():
+            return True
+        now = current_call.get()
+        try:
+            current_call.reset(self._token)
+        except ValueError:
+            return False
+        except (AttributeError, RuntimeError):
+            # None yet, or used: who made it or asked before was struck in the middle.
+            return True
+        self._token = current_call.set(now)
+        return True
 
 
 # The observer that decorators are; a framework's hook has a name of its own.
@@ -83,7 +124,7 @@ current_call: ContextVar[int | Pair] = ContextVar("shmperf_current_call", defaul
 
 def outermost_open(value: int | Pair) -> int | Pair:
     """*value*, or what was current when it started if it has ended since."""
-    while isinstance(value, Pair) and not value.is_open:
+    while isinstance(value, Pair) and not value.is_open and value.has_passed():
         value = value.outer
     return value
 

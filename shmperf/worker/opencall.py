@@ -24,7 +24,7 @@ from shmperf.shm.segment import Fault, Loss
 from . import capture
 from .callbody import detailed_body, plain_body
 from .callstate import CallState
-from .context import Pair, current_call, parent_of
+from .context import Loose, Pair, current_call, outermost_open, parent_of
 from .failures import is_programs
 from .gcwatch import is_collecting
 from .outcome import status_for, status_named
@@ -59,16 +59,18 @@ class OpenCall(CallState):
         route: Route | None = None,
         *,
         timed_cpu: bool = True,
+        in_order: bool = True,
     ) -> bool:
         """
         Begin the call and make it current; False when it is not recorded.
 
         *route* is the tool's, when the caller has asked for it already. With *timed_cpu* the call
-        must end in the thread in which it began.
+        must end in the thread in which it began, and with *in_order* in the same context, after all
+        that begins inside it.
         """
         if not self.begin(args, kwargs, route, timed_cpu=timed_cpu):
             return False
-        self.enter()
+        self.enter(in_order=in_order)
         return True
 
     def close(self, error: BaseException | None = None) -> None:
@@ -147,11 +149,16 @@ class OpenCall(CallState):
             if worker.segment is not None:
                 worker.segment.count_loss(Loss.NO_ROW)
 
-    def enter(self) -> None:
-        """Make the call current in this context."""
+    def enter(self, *, in_order: bool = True) -> None:
+        """Make the call current in this context; *in_order* as for `open`."""
         try:
-            if not is_collecting():
+            if is_collecting():
+                return
+            if in_order:
                 current_call.set(self.call_id)
+            else:
+                self.loose = Loose(self.call_id, self.outer)
+                self.loose.enter()
         except Exception as error:
             # A call that is not current has no children; it is made all the same.
             if is_programs(error):
@@ -177,10 +184,22 @@ class OpenCall(CallState):
 
     def outer_now(self) -> int | Pair:
         """What is current once the call has ended: what was before, if the call still is."""
-        now = innermost = current_call.get()
-        while isinstance(now, Pair):
+        now = current_call.get()
+        return outermost_open(self.outer) if self._holds(now) else now
+
+    def innermost(self) -> int | Pair:
+        """What is current inside the call; 0 when nothing of it is."""
+        now = current_call.get()
+        return now if self._holds(now) else 0
+
+    def _holds(self, now: int | Pair) -> bool:
+        """True when *now* is the call itself, or one that began inside and may end anywhere."""
+        while isinstance(now, Pair) and now is not self.loose:
+            if self.loose is not None and isinstance(now, Loose) and now.is_open:
+                # Both may end in any order.
+                return False
             now = now.outer
-        return self.outer if self.call_id and now == self.call_id else innermost
+        return self.call_id != 0 and (now is self.loose or now == self.call_id)
 
     def describe(self, params: Mapping[str, Any]) -> None:
         """Capture parameters that were not known at the beginning."""
@@ -231,7 +250,9 @@ class OpenCall(CallState):
             self.free_row()
 
     def free_row(self) -> None:
-        """Hand the row back, if there is one."""
+        """Hand the row back, if there is one: nothing more begins inside the call."""
+        if self.loose is not None:
+            self.loose.is_open = False
         row = self.row
         if row:
             self.row = 0
@@ -247,6 +268,7 @@ class OpenCall(CallState):
         """Leave the call to the process that it began in: this one is a fork of it."""
         self.row = 0
         self.lost = True
+        self.free_row()
 
     @property
     def is_foreign(self) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from threading import get_ident
 from types import CodeType, TracebackType
 from typing import Any, Self, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from .context import current_call, hex_id
+from .context import Pair, current_call, hex_id, outermost_open
+from .frames import ends_in_order, is_in_asyncio
+from .gcwatch import is_collecting
 from .hotpath import Wrapped, finish, is_seen, take_up, track_function, unfinished
 from .opencall import OpenCall, new_call
 from .process import named_callee, tool_named
@@ -128,7 +131,8 @@ def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
             return await wrapped.function(*args, **kwargs)
         opened = new_call(wrapped.tool, wrapped.callee)
         try:
-            wrapped.open(opened, args, kwargs, timed_cpu=False)
+            if wrapped.begin(opened, args, kwargs):
+                opened.enter(in_order=is_in_asyncio())
             result = await wrapped.function(*args, **kwargs)
             opened.close()
             return result
@@ -148,17 +152,25 @@ def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
 
 
 class _Steps:
-    """Makes a generator's call current inside each step, never between two."""
+    """
+    Makes a generator's call current inside each step, never between two.
 
-    __slots__ = ("_opened",)
+    So are blocks that are open inside the generator when it yields.
+    """
+
+    __slots__ = ("_inner", "_opened")
 
     def __init__(self, opened: OpenCall) -> None:
         self._opened = opened
+        self._inner: int | Pair = 0
 
     def __enter__(self) -> None:
         if self._opened.call_id:
             self._opened.outer = current_call.get()
             self._opened.enter()
+            inner = outermost_open(self._inner)
+            if inner and inner != self._opened.call_id and not is_collecting():
+                current_call.set(inner)
 
     def __exit__(
         self,
@@ -166,6 +178,7 @@ class _Steps:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._inner = self._opened.innermost()
         self._opened.leave()
 
 
@@ -277,7 +290,7 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
         self._opened: OpenCall | None = None
 
     def __enter__(self) -> Self:
-        return self._begin(timed_cpu=True)
+        return self._begin(awaited=False)
 
     def __exit__(
         self,
@@ -297,7 +310,7 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
                 raise
 
     async def __aenter__(self) -> Self:
-        return self._begin(timed_cpu=False)
+        return self._begin(awaited=True)
 
     async def __aexit__(
         self,
@@ -318,12 +331,14 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
         if self._opened is not None:
             self._opened.annotate(metadata)
 
-    def _begin(self, *, timed_cpu: bool) -> Self:
+    def _begin(self, *, awaited: bool) -> Self:
         if self._tool.bound is None:
             return self
         opened = self._opened = new_call(self._tool, named_callee(self._tool))
         try:
-            opened.open((), self._params, timed_cpu=timed_cpu)
+            # Of who entered the block.
+            in_order = ends_in_order(sys._getframe(2), awaited=awaited)
+            opened.open((), self._params, timed_cpu=not awaited, in_order=in_order)
             return self
         except BaseException as error:
             # The block is never entered, so nobody else would end it.

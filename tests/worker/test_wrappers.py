@@ -130,6 +130,13 @@ def test_parents_are_right_or_absent(place: Place) -> None:
     assert len(tools["task"]) == 51
 
 
+def test_calls_that_end_out_of_order_are_nobodys_parent_afterwards(place: Place) -> None:
+    """Closed elsewhere or before what began later: ended calls have no children but their tasks."""
+    place.run_program("wrappers/calls_end_out_of_order")
+    place.wait_for_end()
+    assert [line["data"].get("parent") for line in place.lines("leaf")] == [None] * 11
+
+
 def test_children_in_new_processes_are_known_to_their_waiting_parents(place: Place) -> None:
     """A call that waits for a child in a process of its own names it: 155 of 155."""
     place.write("tool_perf_limits.yaml", "default_perf_points: -1\n")
