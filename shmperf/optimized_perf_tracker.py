@@ -148,8 +148,11 @@ class OptimizedPerfTracker:
         left = since(self._base, figures)
         limit = _current_options().limit_of(tool_name)
         size = left.sizes.get(tool_name, 0)
-        totals, complete = left.totals.get(tool_name), left.books.complete
-        return plain(tool_stats(tool_name, totals, size, limit, complete=complete))
+        totals, books = left.totals.get(tool_name), left.books
+        in_flight = books.opened.get(tool_name, 0)
+        return plain(
+            tool_stats(tool_name, totals, size, limit, complete=books.complete, in_flight=in_flight)
+        )
 
     def get_all_stats(self) -> dict[str, Any]:
         """Statistics of all tools that were called, and the books."""

@@ -30,7 +30,11 @@ __all__ = [
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):
-    """The session's counters, cleanups subtracted; ``lost`` is what the rows say in sum."""
+    """
+    The session's counters, cleanups subtracted; ``lost`` is what the rows say in sum.
+
+    ``opened`` has the calls that are open now by tool, as far as somebody sees them.
+    """
 
     begun: int = 0
     lost: int = 0
@@ -40,6 +44,7 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 0
     complete: bool = True
     nameless: dict[str, list[str]] = {}
+    opened: dict[str, int] = {}
 
     def lost_by_cause(self) -> dict[str, int]:
         """
@@ -130,11 +135,17 @@ def since(base: Figures | None, now: Figures) -> Figures:
 
 
 def tool_stats(
-    tool: str, totals: Totals | None, size: int, limit: int, *, complete: bool = True
+    tool: str,
+    totals: Totals | None,
+    size: int,
+    limit: int,
+    *,
+    complete: bool = True,
+    in_flight: int = 0,
 ) -> ToolStats:
     """One tool's statistics; zeros and nulls where nothing is known."""
     known = totals if totals is not None else Totals()
-    return known.stats(tool, current_size=size, max_size=limit, complete=complete)
+    return known.stats(tool, size, limit, complete=complete, in_flight=in_flight)
 
 
 def all_stats(
@@ -143,19 +154,29 @@ def all_stats(
     limit_of: Callable[[str], int],
     books: Books,
 ) -> SessionStats:
-    """Statistics of all tools, and the books: begun = total + lost + aborted + in flight."""
+    """
+    Statistics of all tools, and the books: begun = total + lost + aborted + in flight.
+
+    A tool whose calls are all still open is one of them.
+    """
     finished = sum(counted.count for counted in totals.values())
     aborted = sum(counted.aborted for counted in totals.values())
     lost = books.lost_by_cause()
+    tools = sorted({*totals, *books.opened})
     return SessionStats(
         total_calls=finished,
         mode="optimization" if books.optimization else "normal",
-        tools_tracked=len(totals),
+        tools_tracked=len(tools),
         tool_stats={
             tool: tool_stats(
-                tool, counted, sizes.get(tool, 0), limit_of(tool), complete=books.complete
+                tool,
+                totals.get(tool),
+                sizes.get(tool, 0),
+                limit_of(tool),
+                complete=books.complete,
+                in_flight=books.opened.get(tool, 0),
             )
-            for tool, counted in sorted(totals.items())
+            for tool in tools
         },
         begun=books.begun,
         in_flight=books.begun - finished - aborted - sum(lost.values()),

@@ -92,8 +92,8 @@ class ToolStats(msgspec.Struct, kw_only=True):
     One tool's statistics; durations in seconds.
 
     Without a finished call the durations and the time of the last update are None. ``current_size``
-    counts records that are kept, ``max_size`` is the tool's limit; ``complete`` is false where
-    calls that had ended may be missing.
+    counts records that are kept, ``max_size`` is the tool's limit; ``in_flight`` are the calls that
+    are open now; ``complete`` is false where calls that had ended may be missing.
     """
 
     tool: str
@@ -110,6 +110,7 @@ class ToolStats(msgspec.Struct, kw_only=True):
     current_size: int
     max_size: int
     last_updated: str | None
+    in_flight: int = 0
     complete: bool
 
 
@@ -248,7 +249,13 @@ class Totals(msgspec.Struct, array_like=True):
         return self.max_ns
 
     def stats(
-        self, tool: str, current_size: int, max_size: int, *, complete: bool = True
+        self,
+        tool: str,
+        current_size: int,
+        max_size: int,
+        *,
+        complete: bool = True,
+        in_flight: int = 0,
     ) -> ToolStats:
         """The tool's statistics as people and programs read them."""
         return ToolStats(
@@ -266,6 +273,7 @@ class Totals(msgspec.Struct, array_like=True):
             current_size=current_size,
             max_size=max_size,
             last_updated=_iso(self.last_ended_ns) if self.last_ended_ns else None,
+            in_flight=in_flight,
             complete=complete,
         )
 

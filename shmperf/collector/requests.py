@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -203,7 +204,9 @@ def _flush(requests: Requests, request: Flush) -> object:
 def _stats(requests: Requests, request: Stats) -> ToolStats | SessionStats:
     parts = requests.parts
     complete = parts.are_complete()
-    found = parts.ledger.stats(request.tool, len(parts.roster.workers), complete=complete)
+    found = parts.ledger.stats(
+        request.tool, len(parts.roster.workers), complete=complete, opened=_opened(parts)
+    )
     if isinstance(found, SessionStats):
         found.unattached = parts.roster.unattached()
     return found
@@ -212,7 +215,14 @@ def _stats(requests: Requests, request: Stats) -> ToolStats | SessionStats:
 def _figures(requests: Requests, request: FiguresOf) -> Figures:
     parts = requests.parts
     complete = parts.are_complete()
-    return parts.ledger.figures(request.tool, len(parts.roster.workers), complete=complete)
+    return parts.ledger.figures(
+        request.tool, len(parts.roster.workers), complete=complete, opened=_opened(parts)
+    )
+
+
+def _opened(parts: Parts) -> Counter[str]:
+    """The calls that are open now, by tool."""
+    return Counter(worker.callee(row.callee).tool for worker, row in parts.roster.open_calls())
 
 
 def _totals_of(requests: Requests, request: TotalsOf) -> dict[str, Totals]:

@@ -15,7 +15,17 @@ from shmperf.query import Answers, find_answers, request_for
 from shmperf.session.rendezvous import Request
 from shmperf.views.terminal import console_for
 
-__all__ = ["add_reader", "add_rows", "answers_for", "positive", "request_of", "show"]
+from .nearest import refuse_missing, refuse_unknown
+
+__all__ = [
+    "add_reader",
+    "add_rows",
+    "answers_for",
+    "positive",
+    "records_of",
+    "request_of",
+    "show",
+]
 
 
 def add_reader(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +62,25 @@ def request_of(given: argparse.Namespace) -> Request:
 
 
 def answers_for(given: argparse.Namespace) -> Answers:
-    """Who answers: the collector of a session, or what lies in a storage directory."""
-    return find_answers(request_of(given))
+    """
+    Who answers: the collector of a session, or what lies in a storage directory.
+
+    StoreError, which names what is near, for a directory that the user named and where nothing was
+    recorded.
+    """
+    answers = find_answers(request_of(given))
+    if given.storage is not None:
+        refuse_missing(answers)
+    return answers
+
+
+def records_of(given: argparse.Namespace, tool: str | None = None) -> Answers:
+    """Who answers questions about calls, of *tool* or of all; StoreError where there were none."""
+    answers = answers_for(given)
+    refuse_missing(answers)
+    if tool is not None:
+        refuse_unknown(answers, tool)
+    return answers
 
 
 def show(given: argparse.Namespace, value: Any, screen: Callable[[Any], Any]) -> int:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from shmperf.errors import SessionError
+from shmperf.query import Answers
 from shmperf.session.messages import Cleanup
+from shmperf.views.formatting import printable
 
 from .arguments import add_reader, answers_for, request_of, show
+from .nearest import holds_records
 
 __all__ = ["add_arguments", "run"]
 
@@ -22,13 +25,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
-    if not _clean_up(given):
+    answers = answers_for(given)
+    if answers.session is None and not holds_records(answers.storage):
+        said = f"nothing was recorded in {answers.storage}, so there is nothing to forget"
+        return show(given, {"cleaned": False}, lambda _: printable(said))
+    if not _clean_up(given, answers):
         raise SessionError("optimization.cleanup_on_optimize is false; use: cleanup --force")
     return show(given, {"cleaned": True}, lambda _: "history and statistics are forgotten")
 
 
-def _clean_up(given: Namespace) -> bool:
-    answers = answers_for(given)
+def _clean_up(given: Namespace, answers: Answers) -> bool:
     if answers.has_collector:
         return bool(answers.ask(Cleanup(given.force), _CLEANUP_WAIT_S))
     from shmperf.collector.service import cleanup_at_rest  # noqa: PLC0415  psutil and all the rest

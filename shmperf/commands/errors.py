@@ -8,7 +8,7 @@ import msgspec
 
 from shmperf.views import terminal
 
-from .arguments import add_reader, add_rows, answers_for, show
+from .arguments import add_reader, add_rows, records_of, show
 
 __all__ = ["add_arguments", "run"]
 
@@ -21,5 +21,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
-    groups = answers_for(given).error_groups(given.tool)
+    groups = records_of(given, given.tool).error_groups(given.tool)
     return show(given, msgspec.to_builtins(groups[: given.limit]), terminal.errors)

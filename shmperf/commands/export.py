@@ -7,21 +7,19 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from shmperf.errors import StoreError
 from shmperf.exporters import table
 from shmperf.exporters.output import write_private, write_stream
 from shmperf.exporters.selection import Selection, parse_time
 from shmperf.query import Answers
-from shmperf.storage.history import file_name
 from shmperf.storage.kept import KeptCall
 from shmperf.views.formatting import printable
 
-from .arguments import add_reader, answers_for
+from .arguments import add_reader, records_of
+from .nearest import refuse_unknown
 
 __all__ = ["add_arguments", "run"]
 
@@ -52,7 +50,7 @@ def _moment(text: str) -> str:
 
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
-    answers = answers_for(given)
+    answers = records_of(given)
     selection = Selection(since=given.since, until=given.until, parameters=not given.no_parameters)
     calls = _calls(answers, list(dict.fromkeys(given.tool)))
     made = _calls_made(answers, given.tool)
@@ -70,12 +68,8 @@ def _calls(answers: Answers, tools: Sequence[str]) -> Iterator[KeptCall]:
     every = answers.calls()  # raises where there is no storage
     if not tools:
         return every
-    known: Mapping[str, Any] = answers.stats()["tool_stats"]
     for tool in tools:
-        if tool not in known and not (answers.storage / file_name(tool)).is_file():
-            nearest = get_close_matches(tool, known, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise StoreError(f"no calls of {tool!r} were recorded{hint}")
+        refuse_unknown(answers, tool)
     return chain.from_iterable(answers.calls(tool) for tool in tools)
 
 

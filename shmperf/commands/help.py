@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -21,6 +20,7 @@ from shmperf.errors import ShmperfError
 from shmperf.views.terminal import console_for
 
 from . import table
+from .nearest import did_you_mean
 
 __all__ = ["add_arguments", "run", "topics"]
 
@@ -67,9 +67,7 @@ def _listed(titles: dict[str, str]) -> str:
 def _unknown(topic: str, known: list[str]) -> str:
     if topic in {row.name for row in table.COMMANDS}:
         return f"no topic {topic!r}; for the command: shmperf {topic} --help"
-    nearest = get_close_matches(topic, known, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else "; shmperf help lists them"
-    return f"no topic {topic!r}{hint}"
+    return f"no topic {topic!r}{did_you_mean(topic, known) or '; shmperf help lists them'}"
 
 
 def _print(shown: str | dict[str, str]) -> None:

@@ -46,15 +46,39 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="shmperf", description="Records every tool call in many processes."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     chosen = next((text for text in arguments if not text.startswith("-")), None)
+    if chosen is not None and chosen not in {row.name for row in table.COMMANDS}:
+        parser.error(_unknown(chosen))
     for name, module, text in table.COMMANDS:
         one = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name == chosen:
             command = import_module(module)
             command.add_arguments(one)
             one.set_defaults(do=command.run)
-    return parser.parse_args(_with_times(arguments))
+    given = parser.parse_args(_with_times(arguments))
+    if given.version:
+        print(_version())
+        parser.exit()
+    if chosen is None:
+        # Whoever types the name alone wants to know what there is; a script has left it out.
+        parser.print_help()
+        parser.exit(2)
+    return given
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415  10 ms that no command needs
+
+    return f"shmperf {version('shmperf')}"
+
+
+def _unknown(command: str) -> str:
+    from shmperf.commands.nearest import did_you_mean  # noqa: PLC0415  difflib, for an error alone
+
+    hint = did_you_mean(command, [row.name for row in table.COMMANDS])
+    return f"no command {printable(command)!r}{hint or '; shmperf --help lists them'}"
 
 
 def _with_times(arguments: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ import msgspec
 
 from shmperf.views import terminal
 
-from .arguments import add_reader, add_rows, answers_for, show
+from .arguments import add_reader, add_rows, records_of, show
 
 __all__ = ["add_arguments", "run"]
 
@@ -22,6 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
-    ended = (call for call in answers_for(given).calls(given.tool) if call.duration_s is not None)
+    answers = records_of(given, given.tool)
+    ended = (call for call in answers.calls(given.tool) if call.duration_s is not None)
     slowest = nlargest(given.limit, ended, key=lambda call: call.duration_s or 0.0)
     return show(given, msgspec.to_builtins(slowest), terminal.slowest)

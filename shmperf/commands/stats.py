@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from shmperf.views import terminal
 
-from .arguments import add_reader, answers_for, show
+from .arguments import add_reader, records_of, show
 
 __all__ = ["add_arguments", "run"]
 
@@ -19,4 +19,4 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
-    return show(given, answers_for(given).stats(given.tool), terminal.stats)
+    return show(given, records_of(given, given.tool).stats(given.tool), terminal.stats)

@@ -7,11 +7,11 @@ from argparse import Namespace
 from shmperf.views import terminal
 
 from .arguments import add_reader as add_arguments
-from .arguments import answers_for, show
+from .arguments import records_of, show
 
 __all__ = ["add_arguments", "run"]
 
 
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
-    return show(given, answers_for(given).tree(), terminal.call_tree)
+    return show(given, records_of(given).tree(), terminal.call_tree)

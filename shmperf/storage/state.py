@@ -242,25 +242,50 @@ class Ledger:
             nameless=dict(state.nameless),
         )
 
-    def stats(self, tool: str | None, workers: int, *, complete: bool) -> ToolStats | SessionStats:
-        """What `get_perf_stats` answers."""
-        known = self.totals.known
-        if tool is not None:
-            limit = self.options.limit_of(tool)
-            size = self.current_size(tool)
-            return tool_stats(tool, known.get(tool), size, limit, complete=complete)
-        figures = self.figures(None, workers, complete=complete)
-        return all_stats(figures.totals, figures.sizes, self.options.limit_of, figures.books)
+    def stats(
+        self,
+        tool: str | None,
+        workers: int,
+        *,
+        complete: bool,
+        opened: Mapping[str, int] | None = None,
+    ) -> ToolStats | SessionStats:
+        """What `get_perf_stats` answers; *opened* as in `figures`."""
+        limit_of = self.options.limit_of
+        figures = self.figures(tool, workers, complete=complete, opened=opened)
+        if tool is None:
+            return all_stats(figures.totals, figures.sizes, limit_of, figures.books)
+        return tool_stats(
+            tool,
+            figures.totals.get(tool),
+            self.current_size(tool),
+            limit_of(tool),
+            complete=complete,
+            in_flight=figures.books.opened.get(tool, 0),
+        )
 
-    def figures(self, tool: str | None, workers: int, *, complete: bool) -> Figures:
-        """What statistics are made of, of one tool or of all."""
+    def figures(
+        self,
+        tool: str | None,
+        workers: int,
+        *,
+        complete: bool,
+        opened: Mapping[str, int] | None = None,
+    ) -> Figures:
+        """
+        What statistics are made of, of one tool or of all.
+
+        *opened* has the calls that are open now, by tool; without a collector nobody sees them.
+        """
         totals = self.totals.known
         if tool is not None:
             totals = {tool: totals[tool]} if tool in totals else {}
         return Figures(
             totals=totals,
             sizes={name: self.current_size(name) for name in totals},
-            books=self.books(workers, complete=complete),
+            books=msgspec.structs.replace(
+                self.books(workers, complete=complete), opened=dict(opened or {})
+            ),
             forgotten=self.state.forgotten.begun,
         )
 

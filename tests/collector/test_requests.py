@@ -64,6 +64,7 @@ def test_statistics_of_an_unknown_tool_are_zeros_and_nulls(room: Room) -> None:
         "current_size": 0,
         "max_size": 100,
         "last_updated": None,
+        "in_flight": 0,
         "complete": True,
     }
 

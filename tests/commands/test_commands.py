@@ -163,7 +163,7 @@ def test_a_command_costs_no_other_commands_start(recorded: Place) -> None:
     assert not loaded & {"sqlite3", "psutil", "numpy", "asyncio", "yaml"}
     commands = {name for name in loaded if name.startswith("shmperf.commands.")}
     assert commands == {
-        f"shmperf.commands.{name}" for name in ("arguments", "main", "stats", "table")
+        f"shmperf.commands.{name}" for name in ("arguments", "main", "nearest", "stats", "table")
     }
     rooms = {name.split(".")[1] for name in loaded if name.startswith("shmperf.")}
     assert not rooms & {"collector", "rag", "worker", "exporters", "integrations", "interceptors"}

@@ -21,6 +21,7 @@ TOOL_KEYS = [
     "current_size",
     "max_size",
     "last_updated",
+    "in_flight",
     "complete",
 ]
 ALL_KEYS = [

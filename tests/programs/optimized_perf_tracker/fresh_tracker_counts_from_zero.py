@@ -15,7 +15,8 @@ call("tool", 2)
 call("other", 150)
 found = tracker.get_all_stats()
 counts = {name: row["count"] for name, row in found["tool_stats"].items()}
-assert counts == {"tool": 2, "other": 150}, counts
+assert counts == {"tool": 2, "other": 150, "open": 0}, counts
+assert found["tool_stats"]["open"]["in_flight"] == 1
 assert found["tool_stats"]["tool"]["current_size"] == 2
 assert found["tool_stats"]["other"]["current_size"] == 100
 assert found["tool_stats"]["tool"]["errors"] == 0
