@@ -17,9 +17,10 @@ if TYPE_CHECKING:
         set_optimization_mode,
         track_tool_call,
     )
+    from .worker.block import call
     from .worker.classes import track_class
     from .worker.context import adopt, current, propagate
-    from .worker.wrappers import call, track
+    from .worker.wrappers import track
 
 __all__ = [
     "adopt",
@@ -53,7 +54,8 @@ _HOMES = {
         "set_optimization_mode",
         "track_tool_call",
     ),
-    "worker.wrappers": ("call", "track"),
+    "worker.block": ("call",),
+    "worker.wrappers": ("track",),
     "worker.classes": ("track_class",),
     "worker.context": ("adopt", "current", "propagate"),
     "integrations.registry": ("instrument", "uninstrument"),

@@ -10,7 +10,7 @@ pool breaks, is no call.
 
 A task is always a call of its own: a function that hands itself on to a pool is not the call that
 did so, seen again. What records its own calls in its own way (``params=`` of a decorator, coroutine
-functions, generators, methods of a tracked class) only gets its parent.
+functions, generators, methods of a tracked class, what is no function) only gets its parent.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from shmperf.integrations.observer import Observer, Sight, foreign_call, shared_
 from shmperf.worker.capture import positional_names
 from shmperf.worker.context import carried, current, current_call, parse_id
 from shmperf.worker.process import worker
+from shmperf.worker.standin import is_stand_in
 from shmperf.worker.wrappers import recipe_of, tracked_name
 
 __all__ = ["Origin", "Task", "hand_over", "perform"]
@@ -173,6 +174,8 @@ def _begin(
 def _shape_of(function: Any) -> _Shape:
     is_bound = type(function) is MethodType
     plain = function.__func__ if is_bound else function
+    if is_stand_in(plain):
+        return _Shape(None, (), None, skip=False)
     if not isinstance(plain, (FunctionType, type)):
         # An object may have any name, and may not be hashable.
         return _Shape(getattr(plain, "__name__", type(plain).__name__), (), None, skip=False)

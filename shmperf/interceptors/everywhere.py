@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import update_wrapper
 from types import MethodType
 from typing import Any
 
@@ -56,8 +57,13 @@ def intercept_class(target: Any = None, /, *, method: str = "execute") -> Any:
     return wrap_method(target, method, _intercepted)
 
 
-def _intercepted(function: Callable[..., Any], called: str) -> Callable[..., Any]:
+def _intercepted(
+    function: Callable[..., Any], called: str, /, *, is_bound: bool
+) -> Callable[..., Any]:
     def way(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return intercept_tool_call(called, MethodType(function, self), args, kwargs)
 
-    return way
+    def way_alone(*args: Any, **kwargs: Any) -> Any:
+        return intercept_tool_call(called, function, args, kwargs)
+
+    return way if is_bound else update_wrapper(way_alone, function)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
+from shmperf.errors import tell
+
+from .methods import Wrap, replacement, site_of, static_attribute
 from .wrappers import track_as
 
 __all__ = ["track_class", "wrap_method"]
+
+_MOST_TOLD = 100
 
 
 def track_class(target: Any = None, /, *, method: str = "execute") -> Any:
@@ -18,35 +22,30 @@ def track_class(target: Any = None, /, *, method: str = "execute") -> Any:
     ``(method=…)``.
 
     A call is recorded under the instance's ``name`` when that is a string, else under the name of
-    its class. A method that calls its parent's through ``super()`` is one call.
+    its class. A method that calls its parent's through ``super()`` is one call. Methods of every
+    kind are recorded and stay of their kind, also those that a class has from another base; a
+    property is refused with a TypeError, and in a subclass told once.
     """
     if target is None:
         return lambda found: wrap_method(found, method, _tracked)
     return wrap_method(target, method, _tracked)
 
 
-def _tracked(function: Callable[..., Any], called: str) -> Callable[..., Any]:
-    return track_as(function, called, None)  # type: ignore[no-any-return]  # made here
-
-
-# Makes of a method, and the name that calls go by, what is called instead of it.
-Wrap = Callable[[Callable[..., Any], str], Callable[..., Any]]
+def _tracked(function: Callable[..., Any], called: str, /, *, is_bound: bool) -> Any:  # noqa: ARG001  the others' signature
+    return track_as(function, called, None)
 
 
 def wrap_method(base: Any, method: str, wrap: Wrap) -> Any:
     """*base*, with *method* of it and of every subclass replaced by what *wrap* makes of it."""
-    inherited = base.__dict__.get("__init_subclass__")
-
-    def init_subclass(cls: Any, /, **kwargs: Any) -> None:
-        if inherited is not None:
-            inherited.__get__(None, cls)(**kwargs)
-        else:
-            super(base, cls).__init_subclass__(**kwargs)
-        _wrap_method(cls, method, wrap)
-
-    base.__init_subclass__ = classmethod(init_subclass)
-    for cls in (base, *_subclasses(base)):
-        _wrap_method(cls, method, wrap)
+    if not isinstance(base, type):
+        hint = f": track_class(method={base!r})" if isinstance(base, str) else ""
+        raise TypeError(f"found {type(base).__name__}, expected a class{hint}")
+    refused = _see_to(base, method, wrap)
+    if refused:
+        raise TypeError(refused)
+    _hook(base, [(method, wrap)])
+    for cls in _subclasses(base):
+        _see_to_all(cls, [(method, wrap)])
     return base
 
 
@@ -54,49 +53,86 @@ def _subclasses(base: type[Any]) -> list[type[Any]]:
     return [found for cls in base.__subclasses__() for found in (cls, *_subclasses(cls))]
 
 
-def _wrap_method(cls: type, method: str, wrap: Wrap) -> None:
-    function = cls.__dict__.get(method)
-    if not inspect.isfunction(function) or getattr(function, "__isabstractmethod__", False):
+# --- subclasses -----------------------------------------------------------------------------------
+
+
+class _Hook(classmethod):  # type: ignore[type-arg]  # not subscriptable when it runs
+    """A class's ``__init_subclass__`` that sees to the methods of each new subclass as well."""
+
+    methods: list[tuple[str, Wrap]]
+
+    def __reduce__(self) -> Any:
+        # Its function knows it: so it is made first, and gets that afterwards.
+        return _Hook, (None,), (self.__func__, self.methods)
+
+    def __setstate__(self, state: tuple[Any, list[tuple[str, Wrap]]]) -> None:
+        classmethod.__init__(self, state[0])
+        self.methods = state[1]
+
+
+def _hook(cls: Any, methods: list[tuple[str, Wrap]]) -> None:
+    """Let every subclass of *cls* be seen to, whatever its own ``__init_subclass__`` calls."""
+    inherited = cls.__dict__.get("__init_subclass__")
+    if isinstance(inherited, _Hook):
+        inherited.methods.extend(one for one in methods if one not in inherited.methods)
         return
-    if hasattr(function, "__shmperf_method__"):
-        return
-    by_name: dict[str, Callable[..., Any]] = {}
 
-    def way_for(instance: Any) -> Callable[..., Any]:
-        # An overridden method reached through super() is part of the call that overrides it.
-        if getattr(type(instance), method, None) is not made:
-            return function
-        name = getattr(instance, "name", None)
-        called = name if isinstance(name, str) else type(instance).__name__
-        found = by_name.get(called)
-        if found is None:
-            found = by_name[called] = wrap(function, called)
-        return found
+    def init_subclass(made: Any, /, **kwargs: Any) -> None:
+        if inherited is not None:
+            inherited.__get__(None, made)(**kwargs)
+        else:
+            super(_owner(made, hook), made).__init_subclass__(**kwargs)
+        _see_to_all(made, hook.methods)
 
-    made: Any = functools.update_wrapper(_dispatcher(function, way_for), function)
-    made.__shmperf_method__ = True
-    setattr(cls, method, made)
+    if inherited is not None:
+        functools.update_wrapper(init_subclass, getattr(inherited, "__func__", inherited))
+    hook = _Hook(init_subclass)
+    hook.methods = list(methods)
+    cls.__init_subclass__ = hook
 
 
-def _dispatcher(
-    function: Callable[..., Any], way_for: Callable[[Any], Callable[..., Any]]
-) -> Callable[..., Any]:
-    """A method of the same kind as *function* that runs what *way_for* says of its instance."""
-    if inspect.iscoroutinefunction(function):
+def _owner(cls: type, hook: _Hook) -> Any:
+    """Who has *hook*: a dataclass with slots is another class than the one that got it."""
+    return next(base for base in cls.__mro__ if base.__dict__.get("__init_subclass__") is hook)
 
-        async def dispatch_coroutine(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return await way_for(self)(self, *args, **kwargs)
 
-        return dispatch_coroutine
+_told: set[str] = set()
 
-    if inspect.isgeneratorfunction(function):
 
-        def dispatch_generator(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return (yield from way_for(self)(self, *args, **kwargs))
+def _see_to_all(cls: Any, methods: list[tuple[str, Wrap]]) -> None:
+    """See to a subclass; what goes wrong is told, and the class is as its program made it."""
+    try:
+        for method, wrap in list(methods):
+            refused = _see_to(cls, method, wrap)
+            if refused and refused not in _told and len(_told) < _MOST_TOLD:
+                _told.add(refused)
+                tell(f"not recorded: {refused}")
+        if "__init_subclass__" in cls.__dict__:
+            _hook(cls, methods)
+    except Exception as error:  # noqa: BLE001  a metaclass is foreign code
+        tell(f"not recorded: {cls!r}: {type(error).__name__}: {error}")
 
-        return dispatch_generator
 
-    def dispatch(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return way_for(self)(self, *args, **kwargs)
-
-    return dispatch
+def _see_to(cls: Any, method: str, wrap: Wrap) -> str | None:
+    """Replace what *cls* has as *method*; why not, where it should be and can't."""
+    own = static_attribute(cls, method)
+    is_inherited = method not in cls.__dict__
+    site = site_of(own)
+    if site is not None:
+        if not (is_inherited and site.is_inherited) or site.beneath(cls) is site.own:
+            return None
+        # Another of its bases comes before what the first one has from beside.
+        own = site.beneath(cls)
+    if own is None or site_of(own) or getattr(own, "__isabstractmethod__", False) is True:
+        return None
+    if is_inherited and object.__dict__.get(method) is own:
+        return None
+    made = replacement(own, method, wrap, is_inherited=is_inherited)
+    if made is not None:
+        setattr(cls, method, made)
+        return None
+    if not hasattr(type(own), "__get__") and not callable(own):
+        # A value that is no method at all.
+        return None
+    kind = "class" if isinstance(own, type) else type(own).__name__
+    return f"{cls.__qualname__}.{method} is a {kind}, expected a method: put @track on what it runs"

@@ -1,25 +1,26 @@
-"""What a tracked function becomes: wrappers for functions, coroutines, generators and blocks."""
+"""What a tracked function becomes: wrappers for functions, coroutines and generators."""
 
 from __future__ import annotations
 
 import functools
-import inspect
-import sys
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from threading import get_ident
-from types import CodeType, TracebackType
-from typing import Any, Self, TypeVar, overload
-from weakref import WeakKeyDictionary
+from types import CodeType, CoroutineType, FunctionType, MethodType, TracebackType
+from typing import Any, TypeVar, overload
+from weakref import WeakKeyDictionary, finalize
 
-from .context import Pair, current_call, hex_id, outermost_open
-from .frames import ends_in_order, is_in_asyncio
+from .asyncgens import first_step
+from .context import Pair, current_call, outermost_open
+from .frames import is_in_asyncio
 from .gcwatch import is_collecting
 from .hotpath import Wrapped, finish, is_seen, take_up, track_function, unfinished
+from .kinds import Kind, as_iterable_coroutine, is_command, kind_of, name_of, refusal
 from .opencall import OpenCall, new_call
-from .process import named_callee, tool_named
+from .process import tool_named
+from .standin import made_from, stand_in
 
 __all__ = [
-    "call",
     "recipe_of",
     "track",
     "track_as",
@@ -55,26 +56,41 @@ def track(target: Any = None, /, *, name: str | None = None, params: Any = None)
 
 
 def track_as(function: Any, name: str | None, params: Any) -> Any:
-    """*function*, or what a classmethod or staticmethod holds, as a tracked one."""
+    """*function*, or what a method's descriptor holds, as a tracked one."""
     if isinstance(function, (classmethod, staticmethod)):
         return type(function)(track_as(function.__func__, name, params))
-    if not callable(function):
-        raise TypeError(f"track: found {type(function).__name__}, expected a callable")
-    called = getattr(function, "__name__", type(function).__name__) if name is None else name
-    wrapped = Wrapped(function, tool_named(called), params)
-    if inspect.isasyncgenfunction(function):
-        made = _track_async_generator(wrapped)
-    elif inspect.iscoroutinefunction(function):
-        made = _track_coroutine(wrapped)
-    elif inspect.isgeneratorfunction(function):
-        made = _track_generator(wrapped)
-    elif params is not None:
-        made = _track_chosen(wrapped)
-    else:
-        made = track_function(wrapped)
+    if isinstance(function, functools.partialmethod):
+        inner = track_as(function.func, name, params)
+        return type(function)(inner, *function.args, **function.keywords)
+    if (refused := refusal(function)) is not None:
+        raise TypeError(f"track: {refused}")
+    if is_command(function):
+        # Click runs what it is made of; the command stays the one that its group has.
+        function.callback = track_as(function.callback, name, params)
+        return function
+    wrapped = Wrapped(function, tool_named(name_of(function) if name is None else name), params)
+    made = _made_for(wrapped)
+    if type(function) is not FunctionType:
+        again = functools.partial(track_as, name=wrapped.tool.name, params=params)
+        return stand_in(function, functools.update_wrapper(made, function), again, wrapped)
     _made[made] = wrapped
     _codes.add(made.__code__)
     return functools.update_wrapper(made, function)
+
+
+def _made_for(wrapped: Wrapped) -> Any:
+    """A function that records the calls of what is *wrapped*, of the same kind."""
+    function = wrapped.function
+    kind = kind_of(function)
+    if kind in _CONTEXT_MAKERS:
+        # The call is the block, and not the making of what the block is entered by.
+        inner = Wrapped(vars(function)["__wrapped__"], wrapped.tool, wrapped.params)
+        return _CONTEXT_MAKERS[kind](_made_for(inner))
+    if kind == "generator":
+        return as_iterable_coroutine(function, _track_generator(wrapped))
+    if kind != "plain":
+        return _MAKERS[kind](wrapped)
+    return track_function(wrapped) if wrapped.params is None else _track_chosen(wrapped)
 
 
 # What became of functions, for those who send functions by value to other processes.
@@ -85,16 +101,26 @@ _codes: set[CodeType] = set()
 
 def recipe_of(function: Any) -> tuple[Callable[..., Any], str, Any] | None:
     """The arguments with which `track_as` makes this tracked *function* again; None for others."""
-    wrapped = _made.get(function)
+    wrapped = _wrapped_in(function)
     return None if wrapped is None else (wrapped.function, wrapped.tool.name, wrapped.params)
 
 
 def tracked_name(function: Any) -> str | None:
     """The name under which this tracked function or method is recorded; None for others."""
-    if getattr(function, "__code__", None) not in _codes:
-        return None
-    wrapped = _made.get(getattr(function, "__func__", function))
+    kind = type(function)
+    if kind is FunctionType or kind is MethodType:
+        if getattr(function, "__code__", None) not in _codes:
+            return None
+        function = getattr(function, "__func__", function)
+    wrapped = _wrapped_in(function)
     return None if wrapped is None else wrapped.tool.name
+
+
+def _wrapped_in(function: Any) -> Wrapped | None:
+    if type(function) is FunctionType:
+        return _made.get(function)
+    found = made_from(function)
+    return found if type(found) is Wrapped else None
 
 
 # --- functions with chosen parameters, coroutines and generators ----------------------------------
@@ -149,6 +175,70 @@ def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
             raise
 
     return wrapper
+
+
+def _track_handing_out(wrapped: Wrapped) -> Callable[..., Any]:
+    """A plain function whose call may go on where what it returns is awaited."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if wrapped.tool.bound is None or is_seen(wrapped.tool):
+            return wrapped.function(*args, **kwargs)
+        opened = new_call(wrapped.tool, wrapped.callee)
+        try:
+            wrapped.open(opened, args, kwargs, timed_cpu=False)
+            result = wrapped.function(*args, **kwargs)
+            if type(result) is not CoroutineType or not opened.call_id:
+                opened.close()
+                return result
+            opened.leave()
+            return _handed_out(opened, result)
+        except BaseException as error:
+            # Noted and passed on.
+            try:
+                left = unfinished.setdefault(get_ident(), [])
+                left.append([opened, None if opened.end_ns else error])
+                finish(left, opened.outer_now())
+            except BaseException as again:
+                # Struck again. Without room for a frame it stays listed, for a later call.
+                if type(again) is not RecursionError and take_up(opened, error, again):
+                    raise
+            raise
+
+    return wrapper
+
+
+def _handed_out(opened: OpenCall, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+    """*coroutine*, with whose end the call ends, or when it is let go without a step."""
+    made: Any = _gone_on(opened, coroutine)
+    made.__name__, made.__qualname__ = coroutine.__name__, coroutine.__qualname__
+    finalize(made, _let_go, opened, coroutine).atexit = False
+    return made
+
+
+def _let_go(opened: OpenCall, coroutine: CoroutineType[Any, Any, Any]) -> None:
+    if not opened.end_ns:
+        coroutine.close()
+        opened.end("CancelledError")
+
+
+async def _gone_on(opened: OpenCall, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+    try:
+        opened.outer = current_call.get()
+        opened.enter(in_order=is_in_asyncio())
+        result = await coroutine
+        opened.close()
+        return result
+    except BaseException as error:
+        # Noted and passed on.
+        try:
+            left = unfinished.setdefault(get_ident(), [])
+            left.append([opened, None if opened.end_ns else error])
+            finish(left, opened.outer_now())
+        except BaseException as again:
+            # Struck again. Without room for a frame it stays listed, for a later call.
+            if type(again) is not RecursionError and take_up(opened, error, again):
+                raise
+        raise
 
 
 class _Steps:
@@ -234,7 +324,7 @@ def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
         generator = wrapped.function(*args, **kwargs)
         opened = new_call(wrapped.tool, wrapped.callee)
         steps = _Steps(opened)
-        step: Callable[[], Any] = generator.__anext__
+        step: Callable[[], Any] = functools.partial(first_step, generator)
         try:
             if not is_seen(wrapped.tool):
                 wrapped.begin(opened, args, kwargs)
@@ -272,76 +362,12 @@ def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
     return wrapper
 
 
-# --- blocks ---------------------------------------------------------------------------------------
-
-
-class call:  # noqa: N801  used like a function: ``with call("name"):``
-    """
-    Record a block as a call: ``with call("name", key=value):``, or ``async with``.
-
-    An object is for one block. In an async block the parent and the times are right across awaits.
-    """
-
-    __slots__ = ("_opened", "_params", "_tool")
-
-    def __init__(self, name: str, /, **params: Any) -> None:
-        self._tool = tool_named(name)
-        self._params = params
-        self._opened: OpenCall | None = None
-
-    def __enter__(self) -> Self:
-        return self._begin(awaited=False)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # Struck before this line, the block's end never comes: so it is with context managers.
-        opened = self._opened
-        if opened is None:
-            return
-        try:
-            opened.close(error)
-        except BaseException as struck:
-            # An interruption of the end: ended, and passed on.
-            if take_up(opened, error, struck):
-                raise
-
-    async def __aenter__(self) -> Self:
-        return self._begin(awaited=True)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, traceback)
-
-    @property
-    def id(self) -> str | None:
-        """The call's id while it is recorded, else None."""
-        opened = self._opened
-        return hex_id(opened.call_id) if opened is not None and opened.call_id else None
-
-    def annotate(self, **metadata: Any) -> None:
-        """Add to the call's metadata, which optimization mode keeps."""
-        if self._opened is not None:
-            self._opened.annotate(metadata)
-
-    def _begin(self, *, awaited: bool) -> Self:
-        if self._tool.bound is None:
-            return self
-        opened = self._opened = new_call(self._tool, named_callee(self._tool))
-        try:
-            # Of who entered the block.
-            in_order = ends_in_order(sys._getframe(2), awaited=awaited)
-            opened.open((), self._params, timed_cpu=not awaited, in_order=in_order)
-            return self
-        except BaseException as error:
-            # The block is never entered, so nobody else would end it.
-            if take_up(opened, error, error):
-                raise
-            return self
+_MAKERS: dict[Kind, Callable[[Wrapped], Callable[..., Any]]] = {
+    "async generator": _track_async_generator,
+    "coroutine": _track_coroutine,
+    "hands out": _track_handing_out,
+}
+_CONTEXT_MAKERS: dict[Kind, Callable[[Any], Any]] = {
+    "context": contextmanager,
+    "async context": asynccontextmanager,
+}
