@@ -5,19 +5,21 @@ In normal mode a summary is all that is kept, so no more of a value is looked at
 can show: a 50 MB string costs what a short one does. What is looked at goes to msgpack as it is;
 secrets are masked later, by the collector, before anything leaves the user's shared memory.
 
-Values that msgpack does not know appear as their ``repr``. That is foreign code: it may raise,
-which is counted, and the call goes on.
+What msgpack does not know, or would show without the names of its fields, is walked (see `walk`).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS
+
+from .display import args_of, found_in
+from .walk import BYTES, NATIVE, Walk, plain_text
 
 __all__ = [
     "PLAIN_TYPES",
@@ -39,8 +41,6 @@ SHORT = 48
 SHORT_ALONE = 160
 _FEW = 12
 _CONTAINERS = frozenset({dict, list, tuple})
-_BYTES = frozenset({bytes, bytearray, memoryview})
-_SEQUENCES = (list, tuple, set, frozenset)
 
 _REPR_CHARACTERS = 2_000
 _ERROR_CHARACTERS = 10_000
@@ -48,19 +48,14 @@ _ERROR_CHARACTERS = 10_000
 _SUMMARY_BUDGET = SUMMARY_CHARACTERS - 4
 _DEPTH = 6
 _DEPTH_ALL = 40
+_DEEPEST = 400
 _UNBOUNDED = 1 << 62
-_INT_BITS = 63
-_SHOWN_INT_BITS = 1024
 
-# What others tell of an error may be no more than its name.
 _encode = msgspec.msgpack.Encoder().encode
-_msgpack = msgspec.msgpack.encode
-_decode = msgspec.msgpack.decode
-
-
-def _plain(text: str) -> str:
-    """*text* as a str proper: a subclass, which ``repr`` and ``str`` may give, is foreign code."""
-    return str.__str__(text) if type(text) is str else str.__getitem__(text, slice(None))
+# What msgpack has a form for, whatever it holds; and what holds others.
+_LEAVES = PLAIN_TYPES | BYTES | NATIVE | {str}
+_HOLDERS = _CONTAINERS | {set, frozenset}
+_KEYS = frozenset({str, int})
 
 
 class Picture(NamedTuple):
@@ -73,110 +68,6 @@ class Picture(NamedTuple):
 
 class Cut(bytes):
     """Encoded parameters of which a string was too long to be taken whole."""
-
-
-class _Walk:
-    """One bounded copy of a value, of what can be encoded, in the order in which it is shown."""
-
-    __slots__ = ("budget", "depth", "failures", "pruned", "repr_characters")
-
-    def __init__(self, budget: int, depth: int, repr_characters: int) -> None:
-        self.budget = budget
-        self.depth = depth
-        self.repr_characters = repr_characters
-        self.failures = 0
-        self.pruned = False
-
-    def copy(self, value: Any, depth: int = 0) -> Any:
-        """A copy of *value* in plain types; what lies beyond the budget is left out."""
-        # The type and not isinstance: proxies and mocks claim to be of a class that they are not.
-        kind = type(value)
-        if kind is bool or value is None or kind is float:
-            self.budget -= 6
-            return value
-        if issubclass(kind, str):
-            return self._text(value)
-        if kind is int:
-            return self._number(value)
-        if kind in _BYTES:
-            return self._bytes(value)
-        if depth >= self.depth:
-            self.pruned = True
-            return "…"
-        if issubclass(kind, dict):
-            return self._mapping(dict.items(value), depth)
-        if issubclass(kind, _SEQUENCES):
-            return self._members(value, depth)
-        return self.shown(value)
-
-    def shown(self, value: Any) -> str:
-        """The bounded ``repr`` of an object that msgpack does not know."""
-        return self._text(self._repr(value))
-
-    def _bytes(self, value: Any) -> str:
-        size = max(1, min(self.budget, self.repr_characters))
-        try:
-            self.pruned = self.pruned or len(value) > size
-            return self._text(repr(bytes(value[:size])))
-        except (TypeError, ValueError, NotImplementedError):  # a view of a scalar, or released
-            return self.shown(value)
-
-    def _members(self, value: Any, depth: int) -> Any:
-        try:
-            members = iter(value)
-        except Exception:  # noqa: BLE001  foreign code: a subclass may iterate as it likes
-            return self.shown(value)
-        return self._sequence(members, depth)
-
-    def _text(self, value: str) -> str:
-        room = max(1, self.budget)
-        if str.__len__(value) > room:
-            self.pruned = True
-        text = str.__getitem__(value, slice(0, room))
-        self.budget -= len(text) + 2
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return text.encode("utf-8", "backslashreplace").decode()
-        return text
-
-    def _number(self, value: int) -> int | str:
-        bits = value.bit_length()
-        self.budget -= 1 + min(bits, _SHOWN_INT_BITS // 10) // 4
-        if bits <= _INT_BITS:
-            return value
-        return self._text(str(value) if bits <= _SHOWN_INT_BITS else f"<int of {bits} bits>")
-
-    def _mapping(self, members: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, member in members:
-            if self.budget <= 0:
-                self.pruned = True
-                break
-            name = self._text(key if issubclass(type(key), str) else self._repr(key))
-            found[name] = self.copy(member, depth + 1)
-            self.budget -= 2
-        return found
-
-    def _sequence(self, members: Iterable[Any], depth: int) -> list[Any]:
-        found = []
-        for member in members:
-            if self.budget <= 0:
-                self.pruned = True
-                break
-            found.append(self.copy(member, depth + 1))
-            self.budget -= 2
-        return found
-
-    def _repr(self, value: Any) -> str:
-        try:
-            text = _plain(repr(value))
-        except Exception:  # noqa: BLE001  foreign code: whatever it raises is its own affair
-            self.failures += 1
-            return f"<{type(value).__name__}: repr failed>"
-        if len(text) > self.repr_characters:
-            self.pruned = True
-        return text[: self.repr_characters]
 
 
 def short_body(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
@@ -245,25 +136,50 @@ def _is_short(value: Any) -> bool:
 
 def picture(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:
     """The summary's share of a call's parameters; never more than a few slots."""
-    walk = _Walk(_SUMMARY_BUDGET, _DEPTH, SUMMARY_CHARACTERS)
+    walk = Walk(_SUMMARY_BUDGET, _DEPTH, SUMMARY_CHARACTERS)
     return _encoded(args, kwargs, walk)
 
 
 def picture_all(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:
     """All of a call's parameters, whatever their size."""
-    walk = _Walk(_UNBOUNDED, _DEPTH_ALL, _REPR_CHARACTERS)
     flags = NAMED if args and kwargs else 0
+    value: Any = [args, kwargs] if flags else (kwargs or args)
     try:
-        body = _msgpack([args, kwargs] if flags else (kwargs or args), enc_hook=walk.shown)
-        _decode(
-            body
-        )  # what encodes must also decode: msgspec takes keys that it does not give back
-    except (TypeError, ValueError, OverflowError, BufferError, RuntimeError):
-        return _encoded(args, kwargs, walk)
-    return Picture(body, flags, walk.failures)
+        if _is_plain(value, _DEEPEST):
+            return Picture(_encode(value), flags)
+    except Exception:  # noqa: BLE001, S110  too large a number, somebody's time zone, no more stack
+        pass
+    return _encoded(args, kwargs, Walk(_UNBOUNDED, _DEPTH_ALL, _REPR_CHARACTERS, is_whole=True))
 
 
-def _encoded(args: tuple[Any, ...], kwargs: Mapping[str, Any], walk: _Walk) -> Picture:
+def _is_plain(value: Any, levels: int) -> bool:
+    """
+    True when msgpack shows all of *value*, a container, as it is, and a reader gets it back.
+
+    It takes structures and named tuples too, but some without the names that tell secrets.
+    """
+    if not levels:
+        return False
+    if type(value) is dict:
+        if not _KEYS.issuperset(map(type, value)):
+            return False
+        value = value.values()
+    if len(value) > _FEW:
+        kinds = set(map(type, value))
+        if kinds <= _LEAVES:
+            return True
+        if not kinds <= _LEAVES | _HOLDERS:
+            return False
+    for member in value:
+        kind = type(member)
+        if kind in _LEAVES:
+            continue
+        if kind not in _HOLDERS or not _is_plain(member, levels - 1):
+            return False
+    return True
+
+
+def _encoded(args: tuple[Any, ...], kwargs: Mapping[str, Any], walk: Walk) -> Picture:
     flags = 0
     if not kwargs:
         value: Any = walk.copy(args)
@@ -282,12 +198,24 @@ def error_class(error: BaseException) -> str:
 
 
 def error_text(error: BaseException | str) -> str:
-    """The whole text of *error*, bounded; its ``str`` is foreign code."""
+    """The text of *error*, bounded; its ``str`` is foreign code."""
     try:
-        text = _plain(str(error))
+        text = plain_text(_told(error))
     except Exception:  # noqa: BLE001  foreign code
         text = "<str failed>"
     return text[:_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+
+
+def _told(error: Any) -> str:
+    """What *error* says; of large objects that it holds, as much as is kept."""
+    kind = type(error)
+    if issubclass(kind, str) or found_in(kind, "__str__") is not BaseException.__str__:
+        return str(error)
+    held = args_of(error)
+    if all(type(one) is str or _is_short(one) for one in held):
+        return str(error)
+    shown = Walk(_ERROR_CHARACTERS, _DEPTH, _REPR_CHARACTERS).sequence(held, 0)
+    return str(shown[0] if len(shown) == 1 else tuple(shown))
 
 
 def failed_body(body: bytes, error: str, *caught: str) -> bytes:
