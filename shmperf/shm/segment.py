@@ -72,7 +72,7 @@ _EXTENTS = _NAMES + 4 * _MIB
 _MOST_NAMES = 50_000
 _SEGMENT_BYTES = 64 * _MIB
 # The part of the budget that rows may take, and what a peak may take beside: 262,144 open calls.
-_ROWS_SHARE = 8
+_ROWS_SHARE = 32
 _PEAK_BYTES = 16 * _MIB
 _SHARED_SLOTS = 64
 _MOST_SLOTS = 1 << 16

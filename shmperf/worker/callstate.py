@@ -62,5 +62,6 @@ class CallState:
     def count_loss(self, cause: Loss) -> None:
         """Mark the call as lost, once."""
         if not self.lost:
-            worker.count_loss(cause, self.row, self.call_id)  # point: loss-mark
+            worker.losses.count_row(cause, self.row, self.call_id)  # point: loss-mark
             self.lost = True  # point: loss-marked
+            worker.losses.tell()

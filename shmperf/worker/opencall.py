@@ -120,8 +120,7 @@ class OpenCall(CallState):
             row = worker.rows.take()
         segment = worker.segment
         if not row or segment is None:
-            if segment is not None:
-                segment.count_loss(Loss.NO_ROW)
+            worker.losses.count(Loss.NO_ROW)
             return
         self.row = row
         words = segment.words
@@ -146,8 +145,7 @@ class OpenCall(CallState):
             self.count_loss(Loss.INTERNAL)
         else:
             self.free_row()
-            if worker.segment is not None:
-                worker.segment.count_loss(Loss.NO_ROW)
+            worker.losses.count(Loss.NO_ROW, is_refused=True)
 
     def enter(self, *, in_order: bool = True) -> None:
         """Make the call current in this context; *in_order* as for `open`."""

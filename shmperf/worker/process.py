@@ -31,7 +31,6 @@ from shmperf.session.rendezvous import Request, enter
 from shmperf.session.session import Session
 from shmperf.session.word import generation_of, is_in_detail
 from shmperf.shm.beyond import beyond_name
-from shmperf.shm.inflight import mark_loss
 from shmperf.shm.record import Callee
 from shmperf.shm.segment import SHARED, Fault, Loss, Segment, is_supported
 
@@ -41,6 +40,7 @@ from .grants import Grants
 from .guard import Guard
 from .lanes import Lanes
 from .leaving import wait_until_written
+from .losses import Losses
 from .names import MANY, tell_of_names
 from .rows import Rows
 from .tool import IN_DETAIL, NO_ROOM, NOT_RECORDED, PLAINLY, UNBOUND, Bound, Route, Tool
@@ -138,6 +138,7 @@ def _wait_at_exit(worker: Worker) -> None:
     session = worker.session
     if session is None or worker.pid != os.getpid():
         return
+    worker.losses.tell()
     session.start_collector()
     if session.name is not None:
         return  # whoever named it waits for the last drain
@@ -164,6 +165,7 @@ class Worker:
         # The same, from when it holds locks for us.
         self._entered: Session | None = None
         self.segment: Segment | None = None
+        self.losses = Losses(self._guard)
         self.rows = Rows(self._guard)
         self.ready = self.rows.ready
         self.options = Options()
@@ -222,6 +224,7 @@ class Worker:
         session, segment = enter(Request.from_environment(), self._make_segment)
         self.session, self.segment = session, segment  # point: worker-entered
         self.options = session.options
+        self.losses.open(session, segment)
         self.rows.open(session, segment)
         self._lanes = lanes = Lanes(segment)
         self._grants = Grants(session, segment, self.rows, lanes)
@@ -232,7 +235,7 @@ class Worker:
         self._started = True
         session.start_collector()  # point: worker-started
         for _ in range(self._uncounted):  # point: worker-collected
-            segment.count_loss(Loss.NO_ROW)
+            self.losses.count(Loss.NO_ROW, is_refused=True)
 
     def _make_segment(self, session: Session, name: str) -> Segment:
         self._entered = session
@@ -289,12 +292,14 @@ class Worker:
         A failure of ours is no reason for a tool to fail: the call is not recorded then.
         """
         try:
-            return self._route(tool)
+            route = self._route(tool)
         except Exception as error:
             # Ours is no reason for a tool to fail.
             if is_programs(error):
                 raise
-            return self._refused(tool)
+            route = self._refused(tool)
+        self.losses.tell()
+        return route
 
     def _route(self, tool: Tool) -> Route:
         session = self.session
@@ -302,7 +307,9 @@ class Worker:
             return NOT_RECORDED
         if session is not None and tool.word == session.word[0]:
             route = tool.route
-            return _counted(route, self.segment) if route is NO_ROOM else route
+            if route is NO_ROOM:
+                self.losses.count(Loss.NO_MEMORY)
+            return route
         if not self.start():
             if self.is_busy:
                 # A number alone: a call on the right would let a handler in between read and store.
@@ -315,7 +322,7 @@ class Worker:
         if self.segment is None:
             self._uncounted += 1
         elif self.options.limit_of(tool.name):
-            self.segment.count_loss(Loss.NO_ROW)
+            self.losses.count(Loss.NO_ROW, is_refused=True)
         return NOT_RECORDED
 
     def _settle(self, tool: Tool) -> Route:
@@ -332,7 +339,9 @@ class Worker:
             tool.word = word
             if tool.route.is_recorded and self._grants is not None:
                 self._grants.bind(tool)
-            return _counted(tool.route, self.segment)
+            if tool.route is NO_ROOM:
+                self.losses.count(Loss.NO_MEMORY)
+            return tool.route
         except Exception as error:
             # The same.
             if is_programs(error):
@@ -383,7 +392,9 @@ class Worker:
             return False
         if self._grants is None:
             return False
-        return self._guard.run(self._grants.refill, _refuse_refill, tool, exhausted)
+        refilled = self._guard.run(self._grants.refill, _refuse_refill, tool, exhausted)
+        self.losses.tell()
+        return refilled
 
     # --- counting --------------------------------------------------------------------------------
 
@@ -402,18 +413,6 @@ class Worker:
                 tell(f"tracking a call has failed, which is counted: {kind}: {error}")
         except Exception:  # noqa: BLE001  no memory for it either
             return
-
-    def count_loss(self, cause: Loss, row: int, call_id: int) -> None:
-        """Count a call that gets no record: in its row, which the books trust, and by cause."""
-        # point below: count-loss
-        if self.segment is not None and mark_loss(self.segment.words, row, call_id):
-            self.segment.count_loss(cause)
-
-
-def _counted(route: Route, segment: Segment | None) -> Route:
-    if route is NO_ROOM and segment is not None:
-        segment.count_loss(Loss.NO_MEMORY)
-    return route
 
 
 def _refuse_refill(_tool: Tool, _exhausted: Iterator[int]) -> bool:
