@@ -43,8 +43,34 @@ def open_private(path: Path, flags: int) -> int:
     A descriptor of *path*, opened with *flags* as `os.open` takes them; OSError.
 
     A symbolic link is refused, a new file is 0600, and a program that is executed does not get it.
+    A file that was there and is to be written becomes 0600, too; one that has another name beside
+    this one (a hard link) is refused: what is written would be somewhere else as well.
     """
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    flags |= os.O_NOFOLLOW | os.O_CLOEXEC
+    if flags & os.O_EXCL or not flags & (os.O_WRONLY | os.O_RDWR):
+        return os.open(path, flags, 0o600)
+    # Nothing is cut before it is known what it is.
+    fd = os.open(path, flags & ~os.O_TRUNC, 0o600)
+    try:
+        _take_over(fd, path)
+        if flags & os.O_TRUNC and os.fstat(fd).st_size:
+            os.ftruncate(fd, 0)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _take_over(fd: int, path: Path) -> None:
+    """Make a plain file of ours private; others are for whoever opened them to refuse."""
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        return
+    if found.st_nlink > 1:
+        reason = f"{path.name} has another name as well (a hard link): delete this one"
+        raise OSError(errno.EMLINK, reason, str(path))
+    if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+        os.fchmod(fd, 0o600)
 
 
 def check_ours(fd: int) -> os.stat_result:

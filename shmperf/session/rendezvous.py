@@ -299,8 +299,21 @@ def _storage_by_pointer(root: Path, request: Request) -> Path | None:
     return Path(storage)
 
 
+def _forget_pointer(pointer: Path) -> bool:
+    """Remove a pointer that leads nowhere any more, or is old; True when it did."""
+    try:
+        _, _, storage = _storage_in(pointer)
+    except (OSError, SessionError, msgspec.MsgspecError):
+        return remove_old(pointer, _POINTER_S)
+    return remove_old(pointer, _POINTER_S if os.path.lexists(storage) else 0)
+
+
 def _read_pointer(root: Path, request: Request) -> tuple[str, tuple[int, ...], str]:
-    content = read_bounded(_pointer(root, request))
+    return _storage_in(_pointer(root, request))
+
+
+def _storage_in(pointer: Path) -> tuple[str, tuple[int, ...], str]:
+    content = read_bounded(pointer)
     return msgspec.msgpack.decode(content, type=tuple[str, tuple[int, ...], str])
 
 
@@ -330,11 +343,11 @@ def sweep(root: Path) -> int:
     """
     See to what dead programs left: end empty sessions, start collectors on those with memory.
 
-    Left-over directories of founders that were killed go too, and pointers that are a week old:
-    they only spare the next program the reading of its configuration. Returns how many things were
-    done.
+    Left-over directories of founders that were killed go too, and pointers that are a week old or
+    lead to a storage that is gone: they only spare the next program the reading of its
+    configuration. Returns how many things were done.
     """
-    done = sum(remove_old(pointer, _POINTER_S) for pointer in root.glob("p-*"))
+    done = sum(_forget_pointer(pointer) for pointer in root.glob("p-*"))
     done += remove_asides(root)
     for aside in [*root.glob(".new-*"), *root.glob(".gone-*")]:
         done += remove_left_over(aside, LEFT_OVER_S)  # point: sweep-aside

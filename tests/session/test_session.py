@@ -392,6 +392,22 @@ def test_sweep_removes_old_pointers_only(request_here: Request, session: Session
     assert pointer.exists()
 
 
+def test_sweep_removes_pointers_to_storages_that_are_gone(
+    request_here: Request, session: Session, tmp_path: Path
+) -> None:
+    """A storage that has been deleted leaves no pointer behind; any other keeps its own."""
+    root = session.directory.parent
+    elsewhere = Request(str(tmp_path / "elsewhere"), request_here.environ)
+    (tmp_path / "elsewhere").mkdir()
+    gone = join(elsewhere).storage
+    assert len(list(root.glob("p-*"))) == 2
+    shutil.rmtree(gone)
+    session.announce(lambda name: name)
+    sweep(root)
+    (left,) = root.glob("p-*")
+    assert str(session.storage).encode() in left.read_bytes()
+
+
 def test_half_written_files_go_when_they_are_old(
     request_here: Request, session: Session, runtime: Path
 ) -> None:

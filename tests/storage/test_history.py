@@ -289,6 +289,26 @@ def test_files_are_private(tmp_path: Path) -> None:
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
+def test_file_that_others_could_write_becomes_private(tmp_path: Path) -> None:
+    """A history file that stands there with whatever mode is 0600 from the first line on."""
+    path = tmp_path / file_name("tool")
+    path.write_bytes(line(call(1)))
+    path.chmod(0o666)
+    write(History(tmp_path), [call(2)], 5)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert ids(tmp_path) == [1, 2]
+
+
+def test_file_that_is_another_one_too_is_refused(tmp_path: Path) -> None:
+    """A hard link in a history file's place is an error that names it; the other stays as it is."""
+    other = tmp_path / "precious"
+    other.write_bytes(b"precious, and not ours to cut")
+    (tmp_path / file_name("tool")).hardlink_to(other)
+    with pytest.raises(StoreError, match=r"tool_perf\.jsonl has another name"):
+        write(History(tmp_path), [call(2)], 5)
+    assert other.read_bytes() == b"precious, and not ours to cut"
+
+
 def test_missing_directory_is_told(tmp_path: Path) -> None:
     """Reading where nothing was recorded is a StoreError."""
     with pytest.raises(StoreError, match="no such directory"):

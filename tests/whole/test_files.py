@@ -37,6 +37,30 @@ def test_a_link_in_the_files_place_is_refused(tmp_path: Path) -> None:
         open_private(tmp_path / "ours", os.O_RDWR | os.O_CREAT)
 
 
+@pytest.mark.parametrize("flags", [0, os.O_TRUNC, os.O_CREAT | os.O_APPEND])
+def test_a_file_with_another_name_is_not_written(tmp_path: Path, flags: int) -> None:
+    """A hard link to somebody's file is refused before a byte of that is touched."""
+    (tmp_path / "theirs").write_bytes(b"precious")
+    (tmp_path / "theirs").chmod(0o644)
+    (tmp_path / "ours").hardlink_to(tmp_path / "theirs")
+    with pytest.raises(OSError, match="ours has another name as well"):
+        open_private(tmp_path / "ours", os.O_RDWR | flags)
+    assert (tmp_path / "theirs").read_bytes() == b"precious"
+    assert stat.S_IMODE((tmp_path / "theirs").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR | os.O_CREAT, os.O_WRONLY | os.O_TRUNC])
+def test_a_file_that_is_written_becomes_private(tmp_path: Path, flags: int) -> None:
+    """What others could read is ours alone before anything comes into it; reading changes none."""
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "a").chmod(0o666)
+    assert read_private(tmp_path / "a") == b"old"
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666
+    os.close(open_private(tmp_path / "a", flags))
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+    assert (tmp_path / "a").read_bytes() == (b"" if flags & os.O_TRUNC else b"old")
+
+
 def test_a_pipe_in_the_files_place_is_refused_at_once(tmp_path: Path) -> None:
     """Who puts a pipe there does not make us wait for its writer."""
     os.mkfifo(tmp_path / "pipe")
