@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from heapq import nlargest
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from .analysis.anomaly import told_of
+from .analysis.exemplars import Exemplar
 from .analysis.failures import ErrorsKnown
 from .analysis.stats import Figures
 from .analysis.treestate import Edge
@@ -34,6 +36,7 @@ from .session.messages import (
     Question,
     SessionStatus,
     SinkStatus,
+    SlowestOf,
     Stats,
     Status,
     Tree,
@@ -47,7 +50,7 @@ from .session.word import is_in_detail
 from .storage.consumer import consumers
 from .storage.failing import ErrorGroup, groups_of
 from .storage.history import read
-from .storage.kept import KeptCall, kept_call
+from .storage.kept import KeptCall, as_kept, kept_call, rising_floor
 from .storage.state import Ledger, figures_on_disk, load, stats_on_disk
 
 __all__ = ["Answers", "find_answers", "request_for"]
@@ -201,22 +204,43 @@ class Answers:
             in_detail = is_in_detail(self.session.word[0])
         return "optimization" if in_detail else "normal"
 
-    def history(self, tool: str | None = None, marker: bytes = b"") -> Iterator[dict[str, Any]]:
-        """The lines on disk that hold *marker*, once everything that had ended is written."""
+    def history(
+        self, tool: str | None = None, is_wanted: Callable[[bytes], bool] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The lines on disk, or those that are wanted, once all that had ended is written."""
         self._asked(Flush(), bool)
         if not self.storage.is_dir():
             raise StoreError(f"{self.storage}: no such directory; nothing was recorded there")
-        return read(self.storage, tool, marker)
+        return read(self.storage, tool, is_wanted)
 
     def calls(self, tool: str | None = None) -> Iterator[KeptCall]:
         """The kept calls, of one tool or of all, in one shape; file by file, oldest line first."""
         return map(kept_call, self.history(tool))
 
+    def slowest(self, most: int, tool: str | None = None) -> list[KeptCall]:
+        """The *most* slowest calls of all that ended: of exemplars and lines of history."""
+        lines = self.history(tool, rising_floor(most))
+        kept = nlargest(most, map(kept_call, lines), key=_duration)
+        answer = self._asked(SlowestOf(most, tool), list[Exemplar])
+        found = self._on_disk().exemplars.slowest(most, tool) if answer is None else answer
+        ids = {call.id for call in kept}
+        calls = (as_kept(exemplar.call) for exemplar in found)
+        kept += [call for call in calls if call.id not in ids]
+        return nlargest(most, kept, key=_duration)
+
     def error_groups(self, tool: str | None = None) -> list[ErrorGroup]:
         """Failed calls in groups, the largest first: by fingerprint where caught, else by class."""
         # Only lines of failed calls say how a call ended; the others need not be taken apart.
-        kept = map(kept_call, self.history(tool, b'"status"'))
+        kept = map(kept_call, self.history(tool, _tells_of_its_end))
         return sorted(groups_of(self.errors(), kept, tool), key=lambda group: -group.count)
+
+
+def _duration(call: KeptCall) -> float:
+    return call.duration_s or 0.0
+
+
+def _tells_of_its_end(text: bytes) -> bool:
+    return b'"status"' in text
 
 
 def _storage_for(request: Request) -> tuple[Options, Path]:

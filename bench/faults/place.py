@@ -22,6 +22,7 @@ import psutil
 
 from shmperf.config.options import Options
 from shmperf.shm.memory import PREFIX, SHARED_MEMORY
+from shmperf.storage.exemplarfile import EXEMPLARS
 from shmperf.storage.state import stats_on_disk
 
 from .nursery import Nursery
@@ -195,7 +196,7 @@ def _strangers(storage: Path) -> list[str]:
     found = []
     if storage.is_dir():
         found += [p.name for p in storage.iterdir() if not p.name.endswith("_perf.jsonl")]
-        found = [f"in storage: {name}" for name in found if name != ".shmperf"]
+        found = [f"in storage: {name}" for name in found if name not in (".shmperf", EXEMPLARS)]
         inner = storage / ".shmperf"
         if inner.is_dir():
             names = [p.name for p in inner.iterdir() if not _INTERNALS.match(p.name)]

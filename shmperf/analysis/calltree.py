@@ -28,7 +28,7 @@ before a restart count as ones whose parent is unknown.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress, islice, repeat
 from operator import attrgetter, gt
 from typing import NamedTuple
@@ -210,6 +210,11 @@ class CallTree:
         first = family.ids if family is not None else []
         ids = [*first, *(row[2] for row in rows if row[2])]
         return Below(ids[: self.bounds.ids], settled_tools(_tools_of(rows, family)))
+
+    def children(self) -> Iterator[tuple[int, Child]]:
+        """The children that are known one by one, each behind its parent, which is not settled."""
+        for parent, rows in self._rows.items():
+            yield from ((parent, row) for row in rows if row[2])
 
     def state(self) -> TreeState:
         """Return all that a restart needs; nothing of it is shared with the tree."""

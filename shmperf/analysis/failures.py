@@ -46,10 +46,15 @@ class Failure(msgspec.Struct, array_like=True):
 
 
 class ErrorsKnown(msgspec.Struct):
-    """All groups: exceptions that were caught, by fingerprint, and the failed calls of no such."""
+    """
+    All groups: exceptions that were caught, by fingerprint, and the failed calls of no such.
+
+    ``latest`` has later calls than the samples of the latter, where one is kept.
+    """
 
     caught: dict[str, Bug] = {}
     uncaught: list[Failure] = []
+    latest: list[Call] = []
 
 
 class Failures:

@@ -23,6 +23,7 @@ import msgspec
 from .anomaly import Finding, Findings
 from .calltree import CallTree
 from .errorgroups import Bug, ErrorGroups
+from .exemplars import Exemplar, Exemplars, ExemplarsDelta
 from .failures import Failure, Failures
 from .tooltotals import ToolTotals
 from .totals import Totals
@@ -79,6 +80,7 @@ ANALYSES: tuple[Row, ...] = (
     Row("tree", 1, CallTree, TreeDelta, TreeState),
     Row("errors", 1, ErrorGroups, dict[str, Bug], dict[str, Bug]),
     Row("failures", 1, Failures, list[Failure], list[Failure]),
+    Row("exemplars", 1, Exemplars, ExemplarsDelta, dict[str, list[Exemplar]]),
     Row("unusual", 1, Findings, list[Finding], list[Finding]),
 )
 

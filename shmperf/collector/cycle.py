@@ -259,7 +259,8 @@ class Collector:
                 # What has ended has begun: a frame never says otherwise.
                 worker.read_rows(everywhere=True)
         frame = self._build()
-        if not frame.is_empty():
+        # What lay below an exemplar is known a little after everything else.
+        if not frame.is_empty() or self.ledger.exemplars.has_settled:
             frame.analyses = self.ledger.analyses.take_deltas()
             self.past.add(frame)
             if self.ledger.unusual.has_news:

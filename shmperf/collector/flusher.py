@@ -27,6 +27,8 @@ from shmperf.storage.outbox import OutboxChange
 from shmperf.storage.state import Ledger
 from shmperf.storage.writer import Disk
 
+from .copying import Copying
+
 __all__ = ["Filed", "Flusher"]
 
 # So many batches wait in memory before all are written.
@@ -63,6 +65,7 @@ class Flusher:
         # Tools that are to be written, each with its number.
         self._due: dict[str, int] = {}
         self._number = 0
+        self._copying = Copying(ledger, disk, fault)
         self.configure(ledger.options)
 
     def configure(self, options: Options) -> None:
@@ -78,7 +81,7 @@ class Flusher:
     @property
     def is_behind(self) -> bool:
         """True while a flush has not come to all that was due."""
-        return bool(self._due)
+        return bool(self._due) or self._copying.is_behind
 
     def choose(self, *, at_once: bool) -> int:
         """
@@ -91,15 +94,20 @@ class Flusher:
             if tool not in self._due:
                 self._number += 1
                 self._due[tool] = self._number
+        if at_once and self._copying.is_stale:
+            self._number += 1
+            self._copying.make_due(self._number)
         return self._number
 
     def has_reached(self, number: int) -> bool:
         """True once everything that was due at *number* has had its turn."""
-        return next(iter(self._due.values()), number + 1) > number
+        is_written = next(iter(self._due.values()), number + 1) > number
+        return is_written and self._copying.has_reached(number)
 
     def give_up(self) -> None:
         """Nothing is due any more: storage is unavailable, which whoever waits is told."""
         self._due.clear()
+        self._copying.give_up()
 
     def left(self) -> int:
         """How many calls are kept and not in their files."""
@@ -107,7 +115,7 @@ class Flusher:
 
     def flush(self) -> Iterator[None]:
         """Write a piece of what is due, those of its calls that are settled."""
-        if not self._due:
+        if not self.is_behind:
             return
         if self._disk.is_unavailable():
             self.give_up()
@@ -119,6 +127,8 @@ class Flusher:
         self._due = dict(islice(self._due.items(), len(piece), None))
         if ready:
             yield from self._write(ready, piece)
+        if not self._copying.has_reached(next(iter(self._due.values()), self._number)):
+            self._copying.step()
 
     def _worth_writing(self, *, at_once: bool) -> dict[str, list[Call]]:
         """
@@ -154,6 +164,7 @@ class Flusher:
         if self._ledger.state.erasing and self._disk.erase(self._ledger.state.erasing):
             self._change.erased = True  # point: cleanup-erased
             yield
+        self._copying.erase()
 
     def _write(self, ready: dict[str, list[Call]], piece: dict[str, int]) -> Iterator[None]:
         if self._disk.has_failed:

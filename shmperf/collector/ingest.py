@@ -12,13 +12,14 @@ counted, and a body that can't be read leaves its call without parameters.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import sub
 
 import msgspec
 
 from shmperf.analysis.anomaly import Finding, Usual
 from shmperf.analysis.calltree import NOBODY, Below, Settled
+from shmperf.analysis.lately import Columns, Lately
 from shmperf.analysis.limits import Newest
 from shmperf.analysis.roots import Roots
 from shmperf.config.options import Options, Watch
@@ -40,6 +41,7 @@ from shmperf.storage.state import Ledger
 
 from .accounts import Accounts
 from .bodies import Bodies, blob_name
+from .candidates import Candidates
 from .drain import Portion, WorkerDrain
 from .failed import Failed
 from .settling import Settling
@@ -85,10 +87,12 @@ class Ingest:
         self._wall = wall
         self._fault = fault
         self._failed = Failed(ledger, bodies, wall)
+        self._lately = Lately()
+        self._roots = Roots(self._lately)
+        self._candidates = Candidates(ledger, settling, wall, self._lately)
         self._kept: dict[str, Newest[_Raw]] = {}
         self._in_detail = False
         self._passed: list[WorkerDrain] = []
-        self._roots = Roots()
         self._usual: Usual | None = None
         self.configure(ledger.options)
 
@@ -121,18 +125,17 @@ class Ingest:
         return handled
 
     def take(self, worker: WorkerDrain, portions: list[Portion]) -> None:
-        """Account for what a pass over *worker* has found; all at once what needs ids alone."""
-        ids: list[int] = []
-        parents: list[int] = []
+        """Account for what a pass over *worker* has found; all at once what needs no tool."""
+        self._candidates.begin()
+        taken = Columns()
         for tool, found, seen in portions:
             batch = self._admitted(worker, found, seen)
             if batch:
                 self._take(worker, tool, batch, seen)
-                ids += batch.ids
-                parents += batch.parents
-        if ids:
-            self._roots.add(ids, parents)
-            self._accounts.add(worker, ids)  # point: intake-ended
+                taken.add(tool, (batch.ids, batch.parents, batch.starts, batch.ends))
+        if taken.ids:
+            self._lately.add(taken)
+            self._accounts.add(worker, taken.ids)  # point: intake-ended
 
     def _admitted(self, worker: WorkerDrain, batch: Batch, seen: int) -> Batch:
         """*batch* without what is no call of this worker."""
@@ -146,8 +149,10 @@ class Ingest:
         """Account for a *batch* of one tool."""
         ids, starts, ends = batch.ids, batch.starts, batch.ends
         durations = list(map(sub, ends, starts))
-        if min(durations) < 0 or max(durations) > _LONGEST_NS:
+        longest = max(durations)
+        if min(durations) < 0 or longest > _LONGEST_NS:
             durations = [min(max(0, duration), _LONGEST_NS) for duration in durations]
+            longest = max(durations)
         errors = 0
         if seen & STATUS_BITS:
             errors = sum(meta & STATUS_BITS in _FAILURES for meta in batch.metas)
@@ -158,6 +163,8 @@ class Ingest:
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
         limit = self.limit_of(tool)
         if limit:
+            if self._candidates.are_in(tool, longest, seen):
+                self._candidates.note(worker, tool, batch, durations)
             self._keep(worker, tool, batch.newest(limit), limit)  # point: intake-keep
         self._in_detail = self._in_detail or bool(seen & _DETAIL)
         if seen & _BLOCK:
@@ -232,11 +239,16 @@ class Ingest:
 
     def take_change(self, workers: Sequence[WorkerDrain]) -> Drained:
         """What was noted so far, of *workers*, all of them; begins anew."""
+        candidates = self._candidates.take(self._decode)
         for tool, kept in self._kept.items():
-            calls = [self._decode(slot, worker, done) for _, _, slot, worker, done in kept.take()]
+            calls = [
+                candidates.get(call_id) or self._decode(slot, worker, done)
+                for _, call_id, slot, worker, done in kept.take()
+            ]
             self._change.kept.setdefault(tool, []).extend(calls)
         self._kept.clear()
-        self._trace(workers)
+        self._trace(workers, candidates.values())
+        self._candidates.tell(candidates)
         change, self._change = self._change, Drained()  # point: intake-frame
         if change.settled:
             # Only those matter whose lines are still to be written.
@@ -245,9 +257,10 @@ class Ingest:
             change.settled = [row for row in change.settled if row[0] in ids]
         return change
 
-    def _trace(self, workers: Sequence[WorkerDrain]) -> None:
+    def _trace(self, workers: Sequence[WorkerDrain], more: Iterable[Call]) -> None:
         """Name the root above each kept call: open, or drained a moment ago, in any process."""
         calls = [call for kept in self._change.kept.values() for call in kept if call.parent]
+        calls += [call for call in more if call.parent]
         if not calls:
             return
         opened = ChainMap(*(worker.rows.parents for worker in workers))
@@ -284,6 +297,7 @@ class Ingest:
     def _settle(self, settled: list[Settled]) -> None:
         if self._in_detail:
             self._change.settled += [(s.id, s.children, s.totals, s.self_ns) for s in settled]
+        self._candidates.settle(settled)
 
     # --- calls -----------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from shmperf.analysis.anomaly import told_of
+from shmperf.analysis.exemplars import Exemplar
 from shmperf.analysis.failures import ErrorsKnown
 from shmperf.analysis.stats import Figures, News, SessionStats
 from shmperf.analysis.totals import ToolStats, Totals
@@ -40,6 +41,7 @@ from shmperf.session.messages import (
     SessionStatus,
     SinkReport,
     SinkStatus,
+    SlowestOf,
     Stats,
     Status,
     Stop,
@@ -234,6 +236,10 @@ def _errors(requests: Requests, _: Errors) -> ErrorsKnown:
     return requests.parts.ledger.known_errors()
 
 
+def _slowest(requests: Requests, request: SlowestOf) -> list[Exemplar]:
+    return requests.parts.ledger.exemplars.slowest(request.most, request.tool)
+
+
 def _tree(requests: Requests, _: Tree) -> list[Edge]:
     parts = requests.parts
     opened = {row.id: worker.callee(row.callee).tool for worker, row in parts.roster.open_calls()}
@@ -313,6 +319,7 @@ ANSWERS: dict[type, Callable[[Requests, Any], Any]] = {
     Mode: _mode,
     Ping: _ping,
     Report: _report,
+    SlowestOf: _slowest,
     Stats: _stats,
     Status: _status,
     Stop: _stop,

@@ -1,9 +1,8 @@
-"""``shmperf slow``: the slowest calls kept."""
+"""``shmperf slow``: the slowest calls."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from heapq import nlargest
 
 import msgspec
 
@@ -22,7 +21,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
-    answers = records_of(given, given.tool)
-    ended = (call for call in answers.calls(given.tool) if call.duration_s is not None)
-    slowest = nlargest(given.limit, ended, key=lambda call: call.duration_s or 0.0)
+    slowest = records_of(given, given.tool).slowest(given.limit, given.tool)
     return show(given, msgspec.to_builtins(slowest), terminal.slowest)

@@ -30,7 +30,7 @@ COMMANDS = (
     Command("status", _HERE + "status", "session, collector, storage, workers"),
     Command("stats", _HERE + "stats", "calls and durations of every tool, or of one"),
     Command("tree", _HERE + "tree", "which tool calls which: calls, total and own time"),
-    Command("slow", _HERE + "slow", "the slowest calls kept"),
+    Command("slow", _HERE + "slow", "the slowest calls"),
     Command(
         "errors",
         _HERE + "errors",

@@ -49,6 +49,7 @@ __all__ = [
     "SidecarStatus",
     "SinkReport",
     "SinkStatus",
+    "SlowestOf",
     "Stats",
     "Status",
     "Stop",
@@ -88,6 +89,13 @@ class TotalsOf(msgspec.Struct, tag=True):
 
 class Errors(msgspec.Struct, tag=True):
     """Failed calls: exceptions that were caught, by fingerprint, all others by class."""
+
+
+class SlowestOf(msgspec.Struct, tag=True):
+    """The slowest calls of one tool, or of all, that are kept as exemplars."""
+
+    most: int
+    tool: str | None = None
 
 
 class Flush(msgspec.Struct, tag=True):
@@ -261,6 +269,7 @@ Question = (
     | FiguresOf
     | TotalsOf
     | Errors
+    | SlowestOf
     | Flush
     | Cleanup
     | Mode

@@ -16,7 +16,7 @@ from shmperf.analysis.errorgroups import OTHERS, Bug
 from shmperf.analysis.failures import ErrorsKnown, Failure
 from shmperf.shm.record import Call, Outcome
 
-from .kept import KeptCall
+from .kept import KeptCall, as_kept
 from .lines import timestamp
 
 __all__ = ["ErrorGroup", "groups_of"]
@@ -58,7 +58,7 @@ class ErrorGroup(msgspec.Struct, kw_only=True):
 def groups_of(
     known: ErrorsKnown, kept: Iterable[KeptCall], tool: str | None = None
 ) -> list[ErrorGroup]:
-    """All groups, of one *tool* or of all; each of failed calls shows its newest *kept* one."""
+    """All groups, of one *tool* or of all; each shows the newest call that is *kept* somewhere."""
     caught = [
         _of_bug(fingerprint, bug, tool)
         for fingerprint, bug in known.caught.items()
@@ -74,6 +74,10 @@ def groups_of(
             counted.count = counted.calls = max(counted.count, group.count)
         elif not _others_of(key) & exact.keys():
             exact[key] = group
+    for call in map(as_kept, known.latest):
+        counted = exact.get((call.tool, call.status, call.err))
+        if counted is not None:
+            _show_newest(counted, _of_call(call))
     return [*caught, *(one for one in exact.values() if tool is None or one.tool == tool)]
 
 

@@ -71,19 +71,21 @@ def file_name(tool: str) -> str:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def read(path: Path, tool: str | None = None, marker: bytes = b"") -> Iterator[dict[str, Any]]:
+def read(
+    path: Path, tool: str | None = None, is_wanted: Callable[[bytes], bool] | None = None
+) -> Iterator[dict[str, Any]]:
     """
     The history in *path*, of one tool or of all, file by file, oldest line first.
 
-    For commands. Lines without *marker* are passed over, for a tenth of the time, and so are
-    damaged ones. Raises StoreError when there is no directory.
+    For commands. Lines that are not wanted are passed over for a small part of the time, and so
+    are damaged ones. Raises StoreError when there is no directory.
     """
     if not path.is_dir():
         raise StoreError(f"{path}: no such directory")
     names = [path / file_name(tool)] if tool is not None else sorted(path.glob(f"*{SUFFIX}"))
     for name in names:
         for text in _lines(name):
-            parsed = parse(text) if marker in text else None
+            parsed = parse(text) if is_wanted is None or is_wanted(text) else None
             if parsed is not None:
                 yield parsed
 

@@ -8,12 +8,17 @@ ours is left out, or shown as text, and never trusted further.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from heapq import heappush, heapreplace
 from typing import Any
 
 import msgspec
 
-__all__ = ["KeptCall", "kept_call"]
+from shmperf.shm.record import Call
+
+from .lines import duration_of, jsonl, parse
+
+__all__ = ["KeptCall", "as_kept", "kept_call", "rising_floor"]
 
 
 class KeptCall(msgspec.Struct, kw_only=True):
@@ -70,3 +75,31 @@ def _seconds(value: object, units_a_second: int = 1) -> float | None:
         return value / units_a_second
     except OverflowError:  # JSON's integers have no end
         return None
+
+
+def as_kept(call: Call) -> KeptCall:
+    """*call* as its line of history would be read."""
+    return kept_call(parse(jsonl([call])) or {"data": {}})
+
+
+def rising_floor(most: int) -> Callable[[bytes], bool]:
+    """
+    Asked of one line after the other: whether its call may be one of the *most* slowest.
+
+    A line that was, when *most* slower ones had not been seen yet, need not be one in the end.
+    """
+    slowest: list[float] = []
+
+    def is_candidate(text: bytes) -> bool:
+        duration_s = duration_of(text)
+        if duration_s is None:
+            return False
+        if len(slowest) < most:
+            heappush(slowest, duration_s)
+        elif duration_s > slowest[0]:
+            heapreplace(slowest, duration_s)
+        else:
+            return False
+        return True
+
+    return is_candidate

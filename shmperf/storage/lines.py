@@ -14,7 +14,7 @@ import msgspec
 
 from shmperf.shm.record import Call, Outcome
 
-__all__ = ["end_of", "jsonl", "parse", "timestamp"]
+__all__ = ["Line", "duration_of", "end_of", "jsonl", "line_of", "parse", "timestamp"]
 _json_lines = msgspec.json.Encoder().encode_lines
 _STATUS_NAMES = {status.value: status.name.lower() for status in Outcome}
 
@@ -42,7 +42,9 @@ class _Plain(msgspec.Struct, omit_defaults=True, gc=False):
     trace: str = ""
 
 
-class _Line(msgspec.Struct, gc=False):
+class Line(msgspec.Struct, gc=False):
+    """A line of history before it is text; ``data`` in the shape of its mode."""
+
     tool: str
     timestamp: str
     data: _Plain | dict[str, Any]
@@ -53,7 +55,12 @@ def jsonl(calls: Iterable[Call]) -> bytes:
     return _json_lines([_plain(call) if call.detail is None else _detailed(call) for call in calls])
 
 
-def _plain(call: Call) -> _Line:
+def line_of(call: Call) -> Line:
+    """*call* as a line."""
+    return _plain(call) if call.detail is None else _detailed(call)
+
+
+def _plain(call: Call) -> Line:
     tool, start, duration, status = call.tool, call.start_ns, call.duration_ns, call.status
     data = _Plain(
         tool,
@@ -72,10 +79,10 @@ def _plain(call: Call) -> _Line:
         call.where,
         f"{call.trace:016x}" if call.trace else "",
     )
-    return _Line(tool, timestamp(start), data)
+    return Line(tool, timestamp(start), data)
 
 
-def _detailed(call: Call) -> _Line:
+def _detailed(call: Call) -> Line:
     detail = call.detail
     assert detail is not None  # noqa: S101  the caller has looked
     ended = call.duration_ns is not None
@@ -112,7 +119,7 @@ def _detailed(call: Call) -> _Line:
         fields["truncated"] = True
     if call.trace:
         fields["trace"] = f"{call.trace:016x}"
-    return _Line(call.tool, timestamp(call.start_ns), fields)
+    return Line(call.tool, timestamp(call.start_ns), fields)
 
 
 _second: tuple[int, str] = (-1, "")
@@ -140,6 +147,27 @@ def parse(text: bytes) -> dict[str, Any] | None:
     if isinstance(parsed, dict) and isinstance(parsed.get("data"), dict):
         return parsed
     return None
+
+
+class _Duration(msgspec.Struct, gc=False):
+    d: float | None = None
+    duration_ms: float | None = None
+
+
+class _Timed(msgspec.Struct, gc=False):
+    data: _Duration
+
+
+_decode_timed = msgspec.json.Decoder(_Timed).decode
+
+
+def duration_of(text: bytes) -> float | None:
+    """How long the call of a line took, in seconds, for a third of the time of `parse`."""
+    try:
+        found = _decode_timed(text).data
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
+        return None
+    return found.d if found.duration_ms is None else found.duration_ms / 1000
 
 
 def end_of(text: bytes) -> float:

@@ -30,6 +30,7 @@ import msgspec
 from shmperf.analysis.anomaly import Findings
 from shmperf.analysis.calltree import CallTree
 from shmperf.analysis.errorgroups import ErrorGroups
+from shmperf.analysis.exemplars import Exemplars
 from shmperf.analysis.failures import ErrorsKnown, Failures
 from shmperf.analysis.stats import (
     Books,
@@ -152,7 +153,7 @@ class Ledger:
 
     @property
     def totals(self) -> ToolTotals:
-        """The analysis of that name; so are the next four. A `restore` exchanges them."""
+        """The analysis of that name; so are the next five. A `restore` exchanges them."""
         return self.analyses.of(ToolTotals)
 
     @property
@@ -169,6 +170,11 @@ class Ledger:
     def failures(self) -> Failures:
         """Failed calls that nobody caught, by class."""
         return self.analyses.of(Failures)
+
+    @property
+    def exemplars(self) -> Exemplars:
+        """The slowest calls, and the latest that failed."""
+        return self.analyses.of(Exemplars)
 
     @property
     def unusual(self) -> Findings:
@@ -300,7 +306,8 @@ class Ledger:
 
     def known_errors(self) -> ErrorsKnown:
         """Failed calls in groups."""
-        return ErrorsKnown(self.errors.known, self.failures.state())
+        latest = self.exemplars.latest_failed()
+        return ErrorsKnown(self.errors.known, self.failures.state(), latest)
 
     def current_size(self, tool: str) -> int:
         """Records kept of *tool*: on disk and waiting, within its limit."""

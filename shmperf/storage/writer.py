@@ -14,15 +14,17 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from shmperf.analysis.exemplars import Exemplar
 from shmperf.errors import ShmperfError, StoreError
-from shmperf.files import internals
+from shmperf.files import internals, reason_of
 from shmperf.shm.record import Call
 
+from . import exemplarfile
 from .consumer import Progress, consumers
 from .history import FileState, History
 from .journal import Journal, Recovered
@@ -33,6 +35,7 @@ from .upgrade import upgraded
 __all__ = ["Disk", "Filed"]
 
 T = TypeVar("T")
+_OVER = object()
 
 _LONGEST_WAIT_S = 1.0
 _FIRST_PAUSE_S = 0.5
@@ -182,6 +185,25 @@ class Disk:
             return True
 
         return bool(self._do(erase))
+
+    def copy_exemplars(self, exemplars: Iterable[tuple[Exemplar, list[str]]]) -> Iterator[None]:
+        """
+        Replace the file of *exemplars*, on which nothing depends, a step at a time.
+
+        StoreError says why that can't be. It ends early when storage is unavailable.
+        """
+        steps = exemplarfile.renew(self._path, exemplars)
+
+        def step() -> str | bool:
+            try:
+                return next(steps, _OVER) is not _OVER
+            except OSError as error:
+                return reason_of(error)
+
+        while (more := self._do(step)) is True:
+            yield
+        if isinstance(more, str):
+            raise StoreError(more)
 
     def is_unavailable(self) -> bool:
         """True while a write is stuck, or the pause after a failure is not over."""

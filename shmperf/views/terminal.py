@@ -159,7 +159,7 @@ def _grow(
 
 
 def slowest(lines: Iterable[Mapping[str, Any]]) -> Table:
-    """The slowest calls kept."""
+    """The slowest calls."""
     table = _table("tool", "duration", "started", "parameters", "id")
     for row in lines:
         table.add_row(

@@ -5,46 +5,57 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shmperf.analysis.lately import Columns, Lately
 from shmperf.analysis.roots import Roots
+
+
+def drain(lately: Lately, ids: list[int], parents: list[int]) -> None:
+    calls = Columns()
+    calls.add("tool", (ids, parents, ids, ids))
+    lately.add(calls)
 
 
 def test_a_call_without_a_parent_is_its_own_root() -> None:
     """A root begins its trace."""
-    assert Roots().of([(7, 0)], {}) == {7: 7}
+    assert Roots(Lately()).of([(7, 0)], {}) == {7: 7}
 
 
 def test_ancestors_that_are_open_lead_to_the_root() -> None:
     """A child that ends first finds its parents in the table of open calls."""
-    assert Roots().of([(3, 2)], {2: 1, 1: 0}) == {3: 1}
+    assert Roots(Lately()).of([(3, 2)], {2: 1, 1: 0}) == {3: 1}
 
 
 def test_ancestors_drained_before_lead_to_the_root() -> None:
     """A child that comes after its parents finds them remembered."""
-    roots = Roots()
-    roots.add([1], [0])
-    roots.add([2, 9], [1, 0])
+    lately = Lately()
+    roots = Roots(lately)
+    drain(lately, [1], [0])
+    drain(lately, [2, 9], [1, 0])
     assert roots.of([(3, 2), (4, 9)], {}) == {3: 1, 4: 9}
 
 
 def test_open_and_drained_ancestors_in_one_chain() -> None:
     """A drained parent below an open grandparent below a drained root."""
-    roots = Roots()
-    roots.add([1, 3], [0, 2])
+    lately = Lately()
+    roots = Roots(lately)
+    drain(lately, [1, 3], [0, 2])
     assert roots.of([(4, 3)], {2: 1}) == {4: 1}
 
 
 def test_a_root_that_cannot_be_known_is_left_out() -> None:
     """No root is better than a wrong one."""
-    roots = Roots()
-    roots.add([2], [1])
+    lately = Lately()
+    roots = Roots(lately)
+    drain(lately, [2], [1])
     assert roots.of([(3, 2), (5, 4)], {}) == {}
 
 
 def test_what_is_remembered_is_bounded() -> None:
     """The oldest batches go, whole, once the rest is enough."""
-    roots = Roots(most=4, batch=2)
+    lately = Lately(most=4, batch=2)
+    roots = Roots(lately)
     for first in range(1, 100, 2):
-        roots.add([first, first + 1], [0, first])
+        drain(lately, [first, first + 1], [0, first])
         assert roots.of([(1_000, first + 1)], {}) == {1_000: first}
     assert roots.of([(1_000, 97)], {}) == {1_000: 97}
     assert roots.of([(1_000, 1)], {}) == {}
@@ -52,7 +63,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 def test_a_circle_ends() -> None:
     """Damaged rows that name each other have no root."""
-    assert Roots().of([(3, 2)], {2: 1, 1: 2}) == {}
+    assert Roots(Lately()).of([(3, 2)], {2: 1, 1: 2}) == {}
 
 
 @given(
@@ -66,10 +77,11 @@ def test_roots_are_those_of_the_whole_tree(
     """Against a model: wherever a call's ancestors are, its root is the one of the tree."""
     parent = {n: (above[n - 1] if above[n - 1] < n else 0) for n in range(1, len(above) + 1)}
     drained = [n for n in parent if not is_open[n - 1]]
-    roots = Roots(batch=3)
+    lately = Lately(batch=3)
+    roots = Roots(lately)
     for first in range(0, len(drained), size):
         batch = drained[first : first + size]
-        roots.add(batch, [parent[n] for n in batch])
+        drain(lately, batch, [parent[n] for n in batch])
     opened = {n: parent[n] for n in parent if is_open[n - 1]}
 
     def root(n: int) -> int:

@@ -92,16 +92,17 @@ def test_a_cleanup_forgets_failed_calls(room: Room) -> None:
 
 def test_a_group_shows_its_newest_kept_call(room: Room) -> None:
     """Of a class whose calls are not kept any more, the first; secrets are masked in both."""
-    worker = room.worker()
+    worker = room.worker(slots=64)
     first = fail(worker, "KeyError", n=1)
-    for number in range(4):
+    for number in range(12):
         newest = fail(worker, "ValueError", n=number)
+        room.turn()
     room.finish()
     found = groups(room, known_on_disk(room))
     shown = {err: (one.id, one.sample) for (_, err), one in found.items()}
     assert shown == {
         "KeyError": (first, '{"n":1,"password":"***"}'),
-        "ValueError": (newest, '{"n":3,"password":"***"}'),
+        "ValueError": (newest, '{"n":11,"password":"***"}'),
     }
     assert {one.sample_of for one in found.values()} == {"parameters"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -164,7 +165,11 @@ def test_torn_history_line_is_passed_over(place: Place) -> None:
     path.write_bytes(b'{"tool": "tool", "da\n' + path.read_bytes() + b'{"half')
     place.run_program("bad_input/calls")
     place.wait_for_end()
-    assert len(place.ask("slow", "--limit", "1000")) == 100
+    kept = {line["data"]["id"] for line in map(json.loads, path.read_text().splitlines())}
+    exemplars = map(json.loads, (place.storage / "exemplars.jsonl").read_text().splitlines())
+    slowest = {line["data"]["id"] for line in exemplars if "slow" in line["kinds"]}
+    assert (len(kept), len(slowest)) == (100, 10)
+    assert {row["id"] for row in place.ask("slow", "--limit", "1000")} == kept | slowest
 
 
 def test_foreign_files_in_the_session_directory_are_ignored(place: Place) -> None:
