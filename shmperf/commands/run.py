@@ -14,7 +14,7 @@ import subprocess
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,7 +29,7 @@ from shmperf.files import reason_of
 from shmperf.integrations.registry import ALL, refuse_unknown
 from shmperf.query import Answers
 from shmperf.session.client import Client
-from shmperf.session.messages import Mode, Stats, Tree
+from shmperf.session.messages import Flush, Mode, Stats, Tree
 from shmperf.session.paths import named_directory, runtime_root
 from shmperf.session.session import attach
 from shmperf.views.terminal import books, console_for, stats
@@ -119,8 +119,15 @@ class Collecting:
         """Drain, write everything, end the collector; the final statistics, from disk."""
         if self._process.poll() is None:
             self._process.terminate()
-        self._process.wait(_STOP_WAIT_S)
-        return Answers(self.storage, self._session.options, None).stats()
+        ended_well = self._process.wait(_STOP_WAIT_S) == 0
+        answers = Answers(
+            self.storage, self._session.options, None if ended_well else self._session
+        )
+        if not ended_well:
+            # It was killed: whoever came after it, or comes now, drains what it left and goes.
+            with suppress(ShmperfError):
+                answers.ask(Flush(), _STOP_WAIT_S)
+        return answers.stats()
 
 
 @contextmanager

@@ -24,7 +24,8 @@ class Rows:
     def __init__(self, guard: Guard) -> None:
         self.ready: list[int] = []
         self._guard = guard
-        self._blocks: list[int] = []
+        # Where each block begins, by its number.
+        self._blocks: dict[int, int] = {}
         self._session: Session | None = None
         self._segment: Segment | None = None
 
@@ -53,7 +54,7 @@ class Rows:
             rows = self._segment.add_rows(block)
             if rows is None:
                 break
-            self._blocks.append(rows[-1])
+            self._blocks[block] = rows[-1]
             self.ready[:0] = rows  # point: rows-ready
         return bool(self.ready)
 
@@ -61,24 +62,23 @@ class Rows:
         """True when *call_id* is a call of one of *callees* that is open in this process."""
         if self._segment is None:
             return False
-        words = self._segment.words
-        for first in self._blocks:
-            if block_of(words[first]) == block_of(call_id):
-                row = first + (call_id & ROWS - 1) * ROW_WORDS
-                return words[row] == call_id and callee_in(words[row + CALLEE]) in callees
-        return False
+        words, first = self._segment.words, self._blocks.get(block_of(call_id))
+        if first is None:
+            return False
+        row = first + (call_id & ROWS - 1) * ROW_WORDS
+        return words[row] == call_id and callee_in(words[row + CALLEE]) in callees
 
     def replace_spent(self) -> None:
         """Put rows of a fresh block in the place of those whose generations run out."""
         if self._segment is None:
             return
         words = self._segment.words
-        spent = [first for first in self._blocks if has_spent_row(words, first)]
+        spent = {b: first for b, first in self._blocks.items() if has_spent_row(words, first)}
         if not spent or not self._add(len(spent)):
             return
-        self._blocks = [first for first in self._blocks if first not in spent]
-        length = ROWS * 8
-        self._drop({row for first in spent for row in range(first, first + length)})
+        self._blocks = {b: first for b, first in self._blocks.items() if b not in spent}
+        length = ROWS * ROW_WORDS
+        self._drop({row for first in spent.values() for row in range(first, first + length)})
 
     def _drop(self, gone: set[int]) -> None:
         for _ in range(len(self.ready)):

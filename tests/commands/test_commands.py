@@ -167,3 +167,16 @@ def test_a_command_costs_no_other_commands_start(recorded: Place) -> None:
     }
     rooms = {name.split(".")[1] for name in loaded if name.startswith("shmperf.")}
     assert not rooms & {"collector", "rag", "worker", "exporters", "integrations", "interceptors"}
+
+
+def test_a_run_whose_collector_is_killed_counts_all_the_same(place: Place) -> None:
+    """The summary is of everything that the command has called, whoever drains it in the end."""
+    path = place.write("program.py", program_text("commands/kills_its_collector"))
+    program = place.start_module("run", "--", PYTHON, str(path))
+    _, summary = outputs(program)
+    assert program.returncode == 0, summary
+    assert "600 calls · 0 lost" in summary
+    assert "not complete" not in summary
+    stats = place.stats()
+    assert (stats["total_calls"], stats["complete"]) == (600, True)
+    place.wait_for_end()
