@@ -11,10 +11,10 @@ and the same number is a file of its own next.
 from __future__ import annotations
 
 import errno
-import os
 import stat
-from pathlib import Path
 from typing import TypeVar
+
+from shmperf.stdlib import Path, os
 
 __all__ = [
     "INTERNALS",

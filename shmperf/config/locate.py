@@ -7,9 +7,9 @@ Workers come by here, so the reader of YAML is imported only where there is a fi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from shmperf.errors import ConfigError
+from shmperf.stdlib import Path
 
 from .options import Options
 

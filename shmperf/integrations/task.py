@@ -19,12 +19,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from functools import partial
-from time import perf_counter_ns
 from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from shmperf.integrations.observer import Observer, Sight, foreign_call, shared_call
+from shmperf.stdlib import perf_counter_ns
 from shmperf.worker.capture import positional_names
 from shmperf.worker.context import carried, current, current_call, parse_id
 from shmperf.worker.process import worker

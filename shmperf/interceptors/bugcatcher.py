@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from shmperf.analysis.errorgroups import fingerprint_of
 from shmperf.shm.record import Outcome
+from shmperf.stdlib import os
 from shmperf.worker.capture import error_text
 from shmperf.worker.opencall import OpenCall
 from shmperf.worker.outcome import status_for

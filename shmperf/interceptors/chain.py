@@ -22,11 +22,11 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum
 from inspect import CO_COROUTINE
-from time import perf_counter_ns
 from types import CodeType, CoroutineType
 from typing import Any
 
 from shmperf.errors import tell
+from shmperf.stdlib import perf_counter_ns
 from shmperf.worker.capture import error_text
 from shmperf.worker.context import Pair, current_call
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +13,7 @@ from shmperf.config.options import Watch
 from shmperf.errors import ShmperfError, tell
 from shmperf.session.files import file_identity
 from shmperf.session.session import Session
+from shmperf.stdlib import Path, os
 from shmperf.worker.api import flush
 from shmperf.worker.process import enabled_by, worker
 

@@ -10,13 +10,13 @@ as an `OpenCall`, or becomes one (`resumed`) and ends as that. A call through al
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from time import perf_counter_ns
 from typing import Any
 
 import msgspec
 
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
 from shmperf.shm.record import NAMED, PRUNED, SLOT, kind_of, meta_of
+from shmperf.stdlib import perf_counter_ns
 from shmperf.worker.capture import Cut, short_body
 from shmperf.worker.context import Pair, Seen, current_call, parent_of
 from shmperf.worker.gcwatch import collecting, is_collecting

@@ -9,12 +9,8 @@ in that one and speaks of what came since it began. Nothing that goes wrong here
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +22,7 @@ from shmperf.query import Answers
 from shmperf.session.paths import named_directory, runtime_root
 from shmperf.session.rendezvous import Request, found_named
 from shmperf.session.session import Session, attach
+from shmperf.stdlib import Path, os, secrets, time
 from shmperf.storage.state import figures_on_disk
 from shmperf.views.formatting import duration, printable
 from shmperf.worker.process import worker

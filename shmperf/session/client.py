@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from shmperf.errors import NoAnswer, SessionError
 from shmperf.files import open_private, translated
+from shmperf.stdlib import Path, Socket, os, time
 
 from .messages import BELL, CHUNK_BYTES, LENGTH, MOST_ANSWER_BYTES, Question, encode, pid_of, uid_of
 
@@ -86,7 +84,7 @@ class Client:
             raise SessionError(str(text))
         return answer["ok"]
 
-    def _exchange(self, connection: socket.socket, message: bytes, deadline: float) -> Any:
+    def _exchange(self, connection: Socket, message: bytes, deadline: float) -> Any:
         try:
             connection.sendall(LENGTH.pack(len(message)) + message)
             return msgspec.msgpack.decode(self._receive(connection, deadline))
@@ -95,10 +93,10 @@ class Client:
         except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise NoAnswer(f"the collector did not answer: {error}") from None
 
-    def _connect(self, deadline: float) -> socket.socket:
+    def _connect(self, deadline: float) -> Socket:
         asked_for_at = 0.0
         while True:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection = Socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.settimeout(max(0.001, deadline - time.monotonic()))
             try:
                 connection.connect(str(self._path))
@@ -120,14 +118,14 @@ class Client:
                 raise SessionError(f"{self._path}: another user's process answers there")
             return connection
 
-    def _receive(self, connection: socket.socket, deadline: float) -> bytes:
+    def _receive(self, connection: Socket, deadline: float) -> bytes:
         (length,) = LENGTH.unpack(_exactly(connection, LENGTH.size, deadline))
         if length > MOST_ANSWER_BYTES:
             raise ValueError("found an answer of that length")
         return _exactly(connection, length, deadline)
 
 
-def _exactly(connection: socket.socket, count: int, deadline: float) -> bytes:
+def _exactly(connection: Socket, count: int, deadline: float) -> bytes:
     found = bytearray()
     while len(found) < count:
         left_s = deadline - time.monotonic()

@@ -7,17 +7,12 @@ written aside and renamed, so it is complete or absent.
 
 from __future__ import annotations
 
-import fcntl
-import mmap
-import os
 import re
-import secrets
 import stat
-import time
-from pathlib import Path
 
 from shmperf.errors import SessionError
 from shmperf.files import open_private, read_private
+from shmperf.stdlib import Path, fcntl, mmap, os, secrets, time
 
 __all__ = [
     "LEAVING_S",

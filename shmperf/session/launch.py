@@ -6,16 +6,14 @@ Started by exec, never forked, so that they inherit neither locks nor memory.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 import sys
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 
 import shmperf
 from shmperf.files import open_private
+from shmperf.stdlib import Path, fcntl, os
 
 from .restarts import LOG
 

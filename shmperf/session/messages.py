@@ -15,7 +15,6 @@ sends what is no request is cut off and counted.
 
 from __future__ import annotations
 
-import os
 import socket
 from struct import Struct
 from struct import error as struct_error
@@ -24,6 +23,7 @@ import msgspec
 
 from shmperf.analysis.anomaly import Unusual
 from shmperf.analysis.unattached import Unattached
+from shmperf.stdlib import os
 
 __all__ = [
     "BELL",

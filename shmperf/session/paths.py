@@ -7,16 +7,15 @@ Every directory is 0700 and ours; one that is not is refused.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import stat
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
 from shmperf.errors import SessionError
 from shmperf.files import internals, translated
+from shmperf.stdlib import Path, os
 
 from .files import read_bounded, write_aside
 

@@ -15,12 +15,11 @@ be found by these names and removed.
 
 from __future__ import annotations
 
-import os
 import re
-import time
-from pathlib import Path
 
 import msgspec
+
+from shmperf.stdlib import Path, os, time
 
 from .files import is_locked, read_bounded, try_flock
 
@@ -115,7 +114,8 @@ class Presence:
 def _start_ticks(pid: int) -> int:
     """When *pid* started, in clock ticks since boot; 0 when there is none, -1 for a zombie."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  half the time of a Path
+        # Half the time of a Path.
+        with os.fdopen(os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
             fields = file.read(4096).rpartition(b")")[2].split()
     except OSError:
         return 0

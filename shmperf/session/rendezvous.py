@@ -16,14 +16,10 @@ exclusively, without waiting, looks again, and renames the directory away.
 
 from __future__ import annotations
 
-import os
-import secrets
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -33,6 +29,7 @@ from shmperf.config.options import Options
 from shmperf.errors import ConfigError, SessionError, SessionGone, tell
 from shmperf.files import internals, reason_of, translated
 from shmperf.shm.segment import LAYOUT
+from shmperf.stdlib import Path, os, secrets, time
 
 from .files import (
     LEAVING_S,

@@ -12,12 +12,10 @@ collector renews once it has taken up the past, so one that somebody else starte
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 from shmperf.files import open_private, read_private
+from shmperf.stdlib import Path, os, time
 
 __all__ = ["LOG", "Restarts", "note_start"]
 

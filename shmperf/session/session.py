@@ -24,12 +24,7 @@ one session is in `rendezvous`.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import secrets
-import time
 from collections.abc import Callable, Container
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -38,6 +33,7 @@ from shmperf.config.options import Options
 from shmperf.errors import SessionError, SessionGone
 from shmperf.files import KeptFile
 from shmperf.shm.memory import remove_memory
+from shmperf.stdlib import Path, fcntl, os, secrets, time
 
 from .files import (
     LEAVING_S,
@@ -227,7 +223,7 @@ class Session:
         """The workers that are here, or were; those whose segments are *known* are left out."""
         found = []
         try:
-            names = os.listdir(self.directory)  # noqa: PTH208  half the time of Paths
+            names = os.listdir(self.directory)
         except FileNotFoundError:
             return []
         for name in names:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ import msgspec
 from shmperf.config.options import Options, Watch
 from shmperf.errors import SessionError
 from shmperf.shm.segment import LAYOUT
+from shmperf.stdlib import Path
 
 from .files import file_identity, let_go, lock_within, map_word, read_bounded, write_aside
 from .word import next_word, with_mode

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import msgspec
 
 from shmperf.files import internals
+from shmperf.stdlib import Path, os
 
 from .messages import SinkReport
 from .settings import Settings

@@ -10,16 +10,14 @@ shared memory, a mapped file in a directory given as *fallback* stands in for it
 from __future__ import annotations
 
 import errno
-import mmap
-import os
 import stat
 from collections.abc import Callable
 from multiprocessing import shared_memory
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from shmperf.errors import FormatError, SegmentGone
 from shmperf.files import KeptFile, open_private
+from shmperf.stdlib import Path, mmap, os
 
 __all__ = [
     "PREFIX",
@@ -31,6 +29,8 @@ __all__ = [
     "remove_memory",
 ]
 
+# Where the standard library has them from; type checkers don't know that module.
+_posixshmem: Any = vars(shared_memory)["_posixshmem"]
 PREFIX = "shmperf-"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Linux keeps it; names there are verified
 _PAGE = 4096
@@ -39,46 +39,50 @@ _SHORTAGES = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, 
 _NO_SHARED_MEMORY = frozenset({errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EROFS})
 
 
-class _TrackerWithoutUs:
-    """The resource tracker, deaf to our names; stands in for it inside shared_memory."""
-
-    def __init__(self, tracker: Any) -> None:
-        self._tracker = tracker
-
-    def register(self, name: str, rtype: str) -> None:
-        if not name.lstrip("/").startswith(PREFIX):
-            self._tracker.register(name, rtype)
-
-    def unregister(self, name: str, rtype: str) -> None:
-        if not name.lstrip("/").startswith(PREFIX):
-            self._tracker.unregister(name, rtype)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tracker, name)
-
-
 class _SharedMemory(shared_memory.SharedMemory):
-    """A block of shared memory that only an explicit call closes or unlinks."""
+    """
+    A block of shared memory that only an explicit call closes or unlinks.
+
+    What the standard library does with its own, by functions that nobody has patched, and without
+    the resource tracker.
+    """
 
     def __init__(self, name: str, *, create: bool, size: int = 0) -> None:
+        self._name: Any = f"/{name}"
         self._ours = create
-        tracker = vars(shared_memory).get("resource_tracker")
-        if tracker is not None and not isinstance(tracker, _TrackerWithoutUs):
-            vars(shared_memory)["resource_tracker"] = _TrackerWithoutUs(tracker)
+        self._buf: Any = None
+        self._mmap: Any = None
+        flags = os.O_RDWR | (os.O_CREAT | os.O_EXCL if create else 0)
+        self._fd = _posixshmem.shm_open(self._name, flags, mode=0o600)
         try:
-            super().__init__(name, create=create, size=size)
+            if create:
+                os.ftruncate(self._fd, size)
+            self._size = os.fstat(self._fd).st_size
+            self._mmap = mmap.mmap(self._fd, self._size)
         except BaseException:
             # The standard library leaves this to __del__, which does nothing here.
             self.close()
+            self.unlink()
             raise
+        self._buf = memoryview(self._mmap)
 
     def __del__(self) -> None:
         """Nothing: the mapping ends with the process, whatever views of it are still alive."""
 
+    def close(self) -> None:
+        """Let go of the mapping."""
+        if self._buf is not None:
+            self._buf.release()
+        if self._mmap is not None:
+            self._mmap.close()
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
     def unlink(self) -> None:
         """Remove the name; not when an attach fails, which would take it from everybody."""
         if self._ours:
-            super().unlink()
+            _posixshmem.shm_unlink(self._name)
 
 
 class Memory(NamedTuple):

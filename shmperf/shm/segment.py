@@ -27,16 +27,14 @@ mapping: a remapped buffer could move under a thread that is storing.
 
 from __future__ import annotations
 
-import os
-import secrets
 import sys
 from enum import IntEnum
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from shmperf.errors import FormatError
+from shmperf.stdlib import Path, os, secrets
 
 from .beyond import Beyond, note_beyond, read_beyond
 from .causes import FAULTS, LOSSES, Fault, Loss

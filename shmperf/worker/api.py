@@ -7,7 +7,6 @@ raises because of tracking: without a session the answers are empty, and say so.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from shmperf.session.client import Client
 from shmperf.session.messages import Cleanup, Flush, Stats
 from shmperf.session.word import is_in_detail
 from shmperf.shm.segment import Fault
+from shmperf.stdlib import os
 
 from .context import Pair, current_call, hex_id, parent_of, parse_id
 from .failures import is_programs

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from shmperf.files import KeptFile
 from shmperf.shm.segment import Fault
+from shmperf.stdlib import Path, os
 
 from . import capture
 from .callstate import CallState

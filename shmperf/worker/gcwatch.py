@@ -16,7 +16,8 @@ import gc
 import sys
 from collections import defaultdict
 from functools import partial
-from threading import get_ident
+
+from shmperf.stdlib import get_ident
 
 __all__ = ["collecting", "is_collecting", "watch_collections"]
 

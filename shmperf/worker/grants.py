@@ -7,12 +7,12 @@ rows that run out, a larger ring, a signal that one fills up.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from shmperf.session.client import wake
 from shmperf.session.session import Session
 from shmperf.shm.segment import SHARED, Segment
+from shmperf.stdlib import time
 
 from .gcwatch import watch_collections
 from .lanes import Lane, Lanes

@@ -11,9 +11,10 @@ block, and everything would be refused from then on. Between the flag and its ``
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
+
+from shmperf.stdlib import RLock
 
 __all__ = ["Guard"]
 
@@ -31,7 +32,7 @@ class Guard:
 
     def forget(self) -> None:
         """In the child of a fork: whoever held the lock is not here."""
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.is_busy = False
 
     def run(

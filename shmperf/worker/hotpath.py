@@ -24,14 +24,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from struct import Struct
-from threading import get_ident
-from time import perf_counter_ns
 from typing import Any, Self
 
 import msgspec
 
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
 from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SLOT, Callee, kind_of
+from shmperf.stdlib import get_ident, perf_counter_ns
 
 from .capture import PLAIN_TYPES, SHORT, Cut, positional_names, short_body
 from .context import TRACKED, Pair, Seen, current_call, parent_of

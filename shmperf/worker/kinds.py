@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import os
 import types
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final, Literal
+
+from shmperf.stdlib import os
 
 __all__ = [
     "HANDS_OUT",
@@ -100,7 +101,7 @@ def name_of(function: Any) -> str:
     code = getattr(function, "__code__", None)
     if name == "<lambda>" and isinstance(code, types.CodeType):
         # All have the same name; where it stands tells one from the others.
-        return f"<lambda> {os.path.basename(code.co_filename)}:{code.co_firstlineno}"  # noqa: PTH119  pathlib is not imported by workers
+        return f"<lambda> {os.path.basename(code.co_filename)}:{code.co_firstlineno}"
     return name
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from shmperf.errors import ShmperfError, tell
 from shmperf.session.client import Client
 from shmperf.session.messages import Flush
+from shmperf.stdlib import time
 
 __all__ = ["wait_until_written"]
 

@@ -8,7 +8,6 @@ where it is counted, which costs a look at a set, and told where nothing of ours
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from shmperf.errors import tell
@@ -17,6 +16,7 @@ from shmperf.shm.causes import LOSSES, Loss
 from shmperf.shm.inflight import mark_loss
 from shmperf.shm.memory import SHARED_MEMORY
 from shmperf.shm.segment import Segment
+from shmperf.stdlib import os
 
 from .failures import is_programs
 from .gcwatch import is_collecting

@@ -14,12 +14,12 @@ is taken up again, so a call is stored or counted exactly once. What is set befo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, IN_DETAIL, PARENT, START, is_lost
 from shmperf.shm.record import BODY_BYTES, DETAIL, NAMED, PRUNED, Outcome
 from shmperf.shm.segment import Fault, Loss
+from shmperf.stdlib import perf_counter_ns, thread_time_ns
 
 from . import capture
 from .callbody import detailed_body, plain_body

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import atexit
 import copyreg
-import os
 import sys
 from collections.abc import Iterator, Mapping
 
@@ -33,6 +32,7 @@ from shmperf.session.word import generation_of, is_in_detail
 from shmperf.shm.beyond import beyond_name
 from shmperf.shm.record import Callee
 from shmperf.shm.segment import SHARED, Fault, Loss, Segment, is_supported
+from shmperf.stdlib import os
 
 from .failures import is_programs
 from .gcwatch import collecting, watch_collections

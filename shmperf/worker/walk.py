@@ -12,10 +12,11 @@ import datetime as dt
 import decimal
 import uuid
 from collections.abc import Callable, Iterable
-from time import perf_counter_ns
 from typing import Any
 
 import msgspec
+
+from shmperf.stdlib import perf_counter_ns
 
 from .display import show_of, type_text
 

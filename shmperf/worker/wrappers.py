@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from threading import get_ident
 from types import CodeType, CoroutineType, FunctionType, MethodType, TracebackType
 from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary, finalize
+
+from shmperf.stdlib import get_ident
 
 from .asyncgens import first_step
 from .context import Pair, current_call, outermost_open

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import secrets
 from collections.abc import Iterator
 
@@ -13,6 +12,7 @@ from shmperf.shm.beyond import beyond_name
 from shmperf.shm.memory import remove_memory
 from shmperf.shm.record import Callee
 from shmperf.shm.segment import Kind, Segment, SegmentReader
+from shmperf.stdlib import os
 
 BUDGET = 1 << 18
 SHOWN = 97

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from shmperf.shm.segment import (
     Segment,
     SegmentReader,
 )
+from shmperf.stdlib import os
 from tests.support import PROGRAMS, PYTHON, wait_until
 
 BUDGET = 1 << 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shmperf.errors import FormatError, StoreError
+from shmperf.stdlib import os
 from shmperf.storage.journal import Journal, Recovered
 
 

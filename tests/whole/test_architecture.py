@@ -18,6 +18,7 @@ ROOT = PACKAGE.parent
 # What a room may import besides itself; errors, files and config are everybody's. ALL is any room.
 ALL = "*"
 MAY_IMPORT: dict[str, set[str]] = {
+    "stdlib": set(),
     "errors": set(),
     "files": set(),
     "config": set(),
@@ -41,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"worker", "integrations"},
     "__main__": {"commands"},
 }
-EVERYBODYS = {"errors", "files", "config"}
+EVERYBODYS = {"stdlib", "errors", "files", "config"}
 
 # Rooms that a room may import inside a function, off its hot path, beyond the table.
 LATE_ROOMS = {("worker", "storage"), ("worker", "analysis"), ("optimized_perf_tracker", "storage")}
@@ -171,6 +172,25 @@ def test_workers_import_msgspec_and_the_standard_library() -> None:
                 assert not {alias.name.split(".")[0] for alias in node.names} & foreign, name
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 assert (node.module or "").split(".")[0] not in foreign, name
+
+
+# What programs and their tests patch, and modules that run in no program of a user's.
+PATCHED = {"fcntl", "mmap", "os", "pathlib", "secrets", "subprocess", "threading", "time"}
+NOT_IN_PROGRAMS = {"session.server", "session.launch"}
+
+
+def test_what_runs_in_programs_has_a_standard_library_of_its_own() -> None:
+    """Who mocks a function, stops a clock or patches threads changes nothing of what we do."""
+    wrong = []
+    for name, _, tree in modules():
+        if room_of(name) not in {"worker", "shm", "session", "files"} or name in NOT_IN_PROGRAMS:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                wrong += [f"{name}: {one.name}" for one in node.names if one.name in PATCHED]
+            elif isinstance(node, ast.ImportFrom) and node.module in PATCHED:
+                wrong.append(f"{name}: {node.module}")
+    assert wrong == []
 
 
 def test_no_private_name_of_another_room() -> None:
