@@ -72,7 +72,7 @@ def bodies():
         "awaited": functools.partialmethod(waits, 1),
         "completed static": functools.partialmethod(staticmethod(static)),
         "partial": functools.partial(static)
-        if sys.version_info < (3, 14)
+        if sys.version_info < (3, 13)
         else staticmethod(functools.partial(static)),
         "builtin": math.floor,
         "wrapped": wrapped,
