@@ -55,7 +55,7 @@ from shmperf.storage.writer import Disk
 __all__ = ["BegunCall", "Clock", "Room", "ScriptedWorker", "assert_books_balance"]
 
 # Longer than the collector waits between two frames, so that each round journals.
-_TURN_S = 0.26
+_TURN_S = 0.51
 _TICK_NS = 1_000
 _HALF_A_FRAME = b"\x40\0\0\0\1\2\3\4half a frame"
 _LINE_AND_A_HALF = b'{"tool":"all","timestamp":"2026-01-01","data":{"id":"0"}}\n{"to'

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from enum import Enum
 
 import msgspec
 
@@ -37,18 +38,27 @@ from .parts import Parts
 from .requests import Deeds, Requests
 from .settings import Settings
 
-__all__ = ["Collector", "Waits"]
+__all__ = ["Collector", "Pressure", "Waits"]
 
-# So many in a round keep the collector awake.
+
+# A round that finds so many goes on with rings before files.
 _MANY = 200
+
+
+class Pressure(Enum):
+    """How much rings had filled up at the last look; how much of the wait that leaves."""
+
+    NONE = 1.0
+    SOME = 0.5
+    MUCH = 0.25
 
 
 class Waits(msgspec.Struct, frozen=True, kw_only=True):
     """How long the cycle waits for what, in seconds."""
 
     busy_s: float = 0.001
-    light_s: float = 0.03
-    commit_s: float = 0.25
+    watched_s: float = 0.04
+    commit_s: float = 0.5
     find_s: float = 0.04
     liveness_s: float = 0.25
     flush_s: float = 0.25
@@ -57,13 +67,16 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     linger_s: float = 0.5
     last_write_s: float = 10.0
 
-    def next_s(self, wait_s: float, handled: int, idle_s: float) -> float:
-        """How long to wait now, after *wait_s* and a round that *handled* so many records."""
-        if handled >= _MANY:
-            return self.busy_s
-        # A few records can wait a little for more: whoever fills a ring rings the bell.
-        longest_s = min(idle_s, self.light_s) if handled else idle_s
-        return min(longest_s, wait_s * 1.5)
+    def next_s(self, wait_s: float, pressure: Pressure, longest_s: float) -> float:
+        """
+        How long to wait now, after *wait_s*: at most *longest_s*, less where rings fill.
+
+        Nobody sees it wait. Who asks ends the wait, as who has filled half of a ring does; so the
+        fewer looks there are, the more records there are for each to take.
+        """
+        if pressure is Pressure.NONE:
+            return min(longest_s, wait_s * 1.5)
+        return max(self.busy_s, wait_s * float(pressure.value))
 
 
 class _Due:
@@ -109,6 +122,7 @@ class Collector:
         # Of one cleanup; the next frame tells it.
         self._has_cleaned = False
         deeds = Deeds(
+            commit=self.commit,
             settle=self.settle,
             flush=self.begin_flush,
             cleanup=self.cleanup,
@@ -144,7 +158,7 @@ class Collector:
             for request in pending:
                 self._guard("request", self.requests.answer, request)
             self._guard("request", self.requests.answer_held)
-            wait_s = waits.next_s(wait_s, handled, self.options.collector.idle_wait_ms / 1000)
+            wait_s = waits.next_s(wait_s, self._pressure(), self._longest_wait_s())
             if self.flusher.is_behind:
                 wait_s = 0.0
                 continue
@@ -157,6 +171,18 @@ class Collector:
             if not self.workers and due("place", waits.liveness_s) and not self.session.is_in_place:
                 break
         self.finish()
+
+    def _pressure(self) -> Pressure:
+        if self.server.has_rung():
+            return Pressure.MUCH
+        return Pressure.SOME if self.roster.is_pressed() else Pressure.NONE
+
+    def _longest_wait_s(self) -> float:
+        """Shorter where lines are written as calls are drained, and for whoever comes and goes."""
+        longest_s = self.options.collector.idle_wait_ms / 1000
+        if self.workers and self.options.storage.async_save:
+            return longest_s
+        return min(longest_s, self.waits.watched_s)
 
     def stop(self) -> None:
         """End the cycle after the present round; safe in a signal handler."""

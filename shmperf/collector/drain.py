@@ -41,6 +41,8 @@ __all__ = ["Portion", "Take", "WorkerDrain"]
 Portion = tuple[str, Batch, int]
 Take = Callable[["WorkerDrain", list[Portion]], None]
 
+# Rings for which that is a fourth or less are replaced by larger ones, or ring the bell.
+_MANY = 256
 _PART_COUNT = Struct("<H")
 _PARTS = kind_bits(PARTS)
 _LONG = kind_bits(PARTS | BLOCK)
@@ -92,6 +94,7 @@ class WorkerDrain:
         self._lanes: list[_Lane] = []
         # Those of which something is read and not yet released.
         self._read: set[_Lane] = set()
+        self._is_pressed = False
         self._has_half_full = False
         self.begun = self.lost = 0
         self.look()
@@ -171,6 +174,9 @@ class WorkerDrain:
             if lane.reader.has_record() or self.is_dead:
                 self._read.add(lane)
                 for step in self._drain(lane):
+                    size, read = lane.reader.size // SLOT_BYTES, step[1]
+                    if read >= _MANY and read >= min(size // 4, READ_SLOTS):
+                        self._is_pressed = True
                     if lane.reader.unreleased * 2 >= lane.reader.size:
                         self._has_half_full = True
                     yield step
@@ -186,6 +192,11 @@ class WorkerDrain:
     def positions(self) -> dict[int, int]:
         """Where each ring in use is read up to, by its offset."""
         return {lane.offset: lane.reader.position for lane in self._lanes}
+
+    def take_pressure(self) -> bool:
+        """True when a pass since this was last asked found a fourth of a large ring full."""
+        pressed, self._is_pressed = self._is_pressed, False
+        return pressed
 
     def half_full(self) -> bool:
         """True when what is read and not yet released fills half of a ring."""

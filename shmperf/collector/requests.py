@@ -72,6 +72,7 @@ class _Held(NamedTuple):
 class Deeds:
     """What the cycle does because somebody asks."""
 
+    commit: Callable[[], None]
     settle: Callable[[], None]
     flush: Callable[[], int]
     cleanup: Callable[[], None]
@@ -192,6 +193,8 @@ def _cleanup(requests: Requests, request: Cleanup) -> bool:
 
 def _changes(requests: Requests, request: Changes) -> News:
     requests.parts.supervisor.hear("rag", request.report)
+    # What is drained has been counted, but what is known is what is journalled.
+    requests.deeds.commit()
     return requests.parts.ledger.news(request.after)
 
 

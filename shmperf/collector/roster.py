@@ -204,6 +204,10 @@ class Roster:
         """Their process ids."""
         return [worker.pid for worker in self.workers.values()]
 
+    def is_pressed(self) -> bool:
+        """True when the last passes found a fourth of a large ring full."""
+        return any([worker.take_pressure() for worker in self.workers.values()])  # noqa: C419  of all
+
     def wants_release(self) -> bool:
         """True when what is read and not released fills half of somebody's ring."""
         return any(worker.half_full() for worker in self.each())

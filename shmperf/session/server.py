@@ -125,6 +125,7 @@ class Server:
         path = directory / "control.sock"
         path.unlink(missing_ok=True)
         self.refused = 0
+        self._has_rung = False
         self._path = path
         self._bell = _hang_bell(directory / BELL)
         self._selector = selectors.DefaultSelector()
@@ -152,11 +153,17 @@ class Server:
                 self._accept()
             elif key.fileobj == self._bell:
                 os.read(self._bell, CHUNK_BYTES)
+                self._has_rung = True
             else:
                 found += self._serve(self._connections[key.fd])
         for connection in list(self._connections.values()):
             self._watch(connection)
         return found
+
+    def has_rung(self) -> bool:
+        """True when somebody has rung the bell since this was last asked."""
+        rung, self._has_rung = self._has_rung, False
+        return rung
 
     def close(self) -> None:
         """Send what can still be sent, and stop listening."""

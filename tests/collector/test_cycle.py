@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shmperf.collector import cycle
-from shmperf.collector.cycle import Waits
+from shmperf.collector.cycle import Pressure, Waits
 from shmperf.session.messages import Status
 from shmperf.testing import Room, ScriptedWorker
 
@@ -146,14 +146,31 @@ def test_only_the_cycle_builds_frames() -> None:
     assert built == ["cycle.py"]
 
 
-def test_waits_grow_while_nothing_comes_and_are_short_for_a_few() -> None:
-    """Many records keep the cycle awake, a few wait a little, none let it sleep as configured."""
-    waits = Waits(busy_s=0.001, light_s=0.005)
-    assert waits.next_s(0.04, 10_000, 0.05) == 0.001
-    assert waits.next_s(0.04, 3, 0.05) == 0.005
-    assert waits.next_s(0.002, 3, 0.05) == pytest.approx(0.003)
-    assert waits.next_s(0.04, 0, 0.05) == 0.05
-    assert waits.next_s(0.002, 0, 0.05) == pytest.approx(0.003)
+def test_waits_grow_until_rings_fill() -> None:
+    """The cycle looks ever more rarely, and at once more often where a look finds rings filling."""
+    waits = Waits(busy_s=0.001)
+    assert waits.next_s(0.002, Pressure.NONE, 0.2) == pytest.approx(0.003)
+    assert waits.next_s(0.19, Pressure.NONE, 0.2) == 0.2
+    assert waits.next_s(0.19, Pressure.NONE, 0.04) == 0.04
+    assert waits.next_s(0.2, Pressure.SOME, 0.2) == 0.1
+    assert waits.next_s(0.2, Pressure.MUCH, 0.2) == 0.05
+    assert waits.next_s(0.001, Pressure.MUCH, 0.2) == 0.001
+
+
+@pytest.mark.parametrize(
+    ("slots", "calls", "pressed"),
+    [(16, 16, False), (256, 200, False), (1024, 255, False), (1024, 256, True)],
+)
+def test_a_large_ring_that_fills_is_pressure(
+    room: Room, slots: int, calls: int, pressed: bool
+) -> None:
+    """Small rings grow without a loss; a fourth of a large one calls for an earlier look."""
+    worker = room.worker(slots=slots)
+    for _ in range(calls):
+        worker.call("all")
+    room.turn()
+    assert room.collector.roster.is_pressed() == pressed
+    assert not room.collector.roster.is_pressed()
 
 
 def steps_of(work: Callable[[], object]) -> int:

@@ -384,7 +384,7 @@ def test_a_flush_that_storage_fails_in_the_middle_is_told(room: Room) -> None:
     room.turn()
     held = room.collector.requests.begin_flush(None)
     with storage_gone(room):
-        room.turn(2)
+        room.turn()
         with pytest.raises(ShmperfError, match="storage is unavailable"):
             room.collector.requests.flushed(held)
     room.clock.now_s += 61
