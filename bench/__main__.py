@@ -22,6 +22,7 @@ from .interceptors import interceptors
 from .latency import latency
 from .measure import Row, environment
 from .memory import memory
+from .names import names
 from .overhead import overhead
 from .pytest_plugin import pytest_plugin
 from .relative import relative
@@ -40,6 +41,7 @@ _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "latency": latency,
     "startup": startup,
     "memory": memory,
+    "names": names,
     "pytest": pytest_plugin,
     "integrations": integrations,
 }

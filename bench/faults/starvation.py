@@ -32,6 +32,7 @@ __all__ = ["starve"]
 _ENDING_S = 60.0
 _READ_ONLY, _REMOUNT = 1, 32
 _NAME = "campaign"
+_PROMISED = ("tracking is off: ", "history stays in memory", "no memory for further names: ")
 
 
 def starve(campaign: Campaign, seconds: float) -> Tally:
@@ -173,7 +174,7 @@ def _expect_told(case: _Case) -> None:
     path = case.place.cwd / "errors"
     said = path.read_text().splitlines() if path.exists() else []
     for line in said:
-        if "tracking is off: " not in line and "history stays in memory" not in line:
+        if not any(text in line for text in _PROMISED):
             case.blame(f"a child said: {line}")
     path.unlink(missing_ok=True)
 

@@ -40,7 +40,7 @@ from .beyond import Beyond, note_beyond, read_beyond
 from .causes import FAULTS, LOSSES, Fault, Loss
 from .inflight import BLOCK_BYTES, InFlightReader, begin_block
 from .memory import attach_memory, create_memory, remove_memory
-from .record import Callee
+from .record import SLOT_BYTES, Callee
 from .ring import RingReader, RingWriter, ring_bytes
 
 __all__ = [
@@ -68,6 +68,8 @@ _NAMES = _DIRECTORY + 2 * _MIB
 _EXTENTS = _NAMES + 4 * _MIB
 # Lines of the name table; what the directory holds besides is for rows and rings.
 _MOST_NAMES = 50_000
+# Beyond so many of them, each adds a slot to the budget of rings.
+_MANY_NAMES = 1_000
 _SEGMENT_BYTES = 64 * _MIB
 # The part of the budget that rows may take, and what a peak may take beside: 262,144 open calls.
 _ROWS_SHARE = 32
@@ -157,6 +159,8 @@ class Segment:
         if not self._publish(Extent(Kind.CALLEE, number, offset, len(text))):
             return False
         self._names += 1
+        if self._names > _MANY_NAMES:
+            self._bounds[_EXTENTS] += SLOT_BYTES
         return True
 
     def add_nameless(self, tool: str) -> bool:
@@ -178,6 +182,8 @@ class Segment:
 
     def add_ring(self, callee: int, slots: int) -> RingWriter | None:
         """A new ring for the tool of *callee*."""
+        if slots > _MOST_SLOTS:
+            return None
         offset = self._extent(_EXTENTS, ring_bytes(slots), 256)
         if offset is None or not self._publish(Extent(Kind.RING, callee, offset, slots)):
             return None

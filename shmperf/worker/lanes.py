@@ -23,8 +23,9 @@ __all__ = ["Lane", "Lanes"]
 _GROWTH = (4, 2)
 # The part of the budget for the rings of those who come first.
 _FIRST_RINGS = 5
-# Many tools that begin at once have one ring between them: it is large before it is full.
-_SHARED_GROWTH = (16, 8, 4, 2)
+# Many tools that begin at once have one ring between them: it is large before it is full, and then
+# gets as much again as there is, for each name adds some.
+_SHARED_GROWTH = (16, 8, 4, 2, 1)
 
 
 class Lane:

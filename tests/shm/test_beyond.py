@@ -10,7 +10,7 @@ import pytest
 
 from shmperf.shm.beyond import beyond_name
 from shmperf.shm.memory import remove_memory
-from shmperf.shm.record import Callee
+from shmperf.shm.record import SLOT_BYTES, Callee
 from shmperf.shm.segment import Kind, Segment, SegmentReader
 from shmperf.stdlib import os
 
@@ -27,14 +27,21 @@ def name() -> Iterator[str]:
 
 
 def test_names_have_memory_of_their_own(name: str) -> None:
-    """A worker whose rings fill its budget still names twenty thousand tools."""
+    """A worker whose rings fill its budget still names twenty thousand tools, with a slot each."""
     segment = Segment(name, budget_bytes=BUDGET)
     while segment.add_ring(1, 16):
         pass
-    for number in range(1, 20_001):
+    for number in range(1, 1_001):
         assert segment.add_callee(number, Callee(f"a tool with a name {number}", ("query", "n")))
     assert segment.add_ring(1, 16) is None
     assert segment.used_bytes <= BUDGET
+    for number in range(1_001, 20_001):
+        assert segment.add_callee(number, Callee(f"a tool with a name {number}", ("query", "n")))
+    slots = 0
+    while segment.add_ring(1, 256):
+        slots += 256
+    assert 18_000 < slots < 19_000
+    assert segment.used_bytes <= BUDGET + 19_000 * SLOT_BYTES
     reader = SegmentReader(name)
     named = [extent for extent in reader.new_extents() if extent.kind == Kind.CALLEE]
     assert len(named) == 20_000
@@ -98,3 +105,14 @@ def test_noise_in_the_header_is_bounded(name: str) -> None:
     assert found.tool == "tools beyond 1000000"
     assert len(found.first) == 10
     assert max(map(len, found.first)) <= 120
+
+
+def test_a_ring_that_no_reader_believes_is_not_made(name: str) -> None:
+    """However large the budget is, rings have a largest size."""
+    segment = Segment(name, budget_bytes=1 << 28)
+    assert segment.add_ring(1, 1 << 17) is None
+    assert segment.add_ring(1, 1 << 16)
+    reader = SegmentReader(name)
+    assert len(reader.new_extents()) == 1
+    assert reader.refused == 0
+    reader.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 
 from shmperf.storage.history import file_name
-from tests.support import PYTHON, Place, assert_books_balance
+from tests.support import PYTHON, Place, assert_books_balance, outputs, wait_until
 
 TOOLS = 3_000
 
@@ -19,7 +21,7 @@ def test_every_tool_of_thousands_is_on_disk_when_the_program_has_ended(
     """No name is lost, and each has its file, however many there are in a process."""
     program = place.start_program("names/many", str(TOOLS), str(processes))
     place.finish(program)
-    files = {path.name for path in place.storage.glob("*.jsonl")}
+    files = {path.name for path in place.storage.glob("*_perf.jsonl")}
     assert {file_name(f"job {n}") for n in range(TOOLS)} <= files
     stats = place.stats()
     assert_books_balance(stats)
@@ -31,7 +33,11 @@ def test_every_tool_of_thousands_is_on_disk_when_the_program_has_ended(
     if processes == 1:
         told = program.error_text  # type: ignore[attr-defined]  # set by finish
         assert told.count("tools are named 'job *'") == 1
-    assert "are named 'job *'" in place.shmperf("stats")
+    shown = place.shmperf("stats")
+    assert "are named 'job *'" in shown
+    assert {f"job {n}" for n in range(TOOLS)} <= {
+        line.strip().split("  ")[0] for line in shown.split("\n")
+    }
     checks = json.loads(place.shmperf("doctor", "--json"))
     (row,) = [check for check in checks if check["check"] == "names"]
     assert "one tool 'job' with a parameter" in row["found"]
@@ -40,7 +46,39 @@ def test_every_tool_of_thousands_is_on_disk_when_the_program_has_ended(
 def test_run_waits_for_the_files_of_many_tools(place: Place) -> None:
     """The collector of a command ends when all is written."""
     place.shmperf("run", "--", PYTHON, "-c", MANY, str(TOOLS))
-    assert len(list(place.storage.glob("*.jsonl"))) == TOOLS
+    assert len(list(place.storage.glob("*_perf.jsonl"))) == TOOLS
+
+
+def test_a_call_of_every_tool_has_room_before_anybody_drains(place: Place) -> None:
+    """Thousands of names wait in memory for a collector that comes late."""
+    place.run_program("names/many", str(TOOLS), "1", SHMPERF_SESSION="late")
+    daemon = place.start_module("collect", "--session", "late", "--storage", "out")
+    place.collector_pid("--session", "late")
+    daemon.terminate()
+    place.finish(daemon)
+    stats = place.stats("--storage", "out")
+    assert (stats["total_calls"], stats["tools_tracked"], stats["lost"]) == (TOOLS, TOOLS, {})
+    assert len(list((place.cwd / "out").glob("*_perf.jsonl"))) == TOOLS
+
+
+def test_a_killed_collector_of_many_tools_leaves_nothing_in_flight(place: Place) -> None:
+    """kill -9 in the middle of their files: the next one writes the rest, and no call twice."""
+    program = place.start_program("names/many", str(TOOLS), "4", "and waits")
+    wait_until(lambda: list(place.storage.glob("*_perf.jsonl")), "the first files")
+    os.kill(place.collector_pid(), signal.SIGKILL)
+    outputs(program, "\n")
+    place.wait_for_end()
+    stats = place.stats()
+    assert (stats["begun"], stats["in_flight"]) == (TOOLS, 0)
+    assert stats["total_calls"] + sum(stats["lost"].values()) == TOOLS
+    paths = list(place.storage.glob("*_perf.jsonl"))
+    assert len(paths) == stats["total_calls"]
+    assert all(path.read_bytes().count(b"\n") == 1 for path in paths)
+
+
+def test_a_process_has_a_bounded_number_of_tools(place: Place) -> None:
+    """Beyond that all names that have no limit of their own are one tool."""
+    place.run_program("names/unbounded")
 
 
 MANY = """

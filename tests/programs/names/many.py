@@ -1,4 +1,4 @@
-"""As many tools as are asked for, one call each, in so many processes; then it ends."""
+"""As many tools as are asked for, one call each, in so many processes; then it ends, or waits."""
 
 import multiprocessing
 import sys
@@ -25,3 +25,5 @@ if __name__ == "__main__":
         other.start()
     for other in others:
         other.join()
+    if sys.argv[3:]:
+        input()
