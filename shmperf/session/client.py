@@ -16,10 +16,11 @@ from .messages import BELL, CHUNK_BYTES, LENGTH, MOST_ANSWER_BYTES, Question, en
 
 __all__ = ["Client", "wake"]
 
-_RETRY_S = 0.01
+_RETRY_S, _LONGEST_RETRY_S = 0.01, 0.05
 _REVIVE_S = 0.05
-# A busy one refuses more connections than it can hold; one of another version, what it can't read.
-_MOST_TRIES = 3
+# A busy one refuses more connections than it can hold, for a while; one of another version, for
+# ever, what it can't read.
+_PATIENCE_S = 2.0
 
 
 def wake(directory: Path) -> bool:
@@ -66,7 +67,8 @@ class Client:
         """
         deadline = time.monotonic() + timeout_s
         message = encode(request)
-        hung_up: dict[int, int] = {}
+        give_up_at: dict[int, float] = {}
+        pause_s = _RETRY_S
         while True:
             with self._connect(deadline) as connection:
                 pid = pid_of(connection)
@@ -74,11 +76,13 @@ class Client:
                     answer = self._exchange(connection, message, deadline)
                     break
                 except _HungUp as error:
-                    hung_up[pid] = hung_up.get(pid, 0) + 1
-                    # One that lives and hangs up again will do so for ever.
-                    if self._revive is None or hung_up[pid] > _MOST_TRIES:
+                    now = time.monotonic()
+                    # One that lives, and hangs up again and again, will do so for ever.
+                    until = give_up_at.setdefault(pid, now + _PATIENCE_S)
+                    if self._revive is None or now > min(until, deadline):
                         raise NoAnswer(f"the collector did not answer: {error}") from None
-            time.sleep(_RETRY_S)
+            time.sleep(pause_s)
+            pause_s = min(_LONGEST_RETRY_S, pause_s * 1.5)
         if not isinstance(answer, dict) or "ok" not in answer:
             text = answer.get("error") if isinstance(answer, dict) else "an answer that is none"
             raise SessionError(str(text))

@@ -148,6 +148,31 @@ def test_one_that_hangs_up_for_ever_is_given_up(runtime: Path) -> None:
         mortal.close()
 
 
+def test_more_who_ask_than_are_heard_at_once_are_answered_in_turn(runtime: Path) -> None:
+    """Whoever finds all places taken asks again; nobody is sent to the disk for that."""
+    answering = Answering(runtime, reply_with_request)
+    answers: list[Any] = []
+
+    def ask(number: int) -> None:
+        client = Client(runtime, lambda: None)
+        answers.append(client.ask(Stats(str(number)), DEADLINE_S)["tool"])
+
+    held = [connect(runtime) for _ in range(64)]
+    asking = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    try:
+        wait_until(lambda: len(answering.server._connections) == 64, "all places to be taken")
+        for thread in asking:
+            thread.start()
+        wait_until(lambda: answering.server.refused > 20, "everybody to be refused")
+    finally:
+        for client in held:
+            client.close()
+        for thread in asking:
+            thread.join()
+        answering.close()
+    assert sorted(answers) == [str(number) for number in range(8)]
+
+
 def test_waiting_ends_when_it_is_of_no_use(runtime: Path) -> None:
     """Whoever knows that nobody will come ends the wait."""
 
