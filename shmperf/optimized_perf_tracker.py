@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from typing import Any, ClassVar, Self, SupportsIndex
 
 import msgspec
@@ -21,7 +22,7 @@ from .config.options import Options
 from .errors import ConfigError, SessionError, ShmperfError, tell
 from .session.client import Client
 from .session.messages import FiguresOf
-from .session.session import Session
+from .session.session import Session, revive
 from .session.settings import Settings
 from .worker import api
 from .worker.process import worker
@@ -381,9 +382,8 @@ def _figures(tool: str | None) -> Figures | None:
     if session is None:
         return None
     try:
-        answer = Client(session.directory, session.start_collector).ask(
-            FiguresOf(tool), _STATS_WAIT_S
-        )
+        client = Client(session.directory, partial(revive, session))
+        answer = client.ask(FiguresOf(tool), _STATS_WAIT_S)
         return msgspec.convert(answer, Figures)
     except (ShmperfError, msgspec.ValidationError):
         # Off the hot path, and needed by nobody else who records: the reader of the disk.

@@ -44,7 +44,7 @@ from .session.messages import (
 )
 from .session.paths import named_directory, runtime_root
 from .session.rendezvous import Request, known_storage, session_of_storage
-from .session.session import Session, attach
+from .session.session import Session, attach, revive
 from .session.sidecar import last_report
 from .session.word import is_in_detail
 from .storage.consumer import consumers
@@ -89,7 +89,7 @@ class Answers:
             return
         if not (session.is_in_place and session.keeps_itself and session.presences()):
             raise NoAnswer("no collector is running")
-        session.start_collector()
+        revive(session)
 
     def _asked(self, question: Question, kind: type[T]) -> T | None:
         """The collector's answer; None when none runs, or it has just ended its session."""

@@ -30,7 +30,7 @@ from typing import TypeVar
 import msgspec
 
 from shmperf.config.options import Options
-from shmperf.errors import SessionError, SessionGone
+from shmperf.errors import NoAnswer, SessionError, SessionGone
 from shmperf.files import KeptFile
 from shmperf.shm.memory import remove_memory
 from shmperf.stdlib import Path, fcntl, os, secrets, time
@@ -55,7 +55,7 @@ from .presence import COMING, HERE, Identity, Presence
 from .restarts import Restarts
 from .settings import SharedSettings
 
-__all__ = ["Session", "attach"]
+__all__ = ["Session", "attach", "revive"]
 
 T = TypeVar("T")
 
@@ -340,6 +340,17 @@ class Session:
             let_go(fd)
         remove_left_over(gone, 0.0)  # point: leave-remove
         return True
+
+
+def revive(session: Session) -> None:
+    """
+    Start a collector for *session* where it starts its own and has none; for who waits for one.
+
+    Raises NoAnswer when the last one could not start: waiting for the next is of no use.
+    """
+    if session.start_collector() or not session.restarts.failure or session.has_collector():
+        return
+    raise NoAnswer(session.restarts.failure)
 
 
 def attach(directory: Path) -> Session:

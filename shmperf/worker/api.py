@@ -8,11 +8,13 @@ raises because of tracking: without a session the answers are empty, and say so.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from shmperf.errors import ShmperfError
 from shmperf.session.client import Client
 from shmperf.session.messages import Cleanup, Flush, Stats
+from shmperf.session.session import revive
 from shmperf.session.word import is_in_detail
 from shmperf.shm.segment import Fault
 from shmperf.stdlib import os
@@ -225,7 +227,7 @@ def _client() -> Client | None:
         worker.after_fork()
         return _client()
     session = worker.session
-    return Client(session.directory, session.start_collector)
+    return Client(session.directory, partial(revive, session))
 
 
 def _ask(request: Flush | Cleanup, timeout_s: float) -> bool:

@@ -22,12 +22,13 @@ import atexit
 import copyreg
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from shmperf.config.options import Options
 from shmperf.errors import tell
 from shmperf.session.client import Client
 from shmperf.session.rendezvous import Request, enter
-from shmperf.session.session import Session
+from shmperf.session.session import Session, revive
 from shmperf.session.word import generation_of, is_in_detail
 from shmperf.shm.beyond import beyond_name
 from shmperf.shm.record import Callee
@@ -142,7 +143,7 @@ def _wait_at_exit(worker: Worker) -> None:
     session.start_collector()
     if session.name is not None:
         return  # whoever named it waits for the last drain
-    wait_until_written(Client(session.directory, session.start_collector))
+    wait_until_written(Client(session.directory, partial(revive, session)))
 
 
 class Worker:

@@ -128,3 +128,16 @@ def test_short_answers_say_so(place: Place) -> None:
     place.run_program("api/short_answers_say_so", SHMPERF_SESSION="nobody-collects")
     assert place.ask("stats", "tool", "--session", "nobody-collects")["complete"] is False
     assert place.ask("tree", "--session", "nobody-collects") == []
+
+
+def test_nobody_waits_for_a_collector_that_can_not_start(place: Place) -> None:
+    """The answer is short, and says so; the reason is told when the program ends."""
+    site = (
+        "import os, sys\nif '-c' in sys.orig_argv: sys.stderr.write('no such luck'); os._exit(3)\n"
+    )
+    place.write("site/sitecustomize.py", site)
+    program = place.start_program("api/collector_can_not_start", PYTHONPATH=str(place.cwd / "site"))
+    _, told = outputs(program)
+    assert program.returncode == 0, told
+    assert "not every call was on disk" in told
+    assert "the collector did not start: no such luck" in told
