@@ -20,6 +20,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from .credentials import HIDDEN, NEEDLES, without_credentials
 
 __all__ = ["Mask"]
@@ -41,6 +43,11 @@ _ASSIGNED = re.compile(
     r"(?P<name>[\w.-]{0,60})(?P<closed>\\*[\"']\]?)?\s{0,8}(?P<sign>=>|=(?!=)|:(?![:/])|,)\s{0,8}"
     r"(?P<opened>b?\\*[\"'])?"
 )
+# An option of a command: "--password x".
+_GIVEN = re.compile(
+    r"(?P<name>[\w.-]{0,60})(?P<closed>)(?P<sign>)\s{1,8}(?!-)(?P<opened>\\*[\"'])?"
+)
+_OPTION = re.compile(r"(?:\A|\s)--[\w-]*\Z")
 _PLAIN_VALUE = re.compile(r"[^\s,;&)}\]\"']+")
 _BRACKET = re.compile(r"[\w.]*[(\[{]")
 _BRACKETS = re.compile(r"[()\[\]{}]")
@@ -48,9 +55,10 @@ _REST_OF_LINE = re.compile(r"[^\r\n\"']+")
 _NO_VALUES = frozenset({"none", "null", "true", "false", "undefined", "nan", HIDDEN})
 _HEADERS = ("authorization", "cookie")
 _NAME_CHARACTERS = 100
+_LONGEST_COUNTS = 2_000
 
 # What a text must have to give a name a value, or to hold a credential that is no plain word.
-_NAMING_SIGNS, _LOOKING_SIGNS = "=:(", "-_.@"
+_NAMING_SIGNS, _LOOKING_SIGNS = ("=", ":", "(", "--"), "-_.@"
 # "pwd=x" is as short as it gets; in a body it has two bytes before it.
 _SHORTEST = 7
 
@@ -184,9 +192,18 @@ class Mask:
             name = _named(value[0])
             if self.hides(name, value[1]):
                 return [name, HIDDEN]
-        return [
-            self._by_name(member) if type(member) in _CONTAINERS else member for member in value
-        ]
+        shown, option = [], ""
+        for member in value:
+            kind = type(member)
+            if option and kind not in _CONTAINERS:
+                said = _parsed(member) if kind is str else member
+                shown.append(HIDDEN if self.hides(option, said) else member)
+            else:
+                shown.append(self._by_name(member) if kind in _CONTAINERS else member)
+            # The value of an option of a command follows it: ["--password", "x"].
+            is_option = kind is str and member[:2] == "--" and "=" not in member
+            option = member[:_NAME_CHARACTERS] if is_option else ""
+        return shown
 
     def _is_named_secret(self, value: dict[str, Any]) -> bool:
         names = [value.get(key) for key in _NAMING]
@@ -216,32 +233,46 @@ class Mask:
         if len(lowered) != len(text):
             # The one letter whose small form is two characters.
             lowered = text.replace("\u0130", "I").lower()
-        spans = []
-        for word in self._words:
-            at = lowered.find(word)
-            while at >= 0:
-                span = self._span(text, at, at + len(word))
-                if span is not None:
-                    spans.append(span)
-                at = lowered.find(word, at + len(word))
-        return _without(text, spans) if spans else text
+        shown, done = [], 0
+        for start, end in _places(lowered, self._words):
+            # What is hidden is looked at no more: brackets that nobody closes reach to the end.
+            span = self._span(text, start, end) if start >= done else None
+            if span is not None:
+                shown += [text[done : span[0]], HIDDEN]
+                done = span[1]
+        return "".join([*shown, text[done:]])
 
     def _span(self, text: str, start: int, end: int) -> tuple[int, int] | None:
         """Where in *text* the value is that belongs to the name around a word of it."""
-        assigned = _ASSIGNED.match(text, end)
+        assigned = _ASSIGNED.match(text, end) or _GIVEN.match(text, end)
         if assigned is None:
             return None
         before = _NAME_BEFORE.search(text[max(0, start - _NAME_CHARACTERS) : start])
         opened, left = (before[1] and before[2], before[3]) if before else (None, "")
-        if assigned["sign"] == "," and not (opened and assigned["closed"] and assigned["opened"]):
+        sign = assigned["sign"]
+        if sign == "," and not (opened and assigned["closed"] and assigned["opened"]):
             return None
-        name = left + text[start:end] + assigned["name"]
-        at = assigned.end()
+        if not sign and not _OPTION.search(left):
+            return None
+        name, at = left + text[start:end] + assigned["name"], assigned.end()
+        if not self.hides(name, ""):
+            return None
         stop = _end_of_value(text, at, assigned["opened"], name)
         value = text[at:stop]
-        if not value or value.lower() in _NO_VALUES or not self.hides(name, _number(value)):
+        if not value or value.lower() in _NO_VALUES or not self.hides(name, _parsed(value)):
             return None
         return at, stop
+
+
+def _places(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
+    """Where any of *words* stands in *text*, in order."""
+    found = []
+    for word in words:
+        at = text.find(word)
+        while at >= 0:
+            found.append((at, at + len(word)))
+            at = text.find(word, at + len(word))
+    return sorted(found)
 
 
 def _named(key: Any) -> str:
@@ -255,7 +286,9 @@ def _needles(names: Sequence[str]) -> tuple[str, ...]:
         words = [word for word in _words(name) if len(word) >= _SHORTEST_NEEDLE]
         longest.add(max(reversed(words), key=len, default=name.lower()))
     return tuple(
-        word for word in longest if not any(part in word for part in longest if part != word)
+        word
+        for word in sorted(longest)
+        if not any(part in word for part in longest if part != word)
     )
 
 
@@ -274,7 +307,13 @@ def _is_count(value: Any) -> bool:
     return type(value) is list and all(isinstance(one, (int, float)) for one in value)
 
 
-def _number(text: str) -> str | float:
+def _parsed(text: str) -> Any:
+    """What *text* says, if that is a number or holds numbers."""
+    if text[:1] in "[{" and len(text) < _LONGEST_COUNTS:
+        try:
+            return msgspec.json.decode(text)
+        except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+            return text
     try:
         return float(text)
     except ValueError:
@@ -306,12 +345,3 @@ def _end_of_bracket(text: str, at: int) -> int:
         if not depth:
             return found.end()
     return len(text)
-
-
-def _without(text: str, spans: list[tuple[int, int]]) -> str:
-    shown, done = [], 0
-    for start, end in sorted(spans):
-        if start >= done:
-            shown += [text[done:start], HIDDEN]
-        done = max(done, end)
-    return "".join([*shown, text[done:]])

@@ -154,6 +154,13 @@ def test_keys_of_bytes_are_names() -> None:
     assert MASK.masked({b"Api-Key": SENTINEL, b"q": 1}) == {"Api-Key": "***", "q": 1}
 
 
+def test_the_value_of_an_option_is_hidden() -> None:
+    """A command as a list tells a secret behind the option's name."""
+    command = ["mysql", "--password", SENTINEL, "--token=x", "--author", "b", "--max-tokens", "5"]
+    shown = ["mysql", "--password", "***", "--token=***", "--author", "b", "--max-tokens", "5"]
+    assert MASK.masked(command) == shown
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -172,6 +179,8 @@ def test_keys_of_bytes_are_names() -> None:
         f"environ['API_KEY'] = \"{SENTINEL}\"",
         f"password = '{SENTINEL}",
         f"\u0130stanbul password={SENTINEL}",
+        f"mysql --user u --password {SENTINEL} -h db",
+        f"curl --api-key '{SENTINEL} {SENTINEL}' url",
     ],
 )
 def test_what_a_text_says_under_a_secret_name_is_hidden(text: str) -> None:
@@ -185,6 +194,9 @@ def test_what_a_text_says_under_a_secret_name_is_hidden(text: str) -> None:
     [
         "max_tokens=512",
         '{"tokens": 512}',
+        '{"prompt_tokens_details": {"cached_tokens": 0}, "tokens": [1, 2]}',
+        "run --verbose token",
+        "--max-tokens 512",
         "author: Bob",
         "password=None",
         "unexpected token }",
@@ -334,6 +346,15 @@ def test_texts_like_code_are_looked_through(text: str, seed: int) -> None:
     parts = [text, "password='", "token=(", '"api_key": "', "auth", "://a:b@", "sk-"]
     mixed = "".join(chance.choices(parts, k=20))
     assert isinstance(MASK.text(mixed), str)
+
+
+@pytest.mark.parametrize(
+    "part", ["token=(", "password='", "tokens=[", "key ", "://a:", "bearer ", "eyJ", "sk-", "ghp_"]
+)
+def test_a_large_text_takes_no_time_beyond_its_length(part: str) -> None:
+    """However often a name or a beginning stands in it: this would take hours."""
+    for is_cut in (False, True):
+        assert len(MASK.text(part * 20_000, is_cut=is_cut)) <= len(part) * 20_000
 
 
 def test_without_names_only_looks_count() -> None:
