@@ -49,6 +49,7 @@ _SUMMARY_BUDGET = SUMMARY_CHARACTERS - 4
 _DEPTH = 6
 _DEPTH_ALL = 40
 _DEEPEST = 400
+_MANY, _LARGE = 1 << 25, 256
 _UNBOUNDED = 1 << 62
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -145,38 +146,45 @@ def picture_all(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:
     flags = NAMED if args and kwargs else 0
     value: Any = [args, kwargs] if flags else (kwargs or args)
     try:
-        if _is_plain(value, _DEEPEST):
+        sizes = {0: 0}
+        size = _plain_size(value, _DEEPEST, sizes)
+        # What refers to the same lists over and over is endless when it is written out.
+        if size and (size < _MANY or size < _LARGE * sizes[0]):
             return Picture(_encode(value), flags)
     except Exception:  # noqa: BLE001, S110  too large a number, somebody's time zone, no more stack
         pass
     return _encoded(args, kwargs, Walk(_UNBOUNDED, _DEPTH_ALL, _REPR_CHARACTERS, is_whole=True))
 
 
-def _is_plain(value: Any, levels: int) -> bool:
+def _plain_size(value: Any, levels: int, sizes: dict[int, int]) -> int:
     """
-    True when msgpack shows all of *value*, a container, as it is, and a reader gets it back.
+    How many members msgpack writes of *value*, a container, as they are; 0 when not all.
 
     It takes structures and named tuples too, but some without the names that tell secrets.
+    *sizes* are those of large containers, by id, and under 0 how many members they have themselves.
     """
-    if not levels:
-        return False
+    members = value
     if type(value) is dict:
         if not _KEYS.issuperset(map(type, value)):
-            return False
-        value = value.values()
-    if len(value) > _FEW:
-        kinds = set(map(type, value))
-        if kinds <= _LEAVES:
-            return True
-        if not kinds <= _LEAVES | _HOLDERS:
-            return False
-    for member in value:
+            return 0
+        members = value.values()
+    size = own = len(value) + 1
+    if id(value) in sizes:
+        return sizes[id(value)]
+    if size > _FEW and _LEAVES.issuperset(map(type, members)):
+        members = ()
+    for member in members:
         kind = type(member)
         if kind in _LEAVES:
             continue
-        if kind not in _HOLDERS or not _is_plain(member, levels - 1):
-            return False
-    return True
+        inner = _plain_size(member, levels - 1, sizes) if levels and kind in _HOLDERS else 0
+        if not inner:
+            return 0
+        size += inner
+    if size > _LARGE:
+        sizes[id(value)] = size
+        sizes[0] += own
+    return size
 
 
 def _encoded(args: tuple[Any, ...], kwargs: Mapping[str, Any], walk: Walk) -> Picture:

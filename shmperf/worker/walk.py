@@ -25,6 +25,8 @@ __all__ = ["BYTES", "NATIVE", "Walk", "plain_text"]
 _INT_BITS = 63
 _SHOWN_INT_BITS = 1024
 
+_MOST_REPEATS = 100_000
+
 BYTES = frozenset({bytes, bytearray, memoryview})
 # What msgpack has a form for beside the plain types; only of these exact types.
 NATIVE = frozenset({dt.datetime, dt.date, dt.time, dt.timedelta} | {decimal.Decimal, uuid.UUID})
@@ -40,7 +42,18 @@ def plain_text(text: str) -> str:
 class Walk:
     """What is taken of a value, and what that cost."""
 
-    __slots__ = ("budget", "clock", "depth", "failures", "is_whole", "pruned", "repr_characters")
+    __slots__ = (
+        "budget",
+        "clock",
+        "depth",
+        "failures",
+        "holder",
+        "is_whole",
+        "pruned",
+        "repr_characters",
+        "seen",
+        "visits",
+    )
 
     def __init__(
         self,
@@ -63,6 +76,10 @@ class Walk:
         self.clock = clock
         self.failures = 0
         self.pruned = False
+        # Whose members come next; all such by id, which keeps them where they are; how many came.
+        self.holder: Any = None
+        self.seen: dict[int, Any] = {}
+        self.visits = 0
 
     def copy(self, value: Any, depth: int = 0) -> Any:
         """A copy of *value* in plain types; what lies beyond the budget is left out."""
@@ -81,6 +98,7 @@ class Walk:
         if depth >= self.depth:
             self.pruned = True
             return "…"
+        self.holder = value
         if kind is list or kind is tuple:
             return self.sequence(value, depth)
         if self.is_whole and kind in NATIVE:
@@ -90,6 +108,20 @@ class Walk:
         except Exception:  # noqa: BLE001  foreign code: an odd class is shown by its name
             self.failures += 1
             return self.text(type_text(kind))
+
+    def _is_endless(self) -> bool:
+        """
+        True when what holds the next members was seen before, as others were too often.
+
+        Objects that know each other hold each other by more ways than can be written down. Where
+        not all is wanted the budget ends it.
+        """
+        holder, self.holder = self.holder, None
+        if self.is_whole and self.seen.setdefault(id(holder), holder) is holder:
+            self.visits += 1
+            self.pruned = self.pruned or self.visits > len(self.seen) + _MOST_REPEATS
+            return self.visits > len(self.seen) + _MOST_REPEATS
+        return False
 
     # --- what values are made of (see `display`) -------------------------------------------------
 
@@ -109,6 +141,8 @@ class Walk:
     def mapping(self, members: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
         """Names and values, as many as there is room for."""
         found: dict[str, Any] = {}
+        if self._is_endless():
+            return found
         try:
             for key, member in members:
                 if self.budget <= 0:
@@ -124,7 +158,9 @@ class Walk:
 
     def sequence(self, members: Iterable[Any], depth: int) -> list[Any]:
         """Members, as many as there is room for."""
-        found = []
+        found: list[Any] = []
+        if self._is_endless():
+            return found
         try:
             for member in members:
                 if self.budget <= 0:
@@ -198,6 +234,7 @@ class Walk:
         kind, budget = type(value), self.budget
         try:
             if kind is tuple:
+                self.holder = value
                 return repr(tuple(self.sequence(value, depth)))
             return str(self.copy(value, depth))
         finally:

@@ -22,7 +22,7 @@ import pytest
 
 from shmperf.config.options import Options
 from shmperf.shm.mask import Mask
-from shmperf.shm.record import DETAIL, NAMED, SLOT, Callee, decode, meta_of
+from shmperf.shm.record import DETAIL, NAMED, PRUNED, SLOT, Callee, decode, meta_of
 from shmperf.worker.capture import error_text, picture, picture_all
 from shmperf.worker.walk import Walk
 from tests.support import Place
@@ -205,6 +205,57 @@ def test_the_text_of_an_error_takes_no_more_than_is_kept() -> None:
 def test_the_text_of_an_error_is_its_own(error: Exception) -> None:
     """What people know an error by does not change."""
     assert error_text(error) == str(error)
+
+
+@dataclasses.dataclass
+class Friend:
+    name: str
+    friends: list[Friend] = dataclasses.field(default_factory=list)
+
+
+def friends() -> list[Friend]:
+    """Some who all know each other: there are more ways through them than can be written down."""
+    found = [Friend(str(number)) for number in range(12)]
+    for one in found:
+        one.friends += found
+    return found
+
+
+def doubled() -> list[Any]:
+    """A list of nothing but itself, forty levels deep: a terabyte when written out."""
+    found: list[Any] = []
+    for _ in range(39):
+        found = [found, found]
+    return found
+
+
+def twice_itself() -> list[Any]:
+    found: list[Any] = []
+    found += [found, found]
+    return found
+
+
+@pytest.mark.parametrize("take", [picture, picture_all])
+@pytest.mark.parametrize("make", [friends, doubled, twice_itself])
+def test_what_holds_itself_comes_to_an_end(make: Callable[[], Any], take: Any) -> None:
+    """However many ways lead through objects that hold each other, and it says that some is cut."""
+    found = take((make(), "after"), {})
+    if take is picture_all:
+        assert unpack(found.body)[1] == "after"
+    assert found.flags & PRUNED
+    assert len(found.body) < 50_000_000
+
+
+def test_what_stands_twice_is_shown_twice() -> None:
+    """The same object in many places is shown in each, in optimization mode."""
+    one, shared = Data("ann", 1), [1, 2]
+    found = picture_all(([one] * 30_000, [shared] * 30_000, {"a": shared, "b": shared}), {})
+    assert unpack(found.body) == [
+        [{"user": "ann", "password": 1}] * 30_000,
+        [[1, 2]] * 30_000,
+        {"a": [1, 2], "b": [1, 2]},
+    ]
+    assert found.flags == 0
 
 
 # --- a repr that takes its time ------------------------------------------------------------------
