@@ -11,13 +11,12 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from shmperf.shm.beyond import MOST_SHOWN
 from shmperf.storage.state import Ledger, WorkerState
 
 from .drain import WorkerDrain
 
 __all__ = ["Accounted", "Accounts"]
-
-_MOST_NAMELESS = 10
 
 
 class Accounted(msgspec.Struct):
@@ -92,7 +91,7 @@ class Accounts:
             return
         tool, first = worker.beyond
         known = self._change.nameless.get(tool) or self._ledger.state.nameless.get(tool, [])
-        shown = list(dict.fromkeys([*known, *first]))[:_MOST_NAMELESS]
+        shown = list(dict.fromkeys([*known, *first]))[:MOST_SHOWN]
         if shown != known:
             self._change.nameless[tool] = shown
 

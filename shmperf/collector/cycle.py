@@ -207,9 +207,10 @@ class Collector:
         if due("commit", waits.commit_s) or self.roster.wants_release() or at_once:
             self.commit()
         # Rings that fill come first: a flush that is behind has its turn all the same.
-        goes_on = self.flusher.is_behind and handled < _MANY
-        if due("flush", waits.flush_s) or at_once or goes_on:
+        if due("flush", waits.flush_s) or at_once:
             guard("flush", self.flush_piece)
+        elif self.flusher.is_behind and handled < _MANY:
+            guard("flush", self._write_piece)
         if due("config", waits.config_s):
             self.parts.wall.look()
             guard("config", self._settings.take_up_file)
@@ -319,7 +320,7 @@ class Collector:
             cleaned=cleaned,
             erased=filed.erased,
             optimization=None if in_detail == state.optimization else in_detail,
-            nameless=accounted.nameless,
+            nameless=accounted.nameless | self.roster.naming.take_change(),
         )
 
     def _journal_each(self, steps: Iterator[None]) -> None:

@@ -65,10 +65,21 @@ class _Lane:
 class WorkerDrain:
     """One worker seen from the collector's thread."""
 
-    def __init__(self, name: str, known: WorkerState | None, fallback: Path | None = None) -> None:
-        """Attach where *known*, a former collector, stopped; raises SegmentGone or FormatError."""
+    def __init__(
+        self,
+        name: str,
+        known: WorkerState | None,
+        fallback: Path | None = None,
+        naming: Callable[[Callee], Callee] = lambda callee: callee,
+    ) -> None:
+        """
+        Attach where *known*, a former collector, stopped; raises SegmentGone or FormatError.
+
+        *naming* says as what a line of its name table counts.
+        """
         self._segment = SegmentReader(name, fallback=fallback)  # point: drain-attach
         self.name = name
+        self._naming = naming
         self.fallback = fallback
         self.pid = self._segment.pid
         self.epoch = self._segment.epoch
@@ -109,6 +120,7 @@ class WorkerDrain:
             if extent.kind == Kind.CALLEE:
                 callee = self._segment.callee(extent)
                 if callee is not None:
+                    callee = self._naming(callee)
                     self.callees[extent.key] = self.new_callees[extent.key] = callee
             elif extent.kind == Kind.ROWS:
                 self.rows.add(self._segment.rows(extent))

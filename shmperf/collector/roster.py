@@ -26,6 +26,7 @@ from shmperf.shm.segment import begun_unmapped
 from shmperf.storage.state import Ledger
 
 from .drain import WorkerDrain
+from .naming import Naming
 
 __all__ = ["Roster"]
 
@@ -39,6 +40,7 @@ class Roster:
     def __init__(self, session: Session, ledger: Ledger, fault: Callable[[str, str], None]) -> None:
         """*fault* counts and tells what can't be read, by cause."""
         self.workers: dict[str, WorkerDrain] = {}
+        self.naming = Naming(ledger, fault)
         self._session = session
         self._ledger = ledger
         self._fault = fault
@@ -76,7 +78,8 @@ class Roster:
         name = presence.segment
         known = self._ledger.state.workers.get(name)
         try:
-            self.workers[name] = WorkerDrain(name, known, self._session.directory)
+            directory = self._session.directory
+            self.workers[name] = WorkerDrain(name, known, directory, self.naming)
         except (SegmentGone, FormatError, OSError, MemoryError) as error:
             return error
         self._presences[name] = presence  # point: find-found

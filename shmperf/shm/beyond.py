@@ -18,13 +18,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Beyond", "beyond_name", "note_beyond", "read_beyond"]
+__all__ = ["MOST_SHOWN", "Beyond", "beyond_name", "note_beyond", "read_beyond"]
 
 _NAMED, _SHOWN = 96, 97
 _CELLS = 128
 _CELL_WORDS = 16
 _LONGEST = (_CELL_WORDS - 1) * 8
-_MOST = 10
+MOST_SHOWN = 10
 # More tools than any worker can name.
 _MOST_NAMED = 1 << 20
 
@@ -51,7 +51,7 @@ def note_beyond(buffer: memoryview, words: memoryview, named: int, tool: str) ->
     shown = words[_SHOWN]
     if not shown:
         words[_NAMED] = named
-    if shown >= _MOST:
+    if shown >= MOST_SHOWN:
         return
     text = tool.encode("utf-8", "backslashreplace")[:_LONGEST]
     at = (_CELLS + shown * _CELL_WORDS) * 8
@@ -62,7 +62,7 @@ def note_beyond(buffer: memoryview, words: memoryview, named: int, tool: str) ->
 
 def read_beyond(buffer: memoryview, words: memoryview) -> Beyond | None:
     """What stands there, bounded; None while every tool has its name. Any process."""
-    shown = min(words[_SHOWN], _MOST)
+    shown = min(words[_SHOWN], MOST_SHOWN)
     if not shown:
         return None
     cells = [(_CELLS + number * _CELL_WORDS) * 8 for number in range(shown)]
