@@ -3,19 +3,21 @@ The table of open calls: rows, ids and generations, over any writable buffer.
 
 A block is 64 rows of eight words; a call occupies a row while it runs.
 
-    word  0      1          2        3        4       5 … 7
-        ┌──────┬──────────┬────────┬────────┬───────┬───────┐
-        │ id   │ start_ns │ parent │ callee │ loss  │ –     │
-        └──────┴──────────┴────────┴────────┴───────┴───────┘
+    word  0      1          2        3        4       5       6, 7
+        ┌──────┬──────────┬────────┬────────┬───────┬───────┬───────┐
+        │ id   │ start_ns │ parent │ callee │ loss  │ ended │ –     │
+        └──────┴──────────┴────────┴────────┴───────┴───────┴───────┘
     id:    block (32) · generation (26) · row (6), from the high end
     callee: mode (1: in detail) · line of the name table (16), from the low end's 17 bits
     loss:  count (38) · generation of the last loss (26)
+    ended: the id of the last call here in which the process forked, once that has ended
 
 A row's id word tells how often the row was used, so the sum of all generations is the number of
 calls begun. A start writes the row and its id last. An end writes nothing here: the record carries
 the id, and a row is open exactly as long as its id is newer than the last one drained, lost or
-buried for it. A lost call has no record, so its loss is marked in its row: a row has one writer at
-a time, the call that occupies it, and needs no lock.
+buried for it. Only who has forked meanwhile says so here, as its child reads no records. A lost
+call has no record, so its loss is marked in its row: a row has one writer at a time, the call that
+occupies it, and needs no lock.
 
     killed after …                  the reader sees                 counted as
     row taken, id not yet written   the row's former id, drained    nothing: it never began
@@ -30,12 +32,13 @@ replaced by one with a fresh number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 __all__ = [
     "BLOCK_BYTES",
     "CALLEE",
+    "ENDED",
     "GENERATION_STEP",
     "IN_DETAIL",
     "KEY_MASK",
@@ -55,6 +58,7 @@ __all__ = [
     "has_spent_row",
     "is_lost",
     "mark_loss",
+    "row_in",
     "row_key",
 ]
 
@@ -62,7 +66,7 @@ ROWS = 64
 _BLOCK_SHIFT = 32
 ROW_WORDS = 8
 BLOCK_BYTES = ROWS * ROW_WORDS * 8
-START, PARENT, CALLEE, LOSS = 1, 2, 3, 4
+START, PARENT, CALLEE, LOSS, ENDED = 1, 2, 3, 4, 5
 # Beside the callee: the call is recorded in detail. Nothing else of it is known before it ends.
 IN_DETAIL = 1 << 16
 _CALLEE_MASK = IN_DETAIL - 1
@@ -113,6 +117,12 @@ def begin_block(words: memoryview, first_word: int, block: int) -> list[int]:
     for row, word in enumerate(ready):
         words[word] = block << _BLOCK_SHIFT | row
     return ready[::-1]  # point: block-written
+
+
+def row_in(blocks: Mapping[int, int], call_id: int) -> int:
+    """The word where the row of *call_id* begins, when *blocks* begin at these; 0 in none."""
+    first = blocks.get(block_of(call_id))
+    return 0 if first is None else first + (call_id & ROWS - 1) * ROW_WORDS
 
 
 def mark_loss(words: memoryview, row_word: int, call_id: int) -> bool:

@@ -31,7 +31,7 @@ from .outcome import status_for, status_named
 from .process import Route, Tool, worker
 from .slots import store_long, store_slot
 
-__all__ = ["OpenCall", "new_call", "open_in_detail"]
+__all__ = ["OpenCall", "new_call", "open_in_detail", "restored"]
 
 _OK = int(Outcome.OK)
 
@@ -183,7 +183,7 @@ class OpenCall(CallState):
     def outer_now(self) -> int | Pair:
         """What is current once the call has ended: what was before, if the call still is."""
         now = current_call.get()
-        return outermost_open(self.outer) if self._holds(now) else now
+        return restored(self.outer) if self._holds(now) else now
 
     def innermost(self) -> int | Pair:
         """What is current inside the call; 0 when nothing of it is."""
@@ -192,12 +192,13 @@ class OpenCall(CallState):
 
     def _holds(self, now: int | Pair) -> bool:
         """True when *now* is the call itself, or one that began inside and may end anywhere."""
-        while isinstance(now, Pair) and now is not self.loose:
+        while isinstance(now, Pair) and now.call_id != self.call_id:
             if self.loose is not None and isinstance(now, Loose) and now.is_open:
                 # Both may end in any order.
                 return False
             now = now.outer
-        return self.call_id != 0 and (now is self.loose or now == self.call_id)
+        held = now.call_id if isinstance(now, Pair) else now
+        return self.call_id != 0 and held == self.call_id
 
     def describe(self, params: Mapping[str, Any]) -> None:
         """Capture parameters that were not known at the beginning."""
@@ -253,6 +254,8 @@ class OpenCall(CallState):
             self.loose.is_open = False
         row = self.row
         if row:
+            if self.call_id in worker.forked_in:
+                worker.tell_children(row, self.call_id)
             self.row = 0
             self._ready.append(row)  # point: end-row-free
 
@@ -312,6 +315,12 @@ class OpenCall(CallState):
         self.flags |= flags
         for _ in range(failures):
             worker.count_fault(Fault.REPR_FAILED)
+
+
+def restored(outer: int | Pair) -> int | Pair:
+    """What is current again after a call that began under *outer*, which may have ended since."""
+    outer = outermost_open(outer)
+    return outer if worker.heritage is None else worker.heritage.of(outer)
 
 
 def new_call(tool: Tool, callee: int) -> OpenCall:

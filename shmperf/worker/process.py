@@ -31,14 +31,17 @@ from shmperf.session.rendezvous import Request, enter
 from shmperf.session.session import Session, revive
 from shmperf.session.word import generation_of, is_in_detail
 from shmperf.shm.beyond import beyond_name
+from shmperf.shm.inflight import ENDED
 from shmperf.shm.record import Callee
 from shmperf.shm.segment import SHARED, Fault, Loss, Segment, is_supported
 from shmperf.stdlib import os
 
+from .context import current_call, parent_of
 from .failures import is_programs
-from .gcwatch import collecting, watch_collections
+from .gcwatch import collecting, is_collecting, watch_collections
 from .grants import Grants
 from .guard import Guard
+from .heritage import Heritage
 from .lanes import Lanes
 from .leaving import wait_until_written
 from .losses import Losses
@@ -61,6 +64,7 @@ __all__ = [
 _MOST_TOOLS = 1 << 16
 _told_values: set[tuple[str, str]] = set()
 _told_failures: set[str] = set()
+_MOST_FORKED_IN = 1_000
 _ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 _tools: dict[str, Tool] = {}
@@ -153,6 +157,7 @@ class Worker:
         self._guard = Guard()
         self._hooked = False
         self._asked_for = False
+        self.heritage: Heritage | None = None
         self._begin_again()
         self.is_off = False
 
@@ -176,6 +181,8 @@ class Worker:
         self._lanes: Lanes | None = None
         self._grants: Grants | None = None
         self._uncounted = 0
+        # Calls in which this process has forked; they tell when they end.
+        self.forked_in: set[int] = set()
 
     @property
     def is_wanted(self) -> bool:
@@ -273,16 +280,50 @@ class Worker:
 
     def _after_fork(self) -> None:
         self._guard.forget()  # point: fork-child
-        collecting.clear()
         if self.off_reason:
+            collecting.clear()
             self.pid = os.getpid()
             return
+        if not is_collecting() and current_call.get():
+            self.heritage = Heritage(self.rows, self.heritage)
+            current_call.set(self.heritage.at_fork(current_call.get()))
+        collecting.clear()
         was_off = self.is_off
         if self._entered is not None:
             self._entered.after_fork()
         self._begin_again()
         for tool in list(_tools.values()):
             tool.forget(off=was_off)
+
+    def note_fork(self) -> None:
+        """In the parent: the call in which the child was forked tells it when it has ended."""
+        try:
+            call_id = parent_of(current_call.get())
+            if call_id and self.segment is not None:
+                self._guard.run(self._note_fork, _noted_nothing, call_id)
+        except Exception as error:
+            # The child then takes it for open until another call has its row.
+            if is_programs(error):
+                raise
+
+    def _note_fork(self, call_id: int) -> None:
+        if len(self.forked_in) >= _MOST_FORKED_IN:
+            self.forked_in.clear()
+        self.forked_in.add(call_id)
+        for tool in list(_tools.values()):
+            if tool.bound is not None and self.rows.is_open(call_id, tool.callees.values()):
+                # Its wrapper sees another tuple than it began with, and ends the long way.
+                self._bind_anew(tool)
+
+    def _bind_anew(self, tool: Tool) -> None:
+        if self._grants is not None:
+            self._grants.bind(tool)
+
+    def tell_children(self, row: int, call_id: int) -> None:
+        """A call in which this process has forked ends: its row says so."""
+        self.forked_in.discard(call_id)
+        if self.segment is not None:
+            self.segment.words[row + ENDED] = call_id
 
     # --- routes ----------------------------------------------------------------------------------
 
@@ -445,6 +486,10 @@ def _no_callee(tool: Tool, _callee: Callee, segment: Segment | None) -> int:
     return first
 
 
+def _noted_nothing(_call_id: int) -> None:
+    return
+
+
 def _is_multiprocessing_child() -> bool:
     process = sys.modules.get("multiprocessing.process")
     return process is not None and process.parent_process() is not None
@@ -454,4 +499,4 @@ def _is_multiprocessing_child() -> bool:
 copyreg.pickle(Tool, lambda tool: (tool_named, (tool.name,)))
 worker = Worker()
 # Now, as the first call may be made while another thread forks.
-os.register_at_fork(after_in_child=worker.after_fork)
+os.register_at_fork(after_in_child=worker.after_fork, after_in_parent=worker.note_fork)

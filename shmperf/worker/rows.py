@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from shmperf.session.session import Session
-from shmperf.shm.inflight import CALLEE, ROW_WORDS, ROWS, block_of, callee_in, has_spent_row
+from shmperf.shm.inflight import CALLEE, ROW_WORDS, ROWS, callee_in, has_spent_row, row_in
 from shmperf.shm.segment import Segment
 
 from .guard import Guard
@@ -62,11 +62,18 @@ class Rows:
         """True when *call_id* is a call of one of *callees* that is open in this process."""
         if self._segment is None:
             return False
-        words, first = self._segment.words, self._blocks.get(block_of(call_id))
-        if first is None:
-            return False
-        row = first + (call_id & ROWS - 1) * ROW_WORDS
-        return words[row] == call_id and callee_in(words[row + CALLEE]) in callees
+        words, row = self._segment.words, row_in(self._blocks, call_id)
+        return row > 0 and words[row] == call_id and callee_in(words[row + CALLEE]) in callees
+
+    @property
+    def words(self) -> memoryview | None:
+        """The memory in which they stand; None before they are open."""
+        return None if self._segment is None else self._segment.words
+
+    @property
+    def blocks(self) -> dict[int, int]:
+        """By number of a block, the word where its rows begin."""
+        return dict(self._blocks)
 
     def replace_spent(self) -> None:
         """Put rows of a fresh block in the place of those whose generations run out."""

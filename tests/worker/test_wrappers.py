@@ -137,6 +137,21 @@ def test_calls_that_end_out_of_order_are_nobodys_parent_afterwards(place: Place)
     assert [line["data"].get("parent") for line in place.lines("leaf")] == [None] * 11
 
 
+def test_calls_of_forked_processes_have_the_parent_that_waits_for_them_or_none(
+    place: Place,
+) -> None:
+    """Pools, forks, their children and orphans: a call is a parent as long as it is open."""
+    place.run_program("wrappers/calls_of_forked_processes")
+    place.wait_for_end()
+    stats = place.stats()
+    # The one that was killed in the middle.
+    assert (stats["aborted"], stats["in_flight"], stats["lost"]) == (1, 0, {})
+    known = {edge["parent"] for edge in place.ask("tree") if edge["tool"] == "leaf"}
+    assert known == {None, "around", "block", "executes", "forks", "inside", "killed"} | {
+        *("maps", "middle", "outside", "pair", "waits_for_process")
+    }
+
+
 def test_children_in_new_processes_are_known_to_their_waiting_parents(place: Place) -> None:
     """A call that waits for a child in a process of its own names it: 155 of 155."""
     place.write("tool_perf_limits.yaml", "default_perf_points: -1\n")
