@@ -214,7 +214,7 @@ class Collector:
         if due("config", waits.config_s):
             self.parts.wall.look()
             guard("config", self._settings.take_up_file)
-        guard("sample", self.parts.sampler.look, self.roster.pids)
+        guard("sample", self.parts.sampler.look, self.roster.seen_pids)
         return handled
 
     def settle(self) -> None:

@@ -204,12 +204,17 @@ class Roster:
         return [(worker, row) for worker in workers for row in worker.rows.open.values()]
 
     def pids(self) -> list[int]:
-        """Their process ids."""
+        """Their process ids, each in the namespace of its process."""
         return [worker.pid for worker in self.workers.values()]
 
     def is_pressed(self) -> bool:
         """True when the last passes found a fourth of a large ring full."""
         return any([worker.take_pressure() for worker in self.workers.values()])  # noqa: C419  of all
+
+    def seen_pids(self) -> list[int]:
+        """Those of processes that are seen from here: another namespace's pid is somebody else."""
+        identities = [presence.identity for presence in self._presences.values()]
+        return [one.pid for one in identities if one is not None and one.is_running()]
 
     def wants_release(self) -> bool:
         """True when what is read and not released fills half of somebody's ring."""

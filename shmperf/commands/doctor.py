@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 
 from shmperf.analysis.names import Varying, advice_for
 from shmperf.analysis.stats import plain
@@ -28,8 +27,6 @@ from shmperf.config.locate import find
 from shmperf.config.options import Options
 from shmperf.errors import (
     ConfigError,
-    FormatError,
-    SegmentGone,
     SessionError,
     ShmperfError,
     StoreError,
@@ -37,8 +34,8 @@ from shmperf.errors import (
 from shmperf.files import internals, reason_of
 from shmperf.session.paths import runtime_root
 from shmperf.session.rendezvous import Request, sessions
-from shmperf.shm.memory import PREFIX, SHARED_MEMORY, remove_memory
-from shmperf.shm.segment import SegmentReader, is_supported, needs_seal
+from shmperf.shm.memory import PREFIX, SHARED_MEMORY, is_held, remove_memory
+from shmperf.shm.segment import is_of_another_version, is_supported, needs_seal
 from shmperf.storage.state import load as load_ledger
 from shmperf.views import terminal
 
@@ -124,7 +121,11 @@ def _shared_memory(request: Request, *, fix: bool) -> Iterator[Check]:
 
 def _left_over(request: Request, *, fix: bool) -> Check:
     """Segments of ours whose session has no directory, or no worker alive and no collector."""
-    dead = sorted(_dead_segments(request))
+    dead, untold = _dead_segments(request)
+    if untold and not dead:
+        found = f"{len(untold)} of another version, which can't be told from what is in use"
+        advice = f"end its programs, then: rm {SHARED_MEMORY / untold[0]}"
+        return _row("warn", "left-over segments", found, advice)
     if not dead:
         return _row("ok", "left-over segments", "none")
     size = sum(_blocks(SHARED_MEMORY / name) for name in dead)
@@ -138,35 +139,41 @@ def _left_over(request: Request, *, fix: bool) -> Check:
     return _row("ok", "left-over segments", f"{dead_and_size}: removed")
 
 
-def _dead_segments(request: Request) -> set[str]:
-    ours = {
-        path.name.partition(".")[0]
-        for path in SHARED_MEMORY.glob(f"{PREFIX}*")
-        if path.lstat().st_uid == os.geteuid()
-    }
+def _dead_segments(request: Request) -> tuple[list[str], list[str]]:
+    """Those that nobody has mapped any more, and those of another version, which can't be told."""
+    found = filter(_is_ours, SHARED_MEMORY.glob(f"{PREFIX}*"))
+    ours = {path.name.partition(".")[0] for path in found}
     try:
         root = runtime_root(request.environ)
     except SessionError:
-        return set()
+        return [], []
     for session in sessions(root):
         # Unread records of a session that can be collected are not left-overs.
         ours -= {presence.segment for presence in session.presences()}
-    return {name for name in ours if not _may_be_in_use(name)}
+    let_go = sorted(filter(_is_let_go, ours))
+    untold = list(filter(is_of_another_version, let_go))
+    return [name for name in let_go if name not in untold], untold
 
 
-def _may_be_in_use(name: str) -> bool:
-    """True unless its worker is gone: a session may have another runtime directory than ours."""
+def _is_ours(path: Path) -> bool:
     try:
-        if time.time() - (SHARED_MEMORY / name).lstat().st_ctime < _COMING_S:
-            return True
-        reader = SegmentReader(name)
-    except SegmentGone:
-        return True
-    except (OSError, FormatError):
+        return path.lstat().st_uid == os.geteuid()
+    except OSError:
+        # Its worker has ended meanwhile.
         return False
-    pid = reader.pid
-    reader.close()
-    return 0 < pid < 1 << 31 and psutil.pid_exists(pid)
+
+
+def _is_let_go(name: str) -> bool:
+    """
+    True when nobody has it mapped any more, by its lock alone.
+
+    Its session may have another runtime directory than ours, and its pid be of another namespace.
+    """
+    try:
+        is_coming = time.time() - (SHARED_MEMORY / name).lstat().st_ctime < _COMING_S
+    except OSError:
+        return False
+    return not is_coming and is_held(name) is False
 
 
 def _blocks(path: Path) -> int:

@@ -123,7 +123,10 @@ def _start_ticks(pid: int) -> int:
 
 
 def _pid_namespace() -> int:
+    """The caller's; 0 where ``/proc`` is mounted for another one, and its pids are not ours."""
     try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return 0
         return Path("/proc/self/ns/pid").stat().st_ino
     except OSError:
         return 0

@@ -5,6 +5,10 @@ This is the only module that knows `multiprocessing.shared_memory`. It keeps our
 resource tracker, which would unlink undrained memory when the process that registered it ends, and
 it never lets a failing attach unlink a name, which would take it from everybody. Where there is no
 shared memory, a mapped file in a directory given as *fallback* stands in for it.
+
+Who creates memory locks it, and the kernel drops that ``flock`` with the last mapping: whether the
+memory is in use can be seen in any pid namespace, and also where its creator has closed all of its
+descriptors. Forks that keep the mapping keep the lock; then memory only looks used for longer.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from typing import Any, NamedTuple, cast
 
 from shmperf.errors import FormatError, SegmentGone
 from shmperf.files import KeptFile, open_private
-from shmperf.stdlib import Path, mmap, os
+from shmperf.stdlib import Path, fcntl, mmap, os
 
 __all__ = [
     "PREFIX",
@@ -25,6 +29,7 @@ __all__ = [
     "Memory",
     "attach_memory",
     "create_memory",
+    "is_held",
     "read_blob",
     "remove_memory",
 ]
@@ -114,6 +119,7 @@ def create_memory(name: str, size: int, fallback: Path | None) -> Memory:
     try:
         shared = _SharedMemory(name, create=True, size=size)
         memory = _mapped(shared, name)  # point: memory-created
+        _hold(memory)
         try:
             memory.reserve(0, _PAGE)
         except OSError:
@@ -128,6 +134,33 @@ def create_memory(name: str, size: int, fallback: Path | None) -> Memory:
         if fallback is None:
             raise
         return _create_file(fallback / name, size)
+
+
+def _hold(memory: Memory) -> None:
+    """Lock it for as long as it is mapped; nobody else does, but to ask."""
+    try:
+        fcntl.flock(memory.file.descriptor(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        # No locks there: then nobody can say that it is dead.
+        return
+
+
+def is_held(name: str) -> bool | None:
+    """Whether its creator, or a fork of it, has *name* mapped; None where nobody can tell."""
+    try:
+        fd = open_private(SHARED_MEMORY / name, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        # Shared: two who only ask must not take each other for the holder.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return False
 
 
 def _create_file(path: Path, size: int) -> Memory:

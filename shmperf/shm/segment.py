@@ -34,12 +34,13 @@ from typing import NamedTuple
 import msgspec
 
 from shmperf.errors import FormatError
+from shmperf.files import read_private
 from shmperf.stdlib import Path, os, secrets
 
 from .beyond import Beyond, note_beyond, read_beyond
 from .causes import FAULTS, LOSSES, Fault, Loss
 from .inflight import BLOCK_BYTES, InFlightReader, begin_block
-from .memory import attach_memory, create_memory, remove_memory
+from .memory import SHARED_MEMORY, attach_memory, create_memory, remove_memory
 from .record import SLOT_BYTES, Callee
 from .ring import RingReader, RingWriter, ring_bytes
 
@@ -54,6 +55,7 @@ __all__ = [
     "Segment",
     "SegmentReader",
     "begun_unmapped",
+    "is_of_another_version",
 ]
 
 _MAGIC = int.from_bytes(b"shmperf\0", "little")
@@ -408,6 +410,15 @@ class SegmentReader:
             whole = 0 < size <= _MOST_SLOTS and size & (size - 1) == 0
             return whole and key <= SHARED and ring_bytes(size) <= room
         return False
+
+
+def is_of_another_version(name: str) -> bool:
+    """True for a segment in shared memory of another layout, whose worker may not lock it."""
+    try:
+        words = memoryview(read_private(SHARED_MEMORY / name, _PAGE)).cast("Q")
+    except (OSError, TypeError):  # TypeError: not a whole number of words
+        return False
+    return len(words) > _W_VERSION and words[_W_MAGIC] == _MAGIC and words[_W_VERSION] != LAYOUT
 
 
 def begun_unmapped(fd: int) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from shmperf.collector.drain import WorkerDrain
 from shmperf.errors import SegmentGone
+from shmperf.session.presence import Identity
 from shmperf.shm.memory import SHARED_MEMORY, remove_memory
 from shmperf.shm.record import Outcome
 from shmperf.shm.segment import Fault
@@ -252,3 +254,16 @@ def test_a_worker_whose_memory_is_there_is_not_given_up(room: Room) -> None:
     room.turn(2)
     assert room.stats()["in_flight"] == 1
     assert (SHARED_MEMORY / worker.segment.name).exists()
+
+
+def test_a_pid_of_another_namespace_is_nobody_here(room: Room) -> None:
+    """Only processes that are seen from here are sampled; the others are listed all the same."""
+    workers = [room.worker(), room.worker()]
+    here = Identity.of_this_process()
+    elsewhere = msgspec.structs.replace(here, namespace=here.namespace + 1)
+    for worker, identity in zip(workers, (here, elsewhere), strict=True):
+        worker.presence.write_bytes(msgspec.msgpack.encode(identity))
+    room.turn()
+    roster = room.collector.roster
+    assert len(roster.pids()) == 2
+    assert roster.seen_pids() == [here.pid]
