@@ -22,45 +22,18 @@ import enum
 import functools
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from .large import LARGE
 
-__all__ = ["Show", "Walking", "args_of", "found_in", "show_of", "type_text"]
+if TYPE_CHECKING:
+    # The walk that asks: it takes what it has room for.
+    from .walk import Walk
 
-
-class Walking(Protocol):
-    """The walk that asks: it takes what it has room for."""
-
-    def mapping(self, members: Iterable[tuple[Any, Any]], depth: int) -> Any:
-        """Show names and values."""
-
-    def sequence(self, members: Iterable[Any], depth: int) -> Any:
-        """Show members."""
-
-    def copy(self, value: Any, depth: int = 0) -> Any:
-        """Show *value* as what it is."""
-
-    def text(self, text: str) -> str:
-        """Show *text*."""
-
-    def numbers(self, array: Any) -> Any:
-        """Show the numbers of an ``array.array``."""
-
-    def octets(self, value: Any, kind: type) -> Any:
-        """Show the bytes of a subclass of *kind*."""
-
-    def member_of(self, value: Any) -> Any:
-        """Show a member of an enumeration."""
-
-    def foreign(self, value: Any) -> str:
-        """Show the ``repr`` of *value*."""
-
-    def clock(self) -> int:
-        """Nanoseconds."""
+__all__ = ["Show", "args_of", "found_in", "show_of", "type_text"]
 
 
 Show: TypeAlias = Callable[[Any, Any, int], Any]
@@ -201,11 +174,11 @@ def _held(value: Any) -> dict[str, Any]:
     return {}
 
 
-def _show_attributes(walk: Walking, value: Any, depth: int) -> Any:
+def _show_attributes(walk: Walk, value: Any, depth: int) -> Any:
     return walk.mapping(_public(_held(value)), depth)
 
 
-def _show_model(walk: Walking, value: Any, depth: int) -> Any:
+def _show_model(walk: Walk, value: Any, depth: int) -> Any:
     """A pydantic model: its fields and what was given beyond them."""
     kind = type(value)
     fields = found_in(kind, "__pydantic_fields__") or found_in(kind, "__fields__")
@@ -231,23 +204,23 @@ def _members(iterate: Callable[[Any], Iterator[Any]]) -> Show:
     return lambda walk, value, depth: walk.sequence(iterate(value), depth)
 
 
-def _show_dict(walk: Walking, value: Any, depth: int) -> Any:
+def _show_dict(walk: Walk, value: Any, depth: int) -> Any:
     return walk.mapping(dict.items(value), depth)
 
 
-def _show_items(walk: Walking, value: Any, depth: int) -> Any:
+def _show_items(walk: Walk, value: Any, depth: int) -> Any:
     return walk.mapping(value.items(), depth)
 
 
-def _show_data(walk: Walking, value: Any, depth: int) -> Any:
+def _show_data(walk: Walk, value: Any, depth: int) -> Any:
     return walk.copy(_held(value).get("data"), depth)
 
 
-def _show_maps(walk: Walking, value: Any, depth: int) -> Any:
+def _show_maps(walk: Walk, value: Any, depth: int) -> Any:
     return walk.copy(_held(value).get("maps"), depth)
 
 
-def _show_partial(walk: Walking, value: Any, depth: int) -> Any:
+def _show_partial(walk: Walk, value: Any, depth: int) -> Any:
     made = functools.partial
     function = made.func.__get__(value)
     parts = {
@@ -258,15 +231,15 @@ def _show_partial(walk: Walking, value: Any, depth: int) -> Any:
     return walk.mapping(((name, part) for name, part in parts.items() if part), depth)
 
 
-def _show_array(walk: Walking, value: Any, depth: int) -> Any:  # noqa: ARG001  a Show
+def _show_array(walk: Walk, value: Any, depth: int) -> Any:  # noqa: ARG001  a Show
     return walk.numbers(value)
 
 
-def _show_member(walk: Walking, value: Any, depth: int) -> Any:  # noqa: ARG001  a Show
+def _show_member(walk: Walk, value: Any, depth: int) -> Any:  # noqa: ARG001  a Show
     return walk.member_of(value)
 
 
-def _show_error(walk: Walking, value: Any, depth: int) -> Any:
+def _show_error(walk: Walk, value: Any, depth: int) -> Any:
     given = walk.sequence(args_of(value), depth)
     return walk.text(f"{type(value).__name__}({', '.join(map(repr, given))})")
 
@@ -277,7 +250,7 @@ def args_of(error: BaseException) -> tuple[Any, ...]:
     return found
 
 
-def _show_quick(walk: Walking, value: Any, depth: int) -> Any:  # noqa: ARG001  a Show
+def _show_quick(walk: Walk, value: Any, depth: int) -> Any:  # noqa: ARG001  a Show
     return walk.foreign(value)
 
 
@@ -285,7 +258,7 @@ def _by_repr() -> Show:
     """The ``repr`` of each value of a type, and once one took too long the type."""
     taken = late = 0
 
-    def show(walk: Walking, value: Any, depth: int) -> Any:  # noqa: ARG001  a Show
+    def show(walk: Walk, value: Any, depth: int) -> Any:  # noqa: ARG001  a Show
         nonlocal taken, late
         began = walk.clock()
         text = walk.foreign(value)
@@ -300,12 +273,12 @@ def _by_repr() -> Show:
     return show
 
 
-def _show_type(walk: Walking, value: Any, depth: int) -> Any:  # noqa: ARG001  a Show
+def _show_type(walk: Walk, value: Any, depth: int) -> Any:  # noqa: ARG001  a Show
     return walk.text(type_text(type(value)))
 
 
 def _by_shape(attributes: tuple[str, ...]) -> Show:
-    def show(walk: Walking, value: Any, depth: int) -> Any:  # noqa: ARG001  a Show
+    def show(walk: Walk, value: Any, depth: int) -> Any:  # noqa: ARG001  a Show
         told = [_named(type(value))]
         for name in attributes:
             try:

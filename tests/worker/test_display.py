@@ -19,6 +19,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shmperf.config.options import Options
 from shmperf.shm.mask import Mask
@@ -108,6 +110,36 @@ def test_a_secret_in_a_field_is_masked(make: Callable[[Any, Any], Any], in_detai
     assert SENTINEL not in call.params
     assert "***" in call.params
     assert "ann" in call.params
+
+
+HOLDERS: list[Callable[[Any], Any]] = [
+    lambda inner: [inner],
+    lambda inner: (1, inner),
+    lambda inner: {"k": inner},
+    lambda inner: {"k": inner}.items(),
+    lambda inner: Data(inner, None),
+    lambda inner: Named(inner, None),
+    lambda inner: Row(inner, None),
+    lambda inner: collections.deque([inner]),
+    lambda inner: types.SimpleNamespace(k=inner),
+    lambda inner: functools.partial(print, k=inner),
+    lambda inner: {"k": [inner, {"author": inner}]},
+]
+
+
+@given(
+    st.sampled_from(list(OBJECTS.values())),
+    st.lists(st.sampled_from(HOLDERS), max_size=6),
+    st.booleans(),
+)
+def test_no_secret_comes_out_of_any_object(
+    make: Callable[[Any, Any], Any], holders: list[Callable[[Any], Any]], in_detail: bool
+) -> None:
+    """However deep it lies in objects and containers of whatever kinds."""
+    value = make("ann", SENTINEL)
+    for hold in holders:
+        value = hold(value)
+    assert SENTINEL not in call_of(value, in_detail=in_detail).params
 
 
 @pytest.mark.parametrize("in_detail", [False, True], ids=["normal", "optimization"])
