@@ -19,7 +19,7 @@ from typing import Any
 from .books import Rules, Tally, check
 from .campaign import KEEP_ALL, Campaign, Sample
 from .nursery import Ended
-from .place import Place, wait_until
+from .place import Place, unexpected, wait_until
 from .points import points_in
 
 __all__ = ["come_and_go"]
@@ -178,6 +178,5 @@ class _Batch:
             there = tuple(path for path in logs if path.exists())
             rules = Rules(storage=cwd / "perf_data", logs=there)
             check(self._tally, self._place, f"{what}, storage {cwd.name}", rules)
-            errors = cwd / "errors"
-            if errors.exists() and errors.read_text():
-                self._tally.blame(f"{what}: a child said: {errors.read_text()[-1500:]}")
+            if said := unexpected(cwd / "errors"):
+                self._tally.blame(f"{what}: a child said: {said[-1500:]}")

@@ -32,6 +32,7 @@ from shmperf.shm import record, segment
 from shmperf.shm.mask import Mask
 from shmperf.shm.memory import remove_memory
 from shmperf.shm.ring import RingReader, ring_bytes
+from shmperf.shm.rowtable import RowTable
 from shmperf.storage import history, journal, lines, state
 
 __all__ = ["TARGETS", "fuzz"]
@@ -118,7 +119,7 @@ def _segment(text: bytes) -> None:
         worker.run_pass(lambda *_: None)
         worker.read_rows()
         worker._lanes.clear()
-        worker._blocks.clear()
+        worker.rows = RowTable({})
         worker.close()
 
 

@@ -16,7 +16,7 @@ import shmperf
 from .books import Rules, Tally, check, check_books
 from .campaign import KEEP_ALL, Campaign
 from .children import INTERRUPTIONS
-from .place import Place
+from .place import Place, unexpected
 
 __all__ = ["interrupt"]
 
@@ -65,21 +65,24 @@ def _shut_down(campaign: Campaign, tally: Tally, place: Place) -> None:
     script.write_text(_SHUTDOWN.read_text())
     package = Path(shmperf.__file__).parent.parent
     environ = {**os.environ, **place.environ, "PYTHONPATH": str(package)}
+    errors = place.cwd / "shutdown-errors"
     for code in (0, 3):
         pause_s = f"{campaign.rng.random() * 0.1:.4f}"
         program = subprocess.run(
             [sys.executable, str(script), pause_s, str(code)],
             cwd=place.cwd,
             env=environ,
-            capture_output=True,
-            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=errors.open("w"),
             timeout=60,
             check=False,
         )
         tally.tried += 1
-        if program.returncode != code or program.stderr:
-            said = program.stderr[-800:]
-            tally.blame(f"shutdown: ended with {program.returncode}, expected {code}: {said}")
+        said = unexpected(errors)
+        if program.returncode != code or said:
+            tally.blame(
+                f"shutdown: ended with {program.returncode}, expected {code}: {said[-800:]}"
+            )
     if not place.end_sessions(campaign.nursery):
         tally.blame("shutdown: a session did not end")
     check_books(tally, place.stats(), "shutdown")

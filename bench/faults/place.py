@@ -27,7 +27,7 @@ from shmperf.storage.state import stats_on_disk
 
 from .nursery import Nursery
 
-__all__ = ["Place", "has_private_memory", "make_memory_private", "wait_until"]
+__all__ = ["Place", "has_private_memory", "make_memory_private", "unexpected", "wait_until"]
 
 _NEW_NAMESPACE, _RECURSIVE_PRIVATE = 0x20000, 0x4000 | 0x40000
 _INTERNALS = re.compile(
@@ -71,6 +71,18 @@ def _segments() -> set[str]:
     return {name for name in os.listdir(SHARED_MEMORY) if name.startswith(PREFIX)}  # noqa: PTH208
 
 
+# What there is no room for is told, and stands in the books, which are compared.
+_PROMISED = ("calls are lost (", "no memory for further names: ")
+
+
+def unexpected(errors: Path) -> str:
+    """What a child wrote to *errors*, its standard error, beside what has no room."""
+    if not errors.exists():
+        return ""
+    lines = errors.read_text(errors="replace").splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(_PROMISED))
+
+
 class Place:
     """Working directory, runtime directory and logs of one batch."""
 
@@ -98,9 +110,8 @@ class Place:
 
     @property
     def errors(self) -> str:
-        """What the batch's children said on standard error."""
-        path = self.cwd / "errors"
-        return path.read_text(errors="replace") if path.exists() else ""
+        """What the batch's children said on standard error, and nobody promised."""
+        return unexpected(self.cwd / "errors")
 
     def write_config(self, text: str) -> None:
         """The configuration of whoever starts here from now on."""

@@ -25,14 +25,14 @@ from shmperf.shm.memory import SHARED_MEMORY
 from .books import Rules, Tally, check, check_books
 from .campaign import KEEP_ALL, Campaign
 from .log import ask_to_stop, read_logs
-from .place import Place, has_private_memory, wait_until
+from .place import Place, has_private_memory, unexpected, wait_until
 
 __all__ = ["starve"]
 
 _ENDING_S = 60.0
 _READ_ONLY, _REMOUNT = 1, 32
 _NAME = "campaign"
-_PROMISED = ("tracking is off: ", "history stays in memory", "no memory for further names: ")
+_PROMISED = ("tracking is off: ", "history stays in memory")
 
 
 def starve(campaign: Campaign, seconds: float) -> Tally:
@@ -172,8 +172,7 @@ def _no_descriptors(case: _Case) -> None:
 def _expect_told(case: _Case) -> None:
     """What children said is one line each, of the kind that is promised."""
     path = case.place.cwd / "errors"
-    said = path.read_text().splitlines() if path.exists() else []
-    for line in said:
+    for line in unexpected(path).splitlines():
         if not any(text in line for text in _PROMISED):
             case.blame(f"a child said: {line}")
     path.unlink(missing_ok=True)
