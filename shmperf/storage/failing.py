@@ -102,7 +102,8 @@ def _of_bug(fingerprint: str, bug: Bug, tool: str | None) -> ErrorGroup:
         status=None,
         err=None,
         count=bug.count,
-        calls=sum(bug.calls.values()) if tool is None else bug.calls.get(tool, 0),
+        # Of groups that a former version began: each exception has failed one call at least.
+        calls=max(sum(bug.calls.values()), bug.count) if tool is None else bug.calls.get(tool, 0),
         first=timestamp(bug.first_ns),
         last=timestamp(bug.last_ns),
     )

@@ -112,6 +112,21 @@ def test_an_exemplar_has_what_lay_below_it(room: Room, kills: int) -> None:
     assert exemplars(room)[leaves[0].hex]["subtree"] == []
 
 
+def test_a_subtree_goes_through_processes(room: Room) -> None:
+    """Children that ran in another worker lie below their parent all the same."""
+    here, there = room.worker(slots=64), room.worker(slots=64)
+    outer = here.begin("few")
+    child = there.begin("all", outer.id)
+    leaf = there.call("leaf", 1, child.id)
+    there.end(child)
+    here.end(outer)
+    room.turn(4)
+    room.finish()
+    line = exemplars(room)[outer.hex]
+    assert [row["id"] for row in line["subtree"]] == [child.hex, leaf.hex]
+    assert "truncated" not in line
+
+
 def test_a_large_subtree_is_cut_and_says_so(room: Room) -> None:
     """Two hundred calls of it, the nearest and earliest."""
     worker = room.worker(slots=1024)
