@@ -22,8 +22,11 @@ __all__ = [
     "check_ours",
     "internals",
     "open_private",
+    "path_of",
+    "path_text",
     "read_private",
     "reason_of",
+    "shown_path",
     "translated",
 ]
 
@@ -131,6 +134,29 @@ class KeptFile:
 def _identity_of(fd: int) -> tuple[int, int]:
     found = os.fstat(fd)
     return found.st_dev, found.st_ino
+
+
+def path_text(path: Path) -> str:
+    """A path as a text that UTF-8 can hold, whatever bytes it has; `path_of` reads it."""
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # No path has a null character.
+        return "\0" + os.fsencode(text).decode("latin-1")
+    return text
+
+
+def path_of(text: str) -> Path:
+    """The path that `path_text` wrote."""
+    if not text.startswith("\0"):
+        return Path(text)
+    return Path(os.fsdecode(text[1:].encode("latin-1", "replace")))
+
+
+def shown_path(path: Path) -> str:
+    """A path as people read it: what is no UTF-8 is escaped."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def reason_of(error: Exception) -> str:

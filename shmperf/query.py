@@ -25,6 +25,7 @@ from .analysis.treestate import Edge
 from .config.locate import resolve
 from .config.options import Options
 from .errors import ConfigError, NoAnswer, SessionError, StoreError
+from .files import shown_path
 from .session.client import Client
 from .session.messages import (
     ConsumerStatus,
@@ -152,7 +153,7 @@ class Answers:
         books = ledger.books(0, complete=False)
         return SessionStatus(
             session=None if session is None else session.name or session.directory.name,
-            storage=str(self.storage),
+            storage=shown_path(self.storage),
             mode=self.mode(),
             collector=None,
             storage_state="ok" if self.storage.is_dir() else "no such directory",

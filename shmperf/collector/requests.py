@@ -25,6 +25,7 @@ from shmperf.analysis.totals import ToolStats, Totals
 from shmperf.analysis.treestate import Edge
 from shmperf.config.options import Options
 from shmperf.errors import ShmperfError
+from shmperf.files import shown_path
 from shmperf.session.messages import (
     Changes,
     Cleanup,
@@ -290,7 +291,7 @@ def _status(requests: Requests, _: Status) -> SessionStatus:
     books = parts.ledger.books(len(parts.roster.workers), complete=parts.are_complete())
     return SessionStatus(
         session=parts.session.name or parts.session.directory.name,
-        storage=str(parts.session.storage),
+        storage=shown_path(parts.session.storage),
         mode=_mode(requests, Mode()),
         collector=CollectorStatus(
             pid=os.getpid(), uptime_s=requests.uptime_s(), records=parts.ingest.records

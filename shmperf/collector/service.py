@@ -14,6 +14,7 @@ from pathlib import Path
 
 from shmperf.config.locate import resolve
 from shmperf.errors import SessionError
+from shmperf.files import path_text
 from shmperf.session.paths import runtime_root
 from shmperf.session.rendezvous import Request, found_named, join, sweep
 from shmperf.session.restarts import note_start
@@ -52,7 +53,8 @@ def serve_named(request: Request, ready_fd: int | None = None) -> None:
         _refuse_living_strangers(session)
         path = request.storage or options.storage.path
         storage = Path(os.path.normpath(Path(request.cwd) / path))
-        session.settings.move_to(storage, options, str(config or ""))  # point: daemon-move
+        known = path_text(config) if config else ""
+        session.settings.move_to(storage, options, known)  # point: daemon-move
         serve(session, ready_fd, until_stopped=True)
         if not session.is_in_place:
             raise SessionError(f"{session.directory} has gone; what was recorded is on disk")

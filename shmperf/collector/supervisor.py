@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shmperf.config.options import Options
-from shmperf.session.launch import Child, python_command
+from shmperf.session.interpreter import python_command
+from shmperf.session.launch import Child
 from shmperf.session.messages import SidecarReport, SidecarStatus
 from shmperf.session.paths import TOOL_STORE
 from shmperf.session.sidecar import SETTINGS_FD
@@ -38,8 +39,8 @@ _LOOK_S = 0.25
 _ENDING_S = 30.0
 
 _RUN = (
-    "import sys; sys.path.append(sys.argv[1]); from importlib import import_module; "
-    "raise SystemExit(import_module(sys.argv[2]).main(sys.argv[3]))"
+    "from importlib import import_module; "
+    "raise SystemExit(import_module(sys.argv[1]).main(sys.argv[2]))"
 )
 
 

@@ -42,7 +42,7 @@ import msgspec
 from shmperf.analysis.stats import News
 from shmperf.config.options import Rag
 from shmperf.errors import SessionError, ShmperfError, StoreError
-from shmperf.files import internals
+from shmperf.files import internals, path_of
 from shmperf.session.client import Client
 from shmperf.session.files import try_lock, write_aside
 from shmperf.session.messages import Changes, SinkReport
@@ -189,7 +189,7 @@ class Sink:
     def __init__(self, directory: Path, settings: Settings) -> None:
         """A sink of the session in *directory*, which may be over already."""
         rag = settings.options.rag
-        self._storage = Path(settings.storage)
+        self._storage = path_of(settings.storage)
         self._options = settings.options
         self._target = target_of(rag, self._storage)
         self._client = Client(directory)

@@ -11,7 +11,7 @@ import re
 import stat
 
 from shmperf.errors import SessionError
-from shmperf.files import open_private, read_private
+from shmperf.files import open_private, path_of, read_private
 from shmperf.stdlib import Path, fcntl, mmap, os, secrets, time
 
 __all__ = [
@@ -162,7 +162,7 @@ def file_identity(path: str) -> tuple[int, ...]:
     if not path:
         return ()
     try:
-        status = Path(path).stat()
+        status = path_of(path).stat()
     except OSError:
         return ()
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -7,37 +7,23 @@ Started by exec, never forked, so that they inherit neither locks nor memory.
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Mapping
 
-import shmperf
 from shmperf.files import open_private
 from shmperf.stdlib import Path, fcntl, os
 
+from .interpreter import python_command
 from .restarts import LOG
 
-__all__ = ["PACKAGE_PARENT", "Child", "python_command", "start_detached_collector"]
-
-# What a child of ours needs on its path, wherever the program found this package.
-PACKAGE_PARENT = str(Path(shmperf.__file__).resolve().parent.parent)
+__all__ = ["Child", "start_detached_collector"]
 
 # Not by way of the command, whose tables would delay the first drain.
-_RUN = (
-    "import sys; sys.path.append(sys.argv[1]); "
-    "from shmperf.collector.service import serve_embedded; serve_embedded(sys.argv[2], 3)"
-)
+_RUN = "from shmperf.collector.service import serve_embedded; serve_embedded(sys.argv[1], 3)"
 
 
 _SETSIDS = ("/usr/bin/setsid", "/bin/setsid")
 _FIRST_FREE_FD = 4
-
-
-def python_command(run: str, *arguments: str) -> list[str]:
-    """The command that runs *run* in this interpreter; its first argument is PACKAGE_PARENT."""
-    if not sys.executable:
-        raise OSError("this interpreter does not know its own executable")
-    return [sys.executable, "-P", "-c", run, PACKAGE_PARENT, *arguments]
 
 
 def start_detached_collector(directory: Path, lock_fd: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import msgspec
 
 from shmperf.errors import SessionError
-from shmperf.files import internals, translated
+from shmperf.files import internals, path_of, path_text, translated
 from shmperf.stdlib import Path, os
 
 from .files import read_bounded, write_aside
@@ -41,17 +41,22 @@ def runtime_root(environ: Mapping[str, str]) -> Path:
     The directory of this user's sessions, 0700 and verified.
 
     ``$XDG_RUNTIME_DIR/shmperf`` where that is usable and short enough for a socket's path, else one
-    under the temporary directory. Raises SessionError when it belongs to somebody else.
+    under the temporary directory, which is /tmp where that of TMPDIR can't be used. Raises
+    SessionError when it belongs to somebody else.
     """
     given = environ.get("XDG_RUNTIME_DIR", "")
     root = Path(given) / "shmperf"
     if given.startswith("/") and _is_short(root) and _is_ours(Path(given)):
         return _private(root)
-    temporary = environ.get("TMPDIR", "")
-    root = Path(temporary) / f"shmperf-{os.geteuid()}"
-    if not temporary.startswith("/") or not _is_short(root):
+    temporary = Path(environ.get("TMPDIR", ""))
+    root = temporary / f"shmperf-{os.geteuid()}"
+    if not temporary.is_absolute() or not _is_short(root) or not _is_writable(temporary):
         root = Path("/tmp") / root.name  # noqa: S108  created privately and verified
     return _private(root)
+
+
+def _is_writable(directory: Path) -> bool:
+    return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
 
 
 def _is_short(root: Path) -> bool:
@@ -113,11 +118,12 @@ def read_name(place: Path) -> tuple[Path, bytes]:
         directory, token = msgspec.msgpack.decode(content, type=tuple[str, bytes])
     except (msgspec.MsgspecError, ValueError) as error:
         raise SessionError(f"{place}/session is damaged: {error}") from None
-    if not directory.startswith("/"):
+    found = path_of(directory)
+    if not found.is_absolute():
         raise SessionError(f"{place}/session is damaged: found a directory {directory!r}")
-    return Path(directory), token
+    return found, token
 
 
 def write_name(place: Path, directory: Path, token: bytes) -> None:
     """Name a session's directory and token on a storage."""
-    write_aside(place / "session", msgspec.msgpack.encode((str(directory), token)))
+    write_aside(place / "session", msgspec.msgpack.encode((path_text(directory), token)))

@@ -27,7 +27,7 @@ import msgspec
 from shmperf.config.locate import find, resolve
 from shmperf.config.options import Options
 from shmperf.errors import ConfigError, SessionError, SessionGone, tell
-from shmperf.files import internals, reason_of, translated
+from shmperf.files import internals, path_of, path_text, reason_of, translated
 from shmperf.shm.segment import LAYOUT
 from shmperf.stdlib import Path, os, secrets, time
 
@@ -65,6 +65,7 @@ __all__ = [
 T = TypeVar("T")
 
 _TRIES = 20
+_CHOOSE = ("SHMPERF_CONFIG", "SHMPERF_SESSION")
 _FOUND_DEADLINE_S = 5.0
 _POINTER_S = 7 * 86_400.0
 
@@ -83,6 +84,19 @@ class Request(msgspec.Struct, frozen=True):
     def from_environment(cls) -> Request:
         """The request of a program that was told nothing else."""
         return cls(str(Path.cwd()), dict(os.environ), os.environ.get("SHMPERF_SESSION") or None)
+
+    def beside(self, former: Request | None) -> Request:
+        """
+        This request, of a fork, made where the *former* one of its parent was settled.
+
+        A daemon goes to another directory behind its fork and is still the same program; one that
+        is told another configuration there means another.
+        """
+        if former is None or any(
+            self.environ.get(name) != former.environ.get(name) for name in _CHOOSE
+        ):
+            return self
+        return msgspec.structs.replace(self, cwd=former.cwd, storage=former.storage)
 
 
 def enter(request: Request, make_segment: Callable[[Session, str], T]) -> tuple[Session, T]:
@@ -143,7 +157,9 @@ def found_named(root: Path, request: Request) -> Session:
         pass
     options, config = _resolve(request)
     storage = _storage_path(request, options)
-    _found(directory, Settings(options, str(storage), config, request.name, request.is_transient))
+    _found(
+        directory, Settings(options, path_text(storage), config, request.name, request.is_transient)
+    )
     return Session(directory)
 
 
@@ -164,7 +180,7 @@ def _join_unnamed(root: Path, request: Request) -> Session:
         return session
     options, config = _resolve(request)
     storage = _storage_path(request, options)
-    settings = Settings(options, str(storage), config)
+    settings = Settings(options, path_text(storage), config)
     try:
         session = _meet_on(root, storage, settings)
     except OSError as error:
@@ -202,7 +218,7 @@ def _found_on(root: Path, place: Path, settings: Settings) -> Session:
     fd = lock_within(place / "collector.lock", LEAVING_S)
     if fd is None:
         raise SessionError(
-            f"{settings.storage} belongs to a session that can't be reached from here "
+            f"{path_of(settings.storage)} belongs to a session that can't be reached from here "
             "(another container?)"
         )
     let_go(fd)
@@ -258,7 +274,7 @@ def _resolve(request: Request) -> tuple[Options, str]:
             raise
         tell(f"{error}; the defaults are used")
         return Options(), ""
-    return options, str(path or "")
+    return options, path_text(path) if path else ""
 
 
 def _storage_path(request: Request, options: Options) -> Path:
@@ -279,7 +295,7 @@ def known_storage(request: Request) -> Path | None:
         _, _, storage = _read_pointer(runtime_root(request.environ), request)
     except (OSError, SessionError, msgspec.MsgspecError):
         return None
-    return Path(storage)
+    return path_of(storage)
 
 
 def _storage_by_pointer(root: Path, request: Request) -> Path | None:
@@ -291,9 +307,9 @@ def _storage_by_pointer(root: Path, request: Request) -> Path | None:
         config, seen, storage = _read_pointer(root, request)
     except (OSError, ConfigError, SessionError, msgspec.MsgspecError):
         return None
-    if config != str(path or "") or seen != file_identity(config):
+    if config != (path_text(path) if path else "") or seen != file_identity(config):
         return None
-    return Path(storage)
+    return path_of(storage)
 
 
 def _forget_pointer(pointer: Path) -> bool:
@@ -315,7 +331,7 @@ def _storage_in(pointer: Path) -> tuple[str, tuple[int, ...], str]:
 
 
 def _write_pointer(root: Path, request: Request, config: str, storage: Path) -> None:
-    content = msgspec.msgpack.encode((config, file_identity(config), str(storage)))
+    content = msgspec.msgpack.encode((config, file_identity(config), path_text(storage)))
     try:
         write_aside(_pointer(root, request), content)  # point: pointer-write
     except OSError:

@@ -56,7 +56,10 @@ class Pending:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        message = encode(answer)
+        try:
+            message = encode(answer)
+        except ValueError as error:  # a name that is no UTF-8
+            message = encode({"error": f"the answer can't be written: {error!a}"})
         if len(message) > MOST_ANSWER_BYTES:
             message = encode({"error": f"the answer has {len(message)} bytes, too many to send"})
         connection.send(message)

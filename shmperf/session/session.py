@@ -30,8 +30,8 @@ from typing import TypeVar
 import msgspec
 
 from shmperf.config.options import Options
-from shmperf.errors import NoAnswer, SessionError, SessionGone
-from shmperf.files import KeptFile
+from shmperf.errors import NoAnswer, SessionError, SessionGone, tell
+from shmperf.files import KeptFile, path_of
 from shmperf.shm.memory import remove_memory
 from shmperf.stdlib import Path, fcntl, os, secrets, time
 
@@ -58,6 +58,8 @@ from .settings import SharedSettings
 __all__ = ["Session", "attach", "revive"]
 
 T = TypeVar("T")
+
+_told_failures: set[str] = set()
 
 _JOIN_DEADLINE_S = 0.005
 
@@ -125,7 +127,7 @@ class Session:
     @property
     def storage(self) -> Path:
         """The storage directory."""
-        return Path(self.settings.current.storage)
+        return path_of(self.settings.current.storage)
 
     # --- workers -----------------------------------------------------------------------------
 
@@ -308,6 +310,7 @@ class Session:
             return False
         if not self.restarts.are_due():
             let_go(fd)
+            self._tell_failure()
             return False
         self.restarts.begin()
         self._starting = KeptFile(self.directory / "collector.lock", fd)  # point: start-locked
@@ -315,12 +318,20 @@ class Session:
             start_detached_collector(self.directory, fd)  # point: start-spawn
         except OSError as error:
             self.restarts.fail(f"the collector did not start: {error}")
+            self._tell_failure()
             return False
         finally:
             # Closed without unlocking: the lock is the collector's now.
             self._starting = None
             os.close(fd)
         return True  # point: start-spawned
+
+    def _tell_failure(self) -> None:
+        """Why there is no collector, once: the reason is in a log that nobody would look for."""
+        reason = self.restarts.failure
+        if reason and reason not in _told_failures:
+            _told_failures.add(reason)
+            tell(f"{reason}; calls wait in memory until one does")
 
     def leave(self) -> bool:
         """End the session when no worker is in it; False when somebody is, or comes in."""

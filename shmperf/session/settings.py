@@ -18,6 +18,7 @@ import msgspec
 
 from shmperf.config.options import Options, Watch
 from shmperf.errors import SessionError
+from shmperf.files import path_of, path_text
 from shmperf.shm.segment import LAYOUT
 from shmperf.stdlib import Path
 
@@ -102,7 +103,7 @@ class SharedSettings:
     def move_to(self, storage: Path, options: Options, config: str) -> None:
         """Settings of a collector that was told another storage than who founded the session."""
         self.current = msgspec.structs.replace(
-            self.current, options=options, storage=str(storage), config=config, layout=LAYOUT
+            self.current, options=options, storage=path_text(storage), config=config, layout=LAYOUT
         )
         with self._locked():
             # point below: settings-write
@@ -128,7 +129,7 @@ class SharedSettings:
         # PyYAML costs 26 ms to import, and workers never get here.
         from shmperf.config.file import load  # noqa: PLC0415
 
-        options = load(Path(config))
+        options = load(path_of(config))
         return None if first and options == self.current.options else options
 
     def _known(self) -> Settings:

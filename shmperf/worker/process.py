@@ -24,6 +24,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 
+import msgspec
+
 from shmperf.config.options import Options
 from shmperf.errors import tell
 from shmperf.session.client import Client
@@ -158,6 +160,8 @@ class Worker:
         self._hooked = False
         self._asked_for = False
         self.heritage: Heritage | None = None
+        # Where this program's calls go; its forks', too, wherever they are by then.
+        self._settled: Request | None = None
         self._begin_again()
         self.is_off = False
 
@@ -229,8 +233,10 @@ class Worker:
         if not is_supported():
             self._give_up("this platform or interpreter is not supported")
             return
-        session, segment = enter(Request.from_environment(), self._make_segment)
+        request = Request.from_environment().beside(self._settled)
+        session, segment = enter(request, self._make_segment)
         self.session, self.segment = session, segment  # point: worker-entered
+        self._settled = msgspec.structs.replace(request, storage=str(session.storage))
         self.options = session.options
         self.losses.open(session, segment)
         self.rows.open(session, segment)
@@ -259,6 +265,14 @@ class Worker:
             tool.forget(off=True)
         if reason:
             tell(f"tracking is off: {reason}")
+
+    def before_fork(self) -> None:
+        """Settle where the calls of this program go, unless a first call has; never raises."""
+        if self._settled is None:
+            try:
+                self._settled = Request.from_environment()
+            except Exception:  # noqa: BLE001  a directory that is gone: the child will see
+                return
 
     def after_fork(self) -> None:
         """
@@ -499,4 +513,8 @@ def _is_multiprocessing_child() -> bool:
 copyreg.pickle(Tool, lambda tool: (tool_named, (tool.name,)))
 worker = Worker()
 # Now, as the first call may be made while another thread forks.
-os.register_at_fork(after_in_child=worker.after_fork, after_in_parent=worker.note_fork)
+os.register_at_fork(
+    before=worker.before_fork,
+    after_in_child=worker.after_fork,
+    after_in_parent=worker.note_fork,
+)

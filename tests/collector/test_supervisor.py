@@ -13,7 +13,7 @@ import pytest
 from shmperf.collector import supervisor
 from shmperf.collector.supervisor import Sidecar, Supervisor
 from shmperf.config.options import Options, Rag
-from shmperf.session.launch import PACKAGE_PARENT
+from shmperf.session.interpreter import PACKAGE_PARENT
 from shmperf.session.messages import SidecarReport, SidecarStatus
 from shmperf.shm.memory import remove_memory
 from tests.support import PROGRAMS, wait_until
