@@ -17,10 +17,9 @@ if TYPE_CHECKING:
         set_optimization_mode,
         track_tool_call,
     )
-    from .worker.block import call
     from .worker.classes import track_class
     from .worker.context import adopt, current, propagate
-    from .worker.wrappers import track
+    from .worker.wrappers import call, track
 
 __all__ = [
     "adopt",
@@ -54,8 +53,7 @@ _HOMES = {
         "set_optimization_mode",
         "track_tool_call",
     ),
-    "worker.block": ("call",),
-    "worker.wrappers": ("track",),
+    "worker.wrappers": ("call", "track"),
     "worker.classes": ("track_class",),
     "worker.context": ("adopt", "current", "propagate"),
     "integrations.registry": ("instrument", "uninstrument"),

@@ -24,6 +24,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from struct import Struct
+from types import CellType, CoroutineType
 from typing import Any, Self
 
 import msgspec
@@ -53,7 +54,10 @@ _RAISED, _RETURNED = -1, -2
 class Wrapped:
     """A function, the tool that its calls are recorded under, and how to name its parameters."""
 
-    __slots__ = ("callee", "function", "params", "skip", "tool")
+    __slots__ = (
+        *("callee", "cell", "function", "goes_on", "hand_out"),
+        *("params", "probe", "skip", "tool"),
+    )
 
     def __init__(self, function: Callable[..., Any], tool: Tool, params: Any) -> None:
         self.function = function
@@ -61,6 +65,12 @@ class Wrapped:
         self.params = params
         names, rest, self.skip = positional_names(function)
         self.callee = worker.callee(tool, Callee(tool.name, names, rest))
+        # Where the hot path has its tool; a tool that sends each call to `_detour`; and what makes
+        # of an open call and a coroutine one with which the call ends.
+        self.cell: CellType | None = None
+        self.probe = Tool(tool.name)
+        self.goes_on = False
+        self.hand_out: Callable[[OpenCall, Any], Any] | None = None
 
     def __reduce__(self) -> Any:
         return Wrapped, (self.function, self.tool, self.params)
@@ -249,7 +259,15 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 raise
         return result if end else function(*args, **kwargs)
 
+    # The first call looks at what the function returns.
+    wrapped.cell = _cell_of(wrapper, "tool")
+    tool = wrapped.probe
     return wrapper
+
+
+def _cell_of(function: Any, name: str) -> CellType:
+    found: CellType = function.__closure__[function.__code__.co_freevars.index(name)]
+    return found
 
 
 # By thread: what an interruption left undone. A dict's and a list's own operations are atomic, and
@@ -344,15 +362,28 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         # None for its frame.
         route = NOT_RECORDED
     if not route.is_recorded or is_seen(wrapped.tool):
+        if wrapped.tool.bound is None and wrapped.cell is not None:
+            # Tracking is off: the hot path sees that by itself.
+            wrapped.cell.cell_contents = wrapped.tool
         return wrapped.function(*args, **kwargs)
     opened = new_call(wrapped.tool, wrapped.callee)
     try:
         wrapped.open(opened, args, kwargs, route)
         result = wrapped.function(*args, **kwargs)
+        # A coroutine that the function hands out: its call goes on there, and it keeps coming by
+        # here; on the hot path a look at every result would be the price. All others leave.
+        goes_on = type(result) is CoroutineType
+        wrapped.goes_on = wrapped.goes_on or goes_on
+        if wrapped.cell is not None:
+            wrapped.cell.cell_contents = wrapped.probe if wrapped.goes_on else wrapped.tool
+        if goes_on and opened.call_id and wrapped.hand_out is not None:
+            return wrapped.hand_out(opened, result)
         opened.close()
         return result
     except BaseException as error:
         # Noted and passed on.
+        if wrapped.cell is not None and not wrapped.goes_on:
+            wrapped.cell.cell_contents = wrapped.tool
         try:
             left = unfinished.setdefault(get_ident(), [])
             left.append([opened, None if opened.end_ns else error])

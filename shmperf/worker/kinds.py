@@ -7,12 +7,11 @@ import functools
 import inspect
 import types
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from shmperf.stdlib import os
 
 __all__ = [
-    "HANDS_OUT",
     "Kind",
     "as_iterable_coroutine",
     "is_command",
@@ -21,11 +20,7 @@ __all__ = [
     "refusal",
 ]
 
-Kind = Literal[
-    "plain", "coroutine", "generator", "async generator", "hands out", "context", "async context"
-]
-# A plain function around a coroutine function: what it returns may be what has to be awaited.
-HANDS_OUT: Final = "hands out"
+Kind = Literal["plain", "coroutine", "generator", "async generator", "context", "async context"]
 
 
 @contextlib.contextmanager
@@ -58,7 +53,7 @@ def kind_of(function: Any) -> Kind:
     context = _CONTEXTS.get(getattr(function, "__code__", None))
     if context is not None and type(function) is types.FunctionType:
         return context if hasattr(function, "__wrapped__") else "plain"
-    return HANDS_OUT if inspect.iscoroutinefunction(_innermost(function)) else "plain"
+    return "plain"
 
 
 def _without_partials(function: Any) -> Any:
@@ -70,16 +65,6 @@ def _without_partials(function: Any) -> Any:
 def _call_of(function: Any) -> Any:
     """What its class does when an object is called; a mock of a coroutine function says itself."""
     return getattr(type(function), "__call__", None)  # noqa: B004  not whether it is callable
-
-
-def _innermost(function: Any) -> Any:
-    """What decorators that tell so have been put around."""
-    if not hasattr(function, "__wrapped__"):
-        return function
-    try:
-        return inspect.unwrap(function)
-    except (ValueError, AttributeError):
-        return function
 
 
 def as_iterable_coroutine(function: Any, made: Any) -> Any:

@@ -12,7 +12,9 @@ from weakref import WeakKeyDictionary, finalize
 from shmperf.stdlib import get_ident
 
 from .asyncgens import first_step
+from .block import call
 from .context import Pair, current_call, outermost_open
+from .failures import is_programs
 from .frames import is_in_asyncio
 from .gcwatch import is_collecting
 from .hotpath import Wrapped, finish, is_seen, take_up, track_function, unfinished
@@ -21,7 +23,9 @@ from .opencall import OpenCall, new_call
 from .process import tool_named
 from .standin import made_from, stand_in
 
+# What a program has imported a part of it can use where imports are forbidden later: a block, too.
 __all__ = [
+    "call",
     "recipe_of",
     "track",
     "track_as",
@@ -91,6 +95,7 @@ def _made_for(wrapped: Wrapped) -> Any:
         return as_iterable_coroutine(function, _track_generator(wrapped))
     if kind != "plain":
         return _MAKERS[kind](wrapped)
+    wrapped.hand_out = _handed_out
     return track_function(wrapped) if wrapped.params is None else _track_chosen(wrapped)
 
 
@@ -135,6 +140,8 @@ def _track_chosen(wrapped: Wrapped) -> Callable[..., Any]:
         try:
             wrapped.open(opened, args, kwargs)
             result = wrapped.function(*args, **kwargs)
+            if type(result) is CoroutineType and opened.call_id:
+                return _handed_out(opened, result)
             opened.close()
             return result
         except BaseException as error:
@@ -178,42 +185,21 @@ def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
     return wrapper
 
 
-def _track_handing_out(wrapped: Wrapped) -> Callable[..., Any]:
-    """A plain function whose call may go on where what it returns is awaited."""
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if wrapped.tool.bound is None or is_seen(wrapped.tool):
-            return wrapped.function(*args, **kwargs)
-        opened = new_call(wrapped.tool, wrapped.callee)
-        try:
-            wrapped.open(opened, args, kwargs, timed_cpu=False)
-            result = wrapped.function(*args, **kwargs)
-            if type(result) is not CoroutineType or not opened.call_id:
-                opened.close()
-                return result
-            opened.leave()
-            return _handed_out(opened, result)
-        except BaseException as error:
-            # Noted and passed on.
-            try:
-                left = unfinished.setdefault(get_ident(), [])
-                left.append([opened, None if opened.end_ns else error])
-                finish(left, opened.outer_now())
-            except BaseException as again:
-                # Struck again. Without room for a frame it stays listed, for a later call.
-                if type(again) is not RecursionError and take_up(opened, error, again):
-                    raise
-            raise
-
-    return wrapper
-
-
 def _handed_out(opened: OpenCall, coroutine: CoroutineType[Any, Any, Any]) -> Any:
     """*coroutine*, with whose end the call ends, or when it is let go without a step."""
-    made: Any = _gone_on(opened, coroutine)
-    made.__name__, made.__qualname__ = coroutine.__name__, coroutine.__qualname__
-    finalize(made, _let_go, opened, coroutine).atexit = False
-    return made
+    try:
+        opened.forget_cpu()
+        opened.leave()
+        made: Any = _gone_on(opened, coroutine)
+        made.__name__, made.__qualname__ = coroutine.__name__, coroutine.__qualname__
+        finalize(made, _let_go, opened, coroutine).atexit = False
+        return made
+    except Exception as error:
+        # Then the call ends here; the program gets what it has to await.
+        if is_programs(error):
+            raise
+        opened.end()
+        return coroutine
 
 
 def _let_go(opened: OpenCall, coroutine: CoroutineType[Any, Any, Any]) -> None:
@@ -366,7 +352,6 @@ def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
 _MAKERS: dict[Kind, Callable[[Wrapped], Callable[..., Any]]] = {
     "async generator": _track_async_generator,
     "coroutine": _track_coroutine,
-    "hands out": _track_handing_out,
 }
 _CONTEXT_MAKERS: dict[Kind, Callable[[Any], Any]] = {
     "context": contextmanager,

@@ -48,7 +48,7 @@ def test_calls_go_on_where_what_they_return_is_awaited(place: Place) -> None:
     """Objects, partials and decorated functions that hand out a coroutine are timed to its end."""
     place.run_program("wrappers/kinds_of_callables", "normal")
     tools = place.stats()["tool_stats"]
-    for name in ("coroutine", "AsyncObject", "innermost", "async_generator"):
+    for name in ("coroutine", "AsyncObject", "innermost", "HandingOut", "async_generator"):
         assert tools[name]["min_duration_s"] > 0.001, name
 
 

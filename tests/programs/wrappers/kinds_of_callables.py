@@ -111,6 +111,11 @@ class AsyncObject:
         return [a, b]
 
 
+class HandingOut:
+    def __call__(self, a, b=2):
+        return innermost(a, b)
+
+
 class GeneratorObject:
     def __call__(self, a, b=2):
         yield a
@@ -174,6 +179,7 @@ KINDS = {
     "dispatched": (dispatched, "call"),
     "Object": (Object(), "call"),
     "AsyncObject": (AsyncObject(), "await"),
+    "HandingOut": (HandingOut(), "await"),
     "GeneratorObject": (GeneratorObject(), "iterate"),
     "AsyncGeneratorObject": (AsyncGeneratorObject(), "async for"),
     "method": (Object().method, "call"),
