@@ -41,7 +41,7 @@ def _submitting(original: Callable[..., Any], chunk: Any = None) -> Callable[...
     @functools.wraps(original)
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         if type(fn) is not partial or fn.func is not chunk:
-            fn, args = hand_over(_SOURCE, fn, args)
+            fn = hand_over(_SOURCE, fn)
         return original(self, fn, *args, **kwargs)
 
     return submit
@@ -51,6 +51,6 @@ def _mapping(original: Callable[..., Any]) -> Callable[..., Any]:
     # It submits chunks, in which the function is called for each element.
     @functools.wraps(original)
     def mapping(self: Any, fn: Any, *iterables: Any, **kwargs: Any) -> Any:
-        return original(self, hand_over(_SOURCE, fn)[0], *iterables, **kwargs)
+        return original(self, hand_over(_SOURCE, fn), *iterables, **kwargs)
 
     return mapping

@@ -38,7 +38,7 @@ def attach() -> Callable[[], None]:
 def _handing(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def handing(self: Any, func: Any, *args: Any, **kwargs: Any) -> Any:
-        func, _ = hand_over("multiprocessing", func)
+        func = hand_over("multiprocessing", func)
         return original(self, func, *args, **kwargs)
 
     return handing

@@ -31,7 +31,7 @@ from shmperf.worker.process import worker
 from shmperf.worker.standin import is_stand_in
 from shmperf.worker.wrappers import recipe_of, tracked_name
 
-__all__ = ["Origin", "Task", "hand_over", "perform"]
+__all__ = ["Origin", "Task", "hand_over", "in_a_context", "perform"]
 
 Arguments = tuple[Any, ...]
 
@@ -55,6 +55,13 @@ class Origin(NamedTuple):
         found = carried(function)
         return (function, cls.here()) if found is None else (found[0], cls.here(found[1]))
 
+    def beneath(self, function: Any) -> tuple[Any, Origin]:
+        """*function*, which this one's task calls, and its origin, as for `of`."""
+        found = carried(function)
+        if found is None:
+            return function, self
+        return found[0], self._replace(parent=shared_call(found[1] or self.parent))
+
 
 class Task:
     """A function on its way to where it runs; *source* is the integration that sees it."""
@@ -74,22 +81,11 @@ class Task:
         return Task, (self.source, self.function, Origin(*self.origin))
 
 
-def hand_over(source: str, function: Any, args: Arguments = ()) -> tuple[Any, Arguments]:
-    """
-    *function* and its first *args*, with a `Task` for what is called in the end.
-
-    A function that runs another one in a context of its own (``Context.run``, as ``to_thread``
-    does) keeps doing so, and the task is in there.
-    """
+def hand_over(source: str, function: Any) -> Any:
+    """*function* as a `Task`; as it is where nothing is tracked."""
     if not callable(function) or type(function) is Task or not worker.is_wanted:
-        return function, args
-    if _runs_another(function) and args:
-        inner, _ = hand_over(source, args[0])
-        return function, (inner, *args[1:])
-    if type(function) is partial and _runs_another(function.func) and function.args:
-        inner, _ = hand_over(source, function.args[0])
-        return partial(function.func, inner, *function.args[1:], **function.keywords), args
-    return Task(source, *Origin.of(function)), args
+        return function
+    return Task(source, *Origin.of(function))
 
 
 def perform(
@@ -105,8 +101,13 @@ def perform(
     What ``function(*args, **kwargs)`` returns or raises, as a call beneath *origin*'s.
 
     The call has the name of *function* and these parameters, or else those of ``named``: a function
-    with its arguments.
+    with its arguments. A function that runs another one in a context of its own (``Context.run``,
+    as ``to_thread`` does) keeps doing so, and the call is in there.
     """
+    context = in_a_context(function, args, kwargs)
+    if context is not None:
+        run, (inner, *rest), kwargs = context
+        return run(Task(source, *origin.beneath(inner)), *rest, **kwargs)
     observer = _observers.get(source)
     if observer is None:
         observer = _observers.setdefault(source, Observer(source))
@@ -199,9 +200,14 @@ def _records_itself(function: Any) -> bool:
     )
 
 
-def _runs_another(function: Any) -> bool:
-    return (
-        type(function) is BuiltinMethodType
-        and function.__name__ == "run"
-        and type(function.__self__) is Context
-    )
+def in_a_context(
+    function: Any, args: Arguments, kwargs: Mapping[str, Any]
+) -> tuple[Callable[..., Any], Arguments, Mapping[str, Any]] | None:
+    """A call of ``Context.run`` with all its arguments, when this is one in the end; else None."""
+    while type(function) is partial:
+        args, kwargs = (*function.args, *args), {**function.keywords, **kwargs}
+        function = function.func
+    if type(function) is not BuiltinMethodType or not args:
+        return None
+    runs_another = function.__name__ == "run" and type(function.__self__) is Context
+    return (function, args, kwargs) if runs_another else None

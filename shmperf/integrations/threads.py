@@ -16,7 +16,7 @@ from shmperf.integrations.observer import Observer
 from shmperf.worker.process import worker
 
 from .patching import imported, replace
-from .task import Origin, Task, perform
+from .task import Origin, Task, in_a_context, perform
 
 __all__ = ["attach"]
 
@@ -83,6 +83,10 @@ def _carry(threading: Any, thread: Any) -> None:
                 run()
             finally:
                 thread.function = target[0]
+            return
+        if in_a_context(function, *target[1:]) is not None:
+            thread._target = Task(_SOURCE, function, origin)
+            run()
             return
         if function is not target[0]:
             thread._target = function

@@ -57,6 +57,20 @@ def test_tasks_in_threads_are_calls(place: Place) -> None:
     assert edges(place) == {(None, "main", 1), ("main", "work", 14), ("work", "leaf", 14)}
 
 
+def test_a_task_that_runs_its_function_in_a_context_is_one_call(place: Place) -> None:
+    """However ``Context.run`` is handed over, what it runs is the call, beneath who did so."""
+    run_main(place, "tasks_in_contexts")
+    assert counts(place) == {"main": (1, 0), "leaf": (11, 0), "work": (1, 0)}
+    assert edges(place) == {
+        (None, "main", 1),
+        ("main", "leaf", 10),
+        ("main", "work", 1),
+        ("work", "leaf", 1),
+    }
+    shown = sorted(call["p"]["x"] for call in calls(place, "leaf"))
+    assert shown == list(range(1, 12))
+
+
 @pytest.mark.parametrize("kind", ["ThreadPoolExecutor", "ProcessPoolExecutor"])
 def test_a_tracked_function_is_counted_once(place: Place, kind: str) -> None:
     """A decorated function handed to an executor is one call, by whatever name or way."""
@@ -224,17 +238,17 @@ def test_switching_off_restores_exactly(restored: None) -> None:
 @pytest.mark.parametrize("value", [len, int, pickle.dumps])
 def test_a_task_pickles_when_its_function_does(value: Callable[..., Any]) -> None:
     """A task that comes out of a pickle is the one that went in."""
-    task, _ = hand_over("multiprocessing", value)
+    task = hand_over("multiprocessing", value)
     assert type(task) is Task
     found = pickle.loads(pickle.dumps(task))  # noqa: S301  our own
     assert (found.source, found.origin) == (task.source, task.origin)
     assert found.function == value
-    assert hand_over("multiprocessing", found) == (found, ())
+    assert hand_over("multiprocessing", found) is found
 
 
 def test_what_can_t_be_called_is_handed_on() -> None:
     """It fails where it would have failed."""
-    assert hand_over("concurrent.futures", 5) == (5, ())
+    assert hand_over("concurrent.futures", 5) == 5
     with ThreadPoolExecutor(1) as executor, pytest.raises(TypeError, match="not callable"):
         executor.submit(5).result()  # type: ignore[arg-type]  # that is the question
 

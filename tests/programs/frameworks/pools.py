@@ -95,6 +95,30 @@ def tasks_in_threads():
         assert asyncio.run(use()) == [1, 1]
 
 
+def tasks_in_contexts():
+    """Every way to hand over a function that is to run in a context made before any call."""
+    context = contextvars.Context()
+    partial = functools.partial
+
+    def ran(kind, *args, **kwargs):
+        thread = kind(*args, **kwargs)
+        thread.start()
+        thread.join()
+
+    ran(threading.Thread, target=context.run, args=(leaf, 1))
+    ran(threading.Thread, target=partial(context.run, leaf), kwargs={"x": 2})
+    ran(threading.Timer, 0, context.run, (leaf, 3))
+    with ThreadPoolExecutor(1) as executor, ThreadPool(1) as pool:
+        assert pool.apply_async(context.run, (leaf, 4)).get() == 4
+        assert pool.map(partial(context.run, leaf), [5]) == [5]
+        assert pool.map(context.run, [partial(leaf, 6)]) == [6]
+        assert executor.submit(context.run, leaf, 7).result() == 7
+        assert executor.submit(partial(context.run), leaf, x=8).result() == 8
+        assert executor.submit(context.run, shmperf.propagate(leaf), 9).result() == 9
+        assert list(executor.map(context.run, [partial(leaf, 10)])) == [10]
+        assert executor.submit(context.run, work, 11).result() == 11
+
+
 def tracked_function_counted_once(kind):
     with globals()[kind](2) as executor:
         assert executor.submit(leaf, 1).result() == 1
