@@ -24,6 +24,7 @@ from .session.client import Client
 from .session.messages import FiguresOf
 from .session.session import Session, revive
 from .session.settings import Settings
+from .stdlib import secrets
 from .worker import api
 from .worker.process import worker
 
@@ -64,6 +65,7 @@ class OptimizedPerfTracker:
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     _base: Figures | None
+    _mark: str
     _config: LiveConfig
 
     def __new__(cls) -> Self:
@@ -72,7 +74,8 @@ class OptimizedPerfTracker:
             return there
         made = super().__new__(cls)
         # Asked for outside the lock: a fork meanwhile must not leave it locked for long.
-        made._base = _figures(None)
+        made._mark = secrets.token_hex(8)
+        made._base = _figures(None, made._mark, begins=True)
         made._config = LiveConfig((), _current_options())
         with OptimizedPerfTracker._lock:
             there = OptimizedPerfTracker._instance
@@ -143,7 +146,7 @@ class OptimizedPerfTracker:
 
     def get_tool_stats(self, tool_name: str) -> dict[str, Any]:
         """One tool's statistics, this process's own calls included."""
-        figures = _figures(tool_name)
+        figures = _figures(tool_name, self._mark)
         if figures is None:
             return empty_stats(tool_name)
         left = since(self._base, figures)
@@ -157,7 +160,7 @@ class OptimizedPerfTracker:
 
     def get_all_stats(self) -> dict[str, Any]:
         """Statistics of all tools that were called, and the books."""
-        figures = _figures(None)
+        figures = _figures(None, self._mark)
         if figures is None:
             return empty_stats()
         left = since(self._base, figures)
@@ -376,17 +379,21 @@ def _current_options() -> Options:
         return session.options
 
 
-def _figures(tool: str | None) -> Figures | None:
-    """What has been counted so far; from disk without a collector, None with tracking off."""
+def _figures(tool: str | None, mark: str, *, begins: bool = False) -> Figures | None:
+    """
+    What has been counted so far; from disk without a collector, None with tracking off.
+
+    With the extremes since *mark*, which *begins* now, if a collector answers.
+    """
     session = _session()
     if session is None:
         return None
     try:
         client = Client(session.directory, partial(revive, session))
-        answer = client.ask(FiguresOf(tool), _STATS_WAIT_S)
+        answer = client.ask(FiguresOf(tool, mark, begins), _STATS_WAIT_S)
         return msgspec.convert(answer, Figures)
     except (ShmperfError, msgspec.ValidationError):
         # Off the hot path, and needed by nobody else who records: the reader of the disk.
         from .storage.state import figures_on_disk  # noqa: PLC0415
 
-        return figures_on_disk(session.storage, tool, session.options)
+        return figures_on_disk(session.storage, tool, session.options, mark=mark)

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from .extremes import Range
 from .names import Varying, varying
 from .totals import ToolStats, Totals
 from .unattached import Unattached
@@ -65,12 +66,17 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figures(msgspec.Struct, kw_only=True):
-    """What statistics are made of; ``forgotten`` grows with every cleanup."""
+    """
+    What statistics are made of; ``forgotten`` grows with every cleanup.
+
+    ``extremes`` has the least and the greatest duration by tool since the mark that was asked for.
+    """
 
     totals: dict[str, Totals] = {}
     sizes: dict[str, int] = {}
     books: Books = Books()
     forgotten: int = 0
+    extremes: dict[str, Range] = {}
 
 
 class News(msgspec.Struct, kw_only=True):
@@ -117,6 +123,8 @@ def since(base: Figures | None, now: Figures) -> Figures:
     for tool, totals_now in now.totals.items():
         known = base.totals.get(tool)
         left = totals_now if known is None else totals_now.minus(known)
+        if left.count and tool in now.extremes:
+            left.min_ns, left.max_ns = now.extremes[tool]
         if left.count or left.aborted:
             totals[tool] = left
             sizes[tool] = min(now.sizes.get(tool, 0), left.count + left.aborted)

@@ -24,6 +24,7 @@ from .anomaly import Finding, Findings
 from .calltree import CallTree
 from .errorgroups import Bug, ErrorGroups
 from .exemplars import Exemplar, Exemplars, ExemplarsDelta
+from .extremes import Extremes, ExtremesState, Range
 from .failures import Failure, Failures
 from .tooltotals import ToolTotals
 from .totals import Totals
@@ -81,6 +82,7 @@ ANALYSES: tuple[Row, ...] = (
     Row("errors", 1, ErrorGroups, dict[str, Bug], dict[str, Bug]),
     Row("failures", 1, Failures, list[Failure], list[Failure]),
     Row("exemplars", 1, Exemplars, ExemplarsDelta, dict[str, list[Exemplar]]),
+    Row("extremes", 1, Extremes, dict[str, dict[str, Range] | None], ExtremesState),
     Row("unusual", 1, Findings, list[Finding], list[Finding]),
 )
 

@@ -160,6 +160,8 @@ class Ingest:
         if self._usual is not None:
             self._compare(self._usual, worker, tool, batch, durations)
         self._ledger.totals.of(tool).add(durations, errors, self._wall.of(ends[-1]))
+        if self._ledger.extremes.marks:
+            self._ledger.extremes.add(tool, min(durations), max(durations))
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
         limit = self.limit_of(tool)
         if limit:

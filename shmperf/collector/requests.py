@@ -221,9 +221,13 @@ def _stats(requests: Requests, request: Stats) -> ToolStats | SessionStats:
 def _figures(requests: Requests, request: FiguresOf) -> Figures:
     parts = requests.parts
     complete = parts.are_complete()
-    return parts.ledger.figures(
+    if request.begins:
+        parts.ledger.extremes.begin(request.mark)
+    found = parts.ledger.figures(
         request.tool, len(parts.roster.workers), complete=complete, opened=_opened(parts)
     )
+    found.extremes = parts.ledger.extremes.since(request.mark)
+    return found
 
 
 def _opened(parts: Parts) -> Counter[str]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import socket
 from struct import Struct
 from struct import error as struct_error
+from typing import Annotated
 
 import msgspec
 
@@ -76,9 +77,15 @@ class Stats(msgspec.Struct, tag=True):
 
 
 class FiguresOf(msgspec.Struct, tag=True):
-    """What the statistics of one tool, or of all, are made of."""
+    """
+    What the statistics of one tool, or of all, are made of.
+
+    With extremes since *mark*; a mark that *begins* here is one from now on.
+    """
 
     tool: str | None = None
+    mark: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    begins: bool = False
 
 
 class TotalsOf(msgspec.Struct, tag=True):

@@ -31,6 +31,7 @@ from shmperf.analysis.anomaly import Findings
 from shmperf.analysis.calltree import CallTree
 from shmperf.analysis.errorgroups import ErrorGroups
 from shmperf.analysis.exemplars import Exemplars
+from shmperf.analysis.extremes import Extremes
 from shmperf.analysis.failures import ErrorsKnown, Failures
 from shmperf.analysis.stats import (
     Books,
@@ -153,7 +154,7 @@ class Ledger:
 
     @property
     def totals(self) -> ToolTotals:
-        """The analysis of that name; so are the next five. A `restore` exchanges them."""
+        """The analysis of that name; so are the next six. A `restore` exchanges them."""
         return self.analyses.of(ToolTotals)
 
     @property
@@ -175,6 +176,11 @@ class Ledger:
     def exemplars(self) -> Exemplars:
         """The slowest calls, and the latest that failed."""
         return self.analyses.of(Exemplars)
+
+    @property
+    def extremes(self) -> Extremes:
+        """The least and the greatest since a mark."""
+        return self.analyses.of(Extremes)
 
     @property
     def unusual(self) -> Findings:
@@ -426,11 +432,17 @@ def load(storage: Path, options: Options) -> tuple[Ledger, str | None]:
 
 
 def figures_on_disk(
-    storage: Path, tool: str | None, options: Options, *, complete: bool = False
+    storage: Path, tool: str | None, options: Options, *, complete: bool = False, mark: str = ""
 ) -> Figures:
-    """What statistics are made of, from what the disk holds; *complete* if nothing else does."""
+    """
+    What statistics are made of, from what the disk holds; *complete* if nothing else does.
+
+    With the extremes since *mark*.
+    """
     ledger = _loaded(storage, options)
-    return ledger.figures(tool, len(ledger.state.workers), complete=complete)
+    found = ledger.figures(tool, len(ledger.state.workers), complete=complete)
+    found.extremes = ledger.extremes.since(mark)
+    return found
 
 
 def stats_on_disk(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.support import Place, assert_books_balance, outputs, program_text
 
 
@@ -31,12 +33,10 @@ def test_a_fresh_tracker_counts_from_zero(place: Place) -> None:
     assert place.stats()["total_calls"] == 2 * (7 + 150 + 1)
 
 
-def test_least_and_greatest_are_of_the_trackers_own_calls(place: Place) -> None:
-    """Within a bucket's width where older calls were shorter and longer."""
-    run(
-        place,
-        "least_greatest_trackers_own_calls",
-    )
+@pytest.mark.parametrize("kill", [[], ["kill"]])
+def test_least_and_greatest_are_of_the_trackers_own_calls(place: Place, kill: list[str]) -> None:
+    """Exact where older calls were shorter and longer, also when the collector was killed since."""
+    run(place, "least_greatest_trackers_own_calls", *kill)
 
 
 def test_a_cleanup_by_another_process_is_no_debt(place: Place) -> None:
