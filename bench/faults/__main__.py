@@ -1,5 +1,6 @@
 """
 ``python -m bench.faults [SECTION …] [--seed N] [--minutes N | --short | --soak N] [--json FILE]``.
+``python -m bench.faults --self-test``
 
 Kills, starves, damages and interrupts shmperf, checks every call afterwards, prints a table and
 exits with 1 when anything was wrong. The same seed draws the same faults; what the machine makes
@@ -15,9 +16,10 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -25,37 +27,50 @@ from rich.table import Table
 
 from bench.measure import environment
 
-from .books import Tally
+from .books import Least, Tally
 from .campaign import Campaign
 from .clocks import turn_clocks
 from .collectors import kill_collectors
 from .comings import come_and_go
 from .corruption import corrupt
+from .flood import flood
 from .interruption import interrupt
 from .place import make_memory_private
 from .points import points
+from .selftest import test_campaign
 from .soak import soak
 from .starvation import starve
 from .workers import kill_workers
 
-# Section, its share of the time, and how to run it for so many seconds.
-_SECTIONS: dict[str, tuple[float, Callable[[Campaign, float], Tally]]] = {
-    "workers": (0.35, kill_workers),
-    "collectors": (0.3, kill_collectors),
-    "starvation": (0.1, starve),
-    "corruption": (0.1, corrupt),
-    "interruption": (0.1, interrupt),
-    "time": (0.05, turn_clocks),
-    "comings": (0.1, come_and_go),
+
+class _Section(NamedTuple):
+    """Its share of the time, how to run it for so many seconds, and what it must do in them."""
+
+    share: float
+    run: Callable[[Campaign, float], Tally]
+    least: Least
+
+
+_SECTIONS = {
+    "workers": _Section(0.35, kill_workers, Least(20, 20)),
+    "collectors": _Section(0.3, kill_collectors, Least(10, 8)),
+    "starvation": _Section(0.1, starve, Least(1)),
+    "corruption": _Section(0.1, corrupt, Least(1)),
+    "interruption": _Section(0.1, interrupt, Least(1)),
+    "time": _Section(0.05, turn_clocks, Least(1)),
+    "comings": _Section(0.1, come_and_go, Least(10, 5)),
+    "flood": _Section(0.05, flood, Least(1)),
 }
 _SHORT_S = 60.0
-_SOAK: tuple[float, Callable[[Campaign, float], Tally]] = (1.0, soak)
+_SOAK = _Section(1.0, soak, Least(0))
 
 
 def main() -> int:
     """Run the sections asked for; 1 when anything was wrong."""
     given = _arguments()
     seed = secrets.randbelow(1 << 32) if given.seed is None else given.seed
+    if given.self_test:
+        return test_campaign(seed)
     console = Console(width=None if sys.stdout.isatty() else 110)
     env = {"seed": str(seed), **{key: str(value) for key, value in environment().items()}}
     console.print(", ".join(f"{key} {value}" for key, value in env.items()), style="dim")
@@ -65,18 +80,15 @@ def main() -> int:
     names = given.sections or list(_SECTIONS)
     if given.soak:
         names, total_s = ["soak"], given.soak * 60.0
-    shares = sum(_SECTIONS.get(name, _SOAK)[0] for name in names)
+    shares = sum(_SECTIONS.get(name, _SOAK).share for name in names)
     base = Path(tempfile.mkdtemp(prefix="faults-"))
     tallies = []
     started = time.monotonic()
     try:
         for name in names:
-            share, section = _SECTIONS.get(name, _SOAK)
+            section = _SECTIONS.get(name, _SOAK)
             campaign = Campaign(base, seed, verbose=given.verbose)
-            try:
-                tallies.append(section(campaign, total_s * share / shares))
-            finally:
-                campaign.close()
+            tallies.append(_run(name, section, campaign, total_s * section.share / shares))
     finally:
         if not given.verbose:
             shutil.rmtree(base, ignore_errors=True)
@@ -88,6 +100,19 @@ def main() -> int:
     return 0 if all(tally.is_right for tally in tallies) else 1
 
 
+def _run(name: str, section: _Section, campaign: Campaign, seconds: float) -> Tally:
+    """A section's outcome; what it raises itself, and doing next to nothing, is wrong as well."""
+    try:
+        tally = section.run(campaign, seconds)
+    except Exception:  # noqa: BLE001  one that can't go on has found nothing, and must not pass
+        tally = Tally(name, wrong=[f"the section itself failed: {traceback.format_exc()}"])
+    else:
+        tally.demand(section.least, seconds)
+    finally:
+        campaign.close()
+    return tally
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
     parser.add_argument("sections", nargs="*", choices=[*_SECTIONS, []], metavar="SECTION")
@@ -95,6 +120,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long, about (10)")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="only that: nothing grows")
     parser.add_argument("--short", action="store_true", help="in less than two minutes")
+    parser.add_argument("--self-test", action="store_true", help="plant faults: each must be found")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     parser.add_argument("--verbose", action="store_true", help="tell at once, and leave places")
     return parser.parse_args()

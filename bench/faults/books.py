@@ -10,14 +10,29 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from .log import Known, read_logs
 from .place import Place
 
-__all__ = ["Rules", "Tally", "check", "check_books"]
+__all__ = ["Least", "Rules", "Tally", "check", "check_books"]
+
+
+# What balances the books where records are gone: no promise allows it.
+_UNEXPLAINED = {"spoilt_records", "segment_gone"}
+
+
+class Least(NamedTuple):
+    """
+    What a section does at least, or it has failed: faults a minute, and points it stops at.
+
+    A tenth of what it does on a fast machine, so that a slow one gets there as well.
+    """
+
+    a_minute: float
+    points: int = 0
 
 
 class Tally(msgspec.Struct):
@@ -44,6 +59,15 @@ class Tally(msgspec.Struct):
     def is_right(self) -> bool:
         """True when nothing at all was wrong."""
         return not (self.wrong or self.lost or self.doubled or self.leaked)
+
+    def demand(self, least: Least, seconds: float) -> None:
+        """Blame the section itself when it did so little that it could not have found much."""
+        tried = max(1, int(least.a_minute * seconds / 60))
+        if self.tried < tried:
+            self.blame(f"only {self.tried} faults in {seconds:.0f} s: expected at least {tried}")
+        if len(self.points) < least.points:
+            reached = len(self.points)
+            self.blame(f"only {reached} points were reached: expected at least {least.points}")
 
     def blame(self, text: str) -> None:
         """Something was wrong."""
@@ -77,6 +101,8 @@ def check(tally: Tally, place: Place, what: str, rules: Rules | None = None) -> 
     times = Counter(call_id for call_id, *_ in lines)
     aborted = {call_id for call_id, _, is_aborted, _ in lines if is_aborted}
     check_books(tally, stats, what)
+    if stats["lost"].keys() & _UNEXPLAINED and not rules.exempt:
+        tally.blame(f"{what}: {stats['lost']} lost where nobody has spoilt or removed anything")
     if rules.exempt:
         _check_untouched(tally, known, times, stats, what)
         return known

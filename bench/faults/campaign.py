@@ -26,10 +26,14 @@ class Sample(msgspec.Struct):
     """Which points a kind of child reaches how often; from a run of it that nobody disturbs."""
 
     counts: Counter[str]
+    _deck: list[str] = []
 
     def draw(self, rng: random.Random, action: str) -> list[Any]:
-        """A point, each as likely as any other, and the time at which to stop there."""
-        name = rng.choice(sorted(self.counts))
+        """A point, none a second time before all have had their turn, and when to stop there."""
+        if not self._deck:
+            self._deck = sorted(self.counts)
+            rng.shuffle(self._deck)
+        name = self._deck.pop()
         return [name, rng.randint(1, min(self.counts[name], rng.choice([1, 3, 30]))), action]
 
 

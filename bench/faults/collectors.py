@@ -151,6 +151,17 @@ class _Round:
             if ended.has_failed:
                 self.tally.blame(f"{self.what}: a worker ended with {ended.status}")
 
+    def kill_worker(self) -> None:
+        """Kill one of those that call now, once it has called a while longer."""
+        if not self._workers:
+            return
+        pid = self.rng.choice(sorted(self._workers))
+        time.sleep(0.05)
+        os.kill(pid, signal.SIGKILL)
+        self.tally.worker_kills += 1
+        # The nursery tells of its end to whoever waits next.
+        self._workers.pop(pid)
+
     # --- collectors --------------------------------------------------------------------------
 
     def start(self, **more: Any) -> int:
@@ -327,11 +338,15 @@ def _stop(round_: _Round) -> None:
     """Collectors stopped for a while at any point, and others that want their place meanwhile."""
     with round_.working():
         for _ in range(max(2, round_.kills // 4)):
-            trap = _samples[0].draw(round_.rng, "stop")
+            dies = round_.rng.random() < 0.5
+            trap = ["bury-look", 1, "stop"] if dies else _samples[0].draw(round_.rng, "stop")
             pid = round_.start(trap=trap)
-            ended = round_.stir(pid, 0.2)
+            ended = round_.stir(pid, 1.0 if dies else 0.2)
             if ended is not None and ended.is_stopped:
                 _double(round_)
+                if dies:
+                    # It has looked at all rings, and not yet at who is dead.
+                    round_.kill_worker()
                 time.sleep(round_.rng.choice([0.05, 0.3, 1.5]))
                 os.kill(pid, signal.SIGCONT)
                 round_.tally.tried += 1

@@ -202,7 +202,7 @@ class Collector:
                 worker.rows.look_everywhere()
         handled = self._pass(self.roster.each())
         if due("liveness", waits.liveness_s):
-            guard("bury", self._bury_the_dead)
+            guard("bury", self._bury_the_dead)  # point: bury-look
         at_once = handled > 0 and not self.options.storage.async_save
         if due("commit", waits.commit_s) or self.roster.wants_release() or at_once:
             self.commit()
