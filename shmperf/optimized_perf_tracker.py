@@ -332,12 +332,11 @@ def _change(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Options:
 
     try:
         session.settings.amend(amended)
+        in_detail = session.options.optimization.enabled
+        if in_detail != before.optimization.enabled:
+            session.settings.set_mode(in_detail)
     except (SessionError, OSError) as error:
         tell(f"the configuration could not be changed: {error}")
-        return session.options
-    in_detail = session.options.optimization.enabled
-    if in_detail != before.optimization.enabled:
-        session.settings.set_mode(in_detail)
     return session.options
 
 

@@ -100,7 +100,11 @@ class Client:
     def _connect(self, deadline: float) -> Socket:
         asked_for_at = 0.0
         while True:
-            connection = Socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection = Socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            except OSError as error:
+                # No descriptor for it.
+                raise translated(error, self._path, NoAnswer) from None
             connection.settimeout(max(0.001, deadline - time.monotonic()))
             try:
                 connection.connect(str(self._path))

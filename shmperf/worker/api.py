@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from shmperf.errors import ShmperfError
+from shmperf.errors import tell
 from shmperf.session.client import Client
 from shmperf.session.messages import Cleanup, Flush, Stats
 from shmperf.session.session import revive
@@ -176,9 +176,19 @@ def get_tracker() -> Tracker:
 
 
 def set_optimization_mode(enabled: bool) -> None:
-    """Switch the mode of the whole session, for calls that start afterwards, in every process."""
-    if worker.start() and worker.session is not None:
-        worker.session.settings.set_mode(bool(enabled))
+    """
+    Switch the mode of the whole session, for calls that start afterwards, in every process.
+
+    Where that can't be it is told, and the mode stays.
+    """
+    try:
+        if worker.start() and worker.session is not None:
+            worker.session.settings.set_mode(bool(enabled))
+    except Exception as error:
+        # Of ours, or the program's own.
+        if is_programs(error):
+            raise
+        tell(f"the mode was not switched: {error}")
 
 
 def get_perf_stats(tool: str | None = None) -> dict[str, Any]:
@@ -198,12 +208,15 @@ def get_perf_stats(tool: str | None = None) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = client.ask(Stats(tool), _STATS_WAIT_S)
         return answer
-    except ShmperfError:
-        # Off the hot path, and needed by nobody else who records: the reader of the disk.
-        from shmperf.storage.state import stats_on_disk  # noqa: PLC0415
+    except Exception as error:
+        # Of ours, or the program's own.
+        if is_programs(error):
+            raise
+    # Off the hot path, and needed by nobody else who records: the reader of the disk.
+    from shmperf.storage.state import stats_on_disk  # noqa: PLC0415
 
-        assert worker.session is not None  # noqa: S101  _client() has just used it
-        return stats_on_disk(worker.session.storage, tool, worker.options)
+    assert worker.session is not None  # noqa: S101  _client() has just used it
+    return stats_on_disk(worker.session.storage, tool, worker.options)
 
 
 def cleanup_perf_data() -> None:
@@ -237,6 +250,9 @@ def _ask(request: Flush | Cleanup, timeout_s: float) -> bool:
         return False
     try:
         client.ask(request, timeout_s)
-    except ShmperfError:
+    except Exception as error:
+        # Of ours, or the program's own.
+        if is_programs(error):
+            raise
         return False
     return True

@@ -111,6 +111,14 @@ def test_import_is_light(place: Place) -> None:
     assert place.sessions() == []
 
 
+def test_questions_never_raise(place: Place) -> None:
+    """Without descriptors, and in a session that somebody has removed, they say no; it is told."""
+    program = place.start_program("api/questions_never_raise")
+    assert place.finish(program) == "normal False\n"
+    told = program.error_text.splitlines()  # type: ignore[attr-defined]
+    assert sum(line.startswith("the mode was not switched: ") for line in told) == 2
+
+
 def test_odd_tool_names_and_params_never_raise(place: Place) -> None:
     """Names that are no strings and parameters that are no mapping are recorded as they show."""
     place.run_program("api/odd_tool_names_params_never")
