@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from shmperf.config.options import Options, Watch
-from shmperf.errors import SessionError
+from shmperf.errors import ConfigError, SessionError
 from shmperf.files import path_of, path_text
 from shmperf.shm.segment import LAYOUT
 from shmperf.stdlib import Path
@@ -28,6 +28,7 @@ from .word import next_word, with_mode
 __all__ = ["Settings", "SharedSettings"]
 
 _WORD_DEADLINE_S = 1.0
+_MISSING_LOOKS = 2
 
 
 class Settings(msgspec.Struct):
@@ -68,6 +69,7 @@ class SharedSettings:
         self.word = memoryview(map_word(directory / "word")).cast("Q")
         self.current = self._read()
         self._seen_config: tuple[int, ...] | None = None
+        self._looks_without_config = 0
 
     @property
     def is_foreign(self) -> bool:
@@ -119,18 +121,31 @@ class SharedSettings:
         """
         The options in the configuration file when it has changed since the last look, else None.
 
-        Raises ConfigError for a broken edit, once; the old settings stay. Not for workers.
+        Raises ConfigError for a broken edit and for a file that has gone, once; the old settings
+        stay. Not for workers.
         """
         config = self.current.config
         seen = file_identity(config)
-        if not config or seen in (self._seen_config, ()):
+        if config and not seen:
+            self._note_missing(config)
+        if not seen or seen == self._seen_config:
             return None
+        self._looks_without_config = 0
         first, self._seen_config = self._seen_config is None, seen
         # PyYAML costs 26 ms to import, and workers never get here.
         from shmperf.config.file import load  # noqa: PLC0415
 
         options = load(path_of(config))
         return None if first and options == self.current.options else options
+
+    def _note_missing(self, config: str) -> None:
+        """Raise at the second look that finds no file: an editor may just be exchanging it."""
+        self._looks_without_config += 1
+        if self._looks_without_config == _MISSING_LOOKS:
+            # Whatever comes back is read anew.
+            self._seen_config = ()
+            expected = "the file that the settings in force were read from"
+            raise ConfigError(config, "", "no such file", expected)
 
     def _known(self) -> Settings:
         try:

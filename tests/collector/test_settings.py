@@ -16,6 +16,9 @@ from shmperf.session.rendezvous import Request, join
 from shmperf.session.server import Server
 from shmperf.session.session import attach
 from shmperf.storage.writer import Disk
+from shmperf.testing import Room
+
+from .lab import FEW
 
 # Keys that a running collector does not follow, each with the reason.
 FIXED = {
@@ -142,3 +145,37 @@ def test_a_shorter_sampling_interval_holds_at_once() -> None:
     for now_s[0] in (6.9, 7.0, 11.9, 12.0):
         sampler.look(pids)
     assert looks == [2.0, 7.0, 12.0]
+
+
+@pytest.mark.parametrize("back", ["the same", "another"])
+def test_a_configuration_file_that_has_gone_is_told_and_the_settings_stay(
+    room: Room, back: str
+) -> None:
+    """Once, however long it is away, until it is back; an exchange is nothing to tell."""
+    faults, limit_of = room.collector.parts.faults, room.collector.ingest.limit_of
+    aside = room.config.with_name("aside")
+
+    def look(count: int) -> None:
+        for _ in range(count):
+            room.clock.now_s += 1
+            room.collector.step()
+
+    look(1)
+    room.config.rename(aside)
+    look(1)
+    aside.rename(room.config)
+    look(3)
+    assert "config" not in faults.told
+    room.config.rename(aside)
+    look(5)
+    assert str(room.config) in faults.told["config"]
+    assert "found no such file" in faults.told["config"]
+    assert room.stats()["faults"] == {"config": 1}
+    assert limit_of("few") == FEW
+    if back == "the same":
+        aside.rename(room.config)
+    else:
+        room.config.write_text("tool_limits: {few: 5}\n")
+    look(2)
+    assert "config" not in faults.told
+    assert room.collector.ingest.limit_of("few") == (FEW if back == "the same" else 5)
