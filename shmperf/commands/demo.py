@@ -32,7 +32,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from shmperf.views.formatting import duration
-from shmperf.views.terminal import call_tree, console_for, stats
+from shmperf.views.terminal import console_for, stats
+from shmperf.views.tree import call_tree
 from shmperf.worker.api import get_tracker
 from shmperf.worker.wrappers import track
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from shmperf.errors import ShmperfError
+from shmperf.views.encoding import print_what_fits
 from shmperf.views.formatting import printable
 
 from . import table
@@ -26,6 +27,8 @@ _RELATIVE_TIME = re.compile(r"-\d[\d.]*[smhdw]", re.ASCII)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        print_what_fits(stream, os.environ)
     given = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
         code: int = given.do(given)

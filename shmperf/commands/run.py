@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -233,7 +233,7 @@ def _wait(process: subprocess.Popen[bytes], session: Collecting, console: Consol
                 live.update(_progress(session))
 
 
-def _progress(session: Collecting) -> Text:
+def _progress(session: Collecting) -> RenderableType:
     try:
         return books(session.live_stats())
     except ShmperfError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from shmperf.views import terminal
+from shmperf.views.tree import call_tree
 
 from .arguments import add_reader as add_arguments
 from .arguments import records_of, show
@@ -14,4 +14,4 @@ __all__ = ["add_arguments", "run"]
 
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
-    return show(given, records_of(given).tree(), terminal.call_tree)
+    return show(given, records_of(given).tree(), call_tree)

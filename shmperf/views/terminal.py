@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 import msgspec
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
 from shmperf.analysis.names import Varying, advice_for
 
+from .columns import Column, Columns, Line
 from .formatting import duration, printable
 
 __all__ = [
     "books",
-    "call_tree",
     "checks",
     "console_for",
     "errors",
@@ -36,15 +34,17 @@ __all__ = [
     "status",
 ]
 
-_PIPE_WIDTH = 160
+# A pipe has no width: whoever reads it cuts.
+_PIPE_WIDTH = 10_000
 _LONGEST_NAME = 60
 _NAMES_SHOWN = 3
-_MOST_ROWS = 1_000
+_BOOKS_SAY = "begun = calls + lost + aborted + in flight; lost: without a record"
+_COLUMNS_SAY = ("aborted: their process died first", "kept: records in the history")
 _STATE_STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def console_for(stream: TextIO) -> Console:
-    """A console for *stream*: colours only on a terminal, and wide enough lines in a pipe."""
+    """A console for *stream*: colours only on a terminal, and whole lines in a pipe."""
     is_terminal = stream.isatty()
     plain = not is_terminal or bool(os.environ.get("NO_COLOR"))
     return Console(
@@ -58,9 +58,11 @@ def console_for(stream: TextIO) -> Console:
 def stats(found: Mapping[str, Any]) -> RenderableType:
     """All tools with their figures, and the books beneath."""
     if "tool_stats" not in found:
-        return _stats_table([found])
+        return Group(_stats_table([found]), Text("; ".join(_COLUMNS_SAY), "dim"))
     rows = sorted(found["tool_stats"].values(), key=_total_time, reverse=True)
-    return Group(_stats_table(rows), books(found), *_names(found))
+    table = _stats_table(rows) if rows else Text("no calls were recorded yet")
+    said = Text("; ".join((_BOOKS_SAY, *_COLUMNS_SAY)), "dim")
+    return Group(table, books(found), said, *_names(found))
 
 
 def _names(found: Mapping[str, Any]) -> Iterator[Text]:
@@ -72,142 +74,92 @@ def _names(found: Mapping[str, Any]) -> Iterator[Text]:
         yield Text(printable(advice_for(one)), "yellow")
 
 
-def _stats_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table("tool", "calls", "avg", "p50", "p95", "p99", "max", "errors", "aborted", "kept")
-    shown: list[list[str | Text]] = [
-        [
-            _name(row["tool"]),
-            f"{row['count']:,}",
-            *(duration(row[key]) for key in ("avg_duration_s", "p50_s", "p95_s", "p99_s")),
-            duration(row["max_duration_s"]),
-            _count(row["errors"], "red"),
-            _count(row["aborted"], "yellow"),
-            f"{row['current_size']:,}",
-        ]
-        for row in rows
-    ]
-    return _filled(table, shown)
+def _stats_table(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    columns = [*_FIGURES]
+    # Of no interest in a directory where nobody records.
+    if not any(row["in_flight"] for row in rows):
+        columns.remove(_OPEN)
+    return Columns(columns, ([_FIGURES[column](row) for column in columns] for row in rows))
 
 
-def _filled(table: Table, rows: list[list[str | Text]]) -> Table:
-    """
-    *table* with *rows*.
-
-    Very many of them are one row of tall cells, which looks the same: rich takes a millisecond a
-    row, and a fifth of that a line.
-    """
-    if len(rows) <= _MOST_ROWS:
-        for row in rows:
-            table.add_row(*row)
-        return table
-    for column in table.columns:
-        column.no_wrap, column.overflow = True, "ellipsis"
-    lines = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
-    table.add_row(*(Text("\n").join(column) for column in zip(*lines, strict=True)))
-    return table
-
-
-def books(found: Mapping[str, Any]) -> Text:
+def books(found: Mapping[str, Any]) -> RenderableType:
     """One line: calls, lost and aborted ones, what is running; lost and faults by cause."""
     lost = sum(found["lost"].values())
-    text = Text()
-    text.append(f"{found['total_calls']:,} calls", "bold")
-    text.append(f" · {lost:,} lost", "red" if lost else "")
-    text.append(f" · {found['aborted']:,} aborted", "yellow" if found["aborted"] else "")
-    text.append(f" · {found['in_flight']:,} in flight · {found['begun']:,} begun")
-    text.append(f" · mode {found['mode']} · {found['workers']} workers")
+    parts = [
+        Text(f"{found['total_calls']:,} calls", "bold"),
+        Text(f"{lost:,} lost", "red" if lost else ""),
+        Text(f"{found['aborted']:,} aborted", "yellow" if found["aborted"] else ""),
+        Text(f"{found['in_flight']:,} in flight"),
+        Text(f"{found['begun']:,} begun"),
+        Text(f"mode {found['mode']}"),
+        Text(f"{found['workers']} workers"),
+    ]
     unattached = found.get("unattached") or {}
     if unattached.get("workers"):
-        text.append(f" · not complete: {_unattached(unattached)}", "red")
+        parts.append(Text(f"not complete: {_unattached(unattached)}", "red"))
     elif not found["complete"]:
-        text.append(" · not complete: no collector answered", "yellow")
+        parts.append(Text("not complete: no collector answered", "yellow"))
+    lines: list[RenderableType] = [Line(parts)]
     for title in ("lost", "faults"):
         if found[title]:
             causes = ", ".join(f"{printable(c)} {n:,}" for c, n in sorted(found[title].items()))
-            text.append(f"\n{title}: {causes}", "red" if title == "lost" else "yellow")
-    return text
+            lines.append(Text(f"{title}: {causes}", "red" if title == "lost" else "yellow"))
+    return Group(*lines)
 
 
-def call_tree(edges: Iterable[Mapping[str, Any]]) -> RenderableType:
-    """Which tool calls which: calls, total and own time, the costliest first."""
-    below: dict[str | None, list[Mapping[str, Any]]] = {}
-    for edge in edges:
-        below.setdefault(edge["parent"], []).append(edge)
-    if not below:
-        return Text("no calls yet")
-    top = Tree(Text("calls · total · own", "dim"))
-    tops = below.get(None, [])
-    reached = {edge["tool"] for edge in tops}
-    for edge in tops:
-        _grow(top, edge, below, (edge["tool"],))
-    for parent, edges_below in below.items():
-        # Parents that are not called from anywhere here: still open, or let go.
-        if parent is not None and not _is_reached(parent, below, reached):
-            branch = top.add(Text(f"{printable(parent, _LONGEST_NAME)} (open)", "yellow"))
-            reached.add(parent)
-            for edge in edges_below:
-                _grow(branch, edge, below, (parent, edge["tool"]))
-    return top
+def slowest(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The slowest calls kept."""
+    if not lines:
+        return Text("no call that has ended is kept")
+    columns = [
+        _TOOL,
+        Column("duration", 1),
+        Column("started", 3, is_text=True),
+        Column("parameters", 2, 20, is_text=True),
+        Column("id", 4, is_text=True),
+    ]
+    return Columns(
+        columns,
+        (
+            [
+                _name(row["tool"]),
+                duration(row["duration_s"]),
+                printable(row["timestamp"]),
+                printable(row["params"], 80),
+                row["id"],
+            ]
+            for row in lines
+        ),
+    )
 
 
-def _is_reached(
-    parent: str, below: Mapping[str | None, list[Mapping[str, Any]]], reached: set[str]
-) -> bool:
-    frontier = list(reached)
-    while frontier:
-        for edge in below.get(frontier.pop(), ()):
-            if edge["tool"] not in reached:
-                reached.add(edge["tool"])
-                frontier.append(edge["tool"])
-    return parent in reached
-
-
-def _grow(
-    branch: Tree,
-    edge: Mapping[str, Any],
-    below: Mapping[str | None, list[Mapping[str, Any]]],
-    path: tuple[str, ...],
-) -> None:
-    text = Text(printable(edge["tool"], _LONGEST_NAME), "bold")
-    total, own = edge["total_ns"] / 1e9, max(0, edge["own_ns"]) / 1e9
-    text.append(f"  {edge['calls']:,} · {duration(total)} · {duration(own)}", "default")
-    grown = branch.add(text)
-    for child in below.get(edge["tool"], ()):
-        if child["tool"] in path:
-            grown.add(Text(f"{printable(child['tool'], _LONGEST_NAME)} (again)", "dim"))
-        elif len(path) < 12:
-            _grow(grown, child, below, (*path, child["tool"]))
-
-
-def slowest(lines: Iterable[Mapping[str, Any]]) -> Table:
-    """The slowest calls."""
-    table = _table("tool", "duration", "started", "parameters", "id")
-    for row in lines:
-        table.add_row(
-            _name(row["tool"]),
-            duration(row["duration_s"]),
-            printable(row["timestamp"]),
-            printable(row["params"], 80),
-            row["id"],
-        )
-    return table
-
-
-def errors(groups: Iterable[Mapping[str, Any]]) -> Table:
+def errors(groups: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Every failed call: caught exceptions by fingerprint, the others by tool and class."""
-    table = _table("tool", "fingerprint", "class", "count", "first", "last", "sample")
-    for row in groups:
-        others = len(row["tools"]) - 1
-        table.add_row(
-            _name(row["tool"]) + (f" +{others}" if others > 0 else ""),
-            printable(row["fingerprint"] or row["status"]),
-            printable(row["err"] or "–"),
-            f"{row['count']:,}",
-            printable(row["first"]),
-            printable(row["last"]),
-            printable(_sample(row), 80),
-        )
-    return table
+    if not groups:
+        return Text("no call has failed")
+    columns = [
+        _TOOL,
+        Column("fingerprint", 4, is_text=True),
+        Column("class", 1, 16, is_text=True),
+        Column("count", 2),
+        Column("first", 6, is_text=True),
+        Column("last", 5, is_text=True),
+        Column("sample", 3, 20, is_text=True),
+    ]
+    return Columns(columns, map(_error, groups))
+
+
+def _error(row: Mapping[str, Any]) -> list[str | Text]:
+    others = len(row["tools"]) - 1
+    return [
+        _name(row["tool"]) + (f" +{others}" if others > 0 else ""),
+        printable(row["fingerprint"] or row["status"]),
+        printable(row["err"] or "–"),
+        f"{row['count']:,}",
+        printable(row["first"]),
+        printable(row["last"]),
+        printable(_sample(row), 80),
+    ]
 
 
 def _sample(row: Mapping[str, Any]) -> str:
@@ -217,36 +169,59 @@ def _sample(row: Mapping[str, Any]) -> str:
     return " at ".join(filter(None, (row["sample"], row["where"])))
 
 
-def in_flight(rows: Iterable[Mapping[str, Any]]) -> Table:
+def in_flight(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The calls that are open now, the longest first."""
-    table = _table("tool", "running", "pid", "id", "parent")
-    for row in rows:
-        table.add_row(
-            _name(row["tool"]),
-            duration(row["running_s"]),
-            str(row["pid"]),
-            row["id"],
-            row["parent"] or "–",
-        )
-    return table
+    if not rows:
+        return Text("no call is open")
+    columns = [
+        _TOOL,
+        Column("running", 1),
+        Column("pid", 2),
+        Column("id", 3, is_text=True),
+        Column("parent", 4, is_text=True),
+    ]
+    return Columns(
+        columns,
+        (
+            [
+                _name(row["tool"]),
+                duration(row["running_s"]),
+                str(row["pid"]),
+                row["id"],
+                row["parent"] or "–",
+            ]
+            for row in rows
+        ),
+    )
 
 
 def ranking(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Tools for a task, the best choice first, with what they were ranked by."""
     if not rows:
         return Text("no tool in the store has a word of that")
-    table = _table("tool", "score", "relevance", "success", "latency", "speed", "calls", "why")
-    for row in rows:
-        table.add_row(
-            _name(row["name"]),
-            f"{row['score']:.3f}" if row["usable"] else "–",
-            *(f"{row[key]:.2f}" for key in ("relevance", "success")),
-            duration(row["latency_s"]),
-            f"{row['speed']:.2f}",
-            f"{row['calls']:,}" + (" live" if row["source"] == "live" else ""),
-            printable(row["why"], 120),
-        )
-    return table
+    columns = [
+        _TOOL,
+        Column("score", 1),
+        Column("relevance", 6),
+        Column("success", 2),
+        Column("latency", 3),
+        Column("speed", 7),
+        Column("calls", 5),
+        Column("why", 4, 24, is_text=True),
+    ]
+    return Columns(columns, map(_ranked, rows))
+
+
+def _ranked(row: Mapping[str, Any]) -> list[str | Text]:
+    return [
+        _name(row["name"]),
+        f"{row['score']:.3f}" if row["usable"] else "–",
+        *(f"{row[key]:.2f}" for key in ("relevance", "success")),
+        duration(row["latency_s"]),
+        f"{row['speed']:.2f}",
+        f"{row['calls']:,}" + (" live" if row["source"] == "live" else ""),
+        printable(row["why"], 120),
+    ]
 
 
 def _unusual(row: Mapping[str, Any]) -> str:
@@ -304,17 +279,20 @@ def status(found: Mapping[str, Any]) -> RenderableType:
             f"\nconsumer   {_consumer(name, consumer)}", "yellow" * bool(consumer["dropped"])
         )
     if not found["workers"]:
+        lines.append("\nworkers    none are recording now")
         return lines
-    table = _table("worker pid", "memory", "CPU", "threads")
-    for row in found["workers"]:
-        memory, cpu = row.get("memory_bytes"), row.get("cpu_percent")
-        table.add_row(
-            str(row["pid"]),
-            "–" if memory is None else f"{memory / (1 << 20):.1f} MiB",
-            "–" if cpu is None else f"{cpu:.0f} %",
-            str(row.get("threads") or "–"),
-        )
-    return Group(lines, table)
+    columns = [Column("worker pid"), Column("memory", 1), Column("CPU", 2), Column("threads", 3)]
+    return Group(lines, Columns(columns, map(_worker, found["workers"])))
+
+
+def _worker(row: Mapping[str, Any]) -> list[str | Text]:
+    memory, cpu = row.get("memory_bytes"), row.get("cpu_percent")
+    return [
+        str(row["pid"]),
+        "–" if memory is None else f"{memory / (1 << 20):.1f} MiB",
+        "–" if cpu is None else f"{cpu:.0f} %",
+        str(row.get("threads") or "–"),
+    ]
 
 
 def _unattached(found: Mapping[str, Any]) -> str:
@@ -344,16 +322,18 @@ def _consumer(name: str, row: Mapping[str, Any]) -> str:
     return f"{printable(name)}: {row['sent']:,} lines sent, {waiting}, {row['dropped']:,} dropped"
 
 
-def checks(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """What the doctor found, and what to do about it."""
-    table = _table("", "check", "found", "what to do")
+def checks(rows: Iterable[Mapping[str, Any]]) -> RenderableType:
+    """What the doctor found, a check a line, and what to do about it beneath."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for row in rows:
-        table.add_row(
-            Text(row["state"], _STATE_STYLES.get(row["state"], "")),
-            row["check"],
-            printable(row["found"], 90),
-            printable(row["advice"], 120),
-        )
+        found = Text(printable(row["found"]))
+        if row["advice"]:
+            found.append(f"\n{printable(row['advice'])}", "bold")
+        state = Text(row["state"], _STATE_STYLES.get(row["state"], ""))
+        table.add_row(state, row["check"], found)
     return table
 
 
@@ -369,12 +349,18 @@ def _count(count: int, style: str) -> Text:
     return Text(f"{count:,}", style if count else "dim")
 
 
-_LEFT = {"tool", "parameters", "started", "check", "found", "what to do", "class", "status", "id"}
-_LEFT |= {"sample", "first", "last", "parent", "why", ""}
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="left" if column in _LEFT else "right", overflow="fold")
-    return table
+_TOOL = Column("tool", 0, 24, is_text=True)
+_OPEN = Column("open", 2)
+_FIGURES: dict[Column, Callable[[Mapping[str, Any]], str | Text]] = {
+    _TOOL: lambda row: _name(row["tool"]),
+    Column("calls", 1): lambda row: f"{row['count']:,}",
+    _OPEN: lambda row: _count(row["in_flight"], ""),
+    Column("avg", 2): lambda row: duration(row["avg_duration_s"]),
+    Column("p50", 6): lambda row: duration(row["p50_s"]),
+    Column("p95", 4): lambda row: duration(row["p95_s"]),
+    Column("p99", 8): lambda row: duration(row["p99_s"]),
+    Column("max", 5): lambda row: duration(row["max_duration_s"]),
+    Column("errors", 3): lambda row: _count(row["errors"], "red"),
+    Column("aborted", 7): lambda row: _count(row["aborted"], "yellow"),
+    Column("kept", 9): lambda row: f"{row['current_size']:,}",
+}
