@@ -154,6 +154,7 @@ def test_statistics_have_the_promised_shape():
         "current_size": 2,
         "max_size": 100,
         "last_updated": "2023-11-14T22:13:20.000001+00:00",
+        "in_flight": 0,
         "complete": True,
     }
 

@@ -273,11 +273,6 @@ def _path() -> str:
     return f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
-def test_books_of_an_empty_place_balance(place: Place) -> None:
-    """Statistics of a place where nothing happened are zeros."""
-    assert_books_balance(place.ask("stats"))
-
-
 def test_a_session_removed_by_hand_ends_with_its_workers(place: Place) -> None:
     """Its collector keeps what they did, says why it ends, and stays for nobody."""
     collector = place.start_module("collect", "--session", "lost")
