@@ -235,10 +235,11 @@ class Worker:
             return
         request = Request.from_environment().beside(self._settled)
         session, segment = enter(request, self._make_segment)
+        # First: whoever sees a segment counts in it.
+        self.losses.open(session, segment)
         self.session, self.segment = session, segment  # point: worker-entered
         self._settled = msgspec.structs.replace(request, storage=str(session.storage))
         self.options = session.options
-        self.losses.open(session, segment)
         self.rows.open(session, segment)
         self._lanes = lanes = Lanes(segment)
         self._grants = Grants(session, segment, self.rows, lanes)
