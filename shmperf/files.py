@@ -21,6 +21,7 @@ __all__ = [
     "KeptFile",
     "check_ours",
     "internals",
+    "make_storage",
     "open_private",
     "path_of",
     "path_text",
@@ -32,6 +33,7 @@ __all__ = [
 
 # In the storage directory: what is not history; nobody but us reads or writes there.
 INTERNALS = ".shmperf"
+_IGNORED = b"# Created by shmperf.\n*\n"
 
 _E = TypeVar("_E", bound=Exception)
 
@@ -39,6 +41,26 @@ _E = TypeVar("_E", bound=Exception)
 def internals(storage: Path) -> Path:
     """Where our own files lie in *storage*; nothing is created or looked at."""
     return storage / INTERNALS
+
+
+def make_storage(storage: Path) -> None:
+    """
+    Make the directory *storage* if it is not there; OSError.
+
+    What we have made is nothing for a repository, and says so itself; a directory that a user has
+    made is left as it is.
+    """
+    if storage.exists():
+        return
+    storage.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        fd = open_private(storage / ".gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except OSError:
+        return  # another process that makes it has done so; or nothing can be written there
+    try:
+        os.write(fd, _IGNORED)
+    finally:
+        os.close(fd)
 
 
 def open_private(path: Path, flags: int) -> int:

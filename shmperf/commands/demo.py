@@ -42,6 +42,7 @@ from .run import collecting
 __all__ = ["add_arguments", "demo", "run"]
 
 _SECONDS = 5.0
+_LEAST_SECONDS = 1.0
 _PROCESSES = 4
 _ROUNDS = 25
 _ROUND_FILES = 12
@@ -136,8 +137,10 @@ def check_syntax(path: str) -> None:
 
 
 def _study(task: tuple[str, list[str], float]) -> int:
-    """Study *paths* over and over until the deadline, in wall time."""
+    """Study *paths* over and over until the deadline, in wall time, or for a second."""
     database, paths, deadline_s = task
+    # On a busy machine this process may come up when the others are about to end.
+    deadline_s = max(deadline_s, time.time() + _LEAST_SECONDS)
     studied = 0
     for path in cycle(paths):
         # On a busy machine the time may be over before this process has started.

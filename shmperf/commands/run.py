@@ -34,16 +34,13 @@ from shmperf.session.paths import named_directory, runtime_root
 from shmperf.session.session import attach
 from shmperf.views.terminal import books, console_for, stats
 
+from .advice import advice
+
 __all__ = ["Collecting", "add_arguments", "collecting", "run", "run_command"]
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _REFRESH_S = 0.5
 _STOP_WAIT_S = 60.0
-_NOTHING_RECORDED = (
-    "nothing was recorded: decorate a function with @shmperf.track, wrap a block in "
-    "shmperf.call('name'), try --instrument auto, or check that OPTIMIZED_PERF_TRACKER_ENABLED "
-    "is not false"
-)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -190,7 +187,7 @@ def run_command(
         console.print(stats(found))
         console.print(Text(f"history: {session.storage}", "dim"))
         if found["begun"] == before:
-            console.print(Text(_NOTHING_RECORDED, "yellow"))
+            console.print(Text(advice(command, os.environ, instrument, code), "yellow"))
     return code, found
 
 

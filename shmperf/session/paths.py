@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import msgspec
 
 from shmperf.errors import SessionError
-from shmperf.files import internals, path_of, path_text, translated
+from shmperf.files import internals, make_storage, path_of, path_text, translated
 from shmperf.stdlib import Path, os
 
 from .files import read_bounded, write_aside
@@ -103,7 +103,7 @@ def digest(text: str) -> str:
 def internals_of(storage: Path) -> Path:
     """``<storage>/.shmperf``, created privately; OSError when that can't be."""
     place = internals(storage)
-    storage.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_storage(storage)
     place.mkdir(mode=0o700, exist_ok=True)
     status = place.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():

@@ -41,7 +41,14 @@ from struct import Struct
 from typing import NamedTuple
 
 from shmperf.errors import FormatError, StoreError
-from shmperf.files import check_ours, open_private, read_private, translated
+from shmperf.files import (
+    INTERNALS,
+    check_ours,
+    make_storage,
+    open_private,
+    read_private,
+    translated,
+)
 
 __all__ = ["Journal", "Recovered"]
 
@@ -368,6 +375,8 @@ def _parse_frames(content: bytes, longest: int = _LONGEST) -> tuple[list[bytes],
 
 
 def _make_private(directory: Path) -> None:
+    if directory.name == INTERNALS:
+        make_storage(directory.parent)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
