@@ -251,7 +251,7 @@ class Journal:
             header = _parse_header(content, generation)
         except ValueError as error:
             return _VERSION, [], 0, f"{self._log(generation).name}: {error}"
-        frames, end, damage = _parse_frames(content)
+        frames, end, damage = _parse_frames(content, _LONGEST)
         return header.version, frames, end, damage and f"{self._log(generation).name}: {damage}"
 
     # --- writing ---------------------------------------------------------------------------------
@@ -357,7 +357,7 @@ def _parse_header(content: bytes, expected: int | None = None) -> _Header:
     return _Header(version, generation)
 
 
-def _parse_frames(content: bytes, longest: int = _LONGEST) -> tuple[list[bytes], int, str | None]:
+def _parse_frames(content: bytes, longest: int) -> tuple[list[bytes], int, str | None]:
     """The frames in *content* up to the first damage, where that is, and what it is."""
     frames: list[bytes] = []
     at = _HEADER.size

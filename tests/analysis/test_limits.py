@@ -52,3 +52,12 @@ def test_memory_follows_the_limit_and_not_the_traffic():
     for end in range(1000):
         newest.add([(end, end)])
         assert len(newest._items) <= 20
+
+
+def test_what_is_held_is_sorted_at_twice_the_limit_and_not_before():
+    """One by one it grows to twice the limit; the next one leaves the newest of the limit."""
+    newest, held = Newest(3), []
+    for end in range(10):
+        newest.add([(end, end)])
+        held.append(len(newest._items))
+    assert held == [1, 2, 3, 4, 5, 6, 3, 4, 5, 6]

@@ -284,6 +284,18 @@ def test_totals_that_are_behind_are_another_history() -> None:
     assert nothing == Facts()
 
 
+@pytest.mark.parametrize("ahead_s", [1.0, 10 * HALF_LIFE_S, 1e9])
+def test_calls_from_the_future_count_as_calls_of_now(ahead_s: float) -> None:
+    """A collector or a store whose clock is ahead lends no weight to what it says."""
+    for at_s in (NOW_S, NOW_S + ahead_s):
+        live = facts_of(
+            summary(10, 2), totals(30, 6, ended_s=at_s), half_life_s=HALF_LIFE_S, now_s=NOW_S
+        )
+        assert (live.successes, live.failures) == pytest.approx((24, 6), rel=1e-3)
+        stored = {**summary(10, 2), "last_updated": "2999-01-01T00:00:00+00:00"}
+        assert only(stored).success == pytest.approx(only(summary(10, 2)).success)
+
+
 def test_aborted_calls_are_failures() -> None:
     """A worker that died in a call is the tool's failure, live or stored."""
     died = totals(10)

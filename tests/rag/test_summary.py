@@ -197,3 +197,18 @@ def test_evidence_is_read_back_from_a_summary(calls: int, data: st.DataObject) -
 def test_what_is_no_summary_is_no_evidence(strange: dict[str, object]) -> None:
     """A store may hold anything under the key."""
     assert evidence(strange, NOW_S) == Evidence(0.0, 0.0)
+
+
+@pytest.mark.parametrize("ahead_s", [1.0, HALF_LIFE_S, 1e9])
+def test_a_summary_from_the_future_counts_as_one_of_now(ahead_s: float) -> None:
+    """Whose clock is ahead makes its calls weigh no more than calls that end now."""
+    found = state(totals(*[1.0] * 20, errors=5)).summary()
+    assert evidence(found, NOW_S - ahead_s) == evidence(found, NOW_S)
+
+
+def test_a_summary_of_before_a_clock_was_set_back_has_a_window() -> None:
+    """The span from first look to last call is never negative, and the time can be shown."""
+    made = PerfState(half_life_s=HALF_LIFE_S, at_s=NOW_S, since_s=NOW_S + 60.0, calls=1)
+    assert made.summary()["window_s"] == 0.0
+    late = PerfState(half_life_s=HALF_LIFE_S, at_s=1e300, calls=1, finished_weight=1.0)
+    assert str(late.summary()["last_updated"]).startswith("9999-12-31")

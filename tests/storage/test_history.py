@@ -166,6 +166,63 @@ def test_file_never_has_more_than_twice_its_limit(tmp_path: Path) -> None:
     assert history.files["tool"].lines == 10
 
 
+def test_file_is_compacted_when_it_has_twice_its_limit_and_not_before(tmp_path: Path) -> None:
+    """Line by line it grows to twice the limit; the next one finds the newest of the limit."""
+    history = History(tmp_path)
+    found = []
+    for n in range(1, 16):
+        write(history, [call(n)], 5)
+        found.append(len(ids(tmp_path)))
+    assert found == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 6, 7, 8, 9, 10]
+    assert history.files["tool"].lines == 10
+
+
+def test_batch_beyond_the_limit_is_cut_before_it_is_written(tmp_path: Path) -> None:
+    """Of more calls than the limit only the newest ever come to the file."""
+    write(History(tmp_path), [call(n) for n in range(8)], 5)
+    assert ids(tmp_path) == [3, 4, 5, 6, 7]
+
+
+def test_tool_whose_limit_has_become_none_keeps_no_line(tmp_path: Path) -> None:
+    """A limit of 0 empties a file at the next compaction."""
+    history = History(tmp_path)
+    write(history, [call(1), call(2)], 5)
+    assert history.compact_all({"tool": 0})["tool"].lines == 0
+    assert ids(tmp_path) == []
+
+
+def test_file_that_is_as_listed_is_taken_up(tmp_path: Path) -> None:
+    """After a clean end nothing is cut, and nothing has to be counted anew."""
+    history = History(tmp_path)
+    write(history, [call(1), call(2)], 5)
+    again = History(tmp_path)
+    again.restore(history.files)
+    assert again.files == history.files
+    assert again.prepare_all({"tool": 1}, {"tool": 5}) == {}
+
+
+def test_lines_behind_the_listed_size_are_gone_before_others_follow(tmp_path: Path) -> None:
+    """What a write that was given up has left is cut off by the next append."""
+    history = History(tmp_path)
+    write(history, [call(1)], 5)
+    with (tmp_path / file_name("tool")).open("ab") as file:
+        file.write(line(call(99)) + b'{"torn')
+    write(history, [call(2)], 5)
+    assert ids(tmp_path) == [1, 2]
+
+
+def test_file_exchanged_after_it_was_prepared_gets_no_line(tmp_path: Path) -> None:
+    """Lines go to the file that is listed or nowhere; the stranger is left as it is."""
+    history = History(tmp_path)
+    write(history, [call(1)], 5)
+    path = tmp_path / file_name("tool")
+    path.rename(tmp_path / "moved")
+    path.write_bytes(line(call(7)) * 3)
+    with pytest.raises(StoreError, match="exchanged"):
+        history.append_all({"tool": [call(2)]}, {"tool": 5})
+    assert ids(tmp_path) == [7, 7, 7]
+
+
 def test_newest_is_by_end_and_not_by_arrival(tmp_path: Path) -> None:
     """A call that ended long ago is not kept because it came late."""
     history = History(tmp_path)

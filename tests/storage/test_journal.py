@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shmperf.errors import FormatError, StoreError
 from shmperf.stdlib import os
-from shmperf.storage.journal import Journal, Recovered
+from shmperf.storage.journal import _FRAME, _LONGEST, _LONGEST_SNAPSHOT, Journal, Recovered
 
 
 def written(path: Path, frames: list[bytes], snapshot: bytes = b"state") -> Journal:
@@ -288,6 +288,74 @@ def test_frame_that_no_reader_would_take_is_refused(
     assert recovered(tmp_path) == Recovered(b"whole", [b"x"])
 
 
+def test_frame_that_no_writer_would_write_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest frame comes back, one that is a byte longer is not believed, nor what follows."""
+    written(tmp_path, [b"x" * 100, b"x" * 101, b"next"]).close()
+    monkeypatch.setattr("shmperf.storage.journal._LONGEST", 100)
+    found = Journal(tmp_path).read_only()
+    assert found.frames == [b"x" * 100]
+    assert "damaged frame" in (found.damage or "")
+
+
+def test_snapshot_that_no_reader_would_take_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the longest snapshot there is a StoreError, and what was there before still counts."""
+    monkeypatch.setattr("shmperf.storage.journal._LONGEST_SNAPSHOT", 100)
+    journal = written(tmp_path, [b"one"], snapshot=b"s" * 100)
+    with pytest.raises(StoreError, match="snapshot of 101 bytes is too long"):
+        journal.replace(b"s" * 101)
+    with pytest.raises(StoreError, match="replaced first"):
+        journal.append(b"lost")
+    assert Journal(tmp_path).read_only() == Recovered(b"s" * 100, [b"one"])
+    journal.replace(b"t" * 100)
+    journal.close()
+    assert recovered(tmp_path) == Recovered(b"t" * 100, [])
+
+
+def test_snapshot_longer_than_the_longest_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot is read up to the length that is written, and no further."""
+    written(tmp_path, [], snapshot=b"s" * 101).close()
+    monkeypatch.setattr("shmperf.storage.journal._LONGEST_SNAPSHOT", 100)
+    found = Journal(tmp_path).read_only()
+    assert (found.snapshot, "damaged frame" in (found.damage or "")) == (None, True)
+
+
+def test_longest_lengths_can_be_written_down() -> None:
+    """The length before a frame or a snapshot has room for the longest, and is full with that."""
+    field = (1 << 32) - 1
+    assert _LONGEST <= _LONGEST_SNAPSHOT == field
+    assert _FRAME.unpack(_FRAME.pack(_LONGEST_SNAPSHOT, 0)) == (field, 0)
+
+
+def test_what_a_log_had_grown_to_counts_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector that takes over wants a snapshot when its predecessor would have, not later."""
+    monkeypatch.setattr("shmperf.storage.journal._LEAST_TURN", 100)
+    written(tmp_path, [b"x" * 300], snapshot=b"s" * 200).close()
+    journal = Journal(tmp_path)
+    journal.open()
+    assert not journal.wants_snapshot
+    journal.append(b"x" * 100)
+    assert journal.wants_snapshot
+    journal.close()
+
+
+@pytest.mark.parametrize("mode", [0o710, 0o740, 0o701, 0o704, 0o777])
+def test_directory_that_others_may_enter_becomes_private(tmp_path: Path, mode: int) -> None:
+    """A journal's directory is 0700 once it is opened, whatever it was."""
+    directory = tmp_path / "j"
+    directory.mkdir()
+    directory.chmod(mode)
+    Journal(directory).open()
+    assert directory.stat().st_mode & 0o777 == 0o700
+
+
 def test_pipe_in_a_files_place_does_not_block(tmp_path: Path) -> None:
     """What is no regular file is refused at once, not waited for."""
     written(tmp_path, []).close()
@@ -307,3 +375,17 @@ def test_log_with_another_in_its_place_is_noticed(tmp_path: Path) -> None:
         journal.append(b"lost")
     journal.close()
     assert recovered(tmp_path).frames == []
+
+
+@pytest.mark.parametrize("name", ["journal.2", "snapshot.new"])
+def test_replacement_that_fails_leaves_what_was_there(tmp_path: Path, name: str) -> None:
+    """Neither a log nor a snapshot that can't be begun costs the generation that counts."""
+    journal = written(tmp_path, [b"one"])
+    (tmp_path / name).mkdir()
+    with pytest.raises(StoreError):
+        journal.replace(b"newer")
+    assert Journal(tmp_path).read_only() == Recovered(b"state", [b"one"])
+    (tmp_path / name).rmdir()
+    journal.replace(b"newer")
+    journal.close()
+    assert recovered(tmp_path) == Recovered(b"newer", [])
