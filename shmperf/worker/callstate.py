@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from shmperf.shm.inflight import is_lost
 from shmperf.shm.segment import Loss
 
 from .context import Loose, current_call
@@ -59,9 +61,34 @@ class CallState:
         self.loose: Loose | None = None
         self._ready = worker.ready
 
+    def annotate(self, metadata: Mapping[str, Any]) -> None:
+        """Add to the metadata, which optimization mode keeps."""
+        if self.metadata is None:
+            self.metadata = {}
+        self.metadata.update(metadata)
+
+    def forget_cpu(self) -> None:
+        """The call will end in another thread than it began in, or be awaited in between."""
+        self.cpu_ns = -1
+
+    def catch(self, message: str, fingerprint: str, where: str) -> None:
+        """What the record of a failing call tells of its exception, beside the class."""
+        self.caught = message, fingerprint, where
+
+    @property
+    def is_foreign(self) -> bool:
+        """True in a fork of the process in which the call began."""
+        return self._ready is not worker.ready
+
     def count_loss(self, cause: Loss) -> None:
         """Mark the call as lost, once."""
         if not self.lost:
             worker.losses.count_row(cause, self.row, self.call_id)  # point: loss-mark
             self.lost = True  # point: loss-marked
             worker.losses.tell()
+
+    def notice_loss(self) -> None:
+        """An end that is taken up again may have marked its loss just before it was struck."""
+        if self.row and not self.is_foreign and worker.segment is not None:
+            lost = is_lost(worker.segment.words, self.row, self.call_id)
+            self.lost = self.lost or lost

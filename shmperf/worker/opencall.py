@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shmperf.shm.inflight import CALLEE, GENERATION_STEP, IN_DETAIL, PARENT, START, is_lost
+from shmperf.shm.inflight import CALLEE, GENERATION_STEP, IN_DETAIL, PARENT, START
 from shmperf.shm.record import BODY_BYTES, DETAIL, NAMED, PRUNED, Outcome
 from shmperf.shm.segment import Fault, Loss
 from shmperf.stdlib import perf_counter_ns, thread_time_ns
@@ -205,20 +205,6 @@ class OpenCall(CallState):
         if params and not self.end_ns:
             self._capture((), params)
 
-    def annotate(self, metadata: Mapping[str, Any]) -> None:
-        """Add to the metadata, which optimization mode keeps."""
-        if self.metadata is None:
-            self.metadata = {}
-        self.metadata.update(metadata)
-
-    def forget_cpu(self) -> None:
-        """The call will end in another thread than it began in, or be awaited in between."""
-        self.cpu_ns = -1
-
-    def catch(self, message: str, fingerprint: str, where: str) -> None:
-        """What the record of a failing call tells of its exception, beside the class."""
-        self.caught = message, fingerprint, where
-
     def end(self, error: BaseException | str | None = None) -> None:
         """
         Store the call, or count it as lost, and free its row; only the first time.
@@ -227,7 +213,7 @@ class OpenCall(CallState):
         """
         try:
             if self.end_ns:
-                self._notice_loss()
+                self.notice_loss()
             self._end(error)
         except BaseException as struck:
             # An interruption is taken up, and passed on.
@@ -237,7 +223,7 @@ class OpenCall(CallState):
 
     def _end_again(self, error: BaseException | str | None) -> None:
         try:
-            self._notice_loss()
+            self.notice_loss()
             self._end(error)
         except Exception as struck:
             # The second in a row; the caller of the tool hears of none of ours.
@@ -259,22 +245,11 @@ class OpenCall(CallState):
             self.row = 0
             self._ready.append(row)  # point: end-row-free
 
-    def _notice_loss(self) -> None:
-        """An end that is taken up again may have marked its loss just before it was struck."""
-        if self.row and not self.is_foreign and worker.segment is not None:
-            lost = is_lost(worker.segment.words, self.row, self.call_id)
-            self.lost = self.lost or lost
-
     def abandon(self) -> None:
         """Leave the call to the process that it began in: this one is a fork of it."""
         self.row = 0
         self.lost = True
         self.free_row()
-
-    @property
-    def is_foreign(self) -> bool:
-        """True in a fork of the process in which the call began."""
-        return self._ready is not worker.ready
 
     def _end(self, error: BaseException | str | None) -> None:
         if self._ready is not worker.ready:
