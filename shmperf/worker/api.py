@@ -22,7 +22,7 @@ from shmperf.stdlib import os
 from .context import Pair, current_call, hex_id, parent_of, parse_id
 from .failures import is_programs
 from .gcwatch import is_collecting
-from .opencall import OpenCall, new_call, open_in_detail, restored
+from .opencall import OpenCall, new_call, open_in_detail
 from .process import named_callee, tool_named, worker
 
 __all__ = [
@@ -118,7 +118,7 @@ def _end(opened: OpenCall, pair: Pair | None, error: BaseException | str | None)
             pair.is_open = False
             now = current_call.get()
             if isinstance(now, Pair) and now.call_id == pair.call_id and not is_collecting():
-                current_call.set(restored(pair.outer))
+                current_call.set(opened.restored(pair.outer))
 
 
 def annotate(**metadata: Any) -> None:

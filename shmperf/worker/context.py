@@ -12,11 +12,14 @@ nothing otherwise.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
+from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
+from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from .frames import ends_in_order
 from .gcwatch import is_collecting
 
 __all__ = [
@@ -153,18 +156,43 @@ def current() -> str | None:
     return hex_id(call_id) if call_id else None
 
 
-@contextmanager
-def adopt(parent: str | None) -> Iterator[None]:
+class adopt(ContextDecorator):  # noqa: N801  used like a function: ``with adopt(parent):``
     """
     Run a block under *parent*, an id from `current` in another thread or process.
 
-    None, or a text that is no id, means no parent: none is better than a wrong one.
+    None, or a text that is no id, means no parent: none is better than a wrong one. A block may end
+    in another context than it began in, as a generator's may.
     """
-    token = current_call.set(parse_id(parent))
-    try:
-        yield
-    finally:
-        current_call.reset(token)
+
+    def __init__(self, parent: str | None) -> None:
+        self._parent = parent
+        self._outer: int | Pair = 0
+        self._loose: Loose | None = None
+
+    def __enter__(self) -> None:
+        call_id, self._outer = parse_id(self._parent), current_call.get()
+        if ends_in_order(sys._getframe(1), awaited=False):
+            current_call.set(call_id)
+        else:
+            self._loose = Loose(call_id, self._outer)
+            self._loose.enter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        loose = self._loose
+        if loose is not None:
+            loose.is_open = False
+            if current_call.get() is not loose:
+                return
+        current_call.set(outermost_open(self._outer))
+
+    def _recreate_cm(self) -> adopt:
+        # As a decorator: one for each call of the function.
+        return adopt(self._parent)
 
 
 def propagate(function: Callable[P, R]) -> Callable[P, R]:

@@ -18,6 +18,7 @@ the parent of what it starts, and not of a pool's tasks.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
 from shmperf.shm.inflight import ENDED, PARENT, ROW_WORDS, ROWS, row_in
 from shmperf.stdlib import os
@@ -25,7 +26,7 @@ from shmperf.stdlib import os
 from .context import Pair, parent_of
 from .rows import Rows
 
-__all__ = ["Heritage"]
+__all__ = ["Heritage", "calls_beneath"]
 
 # Modules whose functions run other people's tasks in processes that they have forked.
 _POOLS = frozenset({"concurrent.futures.process", "multiprocessing.pool"})
@@ -44,9 +45,11 @@ class Heritage:
                 former.parent_pid = 0
             self._former += older._former
 
-    def at_fork(self, value: int | Pair) -> int | Pair:
-        """What was current at the fork, as it is current from then on."""
+    def at_fork(self, value: int | Pair, beneath: set[int]) -> int | Pair:
+        """What was current at the fork, with those *beneath* it then, as it is from then on."""
         known = self.of(value)
+        if isinstance(known, Inherited) and known is not value:
+            known.beneath = beneath
         call_id = parent_of(known)
         return Inherited(call_id) if call_id and known is value else known
 
@@ -72,26 +75,17 @@ class _Former:
         self.blocks = blocks
         self.parent_pid = os.getppid()
 
-    def beneath(self, call_id: int) -> set[int]:
-        """Calls that began beneath that one, as far as no others stand in their rows yet."""
-        found: set[int] = set()
-        for first in self.blocks.values():
-            words = self.words[first : first + ROWS * ROW_WORDS].tolist()
-            pairs = zip(words[::ROW_WORDS], words[PARENT::ROW_WORDS], strict=True)
-            found.update(below for below, parent in pairs if parent == call_id)
-        return found
-
 
 class Inherited(Pair):
     """A call of a former process; open as long as it is open there, and may wait for this one."""
 
-    __slots__ = ("_beneath", "_former", "_row")
+    __slots__ = ("_former", "_row", "beneath")
 
     def __init__(self, call_id: int, former: _Former | None = None, row: int = 0) -> None:
         """A call in that *row* of a *former* process; None for one that was adopted there."""
         super().__init__(call_id, 0)
         self._former, self._row = former, row
-        self._beneath = set() if former is None else former.beneath(call_id)
+        self.beneath: set[int] = set()
 
     @property
     def is_open(self) -> bool:
@@ -104,11 +98,27 @@ class Inherited(Pair):
             return False  # killed in the middle
         if words[self._row] != self.call_id or words[self._row + ENDED] == self.call_id:
             return False
-        return not _serves_a_pool() or former.beneath(self.call_id) <= self._beneath
+        if not _serves_a_pool():
+            return True
+        return calls_beneath(words, former.blocks.values(), self.call_id) <= self.beneath
 
     @is_open.setter
     def is_open(self, _: bool) -> None:
         """It is the other process that ends it."""
+
+
+def calls_beneath(words: memoryview, blocks: Iterable[int], call_id: int) -> set[int]:
+    """
+    The calls that began beneath that one, as far as no others stand in their rows yet.
+
+    The parent looks before it forks: a child may first run when others have begun.
+    """
+    found: set[int] = set()
+    for first in blocks:
+        rows = words[first : first + ROWS * ROW_WORDS].tolist()
+        pairs = zip(rows[::ROW_WORDS], rows[PARENT::ROW_WORDS], strict=True)
+        found.update(below for below, parent in pairs if parent == call_id)
+    return found
 
 
 def _serves_a_pool() -> bool:

@@ -37,7 +37,7 @@ from .capture import PLAIN_TYPES, SHORT, Cut, positional_names, short_body
 from .context import TRACKED, Pair, Seen, current_call, parent_of
 from .failures import is_programs
 from .gcwatch import collecting, is_collecting
-from .opencall import OpenCall, new_call, restored
+from .opencall import OpenCall, new_call
 from .process import Route, Tool, worker
 from .tool import NOT_RECORDED
 
@@ -311,6 +311,8 @@ def finish(left: list[list[Any]], outer: int | Pair) -> None:
                 opened = entry[0]
             if opened.is_finishing:
                 continue
+            if worker.heritage is not None:
+                outer = opened.restored(outer)
             opened.is_finishing = True
             try:
                 if opened.call_id:
@@ -325,7 +327,7 @@ def finish(left: list[list[Any]], outer: int | Pair) -> None:
                 opened.is_finishing = False
     finally:
         if not is_collecting():
-            current_call.set(outer if worker.heritage is None else restored(outer))
+            current_call.set(outer)
 
 
 def take_up(opened: OpenCall, error: BaseException | None, struck: BaseException) -> bool:

@@ -31,7 +31,7 @@ from .outcome import status_for, status_named
 from .process import Route, Tool, worker
 from .slots import store_long, store_slot
 
-__all__ = ["OpenCall", "new_call", "open_in_detail", "restored"]
+__all__ = ["OpenCall", "new_call", "open_in_detail"]
 
 _OK = int(Outcome.OK)
 
@@ -183,7 +183,15 @@ class OpenCall(CallState):
     def outer_now(self) -> int | Pair:
         """What is current once the call has ended: what was before, if the call still is."""
         now = current_call.get()
-        return restored(self.outer) if self._holds(now) else now
+        return self.restored(self.outer) if self._holds(now) else now
+
+    def restored(self, outer: int | Pair) -> int | Pair:
+        """What is current again after the call, which began under *outer*: that may have ended."""
+        outer = outermost_open(outer)
+        if worker.heritage is None or not self.is_foreign:
+            return outer
+        # It was current before the fork; what was adopted since is the parent, whoever's it is.
+        return worker.heritage.of(outer)
 
     def innermost(self) -> int | Pair:
         """What is current inside the call; 0 when nothing of it is."""
@@ -290,12 +298,6 @@ class OpenCall(CallState):
         self.flags |= flags
         for _ in range(failures):
             worker.count_fault(Fault.REPR_FAILED)
-
-
-def restored(outer: int | Pair) -> int | Pair:
-    """What is current again after a call that began under *outer*, which may have ended since."""
-    outer = outermost_open(outer)
-    return outer if worker.heritage is None else worker.heritage.of(outer)
 
 
 def new_call(tool: Tool, callee: int) -> OpenCall:

@@ -43,7 +43,7 @@ from .failures import is_programs
 from .gcwatch import collecting, is_collecting, watch_collections
 from .grants import Grants
 from .guard import Guard
-from .heritage import Heritage
+from .heritage import Heritage, calls_beneath
 from .lanes import Lanes
 from .leaving import wait_until_written
 from .losses import Losses
@@ -160,6 +160,7 @@ class Worker:
         self._hooked = False
         self._asked_for = False
         self.heritage: Heritage | None = None
+        self._beneath: set[int] = set()
         # Where this program's calls go; its forks', too, wherever they are by then.
         self._settled: Request | None = None
         self._begin_again()
@@ -301,7 +302,7 @@ class Worker:
             return
         if not is_collecting() and current_call.get():
             self.heritage = Heritage(self.rows, self.heritage)
-            current_call.set(self.heritage.at_fork(current_call.get()))
+            current_call.set(self.heritage.at_fork(current_call.get(), self._beneath))
         collecting.clear()
         was_off = self.is_off
         if self._entered is not None:
@@ -309,6 +310,17 @@ class Worker:
         self._begin_again()
         for tool in list(_tools.values()):
             tool.forget(off=was_off)
+
+    def look_beneath(self) -> None:
+        """Note what has begun beneath the current call: a pool's tasks know by it what is newer."""
+        try:
+            call_id, words = parent_of(current_call.get()), self.rows.words
+            if call_id and words is not None:
+                self._beneath = calls_beneath(words, self.rows.blocks.values(), call_id)
+        except Exception as error:
+            # With what was noted before, tasks have no parent where there is a doubt.
+            if is_programs(error):
+                raise
 
     def note_fork(self) -> None:
         """In the parent: the call in which the child was forked tells it when it has ended."""
@@ -514,6 +526,7 @@ def _is_multiprocessing_child() -> bool:
 copyreg.pickle(Tool, lambda tool: (tool_named, (tool.name,)))
 worker = Worker()
 # Now, as the first call may be made while another thread forks.
+os.register_at_fork(before=worker.look_beneath)
 os.register_at_fork(
     before=worker.before_fork,
     after_in_child=worker.after_fork,

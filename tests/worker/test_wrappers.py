@@ -134,7 +134,7 @@ def test_calls_that_end_out_of_order_are_nobodys_parent_afterwards(place: Place)
     """Closed elsewhere or before what began later: ended calls have no children but their tasks."""
     place.run_program("wrappers/calls_end_out_of_order")
     place.wait_for_end()
-    assert [line["data"].get("parent") for line in place.lines("leaf")] == [None] * 11
+    assert [line["data"].get("parent") for line in place.lines("leaf")] == [None] * 13
 
 
 def test_calls_of_forked_processes_have_the_parent_that_waits_for_them_or_none(

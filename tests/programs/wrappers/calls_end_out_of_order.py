@@ -3,7 +3,7 @@ import contextlib
 import contextvars
 import threading
 
-from shmperf import call, current, track
+from shmperf import adopt, call, current, track
 
 
 @track
@@ -98,6 +98,35 @@ def blocks_entered_by_hand():
     elsewhere(lambda: third.__exit__(None, None, None))
 
 
+ELSEWHERE = "00000000000000aa"
+
+
+def adopting():
+    with adopt(ELSEWHERE):
+        yield current()
+
+
+def an_adopted_parent_that_is_left_elsewhere():
+    for close in (elsewhere, contextvars.copy_context().run):
+        generators = [adopting(), adopting()]
+        assert [next(generator) for generator in generators] == [ELSEWHERE] * 2 == [current()] * 2
+        close(generators[0].close)
+        assert current() == ELSEWHERE
+        close(generators[1].close)
+        assert current() is None
+    stack = contextlib.ExitStack()
+    stack.enter_context(adopt(ELSEWHERE))
+    elsewhere(stack.close)
+
+
+def an_adopting_decorator():
+    @adopt(ELSEWHERE)
+    def found(depth):
+        return [current(), *(found(depth - 1) if depth else [])]
+
+    assert found(2) == [ELSEWHERE] * 3
+
+
 @track
 async def waits():
     await asyncio.sleep(0)
@@ -159,6 +188,8 @@ CASES = [
     blocks_of_a_tracked_generator_are_current_in_its_steps,
     a_stack_that_is_closed_elsewhere,
     blocks_entered_by_hand,
+    an_adopted_parent_that_is_left_elsewhere,
+    an_adopting_decorator,
     a_coroutine_driven_by_hand,
     an_async_generator_closed_by_another_task,
     tasks_keep_what_they_began_in,
