@@ -19,6 +19,7 @@ from shmperf.analysis.limits import Newest
 from shmperf.analysis.totals import Totals
 from shmperf.collector.cycle import Collector
 from shmperf.collector.drain import WorkerDrain
+from shmperf.collector.frames import Frames
 from shmperf.collector.ingest import Ingest
 from shmperf.shm.ring import Batch, RingReader
 from shmperf.storage import history
@@ -112,7 +113,7 @@ _STAGES: tuple[tuple[str, object, str], ...] = (
     ("limits", Newest, "take"),
     ("decode", Ingest, "take_change"),
     ("state", Ledger, "apply"),
-    ("journal", Collector, "commit"),
+    ("journal", Frames, "commit"),
     ("journal", Disk, "append"),
     ("journal", Journal, "append"),
     ("journal", Journal, "replace"),

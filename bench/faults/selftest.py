@@ -46,16 +46,10 @@ PLANTS = (
         "slots are released before their meaning is in the journal",
         (
             Change(
-                "collector/cycle.py",
+                "collector/frames.py",
                 "        frame = self._build()\n",
                 "        frame = self._build()\n        for worker in news:\n"
-                "            worker.release()\n",
-            ),
-            Change(
-                "collector/cycle.py",
-                "        if not frame.is_empty() or self.ledger.exemplars.has_settled:\n",
-                "        time.sleep(0.02)\n"
-                "        if not frame.is_empty() or self.ledger.exemplars.has_settled:\n",
+                "            worker.release()\n        __import__('time').sleep(0.02)\n",
             ),
         ),
         "collectors",

@@ -5,9 +5,9 @@ The duty cycle of the one process that drains a session.
 
 `Collector.step` does that once and returns how many records it handled; the loop around it only
 decides how long to wait. Four objects do the work and note what they change: `Roster` (who is
-there), `Ingest` (what records mean), `Flusher` (files), `Requests` (answers). The cycle alone
-builds frames of what they noted, journals them and makes them the state. Slots are released after
-the frame that holds their meaning is in the journal, so whoever kills this process loses nothing.
+there), `Ingest` (what records mean), `Flusher` (files), `Requests` (answers). `Frames` alone builds
+frames of what they noted, journals them and makes them the state. Slots are released after the
+frame that holds their meaning is in the journal, so whoever kills this process loses nothing.
 All writing happens in one thread, the `Disk`; when that is stuck or fails, draining and counting go
 on in memory, slots are released all the same, and the next successful write is a whole snapshot.
 
@@ -17,85 +17,26 @@ A failing worker, tool or request never stops the cycle: what it raised is count
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from enum import Enum
+from collections.abc import Callable
 
-import msgspec
-
-from shmperf.analysis.anomaly import UNUSUAL
 from shmperf.config.options import Options
-from shmperf.session.files import write_aside
 from shmperf.session.server import Server
 from shmperf.session.session import Session
-from shmperf.session.word import is_in_detail
-from shmperf.shm.memory import remove_memory
-from shmperf.storage.state import Frame, Ledger
 from shmperf.storage.writer import Disk
 
 from .drain import WorkerDrain
 from .ending import Ending
+from .frames import Frames
+from .pace import Due, Waits, pressure_of
 from .parts import Parts
 from .requests import Deeds, Requests
 from .settings import Settings
 
-__all__ = ["Collector", "Pressure", "Waits"]
+__all__ = ["Collector"]
 
 
 # A round that finds so many goes on with rings before files.
 _MANY = 200
-
-
-class Pressure(Enum):
-    """How much rings had filled up at the last look; how much of the wait that leaves."""
-
-    NONE = 1.0
-    SOME = 0.5
-    MUCH = 0.25
-
-
-class Waits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the cycle waits for what, in seconds."""
-
-    busy_s: float = 0.001
-    watched_s: float = 0.04
-    commit_s: float = 0.5
-    find_s: float = 0.04
-    liveness_s: float = 0.25
-    flush_s: float = 0.25
-    config_s: float = 1.0
-    storage_s: float = 1.0
-    linger_s: float = 0.5
-    last_write_s: float = 10.0
-
-    def next_s(self, wait_s: float, pressure: Pressure, longest_s: float) -> float:
-        """
-        How long to wait now, after *wait_s*: at most *longest_s*, less where rings fill.
-
-        Nobody sees it wait. Who asks ends the wait, as who has filled half of a ring does; so the
-        fewer looks there are, the more records there are for each to take.
-        """
-        if pressure is Pressure.NONE:
-            return min(longest_s, wait_s * 1.5)
-        return max(self.busy_s, wait_s * float(pressure.value))
-
-
-class _Due:
-    """When each part of the cycle has its turn again."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._at_s: dict[str, float] = {}
-
-    def __call__(self, what: str, interval_s: float) -> bool:
-        """True once in *interval_s*."""
-        if self._clock() < self._at_s.get(what, 0.0):
-            return False
-        self.put_off(what, interval_s)
-        return True
-
-    def put_off(self, what: str, interval_s: float) -> None:
-        """It has had its turn just now."""
-        self._at_s[what] = self._clock() + interval_s
 
 
 class Collector:
@@ -119,8 +60,9 @@ class Collector:
         self.ledger, self.past = parts.ledger, parts.past
         self.roster, self.ingest, self.flusher = parts.roster, parts.ingest, parts.flusher
         self.workers = self.roster.workers
-        # Of one cleanup; the next frame tells it.
-        self._has_cleaned = False
+        self._due = Due(clock)
+        self.frames = Frames(parts, self._due, self.waits.commit_s)
+        self.commit = self.frames.commit
         deeds = Deeds(
             commit=self.commit,
             settle=self.settle,
@@ -133,7 +75,6 @@ class Collector:
         self._settings = Settings(session, parts.faults, configured)
         self._ending = Ending(self.waits.linger_s, self.waits.last_write_s, clock)
         self._until_stopped = until_stopped
-        self._due = _Due(clock)
         self._guard = parts.faults.guard
 
     def configure(self, options: Options) -> None:
@@ -158,7 +99,10 @@ class Collector:
             for request in pending:
                 self._guard("request", self.requests.answer, request)
             self._guard("request", self.requests.answer_held)
-            wait_s = waits.next_s(wait_s, self._pressure(), self._longest_wait_s())
+            pressure = pressure_of(has_rung=self.server.has_rung(), fills=self.roster.is_pressed())
+            is_watched = not (self.workers and self.options.storage.async_save)
+            longest_s = self.options.collector.idle_wait_ms / 1000
+            wait_s = waits.next_s(wait_s, pressure, longest_s, is_watched=is_watched)
             if self.flusher.is_behind:
                 wait_s = 0.0
                 continue
@@ -171,18 +115,6 @@ class Collector:
             if not self.workers and due("place", waits.liveness_s) and not self.session.is_in_place:
                 break
         self.finish()
-
-    def _pressure(self) -> Pressure:
-        if self.server.has_rung():
-            return Pressure.MUCH
-        return Pressure.SOME if self.roster.is_pressed() else Pressure.NONE
-
-    def _longest_wait_s(self) -> float:
-        """Shorter where lines are written as calls are drained, and for whoever comes and goes."""
-        longest_s = self.options.collector.idle_wait_ms / 1000
-        if self.workers and self.options.storage.async_save:
-            return longest_s
-        return min(longest_s, self.waits.watched_s)
 
     def stop(self) -> None:
         """End the cycle after the present round; safe in a signal handler."""
@@ -245,16 +177,13 @@ class Collector:
         """Drain all of *workers*, then settle what that settles; returns the records drained."""
         handled = 0
         for worker in workers:
-            handled += self._drain(worker, thoroughly=thoroughly)
-            while thoroughly and worker.is_in_pass:
-                handled += self._drain(worker, thoroughly=True)
+            goes_on = True
+            while goes_on:
+                handled += self.ingest.drain(worker, thoroughly=thoroughly)
+                if worker.half_full():
+                    self.commit()
+                goes_on = thoroughly and worker.is_in_pass
         self.ingest.passes_done()
-        return handled
-
-    def _drain(self, worker: WorkerDrain, *, thoroughly: bool) -> int:
-        handled = self.ingest.drain(worker, thoroughly=thoroughly)
-        if worker.half_full():
-            self.commit()
         return handled
 
     def _bury_the_dead(self) -> None:
@@ -275,58 +204,6 @@ class Collector:
             self.commit()
             self.parts.settling.forget(name)  # point: bury-journalled
             self.roster.bury(worker)
-
-    # --- the journal -----------------------------------------------------------------------------
-
-    def commit(self) -> None:
-        """Journal what was drained since the last frame, make it the state, release its slots."""
-        news = [worker for worker in self.roster.each() if worker.has_news]
-        for worker in news:
-            if worker.rows.has_cold:
-                # What has ended has begun: a frame never says otherwise.
-                worker.read_rows(everywhere=True)
-        frame = self._build()
-        # What lay below an exemplar is known a little after everything else.
-        if not frame.is_empty() or self.ledger.exemplars.has_settled:
-            frame.analyses = self.ledger.analyses.take_deltas()
-            self.past.add(frame)
-            if self.ledger.unusual.has_news:
-                self._guard("unusual", _show_unusual, self.ledger, self.session)
-        for worker in news:
-            worker.release()  # point: commit-release
-        for name in self.ingest.blobs:
-            remove_memory(name, self.session.directory)  # point: commit-blob
-        self.ingest.blobs.clear()  # point: commit-released
-        self._due.put_off("commit", self.waits.commit_s)
-
-    def _build(self) -> Frame:
-        """The one place where a frame is built: of what every part has noted since the last."""
-        drained = self.ingest.take_change(self.roster.each())
-        accounted = self.parts.accounts.take_change(self.roster.each())
-        filed = self.flusher.take_change()
-        state, in_detail = self.ledger.state, is_in_detail(self.session.word[0])
-        cleaned, self._has_cleaned = self._has_cleaned, False
-        return Frame(
-            workers=accounted.workers,
-            kept=drained.kept,
-            settled=drained.settled,
-            files=filed.files,
-            written=filed.written,
-            outbox=filed.outbox,
-            buried=accounted.buried,
-            removed=self.roster.take_removed(),
-            faults=self.parts.faults.news(state.faults),
-            clock=self.parts.wall.take_change(),
-            cleaned=cleaned,
-            erased=filed.erased,
-            optimization=None if in_detail == state.optimization else in_detail,
-            nameless=accounted.nameless | self.roster.naming.take_change(),
-        )
-
-    def _journal_each(self, steps: Iterator[None]) -> None:
-        """Run *steps*; what each has noted is in the journal before the next one begins."""
-        for _ in steps:
-            self.commit()
 
     # --- history ---------------------------------------------------------------------------------
 
@@ -350,16 +227,16 @@ class Collector:
 
     def _write_piece(self) -> None:
         if self.past.is_taken_up:
-            self._journal_each(self.flusher.flush())
+            self.frames.commit_each(self.flusher.flush())
         else:
             self.flusher.give_up()
 
     def cleanup(self) -> None:
         """Forget what had ended before, and delete its files; open calls count when they end."""
         self.settle()
-        self._has_cleaned = True  # point: cleanup-settled
+        self.frames.has_cleaned = True  # point: cleanup-settled
         self.commit()  # point: cleanup-frame
-        self._journal_each(self.flusher.erase())  # point: cleanup-erase
+        self.frames.commit_each(self.flusher.erase())  # point: cleanup-erase
 
     def _take_up(self, *, late: bool = False) -> None:
         if late:
@@ -369,7 +246,7 @@ class Collector:
             for worker in self.roster.each():
                 # Not all frames of before may have found room to wait in.
                 worker.rows.newly_ended = dict(worker.rows.ended)
-            self._journal_each(self.flusher.erase())  # point: restart-erase
+            self.frames.commit_each(self.flusher.erase())  # point: restart-erase
             self.past.snapshot()  # point: restart-snapshot
 
     def _write_all(self) -> None:
@@ -379,7 +256,7 @@ class Collector:
             self._guard("storage", self._take_up, late=True)
         self._guard("flush", self.flush)
         # point below: finish-compact
-        self._guard("compact", self._journal_each, self.flusher.compact())
+        self._guard("compact", self.frames.commit_each, self.flusher.compact())
         if self.past.is_taken_up:
             self.past.snapshot()  # point: finish-snapshot
 
@@ -410,8 +287,3 @@ class Collector:
             return False
         self._close()  # point: leave-close
         return True
-
-
-def _show_unusual(ledger: Ledger, session: Session) -> None:
-    """Show what left its usual range to the workers, who tell their own programs."""
-    write_aside(session.directory / UNUSUAL, msgspec.msgpack.encode(ledger.unusual.known))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shmperf.collector import cycle
-from shmperf.collector.cycle import Pressure, Waits
+from shmperf.collector.pace import Pressure, Waits
 from shmperf.session.messages import Status
 from shmperf.testing import Room, ScriptedWorker
 
@@ -143,7 +143,7 @@ def test_only_the_cycle_builds_frames() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Frame"
     ]
-    assert built == ["cycle.py"]
+    assert built == ["frames.py"]
 
 
 def test_waits_grow_until_rings_fill() -> None:
@@ -151,7 +151,7 @@ def test_waits_grow_until_rings_fill() -> None:
     waits = Waits(busy_s=0.001)
     assert waits.next_s(0.002, Pressure.NONE, 0.2) == pytest.approx(0.003)
     assert waits.next_s(0.19, Pressure.NONE, 0.2) == 0.2
-    assert waits.next_s(0.19, Pressure.NONE, 0.04) == 0.04
+    assert waits.next_s(0.19, Pressure.NONE, 0.2, is_watched=True) == 0.04
     assert waits.next_s(0.2, Pressure.SOME, 0.2) == 0.1
     assert waits.next_s(0.2, Pressure.MUCH, 0.2) == 0.05
     assert waits.next_s(0.001, Pressure.MUCH, 0.2) == 0.001

@@ -1,0 +1,92 @@
+"""
+Frames: what the parts have noted since the last one, journalled, made the state, slots released.
+
+In this order, so that whoever is killed in the middle has lost nothing: a slot is there until its
+meaning is in the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from shmperf.analysis.anomaly import UNUSUAL
+from shmperf.session.files import write_aside
+from shmperf.session.word import is_in_detail
+from shmperf.shm.memory import remove_memory
+from shmperf.storage.state import Frame
+
+from .pace import Due
+from .parts import Parts
+
+__all__ = ["Frames"]
+
+
+class Frames:
+    """Builds and commits frames; the collector's thread."""
+
+    def __init__(self, parts: Parts, due: Due, interval_s: float) -> None:
+        """Each frame puts the next one that nothing else asks for off by *interval_s*."""
+        self._parts = parts
+        self._due = due
+        self._interval_s = interval_s
+        # Of one cleanup; the next frame tells it.
+        self.has_cleaned = False
+
+    def commit(self) -> None:
+        """Journal what was drained since the last frame, make it the state, release its slots."""
+        parts = self._parts
+        news = [worker for worker in parts.roster.each() if worker.has_news]
+        for worker in news:
+            if worker.rows.has_cold:
+                # What has ended has begun: a frame never says otherwise.
+                worker.read_rows(everywhere=True)
+        frame = self._build()
+        # What lay below an exemplar is known a little after everything else.
+        if not frame.is_empty() or parts.ledger.exemplars.has_settled:
+            frame.analyses = parts.ledger.analyses.take_deltas()
+            parts.past.add(frame)
+            if parts.ledger.unusual.has_news:
+                parts.faults.guard("unusual", self._show_unusual)
+        for worker in news:
+            worker.release()  # point: commit-release
+        for name in parts.ingest.blobs:
+            remove_memory(name, parts.session.directory)  # point: commit-blob
+        parts.ingest.blobs.clear()  # point: commit-released
+        self._due.put_off("commit", self._interval_s)
+
+    def _build(self) -> Frame:
+        """The one place where a frame is built: of what every part has noted since the last."""
+        parts = self._parts
+        drained = parts.ingest.take_change(parts.roster.each())
+        accounted = parts.accounts.take_change(parts.roster.each())
+        filed = parts.flusher.take_change()
+        state, in_detail = parts.ledger.state, is_in_detail(parts.session.word[0])
+        cleaned, self.has_cleaned = self.has_cleaned, False
+        return Frame(
+            workers=accounted.workers,
+            kept=drained.kept,
+            settled=drained.settled,
+            files=filed.files,
+            written=filed.written,
+            outbox=filed.outbox,
+            buried=accounted.buried,
+            removed=parts.roster.take_removed(),
+            faults=parts.faults.news(state.faults),
+            clock=parts.wall.take_change(),
+            cleaned=cleaned,
+            erased=filed.erased,
+            optimization=None if in_detail == state.optimization else in_detail,
+            nameless=accounted.nameless | parts.roster.naming.take_change(),
+        )
+
+    def commit_each(self, steps: Iterator[None]) -> None:
+        """Run *steps*; what each has noted is in the journal before the next one begins."""
+        for _ in steps:
+            self.commit()
+
+    def _show_unusual(self) -> None:
+        """Show what left its usual range to the workers, who tell their own programs."""
+        found = msgspec.msgpack.encode(self._parts.ledger.unusual.known)
+        write_aside(self._parts.session.directory / UNUSUAL, found)

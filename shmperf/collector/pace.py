@@ -1,0 +1,76 @@
+"""
+The pace of the cycle: how long it waits for records, and when each part of it has its turn again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+import msgspec
+
+__all__ = ["Due", "Pressure", "Waits", "pressure_of"]
+
+
+class Pressure(Enum):
+    """How much rings had filled up at the last look; how much of the wait that leaves."""
+
+    NONE = 1.0
+    SOME = 0.5
+    MUCH = 0.25
+
+
+def pressure_of(*, has_rung: bool, fills: bool) -> Pressure:
+    """Of somebody's ring that is half full, or of large rings that a look found a fourth full."""
+    if has_rung:
+        return Pressure.MUCH
+    return Pressure.SOME if fills else Pressure.NONE
+
+
+class Waits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the cycle waits for what, in seconds."""
+
+    busy_s: float = 0.001
+    watched_s: float = 0.04
+    commit_s: float = 0.5
+    find_s: float = 0.04
+    liveness_s: float = 0.25
+    flush_s: float = 0.25
+    config_s: float = 1.0
+    storage_s: float = 1.0
+    linger_s: float = 0.5
+    last_write_s: float = 10.0
+
+    def next_s(
+        self, wait_s: float, pressure: Pressure, longest_s: float, *, is_watched: bool = False
+    ) -> float:
+        """
+        How long to wait now, after *wait_s*: at most *longest_s*, less where rings fill.
+
+        Less, too, where *is_watched*: lines are written as calls are drained, or nobody works.
+        Nobody sees it wait. Who asks ends the wait, as who has filled half of a ring does; so the
+        fewer looks there are, the more records there are for each to take.
+        """
+        if pressure is Pressure.NONE:
+            longest_s = min(longest_s, self.watched_s) if is_watched else longest_s
+            return min(longest_s, wait_s * 1.5)
+        return max(self.busy_s, wait_s * float(pressure.value))
+
+
+class Due:
+    """When each part of the cycle has its turn again."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._at_s: dict[str, float] = {}
+
+    def __call__(self, what: str, interval_s: float) -> bool:
+        """True once in *interval_s*."""
+        if self._clock() < self._at_s.get(what, 0.0):
+            return False
+        self.put_off(what, interval_s)
+        return True
+
+    def put_off(self, what: str, interval_s: float) -> None:
+        """It has had its turn just now."""
+        self._at_s[what] = self._clock() + interval_s
