@@ -59,6 +59,7 @@ KNOWN = {
     ),
     "celery": Integration("celery", "celery", ("celery",)),
     "dask": Integration("distributed", "dask", ("distributed",)),
+    "joblib": Integration("joblib", "joblib", ("joblib",)),
     "ray": Integration("ray", "ray", ("ray",)),
 }
 

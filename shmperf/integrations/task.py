@@ -31,11 +31,23 @@ from shmperf.worker.process import worker
 from shmperf.worker.standin import is_stand_in
 from shmperf.worker.wrappers import recipe_of, tracked_name
 
-__all__ = ["Origin", "Task", "hand_over", "in_a_context", "perform"]
+__all__ = ["Origin", "Task", "hand_over", "in_a_context", "is_plumbing", "perform"]
 
 Arguments = tuple[Any, ...]
 
 _observers: dict[str, Observer] = {}
+
+_PLUMBING = frozenset(
+    {
+        "joblib._parallel_backends",
+        "joblib._utils",
+        "joblib.parallel",
+        "joblib.pool",
+        # Runs a function in a context that it has copied.
+        "langchain_core.runnables.config",
+    }
+)
+_LOKY = ("joblib.externals.loky", "loky.")
 
 
 class Origin(NamedTuple):
@@ -82,10 +94,18 @@ class Task:
 
 
 def hand_over(source: str, function: Any) -> Any:
-    """*function* as a `Task`; as it is where nothing is tracked."""
+    """*function* as a `Task`; as it is where nothing is tracked, or it only looks after tasks."""
     if not callable(function) or type(function) is Task or not worker.is_wanted:
         return function
+    if is_plumbing(function):
+        return function
     return Task(source, *Origin.of(function))
+
+
+def is_plumbing(function: Any) -> bool:
+    """True for what a framework puts around tasks, or runs to look after its workers."""
+    module = getattr(function, "__module__", None)
+    return isinstance(module, str) and (module in _PLUMBING or module.startswith(_LOKY))
 
 
 def perform(
@@ -107,6 +127,8 @@ def perform(
     context = in_a_context(function, args, kwargs)
     if context is not None:
         run, (inner, *rest), kwargs = context
+        if is_plumbing(inner):
+            return run(inner, *rest, **kwargs)
         return run(Task(source, *origin.beneath(inner)), *rest, **kwargs)
     observer = _observers.get(source)
     if observer is None:

@@ -16,7 +16,7 @@ from shmperf.integrations.observer import Observer
 from shmperf.worker.process import worker
 
 from .patching import imported, replace
-from .task import Origin, Task, in_a_context, perform
+from .task import Origin, Task, in_a_context, is_plumbing, perform
 
 __all__ = ["attach"]
 
@@ -71,6 +71,8 @@ def _carry(threading: Any, thread: Any) -> None:
     else:
         target = type(thread) if given is None else run, (), {}
     if target[0] is None or getattr(target[0], "__module__", None) in _OF_POOLS:
+        return
+    if is_plumbing(target[0]):
         return
     function, origin = Origin.of(target[0])
 
