@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 __all__ = ["Pace"]
@@ -36,6 +37,10 @@ class Pace:
             self.taken += 1
             yield item
             self.beats += 1
+
+    def reached(self, items: Iterable[T]) -> frozenset[T]:
+        """Those of *items* that the last `piece` of them has come to."""
+        return frozenset(islice(items, self.taken))
 
     def whole(self, items: Iterable[T]) -> Iterator[T]:
         """All *items*."""

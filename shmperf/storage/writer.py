@@ -1,26 +1,22 @@
 """
-The one thread that writes: journal and history behind a bound on how long anybody waits for them.
+What is written: journal, history and outbox, behind a bound on how long anybody waits for them.
 
-The collector hands it a piece of work and waits for the result, as long as there is progress: a
-second without any at most. Work over many files is not done whole: what takes calls to their files
-comes to as many of them as a short while allows, and says so. When a write fails or does not come
-back, storage counts as unavailable: work is refused at once, the collector goes on in memory, and
-after a pause that doubles up to a minute the next write is a whole snapshot, which replaces
-whatever half-finished things are on the disk.
+All of it is done by one thread, which the collector waits for only as long as there is progress.
+Work over many files is not done whole: what takes calls to their files comes to as many of them as
+a short while allows, and says so. When a write fails or does not come back, storage counts as
+unavailable: the collector goes on in memory, and after a pause the next write is a whole snapshot,
+which replaces whatever half-finished things are on the disk.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from shmperf.analysis.exemplars import Exemplar
-from shmperf.errors import ShmperfError, StoreError
+from shmperf.errors import StoreError
 from shmperf.files import internals, reason_of
 from shmperf.shm.record import Call
 
@@ -31,15 +27,11 @@ from .journal import Journal, Recovered
 from .outbox import Outbox, OutboxChange, OutboxState, call_lines
 from .pace import Pace
 from .upgrade import upgraded
+from .writerthread import LONGEST_WAIT_S, WriterThread
 
 __all__ = ["Disk", "Filed"]
 
-T = TypeVar("T")
 _OVER = object()
-
-_LONGEST_WAIT_S = 1.0
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 60.0
 
 
 class Filed(NamedTuple):
@@ -57,26 +49,23 @@ class Disk:
         self,
         path: Path,
         *,
-        longest_wait_s: float = _LONGEST_WAIT_S,
+        longest_wait_s: float = LONGEST_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.reason = ""
-        self._journal = Journal(internals(path))
+        self._path = path
         self._pace = Pace(clock)
+        self._journal = Journal(internals(path))
         self._history = History(path, self._pace)
         self._outbox = Outbox(path)
-        self._path = path
-        self._longest_wait_s = longest_wait_s
-        self._clock = clock
         self._needs_snapshot = True
         self._has_failed = False
-        self._pause_s = _FIRST_PAUSE_S
-        self._retry_at_s = 0.0
-        self._work: queue.SimpleQueue[tuple[Callable[[], Any], _Answer] | None]
-        self._work = queue.SimpleQueue()
-        self._stuck: _Answer | None = None
-        self._thread = threading.Thread(target=self._run, name="shmperf-disk", daemon=True)
-        self._thread.start()
+        self.thread = WriterThread(self._pace, clock, longest_wait_s, self._note_failure)
+        self._do = self.thread.do
+
+    @property
+    def reason(self) -> str:
+        """Why storage is unavailable, or was until the next write; empty when it is not."""
+        return self.thread.reason
 
     def recover(self) -> Recovered | None:
         """What the journal holds, in today's form; None when storage is unavailable."""
@@ -134,7 +123,7 @@ class Disk:
 
         def prepare() -> Filed:
             files = self._history.prepare_all(dict(counts), dict(limits))
-            reached = self._reached(counts)
+            reached = self._pace.reached(counts)
             return Filed(files, self._outbox.prepare(outbox_bytes), reached)
 
         return self._do(prepare)
@@ -148,16 +137,13 @@ class Disk:
             copies: list[bytes] = []
             copy = copies.append if self._outbox.is_wanted else None
             files = self._history.append_all(dict(calls), dict(limits), copy)
-            reached = self._reached(calls)
+            reached = self._pace.reached(calls)
             if not copies:
                 return Filed(files, None, reached)
             # point below: outbox-lines
             return Filed(files, self._outbox.append(call_lines(b"".join(copies))), reached)
 
         return self._do(append)
-
-    def _reached(self, tools: Iterable[str]) -> frozenset[str]:
-        return frozenset(islice(tools, self._pace.taken))
 
     def commit_outbox(self) -> None:
         """Let readers of the outbox go as far as the journal does."""
@@ -207,77 +193,17 @@ class Disk:
 
     def is_unavailable(self) -> bool:
         """True while a write is stuck, or the pause after a failure is not over."""
-        if self._stuck is not None:
-            if not self._stuck.ready.is_set():
-                return True
-            self._stuck = None
-            self._retry_at_s = 0.0
-        return bool(self.reason) and self._clock() < self._retry_at_s
+        return self.thread.is_unavailable()
 
     def wait_for_return(self, longest_s: float) -> None:
         """Wait for a write that is stuck, bounded; then the next work is tried without a pause."""
-        if self._stuck is not None:
-            self._stuck.ready.wait(longest_s)
-        self._retry_at_s = 0.0
+        self.thread.wait_for_return(longest_s)
 
     def close(self) -> None:
         """End the thread once it has done its work; a stuck one is left behind."""
-        self._work.put(None)
-        if self._stuck is None:
-            self._thread.join(self._longest_wait_s)
-            if not self._thread.is_alive():
-                self._journal.close()
+        if self.thread.end():
+            self._journal.close()
 
-    def _do(self, work: Callable[[], T], wait_s: float | None = None) -> T | None:
-        if self.is_unavailable():
-            return None
-        answer = _Answer()
-        self._work.put((work, answer))
-        if not self._comes_back(answer, self._longest_wait_s if wait_s is None else wait_s):
-            self._stuck = answer
-            self._fail("a write did not come back")
-            return None
-        if answer.error is not None:
-            self._fail(str(answer.error))
-            return None
-        self.reason, self._pause_s = "", _FIRST_PAUSE_S
-        result: T = answer.value
-        return result
-
-    def _comes_back(self, answer: _Answer, wait_s: float) -> bool:
-        """Wait for *answer*; False when there is no progress for *wait_s*."""
-        beats = -1
-        while beats != self._pace.beats:
-            beats = self._pace.beats
-            if answer.ready.wait(wait_s):
-                return True
-        return False
-
-    def _fail(self, reason: str) -> None:
-        self.reason = reason
+    def _note_failure(self) -> None:
         self._has_failed = True
         self._needs_snapshot = True
-        self._retry_at_s = self._clock() + self._pause_s
-        self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2)
-
-    def _run(self) -> None:
-        while (item := self._work.get()) is not None:
-            work, answer = item
-            try:
-                answer.value = work()  # point: disk-work
-            except (StoreError, OSError, ShmperfError) as error:
-                answer.error = error
-            except Exception as error:  # noqa: BLE001  a fault of ours must not end the thread
-                answer.error = error
-            answer.ready.set()  # point: disk-done
-
-
-class _Answer:
-    """Where a piece of work leaves its result."""
-
-    __slots__ = ("error", "ready", "value")
-
-    def __init__(self) -> None:
-        self.ready = threading.Event()
-        self.value: Any = None
-        self.error: Exception | None = None

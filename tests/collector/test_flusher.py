@@ -32,14 +32,14 @@ def test_last_write_waits_for_a_stuck_one(tmp_path: Path, runtime: Path) -> None
         worker.call("all", 1)
         room.turn(2)
         disk = room.collector.disk
-        disk._longest_wait_s = 0.01
+        disk.thread.longest_wait_s = 0.01
         may_go_on = threading.Event()
-        assert disk._do(may_go_on.wait) is None
+        assert disk.thread.do(may_go_on.wait) is None
         worker.call("all", 2)
         room.turn()
         assert disk.is_unavailable()
         threading.Timer(0.3, may_go_on.set).start()
-        disk._longest_wait_s = 10.0
+        disk.thread.longest_wait_s = 10.0
         room.finish()
         assert len(room.lines("all")) == 2
         assert room.stats_on_disk()["begun"] == 2
@@ -269,7 +269,7 @@ def test_stuck_write_stops_no_drain_and_doubles_no_line(tmp_path: Path, runtime:
     """A write that does not come back stops nobody; what it did in the end is not done again."""
     room = new_room(tmp_path, runtime)
     disk = room.collector.disk
-    disk._longest_wait_s = 0.2
+    disk.thread.longest_wait_s = 0.2
     try:
         worker = room.worker()
         expected = [worker.call("all").hex for _ in range(5)]

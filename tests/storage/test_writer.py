@@ -12,6 +12,7 @@ import pytest
 
 from shmperf.storage.pace import Pace
 from shmperf.storage.writer import Disk
+from shmperf.storage.writerthread import WriterThread
 from shmperf.testing import Clock
 from tests.support import DEADLINE_S, wait_until
 
@@ -90,11 +91,10 @@ class Watched(Pace):
         self._beats = value
 
 
-def test_work_that_makes_progress_is_not_stuck(tmp_path: Path) -> None:
+def test_work_that_makes_progress_is_not_stuck() -> None:
     """However long it takes in sum; work that stops is given up once nothing has come since."""
-    disk = Disk(tmp_path, longest_wait_s=0.05)
-    disk._pace = pace = Watched(Clock())
-    gate = threading.Event()
+    pace, gate, failed = Watched(Clock()), threading.Event(), threading.Event()
+    thread = WriterThread(pace, Clock(), 0.05, failed.set)
 
     def long_work() -> bool:
         for item in pace.whole(range(5)):
@@ -102,17 +102,20 @@ def test_work_that_makes_progress_is_not_stuck(tmp_path: Path) -> None:
             wait_until(lambda: pace.looks > 2 * item + 1, f"look {item}")  # noqa: B023  now
         return True
 
-    assert disk._do(long_work) is True
+    assert thread.do(long_work) is True
     assert pace.looks > 8
+    assert not failed.is_set()
 
     def dead_work() -> bool:
         next(pace.whole(range(5)))
         return gate.wait(DEADLINE_S)
 
-    assert disk._do(dead_work) is None
-    assert disk.is_unavailable()
+    assert thread.do(dead_work) is None
+    assert thread.is_unavailable()
+    assert failed.is_set()
     gate.set()
-    disk.close()
+    thread.wait_for_return(DEADLINE_S)
+    assert thread.end()
 
 
 def test_calls_of_many_tools_go_to_as_many_files_as_there_is_time_for(tmp_path: Path) -> None:
