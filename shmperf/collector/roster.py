@@ -4,29 +4,26 @@ Who is there: workers found by their presence, attached to, and let go of once t
     present → attached ──► dead → drained → journalled as buried → memory and presence removed
                  └► not readable: it waits while its worker lives, and is buried unread afterwards
 
-While one waits, no answer is complete and nothing counts as flushed.
-
 What a burial means for the books is the ingest's; this is about processes and their memory.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from shmperf.analysis.unattached import Unattached
 from shmperf.errors import FormatError, SegmentGone
-from shmperf.files import check_ours, open_private
 from shmperf.session.presence import Presence
 from shmperf.session.session import Session
 from shmperf.shm.inflight import OpenRow
-from shmperf.shm.memory import SHARED_MEMORY, attach_memory, remove_memory
-from shmperf.shm.segment import begun_unmapped
+from shmperf.shm.memory import attach_memory, remove_memory
 from shmperf.storage.state import Ledger
 
 from .drain import WorkerDrain
 from .naming import Naming
+from .unread import Unread
 
 __all__ = ["Roster"]
 
@@ -46,8 +43,7 @@ class Roster:
         self._fault = fault
         self._presences: dict[str, Presence] = {}
         self._removed: list[str] = []
-        # Who is there and can't be read, by segment: why.
-        self._waiting: dict[str, str] = {}
+        self._unread = Unread(session.directory, ledger, fault)
         self._looked_ns = self._changed_ns = 0
 
     def may_have_changed(self) -> bool:
@@ -59,18 +55,17 @@ class Roster:
         """Attach to who has come; returns the dead of whom nothing can be read any more."""
         self._looked_ns, self._changed_ns = time.time_ns(), self._session.changed_ns()
         unread = []
-        waited, self._waiting = self._waiting, {}
+        self._unread.look_anew()
         for presence in self._session.presences(known=self._presences):
             if presence.is_coming:
                 if presence.died_coming():
                     self.remove(presence)
             elif presence.segment in self._ledger.state.buried:
                 self.remove(presence)
-            elif (problem := self._try_attach(presence)) is not None:
-                if self._is_hopeless(presence, problem, is_new=presence.segment not in waited):
-                    unread.append(presence)
-                else:
-                    self._waiting[presence.segment] = str(problem) or type(problem).__name__
+            elif (problem := self._try_attach(presence)) is not None and not self._unread.waits(
+                presence, problem
+            ):
+                unread.append(presence)
         return unread
 
     def _try_attach(self, presence: Presence) -> Exception | None:
@@ -85,55 +80,18 @@ class Roster:
         self._presences[name] = presence  # point: find-found
         return None
 
-    def _is_hopeless(self, presence: Presence, problem: Exception, *, is_new: bool) -> bool:
-        """True when the worker is dead and its memory will never be read; counted once."""
-        if isinstance(problem, SegmentGone):
-            if presence.is_alive():
-                return False
-            self._fault("segment_gone", str(problem))
-            return True
-        if isinstance(problem, FormatError):
-            if is_new:
-                self._fault("segment_refused", str(problem))
-            return not presence.is_alive()
-        # Of this process, not of that worker: its memory waits, dead or not.
-        if is_new:
-            self._fault("segment_waits", f"{presence.segment}: {problem}")
-        return False
-
     @property
     def is_anybody_waiting(self) -> bool:
         """True when somebody who is there could not be read at the last look."""
-        return bool(self._problems())
+        return self._unread.is_anybody() or bool(self._failed())
 
     def unattached(self) -> Unattached:
         """Who is there and could not be read at the last look, and what had begun there."""
-        problems = self._problems()
-        calls = sum(map(self._unread_calls, self._waiting))
-        reason = next(reversed(problems.values()), "")
-        return Unattached(workers=len(problems), calls=calls, reason=reason)
+        return self._unread.told(self._failed())
 
-    def _problems(self) -> dict[str, str]:
-        """Who is there and could not be read at the last look, by segment: why."""
-        failed = {name: one.problem for name, one in self.workers.items() if one.problem}
-        return failed | self._waiting
-
-    def _unread_calls(self, name: str) -> int:
-        """Calls in a segment that can't be mapped, beyond those that are in the books already."""
-        known = self._ledger.state.workers.get(name)
-        for place in (SHARED_MEMORY, self._session.directory):
-            try:
-                fd = open_private(place / name, os.O_RDONLY)
-            except OSError:
-                continue
-            try:
-                check_ours(fd)
-                return max(0, begun_unmapped(fd) - (known.begun if known is not None else 0))
-            except OSError:
-                continue
-            finally:
-                os.close(fd)
-        return 0
+    def _failed(self) -> dict[str, str]:
+        """Those attached to whom the last look failed at, by segment: why."""
+        return {name: one.problem for name, one in self.workers.items() if one.problem}
 
     def vanished(self) -> list[str]:
         """
@@ -146,7 +104,8 @@ class Roster:
         if not known:
             return []
         here = {presence.segment for presence in self._session.presences()}
-        gone = [name for name in sorted(known - here) if self._has_no_memory(name)]
+        directory = self._session.directory
+        gone = [name for name in sorted(known - here) if _has_no_memory(name, directory)]
         for name in gone:
             left = self._ledger.state.workers[name]
             if left.begun > left.finished + left.lost:
@@ -155,17 +114,6 @@ class Roster:
                 )
         self._removed += gone
         return gone
-
-    def _has_no_memory(self, name: str) -> bool:
-        try:
-            memory = attach_memory(name, self._session.directory)
-        except SegmentGone:
-            return True
-        except (OSError, FormatError):
-            return False
-        memory.buffer.release()
-        memory.close()
-        return False
 
     def dead(self) -> Iterator[WorkerDrain]:
         """Those whose process has gone, one after the other; what they stored is still there."""
@@ -224,3 +172,15 @@ class Roster:
         """Let go of everybody's memory."""
         for worker in self.each():
             worker.close()
+
+
+def _has_no_memory(name: str, directory: Path) -> bool:
+    try:
+        memory = attach_memory(name, directory)
+    except SegmentGone:
+        return True
+    except (OSError, FormatError):
+        return False
+    memory.buffer.release()
+    memory.close()
+    return False
