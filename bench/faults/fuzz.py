@@ -118,7 +118,7 @@ def _segment(text: bytes) -> None:
         worker.is_dead = True
         worker.run_pass(lambda *_: None)
         worker.read_rows()
-        worker._lanes.clear()
+        worker.lanes.clear()
         worker.rows = RowTable({})
         worker.close()
 

@@ -30,10 +30,12 @@ from shmperf.shm.record import (
     callee_of,
     kind_bits,
 )
-from shmperf.shm.ring import READ_SLOTS, Batch, RingReader
+from shmperf.shm.ring import READ_SLOTS, Batch
 from shmperf.shm.rowtable import RowTable
 from shmperf.shm.segment import SHARED, Kind, SegmentReader
 from shmperf.storage.state import WorkerState
+
+from .lanes import Lane, Lanes
 
 __all__ = ["Portion", "Take", "WorkerDrain"]
 
@@ -41,25 +43,12 @@ __all__ = ["Portion", "Take", "WorkerDrain"]
 Portion = tuple[str, Batch, int]
 Take = Callable[["WorkerDrain", list[Portion]], None]
 
-# Rings for which that is a fourth or less are replaced by larger ones, or ring the bell.
-_MANY = 256
 _PART_COUNT = Struct("<H")
 _PARTS = kind_bits(PARTS)
 _LONG = kind_bits(PARTS | BLOCK)
 _UNKNOWN = Callee("?")
 # Records of many tools that are read before others have their turn, and slots can be released.
 _MOST_SHARED = 512
-
-
-class _Lane:
-    """A ring and the tool whose records lie in it; None for the shared one."""
-
-    __slots__ = ("offset", "reader", "tool")
-
-    def __init__(self, reader: RingReader, offset: int, tool: str | None) -> None:
-        self.reader = reader
-        self.offset = offset
-        self.tool = tool
 
 
 class WorkerDrain:
@@ -95,18 +84,14 @@ class WorkerDrain:
         self.problem = ""
         self.passes_since_record = 0
         # What is left of a pass, and what was read in it.
-        self._steps: Iterator[tuple[_Lane, int, list[Portion]]] | None = None
+        self._steps: Iterator[tuple[Lane, int, list[Portion]]] | None = None
         self._slots_read = 0
         self.blocks: set[int] = set()
         self.holes = 0
         self.incomplete = 0
         self.beyond: Beyond | None = None
         self._nameless = _UNKNOWN
-        self._lanes: list[_Lane] = []
-        # Those of which something is read and not yet released.
-        self._read: set[_Lane] = set()
-        self._is_pressed = False
-        self._has_half_full = False
+        self.lanes = Lanes()
         self.begun = self.lost = 0
         self.look()
         self.read_rows()
@@ -129,10 +114,7 @@ class WorkerDrain:
                 tool = None if extent.key == SHARED else self.callee(extent.key).tool
                 position = self.known.positions.get(extent.offset, 0)
                 reader = self._segment.ring(extent, position)
-                lane = _Lane(reader, extent.offset, tool)
-                self._lanes.append(lane)
-                if reader.unreleased:
-                    self._read.add(lane)  # by a former collector
+                self.lanes.add(Lane(reader, extent.offset, tool))
 
     def is_quiet(self) -> bool:
         """
@@ -145,7 +127,9 @@ class WorkerDrain:
         # Rows may come long after their worker was found, and calls may have begun in them.
         if self.is_in_pass or self.passes_since_record < 2 or self._segment.has_new_extents():
             return False
-        return not any(lane.reader.has_record() for lane in self._lanes_of_open_calls())
+        callees = self.rows.callees
+        # What they are called may take another look, which may find rings.
+        return not callees or not self.lanes.has_record({self.callee(n).tool for n in callees})
 
     def run_pass(self, take: Take) -> int:
         """
@@ -181,16 +165,12 @@ class WorkerDrain:
         """True when rings are left to be looked at in this pass."""
         return self._steps is not None
 
-    def _look_at_each(self) -> Iterator[tuple[_Lane, int, list[Portion]]]:
-        for lane in tuple(self._lanes):
+    def _look_at_each(self) -> Iterator[tuple[Lane, int, list[Portion]]]:
+        for lane in self.lanes:
             if lane.reader.has_record() or self.is_dead:
-                self._read.add(lane)
+                self.lanes.begin(lane)
                 for step in self._drain(lane):
-                    size, read = lane.reader.size // SLOT_BYTES, step[1]
-                    if read >= _MANY and read >= min(size // 4, READ_SLOTS):
-                        self._is_pressed = True
-                    if lane.reader.unreleased * 2 >= lane.reader.size:
-                        self._has_half_full = True
+                    self.lanes.note(lane, step[1])
                     yield step
 
     def read_rows(self, *, everywhere: bool = False) -> None:
@@ -203,29 +183,16 @@ class WorkerDrain:
 
     def positions(self) -> dict[int, int]:
         """Where each ring in use is read up to, by its offset."""
-        return {lane.offset: lane.reader.position for lane in self._lanes}
-
-    def take_pressure(self) -> bool:
-        """True when a pass since this was last asked found a fourth of a large ring full."""
-        pressed, self._is_pressed = self._is_pressed, False
-        return pressed
+        return self.lanes.positions()
 
     def half_full(self) -> bool:
         """True when what is read and not yet released fills half of a ring."""
-        return self._has_half_full
+        return self.lanes.half_full()
 
     def release(self) -> None:
         """Hand everything read so far back to the worker; only once it is in the journal."""
         self.has_news = False  # point: drain-release
-        # Their writer has gone on to another ring; what it granted in them is read and journalled.
-        # Not before: a ring that is forgotten tells the next frame no position.
-        left = [lane for lane in self._lanes if lane.reader.retired]  # point: drain-left
-        for lane in self._read:
-            lane.reader.release(lane.reader.position)  # point: drain-released
-        self._read.clear()
-        self._has_half_full = False
-        for lane in left:
-            self._lanes.remove(lane)  # point: drain-lane-gone
+        self.lanes.release()
 
     def losses(self) -> dict[str, int]:
         """The worker's own counters of lost calls, by cause."""
@@ -258,13 +225,7 @@ class WorkerDrain:
         """Let go of the worker's memory."""
         self._segment.close()
 
-    def _lanes_of_open_calls(self) -> list[_Lane]:
-        if not self.rows.callees:
-            return []
-        tools = {self.callee(callee).tool for callee in self.rows.callees}
-        return [lane for lane in self._lanes if lane.tool is None or lane.tool in tools]
-
-    def _drain(self, lane: _Lane) -> Iterator[tuple[_Lane, int, list[Portion]]]:
+    def _drain(self, lane: Lane) -> Iterator[tuple[Lane, int, list[Portion]]]:
         """Read *lane* at most once around; each time how many slots, and what is in them."""
         left = lane.reader.size // SLOT_BYTES
         most = READ_SLOTS if lane.tool is not None else _MOST_SHARED
@@ -284,7 +245,7 @@ class WorkerDrain:
             left -= read
             yield lane, read, portions
 
-    def _portions(self, lane: _Lane, batch: Batch, seen: int) -> list[Portion]:
+    def _portions(self, lane: Lane, batch: Batch, seen: int) -> list[Portion]:
         if lane.tool is not None:
             return [(lane.tool, batch, seen)]
         by_tool: dict[str, list[Slot]] = {}
@@ -292,7 +253,7 @@ class WorkerDrain:
             by_tool.setdefault(self.callee(callee_of(slot[4])).tool, []).append(slot)
         return [(tool, Batch.of(share), seen) for tool, share in by_tool.items()]
 
-    def _pass_hole(self, lane: _Lane) -> bool:
+    def _pass_hole(self, lane: Lane) -> bool:
         """Pass one uncommitted slot of a dead worker, if a committed one follows."""
         if not lane.reader.is_past_hole():
             return False
@@ -300,7 +261,7 @@ class WorkerDrain:
         lane.reader.advance(1)
         return True
 
-    def _join(self, lane: _Lane, batch: Batch) -> tuple[Batch, int]:
+    def _join(self, lane: Lane, batch: Batch) -> tuple[Batch, int]:
         """*batch* with parts put together, and how many slots that took."""
         slots = list(batch)
         while True:

@@ -157,7 +157,7 @@ class Roster:
 
     def is_pressed(self) -> bool:
         """True when the last passes found a fourth of a large ring full."""
-        return any([worker.take_pressure() for worker in self.workers.values()])  # noqa: C419  of all
+        return any([worker.lanes.take_pressure() for worker in self.workers.values()])  # noqa: C419  of all
 
     def seen_pids(self) -> list[int]:
         """Those of processes that are seen from here: another namespace's pid is somebody else."""
