@@ -27,16 +27,14 @@ before a restart count as ones whose parent is unknown.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import compress, islice, repeat
+from itertools import compress, repeat
 from operator import attrgetter, gt
 from typing import NamedTuple
 
-import msgspec
-
-from .children import Child, Family, Tools, add_up, bounded, covered_within, settled_tools
+from .children import Child, Tools, add_up, bounded, covered_within, settled_tools
 from .edges import Edges
+from .families import Bounds, Families
 from .remembered import Remembered
 from .treestate import Chunk, Columns, Edge, Recent, Record, Settled, TreeDelta, TreeState, batches
 
@@ -55,28 +53,7 @@ class Below(NamedTuple):
 NOBODY = Below([], {})
 
 
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a tree may hold; what exceeds it is let go and counted."""
-
-    families: int = 100_000
-    ids: int = 1_000
-    spans: int = 128
-    edges: int = 65_536
-    remembered: int = 65_536
-    rows: int = 65_536
-    crowd: int = 8
-
-
 _BOUNDS = Bounds()
-
-
-class Changes(msgspec.Struct):
-    """What the next delta tells: families by id, workers by name."""
-
-    families: set[int] = set()
-    removed: list[int] = []
-    touched: set[str] = set()
-    cleared: bool = False
 
 
 class CallTree:
@@ -92,13 +69,12 @@ class CallTree:
         self.let_go = 0
         self.unknown_parents = 0
         self._edges = Edges(bounds.edges)
-        self._rows: defaultdict[int, list[Child]] = defaultdict(list)
-        self._sums: dict[int, Family] = {}
+        self._families = Families(bounds)
         self._workers: dict[str, Recent] = {}
         self._remembered = Remembered(bounds.remembered)
-        self._rows_since_fold = 0
-        self._changes = Changes()
-        self._told: set[int] = set()
+        # What the next delta tells besides edges and families.
+        self._touched: set[str] = set()
+        self._is_cleared = False
 
     # --- what happens ----------------------------------------------------------------------------
 
@@ -119,9 +95,11 @@ class CallTree:
             recent = self._workers[worker] = Recent()
             recent.passes = 2
         recent.new.append((tool, (ids, parents, starts, ends)))
-        self._changes.touched.add(worker)
+        self._touched.add(worker)
         if any(parents):
-            self._add_children(parents, zip(starts, ends, ids, repeat(tool), strict=False))
+            children = zip(starts, ends, ids, repeat(tool), strict=False)
+            roots = self._families.add(parents, children)
+            self._count(None, add_up(roots, {}))
         else:
             total_ns = sum(ends) - sum(starts)
             self.let_go += self._edges.count(None, tool, len(ids), total_ns, total_ns)
@@ -138,7 +116,7 @@ class CallTree:
             return []
         settled = self._settle(recent.old)
         recent.age()
-        self._changes.touched.add(worker)
+        self._touched.add(worker)
         self._stay_within_bounds()
         return settled
 
@@ -147,11 +125,11 @@ class CallTree:
         recent = self._workers.pop(worker, None)
         if recent is None:
             return []
-        self._changes.touched.add(worker)
+        self._touched.add(worker)
         settled = self._settle(recent.old + recent.new)
         for tool, ids in self._remembered:
             # What came of calls that had settled: nobody knows them after a restart.
-            if self._rows:
+            if self._families.rows:
                 self._count_families(tool, ids)
         self._stay_within_bounds()
         return settled
@@ -168,13 +146,11 @@ class CallTree:
             for tool, columns in recent.old + recent.new:
                 self._remember(tool, columns[0])
         self._edges.clear()
-        self._rows.clear()
-        self._sums.clear()
+        self._families.clear()
         self._workers.clear()
-        self._told.clear()
-        self.let_go = self.unknown_parents = self._rows_since_fold = 0
-        self._changes = Changes()
-        self._changes.cleared = True
+        self.let_go = self.unknown_parents = 0
+        self._touched.clear()
+        self._is_cleared = True
 
     # --- what is asked ---------------------------------------------------------------------------
 
@@ -184,13 +160,13 @@ class CallTree:
 
         *open_tools* maps the ids of open calls to their tools: their children show already.
         """
-        found = self._edges.copies()
-        known = _known_tools(self._workers.values(), self._remembered, self._rows)
-        for call_id, rows in self._rows.items():
+        found, families = self._edges.copies(), self._families
+        known = _known_tools(self._workers.values(), self._remembered, families.rows)
+        for call_id in families.rows:
             parent = known.get(call_id)
             if parent is None:
                 parent = open_tools.get(call_id)
-            for tool, counts in _tools_of(rows, self._sums.get(call_id)).items():
+            for tool, counts in families.tools(call_id).items():
                 edge = found.get((parent, tool))
                 if edge is None:
                     edge = found[parent, tool] = Edge(parent, tool)
@@ -206,21 +182,18 @@ class CallTree:
 
     def below(self, call_id: int) -> Below:
         """What is known by now of the children of an open call."""
-        rows, family = self._rows.get(call_id, []), self._sums.get(call_id)
-        first = family.ids if family is not None else []
-        ids = [*first, *(row[2] for row in rows if row[2])]
-        return Below(ids[: self.bounds.ids], settled_tools(_tools_of(rows, family)))
+        families = self._families
+        return Below(families.ids(call_id), settled_tools(families.tools(call_id)))
 
     def children(self) -> Iterator[tuple[int, Child]]:
         """The children that are known one by one, each behind its parent, which is not settled."""
-        for parent, rows in self._rows.items():
-            yield from ((parent, row) for row in rows if row[2])
+        return self._families.children()
 
     def state(self) -> TreeState:
         """Return all that a restart needs; nothing of it is shared with the tree."""
         return TreeState(
             edges=[edge.copy() for edge in self._edges],
-            families={call_id: _family(call_id, self._rows, self._sums) for call_id in self._rows},
+            families=self._families.written(self._families.rows),
             recent={
                 worker: (batches(recent.old), batches(recent.new))
                 for worker, recent in self._workers.items()
@@ -248,26 +221,23 @@ class CallTree:
 
     def take_delta(self) -> TreeDelta | None:
         """Return what has changed since the last delta, None when nothing has."""
-        changed = self._changes.families & self._rows.keys()
-        for call_id in changed:
-            if len(self._rows[call_id]) >= self.bounds.crowd:
-                self._fold(call_id)
+        families, removed, let_go = self._families.take_change()
+        self.let_go += let_go
         recent = {
             worker: found.tell() if (found := self._workers.get(worker)) is not None else None
-            for worker in self._changes.touched
+            for worker in self._touched
         }
         delta = TreeDelta(
             edges=self._edges.take_changed(),
-            families={call_id: _family(call_id, self._rows, self._sums) for call_id in changed},
-            removed=self._changes.removed,
+            families=families,
+            removed=removed,
             recent=recent,
             let_go=self.let_go,
             unknown_parents=self.unknown_parents,
-            cleared=self._changes.cleared,
+            cleared=self._is_cleared,
         )
-        self._told |= changed
-        self._changes = Changes()
-        if delta.edges or changed or delta.removed or recent or delta.cleared:
+        self._touched, self._is_cleared = set(), False
+        if delta.edges or families or removed or recent or delta.cleared:
             return delta
         return None
 
@@ -277,15 +247,7 @@ class CallTree:
             self.clear()
         for edge in delta.edges:
             self._edges.put(edge)
-        for call_id in delta.removed:
-            self._rows.pop(call_id, None)
-            self._sums.pop(call_id, None)
-        for call_id, (rows, family) in delta.families.items():
-            self._rows[call_id] = rows
-            if family is not None:
-                self._sums[call_id] = family
-            else:
-                self._sums.pop(call_id, None)
+        self._families.apply(delta.families, delta.removed)
         for worker, told in delta.recent.items():
             if told is None:
                 self._workers.pop(worker, None)
@@ -293,26 +255,14 @@ class CallTree:
                 known = self._workers.get(worker) or Recent()
                 self._workers[worker] = known.hear(*told)
         self.let_go, self.unknown_parents = delta.let_go, delta.unknown_parents
-        self._told = set(self._rows)
-        self._changes = Changes()
+        self._touched, self._is_cleared = set(), False
 
     # --- within ----------------------------------------------------------------------------------
 
-    def _add_children(self, parents: Sequence[int], children: Iterable[Child]) -> None:
-        rows = self._rows
-        for parent, row in zip(parents, children, strict=False):
-            rows[parent].append(row)
-        self._changes.families.update(parents)
-        self._rows_since_fold += len(parents)
-        if 0 in rows:
-            self._changes.families.discard(0)
-            for child, counts in add_up(rows.pop(0), {}).items():
-                self.let_go += self._edges.count(None, child, *counts)
-
     def _settle(self, chunks: list[Chunk]) -> list[Settled]:
         settled = []
-        if self._rows:
-            has_family = self._rows.__contains__
+        if self._families.rows:
+            has_family = self._families.rows.__contains__
             parents = [
                 (record[3], -record[2], tool, record)
                 for tool, columns in chunks
@@ -330,7 +280,7 @@ class CallTree:
 
     def _settle_one(self, tool: str, record: Record) -> Settled | None:
         call_id, parent, start, end = record
-        rows, family = self._pop(call_id)
+        rows, family = self._families.pop(call_id)
         if family is None:
             tools = add_up(rows, {})
             covered = covered_within(rows, start, end)
@@ -339,12 +289,10 @@ class CallTree:
             self.let_go += family.take(rows, self.bounds.ids, self.bounds.spans)
             tools, ids = family.tools, family.ids
             covered = family.covered_within(start, end)
-        for child, (calls, total_ns, own_ns) in tools.items():
-            self.let_go += self._edges.count(tool, child, calls, total_ns, own_ns)
+        self._count(tool, tools)
         if parent and covered:
             # What its children covered was counted as own time of this call: to be taken off.
-            self._rows[parent].append((0, covered, 0, tool))
-            self._changes.families.add(parent)
+            self._families.cover(parent, tool, covered)
         elif covered:
             self.let_go += self._edges.count(None, tool, 0, 0, -covered)
         if not ids:
@@ -357,64 +305,32 @@ class CallTree:
 
     def _count_families(self, tool: str, ids: Iterable[int]) -> None:
         """Count the families of those calls of *tool* that have one."""
-        for call_id in list(filter(self._rows.__contains__, ids)):
+        for call_id in list(filter(self._families.rows.__contains__, ids)):
             self._let_family_go(call_id, tool)
 
     def _let_family_go(self, call_id: int, parent: str | None) -> int:
         """Count the family of a call that never settles, or has settled; returns its children."""
-        tools = _tools_of(*self._pop(call_id))
-        for tool, counts in tools.items():
-            self.let_go += self._edges.count(parent, tool, *counts)
+        tools = self._families.pop_tools(call_id)
+        self._count(parent, tools)
         return sum(counts[0] for counts in tools.values())
 
-    def _pop(self, call_id: int) -> tuple[list[Child], Family | None]:
-        if call_id in self._told:
-            self._told.discard(call_id)
-            self._changes.removed.append(call_id)
-        return self._rows.pop(call_id, []), self._sums.pop(call_id, None)
+    def _count(self, parent: str | None, tools: Tools) -> None:
+        """Count children in the graph."""
+        for child, (calls, total_ns, own_ns) in tools.items():
+            self.let_go += self._edges.count(parent, child, calls, total_ns, own_ns)
 
     def _remember(self, tool: str, ids: Sequence[int]) -> None:
         for forgotten, gone in self._remembered.add(tool, ids):
-            if self._rows:
+            if self._families.rows:
                 self._count_families(forgotten, gone)
 
-    def _fold(self, call_id: int) -> None:
-        """Make a sum of a family's rows."""
-        family = self._sums.get(call_id)
-        if family is None:
-            family = self._sums[call_id] = Family()
-        # A parent that is busy moves behind those of which nothing comes any more.
-        rows = self._rows.pop(call_id)
-        self.let_go += family.take(rows, self.bounds.ids, self.bounds.spans)
-        self._rows[call_id] = []
-        self._changes.families.add(call_id)
-
     def _stay_within_bounds(self) -> None:
-        bounds, rows = self.bounds, self._rows
-        if self._rows_since_fold >= bounds.rows:
-            self._rows_since_fold = 0
-            for call_id in [i for i, found in rows.items() if len(found) >= bounds.crowd]:
-                self._fold(call_id)
-        if len(rows) > bounds.families:
-            # A tenth at once: the front of a dict is slow to find after single removals.
-            surplus = len(rows) - bounds.families + bounds.families // 10
-            for call_id in list(islice(rows, surplus)):
-                children = self._let_family_go(call_id, None)
-                self.unknown_parents += children
-                self.let_go += children
-        if len(self._changes.families) > 2 * bounds.families:
-            self._changes.families &= rows.keys()
-
-
-def _family(
-    call_id: int, rows: Mapping[int, list[Child]], sums: Mapping[int, Family]
-) -> tuple[list[Child], Family | None]:
-    family = sums.get(call_id)
-    return list(rows[call_id]), family.copy() if family is not None else None
-
-
-def _tools_of(rows: list[Child], family: Family | None) -> Tools:
-    return add_up(rows, family.copy().tools if family is not None else {})
+        self.let_go += self._families.fold_when_due()
+        for call_id in self._families.surplus():
+            children = self._let_family_go(call_id, None)
+            self.unknown_parents += children
+            self.let_go += children
+        self._families.forget_changes()
 
 
 def _known_tools(

@@ -18,14 +18,14 @@ TINY = Bounds(families=20, ids=5, spans=3, edges=12, remembered=10, rows=30, cro
 
 def self_check(tree: CallTree) -> None:
     """Raise AssertionError when an invariant of the tree is broken."""
-    bounds = tree.bounds
+    bounds, families = tree.bounds, tree._families
     for edge in tree._edges:
         assert min(edge.calls, edge.total_ns) >= 0, f"less than nothing: {edge}"
     assert len(tree._edges) <= bounds.edges, "too many edges"
-    assert 0 not in tree._rows, "a family without a parent"
-    assert tree._sums.keys() <= tree._rows.keys(), "a sum without rows"
-    assert tree._told <= tree._rows.keys(), "a family told and gone, but not as removed"
-    for family in tree._sums.values():
+    assert 0 not in families.rows, "a family without a parent"
+    assert families._sums.keys() <= families.rows.keys(), "a sum without rows"
+    assert families._told <= families.rows.keys(), "a family told and gone, but not as removed"
+    for family in families._sums.values():
         assert len(family.spans) <= bounds.spans, "too many intervals"
         assert len(family.ids) <= bounds.ids, "too many ids"
         times = [family.barrier_ns, *(time for span in family.spans for time in span)]
