@@ -8,8 +8,7 @@ the absolute figures of the last reading; totals, kept calls and the tree as inc
 
 The books, always: begun = finished + lost + aborted + in flight. *begun* and *lost* come from the
 workers' rows, *finished* from drained records, *aborted* from burials; *in flight* is what remains,
-and at rest a test compares it with the open rows. A cleanup does not reset a worker's counters: it
-remembers what had been counted by then and shows the rest.
+and at rest a test compares it with the open rows.
 
     killed after …             the next collector finds
     drained, not journalled    the records, still in their rings
@@ -48,8 +47,9 @@ from shmperf.analysis.totals import ToolStats
 from shmperf.config.options import Options
 from shmperf.errors import StoreError
 from shmperf.files import internals
-from shmperf.shm.record import Call, Callee
+from shmperf.shm.record import Call
 
+from .counters import Forgotten, WorkerState, bury, change_worker, count_up, forget
 from .history import FileState
 from .journal import Journal
 from .outbox import OutboxChange, OutboxState
@@ -63,30 +63,6 @@ class Clock(msgspec.Struct, array_like=True):
 
     boot_id: str = ""
     offset_ns: int = 0
-
-
-class WorkerState(msgspec.Struct, array_like=True):
-    """One worker as last read: how far it is drained, and its own counters."""
-
-    pid: int = 0
-    epoch: int = 0
-    finished: int = 0
-    begun: int = 0
-    lost: int = 0
-    losses: dict[str, int] = {}
-    faults: dict[str, int] = {}
-    positions: dict[int, int] = {}
-    ended: dict[int, int] = {}
-    callees: dict[int, Callee] = {}
-
-
-class Forgotten(msgspec.Struct, array_like=True):
-    """What cleanups have taken out of the books."""
-
-    begun: int = 0
-    lost: int = 0
-    losses: dict[str, int] = {}
-    faults: dict[str, int] = {}
 
 
 class State(msgspec.Struct):
@@ -223,7 +199,7 @@ class Ledger:
             state.clock = frame.clock
         if frame.optimization is not None:
             state.optimization = frame.optimization
-        self._apply_workers(frame)
+        _apply_workers(state, frame)
         self._apply_kept(frame)
         state.files.update(frame.files)
         if frame.outbox is not None:
@@ -241,13 +217,12 @@ class Ledger:
         """What the counters say, cleanups subtracted."""
         state = self.state
         everybody = [state.gone, *state.workers.values()]
-        losses = _sum(w.losses for w in everybody)
-        faults = _sum([*(w.faults for w in everybody), state.faults])
+        counters = count_up(everybody, state.faults, state.forgotten)
         return Books(
-            begun=sum(w.begun for w in everybody) - state.forgotten.begun,
-            lost=sum(w.lost for w in everybody) - state.forgotten.lost,
-            losses=_minus(losses, state.forgotten.losses),
-            faults=_minus(faults, state.forgotten.faults),
+            begun=counters.begun,
+            lost=counters.lost,
+            losses=counters.losses,
+            faults=counters.faults,
             optimization=state.optimization,
             workers=workers,
             complete=complete,
@@ -322,31 +297,6 @@ class Ledger:
         limit = self.options.limit_of(tool)
         return size if limit < 0 else min(size, limit)
 
-    def _apply_workers(self, frame: Frame) -> None:
-        state = self.state
-        for name, change in frame.workers.items():
-            known = state.workers.get(name)
-            if known is None:
-                state.workers[name] = msgspec.structs.replace(
-                    change,
-                    positions=dict(change.positions),
-                    ended=dict(change.ended),
-                    callees=dict(change.callees),
-                )
-                continue
-            known.finished += change.finished
-            known.begun, known.lost = change.begun, change.lost
-            known.losses, known.faults = change.losses, change.faults
-            known.positions.update(change.positions)
-            known.ended.update(change.ended)
-            known.callees.update(change.callees)
-        for name in frame.buried:
-            worker = state.workers.pop(name, None)
-            state.buried.add(name)
-            if worker is not None:
-                _bury(state.gone, worker)
-        state.buried.difference_update(frame.removed)
-
     def _apply_kept(self, frame: Frame) -> None:
         kept = self.state.kept
         for tool, ids in frame.written.items():
@@ -357,66 +307,56 @@ class Ledger:
             else:
                 kept.pop(tool, None)
         for tool, calls in frame.kept.items():
-            kept[tool] = self._newest(tool, kept.get(tool, []) + calls)
+            limit = self.options.limit_of(tool)
+            kept[tool] = _newest(kept.get(tool, []) + calls, limit)
         if frame.settled:
-            self._attach(frame)
-
-    def _newest(self, tool: str, calls: list[Call]) -> list[Call]:
-        limit = self.options.limit_of(tool)
-        limit = _MOST_KEPT if limit < 0 else limit
-        if len(calls) <= limit:
-            return calls
-        calls.sort(key=_by_end)
-        return calls[len(calls) - limit :]
-
-    def _attach(self, frame: Frame) -> None:
-        settled = {row[0]: row for row in frame.settled}
-        for calls in self.state.kept.values():
-            for call in calls:
-                if call.detail is not None and call.id in settled:
-                    _, children, totals, self_ns = settled[call.id]
-                    call.detail.children = children
-                    call.detail.totals = totals
-                    call.detail.self_ns = self_ns
+            _attach(kept, frame)
 
     def _forget(self) -> None:
-        books = self.books(0, complete=True)
-        state, forgotten = self.state, self.state.forgotten
+        state = self.state
         known = self.totals.known.values()
-        finished = sum(totals.count for totals in known)
-        aborted = sum(totals.aborted for totals in known)
-        forgotten.begun += finished + aborted + books.lost
-        forgotten.lost += books.lost
-        forgotten.losses = _sum([forgotten.losses, books.losses])
-        forgotten.faults = _sum([forgotten.faults, books.faults])
+        ended = sum(totals.count + totals.aborted for totals in known)
+        everybody = [state.gone, *state.workers.values()]
+        shown = count_up(everybody, state.faults, state.forgotten)
+        forget(state.forgotten, shown, ended)
         state.kept, state.nameless = {}, {}
         state.erasing, state.files = state.erasing | state.files, {}
         self.analyses.clear()
 
 
+def _apply_workers(state: State, frame: Frame) -> None:
+    for name, change in frame.workers.items():
+        change_worker(state.workers, name, change)
+    for name in frame.buried:
+        worker = state.workers.pop(name, None)
+        state.buried.add(name)
+        if worker is not None:
+            bury(state.gone, worker)
+    state.buried.difference_update(frame.removed)
+
+
+def _newest(calls: list[Call], limit: int) -> list[Call]:
+    limit = _MOST_KEPT if limit < 0 else limit
+    if len(calls) <= limit:
+        return calls
+    calls.sort(key=_by_end)
+    return calls[len(calls) - limit :]
+
+
+def _attach(kept: Mapping[str, list[Call]], frame: Frame) -> None:
+    """Tell kept calls what has settled of their children."""
+    settled = {row[0]: row for row in frame.settled}
+    for calls in kept.values():
+        for call in calls:
+            if call.detail is not None and call.id in settled:
+                _, children, totals, self_ns = settled[call.id]
+                call.detail.children = children
+                call.detail.totals = totals
+                call.detail.self_ns = self_ns
+
+
 def _by_end(call: Call) -> tuple[int, int]:
     return call.end_ns, call.id
-
-
-def _bury(gone: WorkerState, worker: WorkerState) -> None:
-    gone.finished += worker.finished
-    gone.begun += worker.begun
-    gone.lost += worker.lost
-    gone.losses = _sum([gone.losses, worker.losses])
-    gone.faults = _sum([gone.faults, worker.faults])
-
-
-def _sum(counters: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for counter in counters:
-        for cause, count in counter.items():
-            found[cause] = found.get(cause, 0) + count
-    return found
-
-
-def _minus(counters: Mapping[str, int], forgotten: Mapping[str, int]) -> dict[str, int]:
-    left = {cause: count - forgotten.get(cause, 0) for cause, count in counters.items()}
-    return {cause: count for cause, count in left.items() if count > 0}
 
 
 def load(storage: Path, options: Options) -> tuple[Ledger, str | None]:
