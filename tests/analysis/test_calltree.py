@@ -561,3 +561,14 @@ class Journalled(RuleBasedStateMachine):
 
 TestJournalled = Journalled.TestCase
 TestJournalled.settings = settings(max_examples=150, stateful_step_count=40)
+
+
+def test_a_worker_that_comes_again_has_none_of_what_it_had():
+    """Gone and back between two deltas, it leaves its reader only what came afterwards."""
+    tree, read = CallTree(), CallTree()
+    add(tree, "w", "root", [(1, 0, 0, 100)])
+    read.apply(through_msgpack(tree.take_delta(), TreeDelta))
+    tree.worker_gone("w")
+    add(tree, "w", "root", [(2, 0, 0, 100)])
+    read.apply(through_msgpack(tree.take_delta(), TreeDelta))
+    assert as_set(read.state()) == as_set(tree.state())

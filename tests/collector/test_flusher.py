@@ -405,3 +405,28 @@ def test_a_killed_flush_of_many_tools_is_taken_up_where_it_was(room: Room) -> No
     assert all(len(room.lines(f"tool-{n}")) == 1 for n in range(700))
     found = room.stats_on_disk()
     assert (found["begun"], found["in_flight"], found["lost"]) == (700, 0, {})
+
+
+def test_a_flush_comes_to_the_very_last_tool(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tool beyond a piece is written before the flush says that it is done."""
+    monkeypatch.setattr("shmperf.collector.flusher._PIECE", 2)
+    worker = room.worker()
+    for tool in "abc":
+        worker.call(tool)
+    room.turn()
+    room.collector.flush()
+    assert [len(room.lines(tool)) for tool in "abc"] == [1, 1, 1]
+
+
+def test_history_is_full_at_its_bound_and_not_before(room: Room) -> None:
+    """A byte below ``storage.max_bytes`` a call is written, at it none."""
+    worker, flusher = room.worker(), room.collector.flusher
+    found = []
+    for spare in (1 << 20, 1, 0):
+        used = sum(file.size for file in room.collector.ledger.state.files.values())
+        flusher.storage = msgspec.structs.replace(flusher.storage, max_bytes=used + spare)
+        worker.call("all")
+        room.turn()
+        room.collector.flush()
+        found.append(len(room.lines("all")))
+    assert found == [1, 2, 2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from shmperf.collector.settling import Settling
 from shmperf.shm.record import Call, Outcome
 from shmperf.testing import Room
@@ -82,3 +84,33 @@ def test_one_question_looks_as_often_as_it_takes_to_settle(room: Room) -> None:
     assert room.collector.parts.settling.passes(worker.segment.name) == 3
     room.collector.flush()
     assert len(room.lines("all")) == 1
+
+
+def test_part_of_a_pass_is_no_pass(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a shared ring is read in parts nothing settles before every ring was looked at."""
+    monkeypatch.setattr("shmperf.collector.drain._MOST_SHARED", 8)
+    worker = room.worker()
+    worker.nameless("one of many")
+    for n in range(20):
+        worker.call("one of many", n)
+    found = []
+    for _ in range(3):
+        handled = room.turn()
+        (drain,) = room.collector.workers.values()
+        passes = room.collector.parts.settling.passes(drain.name)
+        found.append((handled, drain.is_in_pass, passes))
+    assert found == [(8, True, 0), (8, True, 0), (4, False, 1)]
+
+
+def test_ring_is_released_once_half_of_it_is_read(room: Room) -> None:
+    """Before it is time to journal: with the slot that makes it half, not with the one before."""
+    worker = room.worker(slots=16)
+    worker.call("all")
+    room.turn(3)
+    (drain,) = room.collector.workers.values()
+    found = []
+    for n in range(8):
+        worker.call("all", n)
+        room.collector.step()
+        found.append(drain.has_news)
+    assert found == [True] * 7 + [False]

@@ -212,3 +212,19 @@ def test_a_summary_of_before_a_clock_was_set_back_has_a_window() -> None:
     assert made.summary()["window_s"] == 0.0
     late = PerfState(half_life_s=HALF_LIFE_S, at_s=1e300, calls=1, finished_weight=1.0)
     assert str(late.summary()["last_updated"]).startswith("9999-12-31")
+
+
+def test_a_call_from_the_future_is_told_as_one_of_now() -> None:
+    """No summary says that a tool was last called at a time that is still to come."""
+    made = PerfState(half_life_s=HALF_LIFE_S)
+    made.add(totals(10.0, at_s=NOW_S + 1e6), now_s=NOW_S)
+    assert made.at_s == made.since_s == NOW_S
+
+
+def test_figures_of_before_a_clock_was_set_back_weigh_as_those_of_now() -> None:
+    """What was known when the clock was ahead does not outweigh what comes after."""
+    made = PerfState(half_life_s=HALF_LIFE_S)
+    made.add(totals(10.0, at_s=NOW_S + 1e6), now_s=NOW_S + 1e6)
+    made.add(totals(30.0, at_s=NOW_S), now_s=NOW_S)
+    assert made.at_s == NOW_S
+    assert made.summary()["avg_duration_ms"] == pytest.approx(20)

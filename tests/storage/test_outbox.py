@@ -125,6 +125,39 @@ def test_files_are_small_and_go_when_they_were_read(journalled: Journalled) -> N
     assert journalled.reader.dropped == 0
 
 
+def test_file_stays_until_its_last_line_was_read(journalled: Journalled) -> None:
+    """One line that is not acknowledged keeps its file; with that one the file goes."""
+    filler = b"x" * (BOUND // 16)
+    files = outbox_of(journalled.storage)
+    journalled.write(b"1\n" + filler + b"\n2\n")
+    found = []
+    for most in (2, 1):
+        taken = journalled.reader.read(most)
+        assert taken is not None
+        journalled.reader.acknowledge(taken)
+        for _ in range(2):
+            journalled.write(b"later\n")
+        found.append(len(list(files.glob("*.jsonl"))))
+    assert (taken.lines, found) == ([b"2"], [2, 1])
+    assert journalled.read() == [b"later"] * 4
+    assert journalled.reader.dropped == 0
+
+
+def test_oldest_file_goes_beyond_the_bound_and_not_at_it(journalled: Journalled) -> None:
+    """What may be held is held, read or not; a byte more costs the oldest file alone."""
+    filler = b"x" * (BOUND // 16)
+    for number in range(2):
+        journalled.write(b"%d\n" % number + filler + b"\n")
+    used = sum(file.size for file in journalled.listed.files.values())
+    journalled.journal(journalled.outbox.prepare(used))
+    taken = journalled.reader.read(1)
+    assert taken is not None
+    assert taken.lines == [b"0"]
+    journalled.journal(journalled.outbox.prepare(used - 1))
+    assert journalled.read() == [b"1", filler]
+    assert journalled.reader.dropped == 2
+
+
 def test_full_disk_costs_whole_lines_and_they_are_counted(journalled: Journalled) -> None:
     """A write that stops in the middle is cut back; what comes later is read."""
     journalled.write(b"1\n")
