@@ -27,6 +27,7 @@ __all__ = ["come_and_go"]
 # Where joining, leaving, starting and sweeping happen.
 _POINTS = points_in(
     "session/session.py",
+    "session/membership.py",
     "session/settings.py",
     "session/rendezvous.py",
     "session/files.py",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from shmperf.errors import tell
 from shmperf.files import open_private, read_private
 from shmperf.stdlib import Path, os, time
 
@@ -26,6 +27,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _FIRST_SILENT_PAUSE_S, _LONGEST_SILENT_PAUSE_S = 0.05, 1.0
 _MOST_LOG_BYTES = 1 << 16
 _LONGEST_REASON = 300
+# In this process, whatever sessions it is in.
+_told: set[str] = set()
 
 
 def note_start(directory: Path) -> None:
@@ -76,6 +79,13 @@ class Restarts:
         elif not self._is_judged:
             self._judge()
         return self._clock() >= self._due_at_s
+
+    def tell(self) -> None:
+        """Why there is no collector, once: the reason is in a log that nobody would look for."""
+        reason = self.failure
+        if reason and reason not in _told:
+            _told.add(reason)
+            tell(f"{reason}; calls wait in memory until one does")
 
     def _judge(self) -> None:
         """The last one has not come up, and is gone."""

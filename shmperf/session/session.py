@@ -6,7 +6,7 @@ One session: its directory, its locks, its settings, its mode, its workers and i
             token                    random; says that this is the session that a storage names
             settings                 options and storage, msgpack, replaced as a whole
             word, word.lock          see `settings`
-            w-<segment>              a worker (see `presence`)
+            w-<segment>              a worker (see `presence`, `membership`)
             collector.lock           held by the collector for its life
             collector.up, .log       see `restarts`
             control.sock             where it answers
@@ -27,19 +27,15 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import TypeVar
 
-import msgspec
-
 from shmperf.config.options import Options
-from shmperf.errors import NoAnswer, SessionError, SessionGone, tell
+from shmperf.errors import NoAnswer, SessionError, SessionGone
 from shmperf.files import KeptFile, path_of
-from shmperf.shm.memory import remove_memory
-from shmperf.stdlib import Path, fcntl, os, secrets, time
+from shmperf.stdlib import Path, fcntl, os, secrets
 
 from .files import (
     LEAVING_S,
     MOST_BLOCKS,
     check_private,
-    create_locked,
     draw_numbers,
     is_locked,
     let_go,
@@ -50,18 +46,15 @@ from .files import (
     try_lock,
 )
 from .launch import start_detached_collector
+from .membership import Membership, is_still
 from .paths import internals_of, write_name
-from .presence import COMING, HERE, Identity, Presence
+from .presence import COMING, HERE, Presence
 from .restarts import Restarts
 from .settings import SharedSettings
 
 __all__ = ["Session", "attach", "revive"]
 
 T = TypeVar("T")
-
-_told_failures: set[str] = set()
-
-_JOIN_DEADLINE_S = 0.005
 
 
 class Session:
@@ -80,7 +73,7 @@ class Session:
         except (OSError, ValueError) as error:
             raise SessionError(f"{directory}: no session that can be read: {error}") from None
         self.word = self.settings.word
-        self._presence: KeptFile | None = None
+        self.membership = Membership(directory)
         self._starting: KeptFile | None = None
         self.restarts = Restarts(directory)
 
@@ -137,59 +130,7 @@ class Session:
 
         Raises SessionGone when the session ended meanwhile, OSError when there is no memory.
         """
-        directory = self._enter_lock()
-        try:
-            return self._announce(make_segment)
-        except OSError:
-            if self._is_still(directory):
-                raise
-            # Somebody has removed the directory by hand.
-            raise SessionGone from None
-        finally:
-            let_go(directory)
-
-    def _announce(self, make_segment: Callable[[str], T]) -> T:
-        segment = f"shmperf-{secrets.token_hex(6)}"
-        coming = self.directory / f"{COMING}{segment}"
-        fd = create_locked(coming, msgspec.msgpack.encode(Identity.of_this_process()))
-        # At once: a tool may fork while the segment is made.
-        self._presence = presence = KeptFile(coming, fd)  # point: announce-present
-        try:
-            made = make_segment(segment)  # point: announce-make
-            presence.path = self.directory / f"{HERE}{segment}"
-            coming.rename(presence.path)  # point: announce-rename
-        except BaseException:
-            self._presence = None
-            remove_memory(segment, self.directory)
-            coming.unlink(missing_ok=True)
-            let_go(fd)
-            raise
-        return made  # point: announce-here
-
-    def _enter_lock(self) -> int:
-        deadline = time.monotonic() + _JOIN_DEADLINE_S
-        try:
-            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise SessionGone from None
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # point: enter-lock
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(fd)
-                    raise SessionGone from None
-        if not self._is_still(fd):
-            os.close(fd)
-            raise SessionGone
-        return fd  # point: enter-locked
-
-    def _is_still(self, fd: int) -> bool:
-        try:
-            return os.fstat(fd).st_ino == self.directory.stat().st_ino
-        except FileNotFoundError:
-            return False
+        return self.membership.announce(make_segment)
 
     def after_fork(self) -> None:
         """
@@ -198,12 +139,11 @@ class Session:
         A program that closes all descriptors may have given their numbers to files of its own
         since, so only the very files are closed.
         """
-        presence, self._presence = self._presence, None
         starting, self._starting = self._starting, None
+        self.membership.after_fork()
         try:
-            for file in (starting, presence):
-                if file is not None:
-                    file.close()
+            if starting is not None:
+                starting.close()
         except OSError:
             return
 
@@ -213,13 +153,7 @@ class Session:
 
         Without it a collector in another pid namespace would take the worker for dead.
         """
-        presence = self._presence
-        if presence is None or presence.is_open:
-            return
-        try:
-            fcntl.flock(presence.descriptor(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return  # somebody tries it just now: the next time
+        self.membership.stay_present()
 
     def presences(self, known: Container[str] = ()) -> list[Presence]:
         """The workers that are here, or were; those whose segments are *known* are left out."""
@@ -310,7 +244,7 @@ class Session:
             return False
         if not self.restarts.are_due():
             let_go(fd)
-            self._tell_failure()
+            self.restarts.tell()
             return False
         self.restarts.begin()
         self._starting = KeptFile(self.directory / "collector.lock", fd)  # point: start-locked
@@ -318,20 +252,13 @@ class Session:
             start_detached_collector(self.directory, fd)  # point: start-spawn
         except OSError as error:
             self.restarts.fail(f"the collector did not start: {error}")
-            self._tell_failure()
+            self.restarts.tell()
             return False
         finally:
             # Closed without unlocking: the lock is the collector's now.
             self._starting = None
             os.close(fd)
         return True  # point: start-spawned
-
-    def _tell_failure(self) -> None:
-        """Why there is no collector, once: the reason is in a log that nobody would look for."""
-        reason = self.restarts.failure
-        if reason and reason not in _told_failures:
-            _told_failures.add(reason)
-            tell(f"{reason}; calls wait in memory until one does")
 
     def leave(self) -> bool:
         """End the session when no worker is in it; False when somebody is, or comes in."""
@@ -342,7 +269,7 @@ class Session:
         gone = self.directory.with_name(f".gone-{secrets.token_hex(8)}")
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # point: leave-lock
-            if not self._is_still(fd) or self.presences():  # point: leave-locked
+            if not is_still(self.directory, fd) or self.presences():  # point: leave-locked
                 return False
             self.directory.rename(gone)  # point: leave-rename
         except (BlockingIOError, FileNotFoundError):

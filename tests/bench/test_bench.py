@@ -265,7 +265,8 @@ def test_choosing_runs_in_a_world_of_real_calls() -> None:
 
 def test_points_are_chosen_by_files_that_have_some() -> None:
     """A file that has moved is told, and does not fall out of the campaign in silence."""
-    assert {"announce-make", "leave-rename"} <= points_in("session/session.py")
+    assert {"claim-name", "leave-rename"} <= points_in("session/session.py")
+    assert "announce-make" in points_in("session/membership.py")
     assert {
         *("announce-make", "mode-word", "found-mkdir", "lock-take", "presence-remove"),
         *("daemon-claim", "memory-created"),

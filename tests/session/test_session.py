@@ -53,7 +53,7 @@ def test_joiners_of_one_storage_meet(request_here: Request, session: Session) ->
 def test_worker_whose_files_were_closed_is_present_again(session: Session, tmp_path: Path) -> None:
     """A program that closes all descriptors drops our lock, and gets its number."""
     presence = session.directory / f"{HERE}{announced(session)}"
-    taken = session._presence
+    taken = session.membership.presence
     assert taken is not None
     number = taken.descriptor()
     with (tmp_path / "theirs").open("w") as theirs:

@@ -43,7 +43,7 @@ thread.join()
 directory = worker.session.directory
 here = directory / f"{HERE}{worker.segment.name}"
 assert is_locked(here)
-worker.session._presence.close()
+worker.session.membership.presence.close()
 assert not is_locked(here)
 os.kill(pid, signal.SIGKILL)
 os.waitpid(pid, 0)
