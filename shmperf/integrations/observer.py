@@ -219,7 +219,7 @@ class Observer:
         try:
             return function(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  what a framework hands over is foreign
-            worker.count_fault(Fault.INTERNAL)
+            worker.faults.count(Fault.INTERNAL)
             if not self._has_told:
                 self._has_told = True
                 tell(f"{self.name}: a call was not understood: {type(error).__name__}: {error}")

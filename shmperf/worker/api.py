@@ -102,7 +102,7 @@ def end_tool_call(
                     _end(opened, pair, error)
                     raise
         if opened is None and not worker.is_off and (id or worker.segment is not None):
-            worker.count_fault(Fault.ENDED_TWICE if parse_id(id) else Fault.UNKNOWN_ID)
+            worker.faults.count(Fault.ENDED_TWICE if parse_id(id) else Fault.UNKNOWN_ID)
     except Exception as struck:
         # A failure of ours is none of the program's.
         if is_programs(struck):

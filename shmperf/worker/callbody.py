@@ -49,7 +49,7 @@ def _encoded_metadata(metadata: dict[str, Any]) -> msgspec.Raw | None:
     try:
         return msgspec.Raw(capture.picture_all((), metadata).body)
     except Exception:  # noqa: BLE001  metadata is foreign
-        worker.count_fault(Fault.METADATA_FAILED)
+        worker.faults.count(Fault.METADATA_FAILED)
         return None
 
 

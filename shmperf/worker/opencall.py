@@ -140,7 +140,7 @@ class OpenCall(CallState):
 
     def forgo(self, error: Exception) -> None:
         """Count as lost what has failed to begin; where it has begun all the same, it only ends."""
-        worker.note_failure(error)
+        worker.faults.note(error)
         if self.call_id:
             self.count_loss(Loss.INTERNAL)
         else:
@@ -238,7 +238,7 @@ class OpenCall(CallState):
             if is_programs(struck):
                 raise
             # It can't be stored, whatever it is that fails.
-            worker.note_failure(struck)
+            worker.faults.note(struck)
             self.count_loss(Loss.INTERNAL)
             self.free_row()
 
@@ -249,7 +249,7 @@ class OpenCall(CallState):
         row = self.row
         if row:
             if self.call_id in worker.forked_in:
-                worker.tell_children(row, self.call_id)
+                worker.forks.tell(row, self.call_id)
             self.row = 0
             self._ready.append(row)  # point: end-row-free
 
@@ -277,7 +277,7 @@ class OpenCall(CallState):
             else:
                 stored = store_long(self, status, body)
             if not stored:
-                self.count_loss(Loss.RE_ENTERED if worker.is_busy else Loss.RING_FULL)
+                self.count_loss(Loss.RE_ENTERED if worker.guard.is_busy else Loss.RING_FULL)
         if self.flags & DETAIL:
             _in_detail.pop(self.call_id, None)  # point: end-stored
         self.free_row()
@@ -293,11 +293,11 @@ class OpenCall(CallState):
             take = capture.picture_all if self.flags & DETAIL else capture.picture
             self.body, flags, failures = take(args, kwargs)
         except Exception:  # noqa: BLE001  parameters are foreign: a mapping may raise anything
-            worker.count_fault(Fault.CAPTURE_FAILED)
+            worker.faults.count(Fault.CAPTURE_FAILED)
             return
         self.flags |= flags
         for _ in range(failures):
-            worker.count_fault(Fault.REPR_FAILED)
+            worker.faults.count(Fault.REPR_FAILED)
 
 
 def new_call(tool: Tool, callee: int) -> OpenCall:

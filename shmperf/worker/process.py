@@ -33,17 +33,18 @@ from shmperf.session.rendezvous import Request, enter
 from shmperf.session.session import Session, revive
 from shmperf.session.word import generation_of, is_in_detail
 from shmperf.shm.beyond import beyond_name
-from shmperf.shm.inflight import ENDED
 from shmperf.shm.record import Callee
 from shmperf.shm.segment import SHARED, Fault, Loss, Segment, is_supported
 from shmperf.stdlib import os
 
-from .context import current_call, parent_of
+from .context import current_call
 from .failures import is_programs
+from .faults import Faults
+from .forks import Forks
 from .gcwatch import collecting, is_collecting, watch_collections
 from .grants import Grants
 from .guard import Guard
-from .heritage import Heritage, calls_beneath
+from .heritage import Heritage
 from .lanes import Lanes
 from .leaving import wait_until_written
 from .losses import Losses
@@ -65,8 +66,6 @@ __all__ = [
 # More than can be named in shared memory; a program that makes up names would fill its own.
 _MOST_TOOLS = 1 << 16
 _told_values: set[tuple[str, str]] = set()
-_told_failures: set[str] = set()
-_MOST_FORKED_IN = 1_000
 _ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 _tools: dict[str, Tool] = {}
@@ -118,7 +117,7 @@ def named_callee(tool: Tool) -> int:
         if is_programs(error):
             raise
         # Its first line will do; with none at all the names are missing, and the call is there.
-        worker.note_failure(error)
+        worker.faults.note(error)
         return next(iter(tool.callees.values()), 0)
 
 
@@ -156,13 +155,15 @@ class Worker:
     """This process's part in a session; everything but `route` runs off the hot path."""
 
     def __init__(self) -> None:
-        self._guard = Guard()
+        self.guard = Guard()
         self._hooked = False
         self._asked_for = False
         self.heritage: Heritage | None = None
-        self._beneath: set[int] = set()
         # Where this program's calls go; its forks', too, wherever they are by then.
         self._settled: Request | None = None
+        self.forks = Forks(self.guard, _tools)
+        # The same, for a look at each end of a call.
+        self.forked_in = self.forks.calls
         self._begin_again()
         self.is_off = False
 
@@ -176,8 +177,9 @@ class Worker:
         # The same, from when it holds locks for us.
         self._entered: Session | None = None
         self.segment: Segment | None = None
-        self.losses = Losses(self._guard)
-        self.rows = Rows(self._guard)
+        self.losses = Losses(self.guard)
+        self.faults = Faults()
+        self.rows = Rows(self.guard)
         self.ready = self.rows.ready
         self.options = Options()
         self.word = -1
@@ -186,8 +188,7 @@ class Worker:
         self._lanes: Lanes | None = None
         self._grants: Grants | None = None
         self._uncounted = 0
-        # Calls in which this process has forked; they tell when they end.
-        self.forked_in: set[int] = set()
+        self.forks.forget()
 
     @property
     def is_wanted(self) -> bool:
@@ -200,7 +201,7 @@ class Worker:
 
     def switch(self, *, on: bool) -> None:
         """Track or do not track, in this process, from the next call on."""
-        with self._guard.lock:
+        with self.guard.lock:
             self.is_off = not on
             if on and self.off_reason:
                 self._started, self.off_reason = False, ""
@@ -214,7 +215,7 @@ class Worker:
         """Join or found a session and create this process's segment; False when that can't be."""
         if self._started:
             return self.segment is not None
-        return self._guard.run(self._start_once, lambda: self.segment is not None)
+        return self.guard.run(self._start_once, lambda: self.segment is not None)
 
     def _start_once(self) -> bool:
         if not self._started:
@@ -238,12 +239,14 @@ class Worker:
         session, segment = enter(request, self._make_segment)
         # First: whoever sees a segment counts in it.
         self.losses.open(session, segment)
+        self.faults.open(segment)
         self.session, self.segment = session, segment  # point: worker-entered
         self._settled = msgspec.structs.replace(request, storage=str(session.storage))
         self.options = session.options
         self.rows.open(session, segment)
         self._lanes = lanes = Lanes(segment)
-        self._grants = Grants(session, segment, self.rows, lanes)
+        self._grants = grants = Grants(session, segment, self.rows, lanes)
+        self.forks.open(segment, self.rows, grants)
         self.word = session.word[0]
         if not self._hooked:  # point: worker-bound
             self._hooked = True
@@ -295,14 +298,14 @@ class Worker:
         self._give_up("what a fork has to do in its child failed twice")
 
     def _after_fork(self) -> None:
-        self._guard.forget()  # point: fork-child
+        self.guard.forget()  # point: fork-child
         if self.off_reason:
             collecting.clear()
             self.pid = os.getpid()
             return
         if not is_collecting() and current_call.get():
             self.heritage = Heritage(self.rows, self.heritage)
-            current_call.set(self.heritage.at_fork(current_call.get(), self._beneath))
+            current_call.set(self.heritage.at_fork(current_call.get(), self.forks.beneath))
         collecting.clear()
         was_off = self.is_off
         if self._entered is not None:
@@ -310,47 +313,6 @@ class Worker:
         self._begin_again()
         for tool in list(_tools.values()):
             tool.forget(off=was_off)
-
-    def look_beneath(self) -> None:
-        """Note what has begun beneath the current call: a pool's tasks know by it what is newer."""
-        try:
-            call_id, words = parent_of(current_call.get()), self.rows.words
-            if call_id and words is not None:
-                self._beneath = calls_beneath(words, self.rows.blocks.values(), call_id)
-        except Exception as error:
-            # With what was noted before, tasks have no parent where there is a doubt.
-            if is_programs(error):
-                raise
-
-    def note_fork(self) -> None:
-        """In the parent: the call in which the child was forked tells it when it has ended."""
-        try:
-            call_id = parent_of(current_call.get())
-            if call_id and self.segment is not None:
-                self._guard.run(self._note_fork, _noted_nothing, call_id)
-        except Exception as error:
-            # The child then takes it for open until another call has its row.
-            if is_programs(error):
-                raise
-
-    def _note_fork(self, call_id: int) -> None:
-        if len(self.forked_in) >= _MOST_FORKED_IN:
-            self.forked_in.clear()
-        self.forked_in.add(call_id)
-        for tool in list(_tools.values()):
-            if tool.bound is not None and self.rows.is_open(call_id, tool.callees.values()):
-                # Its wrapper sees another tuple than it began with, and ends the long way.
-                self._bind_anew(tool)
-
-    def _bind_anew(self, tool: Tool) -> None:
-        if self._grants is not None:
-            self._grants.bind(tool)
-
-    def tell_children(self, row: int, call_id: int) -> None:
-        """A call in which this process has forked ends: its row says so."""
-        self.forked_in.discard(call_id)
-        if self.segment is not None:
-            self.segment.words[row + ENDED] = call_id
 
     # --- routes ----------------------------------------------------------------------------------
 
@@ -380,11 +342,11 @@ class Worker:
                 self.losses.count(Loss.NO_MEMORY)
             return route
         if not self.start():
-            if self.is_busy:
+            if self.guard.is_busy:
                 # A number alone: a call on the right would let a handler in between read and store.
                 self._uncounted += 1
             return NOT_RECORDED
-        return self._guard.run(self._settle, self._refused, tool)
+        return self.guard.run(self._settle, self._refused, tool)
 
     def _refused(self, tool: Tool) -> Route:
         """A call in the middle of what can't be interrupted is lost by count, if it counts."""
@@ -415,7 +377,7 @@ class Worker:
             # The same.
             if is_programs(error):
                 raise
-            self.note_failure(error)
+            self.faults.note(error)
             return self._refused(tool)
 
     def _route_for(self, tool: Tool, *, in_detail: bool) -> Route:
@@ -432,11 +394,6 @@ class Worker:
             return NO_ROOM
         return IN_DETAIL if in_detail else PLAINLY
 
-    @property
-    def is_busy(self) -> bool:
-        """True while this process is in the middle of a refill or the like."""
-        return self._guard.is_busy
-
     # --- lanes -----------------------------------------------------------------------------------
 
     def callee(self, tool: Tool, callee: Callee) -> int:
@@ -447,7 +404,7 @@ class Worker:
         """
         number = tool.callees.get(callee)
         if number is None:
-            number = self._guard.run(_draw_callee, _no_callee, tool, callee, self.segment)
+            number = self.guard.run(_draw_callee, _no_callee, tool, callee, self.segment)
         return number
 
     def refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
@@ -461,27 +418,9 @@ class Worker:
             return False
         if self._grants is None:
             return False
-        refilled = self._guard.run(self._grants.refill, _refuse_refill, tool, exhausted)
+        refilled = self.guard.run(self._grants.refill, _refuse_refill, tool, exhausted)
         self.losses.tell()
         return refilled
-
-    # --- counting --------------------------------------------------------------------------------
-
-    def count_fault(self, cause: Fault) -> None:
-        """Count what went wrong; never raises."""
-        if self.segment is not None:
-            self.segment.count_fault(cause)
-
-    def note_failure(self, error: Exception) -> None:
-        """Count what of ours has failed in a call, and tell the first of a kind; never raises."""
-        self.count_fault(Fault.INTERNAL)
-        try:
-            kind = type(error).__name__
-            if kind not in _told_failures:
-                _told_failures.add(kind)
-                tell(f"tracking a call has failed, which is counted: {kind}: {error}")
-        except Exception:  # noqa: BLE001  no memory for it either
-            return
 
 
 def _refuse_refill(_tool: Tool, _exhausted: Iterator[int]) -> bool:
@@ -513,10 +452,6 @@ def _no_callee(tool: Tool, _callee: Callee, segment: Segment | None) -> int:
     return first
 
 
-def _noted_nothing(_call_id: int) -> None:
-    return
-
-
 def _is_multiprocessing_child() -> bool:
     process = sys.modules.get("multiprocessing.process")
     return process is not None and process.parent_process() is not None
@@ -526,9 +461,9 @@ def _is_multiprocessing_child() -> bool:
 copyreg.pickle(Tool, lambda tool: (tool_named, (tool.name,)))
 worker = Worker()
 # Now, as the first call may be made while another thread forks.
-os.register_at_fork(before=worker.look_beneath)
+os.register_at_fork(before=worker.forks.look_beneath)
 os.register_at_fork(
     before=worker.before_fork,
     after_in_child=worker.after_fork,
-    after_in_parent=worker.note_fork,
+    after_in_parent=worker.forks.note,
 )
