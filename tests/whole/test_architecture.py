@@ -283,6 +283,33 @@ def test_modules_have_one_subject() -> None:
         assert ast.get_docstring(tree), name
 
 
+# The hot path is written out: a call less is a tenth of what recording costs.
+LONG = {("worker.hotpath", "track_function"), ("worker.hotpath", "wrapper")}
+_MOST_LINES, _MOST_METHODS = 50, 20
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _size(node: ast.AST) -> float:
+    """A class's methods, a function's lines without its docstring: as a share of the most."""
+    if isinstance(node, ast.ClassDef):
+        return sum(isinstance(part, _FUNCTIONS) for part in node.body) / _MOST_METHODS
+    if isinstance(node, _FUNCTIONS):
+        body = node.body[1:] if ast.get_docstring(node) and node.body[1:] else node.body
+        return ((body[-1].end_lineno or 0) - body[0].lineno + 1) / _MOST_LINES
+    return 0
+
+
+def test_functions_and_classes_stay_small() -> None:
+    """What no longer fits on a screen, or does too much, is parted before it goes on growing."""
+    too_large = {
+        (module, node.name)
+        for module, _, tree in modules()
+        for node in ast.walk(tree)
+        if _size(node) > 1
+    }
+    assert too_large == LONG
+
+
 def test_packages_hold_names_only() -> None:
     """The one piece of code in an ``__init__`` is what makes names lazy."""
     for name, path, tree in modules():
