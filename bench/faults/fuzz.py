@@ -69,7 +69,7 @@ def _control(text: bytes) -> None:
 
 def _journal(text: bytes) -> None:
     journal._parse_header(text)
-    frames, end, _ = journal._parse_frames(text)
+    frames, end, _ = journal._parse_frames(text, journal._LONGEST)
     if end > len(text):
         raise AssertionError("an end behind the end")
     whole = state.Ledger(Options())

@@ -33,6 +33,7 @@ _NEW_NAMESPACE, _RECURSIVE_PRIVATE = 0x20000, 0x4000 | 0x40000
 _INTERNALS = re.compile(
     r"(snapshot|journal\.\d+|session|session\.lock|collector\.lock|blocks|outbox)\Z"
 )
+_STANDING = (".shmperf", ".gitignore", EXEMPLARS)
 _before: frozenset[str] = frozenset()
 
 
@@ -72,7 +73,11 @@ def _segments() -> set[str]:
 
 
 # What there is no room for is told, and stands in the books, which are compared.
-_PROMISED = ("calls are lost (", "no memory for further names: ")
+_PROMISED = (
+    "calls are lost (",
+    "no memory for further names: ",
+    "the collector did not start: ",
+)
 
 
 def unexpected(errors: Path) -> str:
@@ -207,7 +212,7 @@ def _strangers(storage: Path) -> list[str]:
     found = []
     if storage.is_dir():
         found += [p.name for p in storage.iterdir() if not p.name.endswith("_perf.jsonl")]
-        found = [f"in storage: {name}" for name in found if name not in (".shmperf", EXEMPLARS)]
+        found = [f"in storage: {name}" for name in found if name not in _STANDING]
         inner = storage / ".shmperf"
         if inner.is_dir():
             names = [p.name for p in inner.iterdir() if not _INTERNALS.match(p.name)]
