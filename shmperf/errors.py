@@ -19,6 +19,7 @@ from __future__ import annotations
 
 # Two milliseconds, spent before a program runs out of descriptors or changes its root.
 import logging
+import signal
 
 __all__ = [
     "ConfigError",
@@ -34,8 +35,30 @@ __all__ = [
 ]
 
 
+# Windows has none, and gets no further than one line that says so.
+_mask = getattr(signal, "pthread_sigmask", None)
+_SIGNALS = signal.valid_signals()
+
+
 def tell(text: str) -> None:
-    """Say *text* on the ``shmperf`` logger: what a program's user should know, and never raises."""
+    """
+    Say *text* on the ``shmperf`` logger: what a program's user should know; never fails itself.
+
+    Signals wait for its end: what a program's handler raises in the middle, a time limit perhaps,
+    would be dropped by whoever writes the line. It comes out of here instead.
+    """
+    if _mask is None:
+        _say(text)
+        return
+    before = _mask(signal.SIG_BLOCK, ())
+    try:
+        _mask(signal.SIG_BLOCK, _SIGNALS)
+        _say(text)
+    finally:
+        _mask(signal.SIG_SETMASK, before)
+
+
+def _say(text: str) -> None:
     try:
         logging.getLogger("shmperf").warning("%s", text)
     except Exception:  # noqa: BLE001  foreign code: filters and handlers

@@ -193,3 +193,8 @@ def test_library_that_can_not_be_imported_turns_tracking_off(place: Place) -> No
     assert program.error_text.splitlines() == [  # type: ignore[attr-defined]
         "tracking is off: PyYAML can't be imported: half of a module"
     ]
+
+
+def test_what_strikes_while_a_line_is_told_reaches_the_program(place: Place) -> None:
+    """A time limit that ends in the middle of our line to the program is not the line's to drop."""
+    assert place.run_program("errors/struck_while_told") == "a line\narrived\n"
