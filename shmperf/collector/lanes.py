@@ -42,7 +42,9 @@ class Lanes:
         """A ring that was published."""
         self._lanes.append(lane)
         if lane.reader.unreleased:
-            self._read.add(lane)  # by a former collector
+            # By a former collector, whose frame has it: the writer may be waiting for it.
+            self._read.add(lane)
+            self.note(lane, 0)
 
     def clear(self) -> None:
         """Forget all of them, and release nothing."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from shmperf.collector.drain import WorkerDrain
 from shmperf.collector.settling import Settling
 from shmperf.shm.record import Call, Outcome
+from shmperf.storage.counters import WorkerState
 from shmperf.testing import Room
 
 CALL = Call("tool", 1, 9, 0, 5, 6, Outcome.OK, "{}")
@@ -114,3 +116,20 @@ def test_ring_is_released_once_half_of_it_is_read(room: Room) -> None:
         room.collector.step()
         found.append(drain.has_news)
     assert found == [True] * 7 + [False]
+
+
+@pytest.mark.parametrize(("count", "is_due"), [(7, False), (8, True)])
+def test_ring_that_a_former_collector_had_read_is_released_as_soon(
+    room: Room, count: int, is_due: bool
+) -> None:
+    """Half read, journalled, not released by one that was killed: its successor is due at once."""
+    worker = room.worker(slots=16)
+    for n in range(count):
+        worker.call("all", n)
+    former = WorkerDrain(worker.segment.name, None)
+    former.run_pass(lambda *_: None)
+    known = WorkerState(pid=former.pid, epoch=former.epoch, positions=former.positions())
+    former.close()
+    successor = WorkerDrain(worker.segment.name, known)
+    assert successor.half_full() == is_due
+    successor.close()
