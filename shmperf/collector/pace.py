@@ -12,7 +12,7 @@ import msgspec
 __all__ = ["Due", "Pressure", "Waits", "pressure_of"]
 
 
-class Pressure(Enum):
+class Pressure(float, Enum):
     """How much rings had filled up at the last look; how much of the wait that leaves."""
 
     NONE = 1.0
@@ -54,7 +54,7 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
         if pressure is Pressure.NONE:
             longest_s = min(longest_s, self.watched_s) if is_watched else longest_s
             return min(longest_s, wait_s * 1.5)
-        return max(self.busy_s, wait_s * float(pressure.value))
+        return max(self.busy_s, wait_s * pressure)
 
 
 class Due:
