@@ -26,6 +26,7 @@ __all__ = [
     "FormatError",
     "IntegrationError",
     "NoAnswer",
+    "Once",
     "SegmentGone",
     "SessionError",
     "SessionGone",
@@ -56,6 +57,19 @@ def tell(text: str) -> None:
         _say(text)
     finally:
         _mask(signal.SIG_SETMASK, before)
+
+
+class Once(dict[object, object]):
+    """
+    What has been told already, in this process: a dictionary, so that a look at it takes no frame.
+
+    A fork that inherits it has the same program, whose user has been told.
+    """
+
+    def claim(self, key: object) -> bool:
+        """True for the first who asks with that *key*, whatever other threads do meanwhile."""
+        mine = object()
+        return self.setdefault(key, mine) is mine
 
 
 def _say(text: str) -> None:

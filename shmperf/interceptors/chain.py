@@ -25,7 +25,7 @@ from inspect import CO_COROUTINE
 from types import CodeType, CoroutineType
 from typing import Any
 
-from shmperf.errors import tell
+from shmperf.errors import Once, tell
 from shmperf.stdlib import perf_counter_ns
 from shmperf.worker.capture import error_text
 from shmperf.worker.context import Pair, current_call
@@ -337,15 +337,14 @@ def _carried(
     return _within(coroutine, opened.call_id)
 
 
-_told: set[tuple[str, str, str]] = set()
+_told = Once()
 
 
 def _report(interceptor: ToolInterceptor, hook: str, error: Exception) -> None:
     """Say once for each kind of failure that an interceptor failed."""
     kind = type(interceptor).__qualname__
     key = kind, hook, type(error).__qualname__
-    if key not in _told and len(_told) < _MOST_TOLD:
-        _told.add(key)
+    if len(_told) < _MOST_TOLD and _told.claim(key):
         tell(f"interceptor {kind}: {hook} failed: {key[2]}: {error_text(error)}")
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shmperf.errors import tell
+from shmperf.errors import Once, tell
 from shmperf.files import open_private, read_private
 from shmperf.stdlib import Path, os, time
 
@@ -28,7 +28,7 @@ _FIRST_SILENT_PAUSE_S, _LONGEST_SILENT_PAUSE_S = 0.05, 1.0
 _MOST_LOG_BYTES = 1 << 16
 _LONGEST_REASON = 300
 # In this process, whatever sessions it is in.
-_told: set[str] = set()
+_told = Once()
 
 
 def note_start(directory: Path) -> None:
@@ -83,8 +83,7 @@ class Restarts:
     def tell(self) -> None:
         """Why there is no collector, once: the reason is in a log that nobody would look for."""
         reason = self.failure
-        if reason and reason not in _told:
-            _told.add(reason)
+        if reason and _told.claim(reason):
             tell(f"{reason}; calls wait in memory until one does")
 
     def _judge(self) -> None:

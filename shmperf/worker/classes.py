@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from shmperf.errors import tell
+from shmperf.errors import Once, tell
 
 from .methods import Wrap, replacement, site_of, static_attribute
 from .wrappers import track_as
@@ -96,7 +96,7 @@ def _owner(cls: type, hook: _Hook) -> Any:
     return next(base for base in cls.__mro__ if base.__dict__.get("__init_subclass__") is hook)
 
 
-_told: set[str] = set()
+_told = Once()
 
 
 def _see_to_all(cls: Any, methods: list[tuple[str, Wrap]]) -> None:
@@ -104,8 +104,7 @@ def _see_to_all(cls: Any, methods: list[tuple[str, Wrap]]) -> None:
     try:
         for method, wrap in list(methods):
             refused = _see_to(cls, method, wrap)
-            if refused and refused not in _told and len(_told) < _MOST_TOLD:
-                _told.add(refused)
+            if refused and len(_told) < _MOST_TOLD and _told.claim(refused):
                 tell(f"not recorded: {refused}")
         if "__init_subclass__" in cls.__dict__:
             _hook(cls, methods)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from shmperf.errors import tell
+from shmperf.errors import Once, tell
 from shmperf.shm.segment import Fault, Segment
 
 __all__ = ["Faults"]
 
-# A fork that inherits them has the same program, whose user has been told.
-_told: set[str] = set()
+_told = Once()
 
 
 class Faults:
@@ -31,8 +30,7 @@ class Faults:
         self.count(Fault.INTERNAL)
         try:
             kind = type(error).__name__
-            if kind not in _told:
-                _told.add(kind)
+            if _told.claim(kind):
                 tell(f"tracking a call has failed, which is counted: {kind}: {error}")
         except Exception:  # noqa: BLE001  no memory for it either
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shmperf.errors import tell
+from shmperf.errors import Once, tell
 from shmperf.session.session import Session
 from shmperf.shm.causes import LOSSES, Loss
 from shmperf.shm.inflight import mark_loss
@@ -33,8 +33,7 @@ _MIB = 1 << 20
 _FULL_BYTES = _MIB
 # What telling takes, with handlers and formatters of the usual kinds.
 _FRAMES = 64
-# By process; a fork that inherits them has the same program, whose user has been told.
-_told: set[int] = set()
+_told = Once()
 
 
 class Losses:
@@ -43,7 +42,7 @@ class Losses:
     def __init__(
         self,
         guard: Guard,
-        told: set[int] | None = None,
+        told: Once | None = None,
         free_bytes: Callable[[], int] | None = None,
     ) -> None:
         """*told* is what the program has been told already; both are the process's own if None."""
@@ -87,8 +86,7 @@ class Losses:
                 return  # where a tool calls itself too deeply a logger fails, and says so
             try:
                 kind = self._untold.pop()
-                if kind not in self._told and self._session is not None:
-                    self._told.add(kind)
+                if self._session is not None and self._told.claim(kind):
                     tell(_text_of(kind, self._session, self._free_bytes()))
             except Exception as error:
                 # Ours, or no memory for it: the counters say it all the same.

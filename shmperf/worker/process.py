@@ -27,7 +27,7 @@ from functools import partial
 import msgspec
 
 from shmperf.config.options import Options
-from shmperf.errors import tell
+from shmperf.errors import Once, tell
 from shmperf.session.client import Client
 from shmperf.session.rendezvous import Request, enter
 from shmperf.session.session import Session, revive
@@ -65,7 +65,7 @@ __all__ = [
 
 # More than can be named in shared memory; a program that makes up names would fill its own.
 _MOST_TOOLS = 1 << 16
-_told_values: set[tuple[str, str]] = set()
+_told_values = Once()
 _ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 _tools: dict[str, Tool] = {}
@@ -126,8 +126,7 @@ def enabled_by(environ: Mapping[str, str], name: str = "OPTIMIZED_PERF_TRACKER_E
     text = environ.get(name, "true")
     if text.strip().lower() in _OFF:
         return False
-    if text.strip().lower() not in _ON and (name, text) not in _told_values:
-        _told_values.add((name, text))
+    if text.strip().lower() not in _ON and _told_values.claim((name, text)):
         tell(f"{name}: found {text!r}, expected true or false; taken as true")
     return True
 

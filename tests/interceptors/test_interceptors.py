@@ -15,6 +15,7 @@ import pytest
 
 from shmperf import interceptors
 from shmperf.analysis.errorgroups import fingerprint_of
+from shmperf.errors import Once
 from shmperf.interceptors import (
     BugCatcherInterceptor,
     InterceptorChain,
@@ -216,7 +217,7 @@ class Forgetful(ToolInterceptor):
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """What the ``shmperf`` logger is told."""
-    monkeypatch.setattr(interceptors.chain, "_told", set())
+    monkeypatch.setattr(interceptors.chain, "_told", Once())
     with caplog.at_level(logging.WARNING, "shmperf"):
         yield lambda: [record.getMessage() for record in caplog.records]
 

@@ -71,6 +71,13 @@ class Handwritten:
         return f"Handwritten(user={self.user!r}, passWord={self.password!r})"
 
 
+@pytest.fixture(autouse=True)
+def _time_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause of a busy machine in a ``repr`` is no slow one; who tests that has a clock."""
+    assert Walk.__init__.__kwdefaults__["clock"]
+    monkeypatch.setitem(Walk.__init__.__kwdefaults__, "clock", lambda: 0)
+
+
 OBJECTS: dict[str, Callable[[Any, Any], Any]] = {
     "dataclass": Data,
     "slots": Slotted,
