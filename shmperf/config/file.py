@@ -21,7 +21,7 @@ import yaml
 from shmperf.errors import ConfigError
 from shmperf.files import reason_of
 
-from .options import Options
+from .options import Every, Limit, Options
 
 __all__ = ["dump", "load", "without_effect"]
 
@@ -31,7 +31,26 @@ _EXPECTED = {"object": "a mapping of keys to values", "array": "a list"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_BREAK = re.compile("[\x80-\x9f\u2028\u2029\ufeff]")
 _AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_NO_EFFECT = ("optimization.trigger_threshold",)
+# Keys that hold a number for each tool, and what it may be.
+_BY_TOOL = {"tool_limits": Limit, "sampling.tools": Every}
+_NO_EFFECT = (
+    "optimization.trigger_threshold",
+    "optimization.min_interval_seconds",
+    "optimization.run_calls",
+    "optimization.run_seconds",
+    "sampling.every",
+    "sampling.tools",
+    "sampling.overhead_budget",
+    "anomaly.enabled",
+    "anomaly.interval_seconds",
+    "anomaly.effect",
+    "anomaly.stuck_factor",
+    "anomaly.webhook",
+    "history.compress",
+    "history.segment_lines",
+    "history.retention_days",
+    "history.when_full",
+)
 
 
 def load(path: Path) -> Options:
@@ -42,7 +61,8 @@ def load(path: Path) -> Options:
     if not isinstance(content, dict):
         raise ConfigError(str(path), "", _shown(content), "a mapping of keys to values")
     _check_keys(path, content, Options, "")
-    _check_names(path, content.get("tool_limits"))
+    for table in _BY_TOOL:
+        _check_names(path, table, _at(content, table.split(".")))
     try:
         return msgspec.convert(content, Options, strict=True)
     except msgspec.ValidationError as error:
@@ -176,12 +196,12 @@ def _check_keys(path: Path, content: Mapping[Any, Any], kind: type, prefix: str)
             _check_keys(path, value, type(default), f"{prefix}{key}.")
 
 
-def _check_names(path: Path, limits: Any) -> None:
-    for name in limits if isinstance(limits, dict) else ():
+def _check_names(path: Path, table: str, by_tool: Any) -> None:
+    for name in by_tool if isinstance(by_tool, dict) else ():
         if not isinstance(name, str):
             raise ConfigError(
                 str(path),
-                f"tool_limits.{_name(name)}",
+                f"{table}.{_name(name)}",
                 _shown(name),
                 "a tool's name as text: put it in quotes",
             )
@@ -193,10 +213,11 @@ def _translated(path: Path, content: Mapping[str, Any], text: str) -> ConfigErro
     steps = re.findall(r"[^.\[\]]+", place["path"]) if place else []
     expected = (text[: place.start()] if place else text).removeprefix("Expected ")
     expected = re.sub(r", got `[^`]*`$", "", expected).replace("`", "")
-    if place and place["path"].endswith("tool_limits[...]"):
-        limits = content.get("tool_limits", {})
-        bad = [n for n, v in limits.items() if type(v) is not int or v < -1 or v > 1_000_000_000]
-        steps = ["tool_limits", *bad[:1]]
+    for table, kind in _BY_TOOL.items():
+        if place and place["path"].endswith(f"{table}[...]"):
+            by_tool = _at(content, table.split("."))
+            bad = [name for name, value in by_tool.items() if not _fits(value, kind)]
+            steps = [*table.split("."), *bad[:1]]
     found = _at(content, steps)
     # What a struct checks by itself is told under the struct, with the field in front.
     field, colon, rest = expected.partition(": ")
@@ -206,6 +227,14 @@ def _translated(path: Path, content: Mapping[str, Any], text: str) -> ConfigErro
     if isinstance(found, float) and not math.isfinite(found):
         expected = "a finite number"
     return ConfigError(str(path), ".".join(map(_name, steps)), _shown(found), expected)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _at(content: Any, steps: list[str]) -> Any:

@@ -14,20 +14,29 @@ import msgspec
 from msgspec import Meta
 
 __all__ = [
+    "COMPRESSIONS",
     "STORES",
+    "WHEN_FULL",
+    "Anomaly",
     "Capture",
     "CollectorOptions",
+    "Every",
+    "HistoryOptions",
     "Limit",
     "Optimization",
     "Options",
     "Rag",
     "Ring",
+    "Sampling",
     "Storage",
     "Watch",
 ]
 
 # Where performance facts can be kept: the one of our own, and those that have an adapter.
 STORES = ("tools", "chroma", "qdrant", "pgvector", "lancedb")
+
+COMPRESSIONS = ("zstd", "gzip", "off")
+WHEN_FULL = ("stop", "drop_oldest")
 
 _SECRETS = (
     "password",
@@ -48,6 +57,7 @@ _SECRETS = (
 _SECRET_WORDS = ("auth", "oauth", "pwd", "jwt", "bearer", "passcode", "creds")
 
 Limit = Annotated[int, Meta(ge=-1, le=1_000_000_000)]
+Every = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class Optimization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,8 +66,22 @@ class Optimization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     enabled: Annotated[bool, Meta(description="start in optimization mode")] = False
     trigger_threshold: Annotated[
         int,
-        Meta(ge=1, le=1_000_000_000, description="calls after which a tool is worth optimising"),
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="calls of the session after which a run starts by itself; 0: never",
+        ),
     ] = 10_000
+    min_interval_seconds: Annotated[
+        float,
+        Meta(ge=1, le=31_536_000, description="least time between two runs that start so"),
+    ] = 3600
+    run_calls: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="calls in detail after which a run ends")
+    ] = 1000
+    run_seconds: Annotated[
+        float, Meta(gt=0, le=86_400, description="seconds after which it ends all the same")
+    ] = 60
     cleanup_on_optimize: Annotated[
         bool, Meta(description="whether cleanup_perf_data() forgets history and statistics")
     ] = True
@@ -194,6 +218,69 @@ class CollectorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     ] = 5
 
 
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Recording some calls for all; counts and failures stay exact."""
+
+    every: Annotated[Every, Meta(description="record every so manieth call of a tool; 1 = all")] = 1
+    tools: Annotated[dict[str, Every], Meta(description="the same for single tools, by name")] = {}
+    overhead_budget: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="share of a tool's own time that recording may cost; 0 = as every says",
+        ),
+    ] = 0
+
+
+class Anomaly(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What turned bad: alerts on durations, errors, stuck calls, silence, losses and memory."""
+
+    enabled: Annotated[bool, Meta(description="watch for what turns bad")] = True
+    interval_seconds: Annotated[
+        float, Meta(ge=1, le=3600, description="how often calls are looked at, as a group")
+    ] = 30
+    effect: Annotated[
+        float,
+        Meta(gt=1, le=1_000, description="how many times slower is worth an alert"),
+    ] = 1.25
+    stuck_factor: Annotated[
+        float,
+        Meta(ge=1, le=1_000_000, description="an open call is stuck after so many times its p99"),
+    ] = 10
+    webhook: Annotated[
+        str,
+        Meta(description="URL that alerts are sent to, or env:NAME of a variable; empty: none"),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if self.webhook and not re.fullmatch(r"env:\w+|https?://[!-~]+", self.webhook):
+            raise ValueError("webhook: an http or https URL, env:NAME, or nothing")
+
+
+class HistoryOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lines of tools that keep all: compressed, and let go in the end."""
+
+    compress: Annotated[str, Meta(description=f"{', '.join(COMPRESSIONS)}")] = "zstd"
+    segment_lines: Annotated[
+        int, Meta(ge=100, le=100_000_000, description="lines of a file that become a segment")
+    ] = 50_000
+    retention_days: Annotated[
+        float,
+        Meta(ge=0, le=36_500, description="days that lines, reports and alerts stay; 0 = for ever"),
+    ] = 0
+    when_full: Annotated[
+        str,
+        Meta(description="at storage.max_bytes stop, or drop_oldest to let the oldest segment go"),
+    ] = "stop"
+
+    def __post_init__(self) -> None:
+        if self.compress not in COMPRESSIONS:
+            raise ValueError(f"compress: one of {', '.join(COMPRESSIONS)}")
+        if self.when_full not in WHEN_FULL:
+            raise ValueError(f"when_full: one of {', '.join(WHEN_FULL)}")
+
+
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
     """How `PerfCatcherInterceptor` wants durations watched; from its environment variables."""
 
@@ -217,7 +304,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     capture: Capture = Capture()
     ring: Ring = Ring()
     collector: CollectorOptions = CollectorOptions()
+    sampling: Sampling = Sampling()
+    anomaly: Anomaly = Anomaly()
+    history: HistoryOptions = HistoryOptions()
 
     def limit_of(self, tool: str) -> int:
         """Records kept of *tool*: 0 means it is not tracked, -1 that all are kept."""
         return self.tool_limits.get(tool, self.default_perf_points)
+
+    def every_of(self, tool: str) -> int:
+        """Every so manieth call of *tool* is recorded."""
+        return self.sampling.tools.get(tool, self.sampling.every)

@@ -12,12 +12,17 @@ from hypothesis import strategies as st
 from shmperf.config.file import dump, load, without_effect
 from shmperf.config.locate import find, resolve
 from shmperf.config.options import (
+    COMPRESSIONS,
+    WHEN_FULL,
+    Anomaly,
     Capture,
     CollectorOptions,
+    HistoryOptions,
     Optimization,
     Options,
     Rag,
     Ring,
+    Sampling,
     Storage,
 )
 from shmperf.errors import ConfigError
@@ -32,6 +37,7 @@ def test_shipped_file_is_the_code() -> None:
 
 
 LIMITS = st.integers(-1, 1_000_000_000)
+EVERY = st.integers(1, 1_000_000)
 WORDS = st.text(min_size=1, max_size=20)
 OPTIONS = st.builds(
     Options,
@@ -40,7 +46,10 @@ OPTIONS = st.builds(
     optimization=st.builds(
         Optimization,
         enabled=st.booleans(),
-        trigger_threshold=st.integers(1, 1_000_000_000),
+        trigger_threshold=st.integers(0, 1_000_000_000),
+        min_interval_seconds=st.floats(1, 31_536_000),
+        run_calls=st.integers(1, 1_000_000),
+        run_seconds=st.floats(0, 86_400, exclude_min=True),
         cleanup_on_optimize=st.booleans(),
     ),
     storage=st.builds(
@@ -72,6 +81,27 @@ OPTIONS = st.builds(
         idle_wait_ms=st.integers(1, 1000),
         sample_interval_seconds=st.floats(0, 3600, exclude_min=True),
     ),
+    sampling=st.builds(
+        Sampling,
+        every=EVERY,
+        tools=st.dictionaries(st.text(max_size=20), EVERY, max_size=5),
+        overhead_budget=st.floats(0, 1),
+    ),
+    anomaly=st.builds(
+        Anomaly,
+        enabled=st.booleans(),
+        interval_seconds=st.floats(1, 3600),
+        effect=st.floats(1, 1_000, exclude_min=True),
+        stuck_factor=st.floats(1, 1_000_000),
+        webhook=st.sampled_from(("", "env:ALERTS", "https://user:word@[::1]:8080/in?a=%20#b")),
+    ),
+    history=st.builds(
+        HistoryOptions,
+        compress=st.sampled_from(COMPRESSIONS),
+        segment_lines=st.integers(100, 100_000_000),
+        retention_days=st.floats(0, 36_500),
+        when_full=st.sampled_from(WHEN_FULL),
+    ),
 )
 
 
@@ -97,6 +127,7 @@ def test_what_is_dumped_loads_again(
         ("default_perf_points: -2", "default_perf_points", "int >= -1"),
         ("tool_limits: {good: 1, bad: -5}", "tool_limits.bad", "int >= -1"),
         ("tool_limits: {12: 3}", "tool_limits.12", "quotes"),
+        ("sampling: {tools: {12: 3}}", "sampling.tools.12", "quotes"),
         ("tool_limits: {yes: 3}", "tool_limits.True", "quotes"),
         ("tool_limits: {a: true}", "tool_limits.a", "expected int"),
         ("tool_limits: {a: .nan}", "tool_limits.a", "finite"),
@@ -107,6 +138,16 @@ def test_what_is_dumped_loads_again(
         ("collector: {sample_interval_seconds: .inf}", "collector.sample_interval_seconds", "fini"),
         ("ring: {first_slots: 17}", "ring.first_slots", "found int 17, expected a power of two"),
         ("ring: {budget_bytes: 5}", "ring.budget_bytes", "int >= 262144"),
+        ("sampling: {every: 0}", "sampling.every", "int >= 1"),
+        ("sampling: {tools: {a: -1}}", "sampling.tools.a", "int >= 1"),
+        ("sampling: {overhead_budget: 1.5}", "sampling.overhead_budget", "<= 1"),
+        ("anomaly: {effect: 1}", "anomaly.effect", "> 1"),
+        ("anomaly: {interval_seconds: -30}", "anomaly.interval_seconds", ">= 1"),
+        ("anomaly: {stuck_factor: 1.0e+300}", "anomaly.stuck_factor", "<= 1000000"),
+        ("anomaly: {webhook: 'file:///etc/passwd'}", "anomaly.webhook", "http or https URL"),
+        ("history: {compress: lzma}", "history.compress", "one of zstd, gzip, off"),
+        ("history: {when_full: drop}", "history.when_full", "one of stop, drop_oldest"),
+        ("history: {retention_days: -1}", "history.retention_days", ">= 0"),
         ("storage: {max_bytes: 99999999999999999999}", "storage.max_bytes", "int <="),
         ("storage: {path: 12}", "storage.path", "expected str"),
         ('storage: {path: ""}', "storage.path", "length >= 1"),
@@ -168,7 +209,7 @@ def test_close_key_is_the_hint(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(path)
     assert caught.value.nearest == "storage.path"
-    path.write_text("sampling: {}")
+    path.write_text("whatever: {}")
     with pytest.raises(ConfigError, match="one of default_perf_points") as caught:
         load(path)
     assert caught.value.nearest == ""

@@ -24,6 +24,9 @@ def test_defaults_are_the_promised_ones() -> None:
     assert options["optimization"] == {
         "enabled": False,
         "trigger_threshold": 10_000,
+        "min_interval_seconds": 3600,
+        "run_calls": 1000,
+        "run_seconds": 60,
         "cleanup_on_optimize": True,
     }
     assert options["storage"] | {"max_bytes": 0, "outbox_bytes": 0} == {
@@ -43,6 +46,20 @@ def test_defaults_are_the_promised_ones() -> None:
         "embedder": "",
         "interval_seconds": 1,
         "half_life_seconds": 600,
+    }
+    assert options["sampling"] == {"every": 1, "tools": {}, "overhead_budget": 0}
+    assert options["anomaly"] == {
+        "enabled": True,
+        "interval_seconds": 30,
+        "effect": 1.25,
+        "stuck_factor": 10,
+        "webhook": "",
+    }
+    assert options["history"] == {
+        "compress": "zstd",
+        "segment_lines": 50_000,
+        "retention_days": 0,
+        "when_full": "stop",
     }
     assert options["ring"] == {"budget_bytes": 6 << 20, "first_slots": 16}
 
@@ -90,7 +107,7 @@ def test_options_do_not_change(group: msgspec.Struct) -> None:
         {"capture": {"secret_keys": [""]}},
         {"ring": {"budget_bytes": (256 << 10) - 1}},
         {"ring": {"first_slots": 24}},
-        {"sampling": {}},
+        {"whatever": {}},
         {"rag": {"enabled": None}},
         {"rag": {"store": "tolls"}},
         {"rag": {"store": "chroma"}},
