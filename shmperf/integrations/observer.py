@@ -37,6 +37,7 @@ from shmperf.worker.context import (
     parent_of,
     parse_id,
 )
+from shmperf.worker.failures import is_handlers
 from shmperf.worker.gcwatch import is_collecting
 from shmperf.worker.opencall import OpenCall, open_in_detail
 from shmperf.worker.outcome import status_for, status_named
@@ -218,7 +219,10 @@ class Observer:
         """What *function* returns; None when what it looked at was not as expected."""
         try:
             return function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001  what a framework hands over is foreign
+        except Exception as error:
+            # What a framework hands over is foreign.
+            if is_handlers(error):
+                raise
             worker.faults.count(Fault.INTERNAL)
             if not self._has_told:
                 self._has_told = True

@@ -7,7 +7,7 @@ Interceptors: code around every tool call, in order of priority, that can never 
     on_exception       in order, instead of after_execution; one True suppresses the exception
 
 What a hook raises is told once on the ``shmperf`` logger and passed over; `KeyboardInterrupt` and
-its like, and what a signal handler raises while one of ours runs, are nobody's to swallow. An
+its like, and what a signal handler raises in the middle of one, are nobody's to swallow. An
 asynchronous tool is awaited in the middle: the call returns a coroutine, and nothing happens before
 that is awaited.
 
@@ -29,6 +29,7 @@ from shmperf.errors import Once, tell
 from shmperf.stdlib import perf_counter_ns
 from shmperf.worker.capture import error_text
 from shmperf.worker.context import Pair, current_call
+from shmperf.worker.failures import is_handlers
 
 from .quickcall import Passage
 
@@ -296,10 +297,12 @@ def _is_interruption(interceptor: ToolInterceptor, error: Exception) -> bool:
     """
     Whether *error* is not the interceptor's own but struck while its hook ran.
 
-    Programs limit a tool's time by a signal handler that raises, or by raising in its thread. That
-    can't be told from what anybody's hook raises, but ours call nothing of the program's, and raise
-    no exception of anybody else's making.
+    Programs limit a tool's time by a signal handler that raises, which is found among the frames,
+    or by raising in its thread. That can't be told from what anybody's hook raises, but ours call
+    nothing of the program's, and raise no exception of anybody else's making.
     """
+    if is_handlers(error):
+        return True
     traceback = error.__traceback__
     if not interceptor.wants_call or traceback is None:
         return False

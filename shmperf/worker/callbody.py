@@ -12,6 +12,7 @@ from shmperf.stdlib import Path, os
 
 from . import capture
 from .callstate import CallState
+from .failures import is_handlers
 from .process import worker
 
 __all__ = ["detailed_body", "plain_body"]
@@ -48,7 +49,10 @@ def detailed_body(call: CallState, error: BaseException | str | None) -> bytes:
 def _encoded_metadata(metadata: dict[str, Any]) -> msgspec.Raw | None:
     try:
         return msgspec.Raw(capture.picture_all((), metadata).body)
-    except Exception:  # noqa: BLE001  metadata is foreign
+    except Exception as error:
+        # Metadata is foreign.
+        if is_handlers(error):
+            raise
         worker.faults.count(Fault.METADATA_FAILED)
         return None
 

@@ -19,6 +19,7 @@ import msgspec
 from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS
 
 from .display import args_of, found_in
+from .failures import is_handlers
 from .walk import BYTES, NATIVE, Walk, plain_text
 
 __all__ = [
@@ -93,7 +94,9 @@ def short_body(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None
         args, kwargs, is_cut = _with_strings_cut(args, kwargs)
     try:
         body = _encode((args, kwargs) if args and kwargs else (kwargs or args))
-    except (OverflowError, ValueError):
+    except (OverflowError, ValueError) as error:
+        if is_handlers(error):
+            raise
         return None
     if len(body) > BODY_BYTES:
         return None
@@ -151,8 +154,10 @@ def picture_all(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:
         # What refers to the same lists over and over is endless when it is written out.
         if size and (size < _MANY or size < _LARGE * sizes[0]):
             return Picture(_encode(value), flags)
-    except Exception:  # noqa: BLE001, S110  too large a number, somebody's time zone, no more stack
-        pass
+    except Exception as error:
+        # Too large a number, somebody's time zone, no more stack.
+        if is_handlers(error):
+            raise
     return _encoded(args, kwargs, Walk(_UNBOUNDED, _DEPTH_ALL, _REPR_CHARACTERS, is_whole=True))
 
 
@@ -209,7 +214,10 @@ def error_text(error: BaseException | str) -> str:
     """The text of *error*, bounded; its ``str`` is foreign code."""
     try:
         text = plain_text(_told(error))
-    except Exception:  # noqa: BLE001  foreign code
+    except Exception as failure:
+        # Foreign code.
+        if is_handlers(failure):
+            raise
         text = "<str failed>"
     return text[:_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode()
 

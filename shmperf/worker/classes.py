@@ -8,6 +8,7 @@ from typing import Any
 
 from shmperf.errors import Once, tell
 
+from .failures import is_handlers
 from .methods import Wrap, replacement, site_of, static_attribute
 from .wrappers import track_as
 
@@ -108,7 +109,10 @@ def _see_to_all(cls: Any, methods: list[tuple[str, Wrap]]) -> None:
                 tell(f"not recorded: {refused}")
         if "__init_subclass__" in cls.__dict__:
             _hook(cls, methods)
-    except Exception as error:  # noqa: BLE001  a metaclass is foreign code
+    except Exception as error:
+        # A metaclass is foreign code.
+        if is_handlers(error):
+            raise
         tell(f"not recorded: {cls!r}: {type(error).__name__}: {error}")
 
 

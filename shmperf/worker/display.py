@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from .failures import is_handlers
 from .large import LARGE
 
 if TYPE_CHECKING:
@@ -286,8 +287,10 @@ def _by_shape(attributes: tuple[str, ...]) -> Show:
                 if name == "shape":
                     found = tuple(map(int, found))
                 told.append(f"{name}={str(found)[:_NAME_CHARACTERS]}")
-            except Exception:  # noqa: BLE001, S112  foreign code: it is shown without
-                continue
+            except Exception as error:
+                # Foreign code: it is shown without.
+                if is_handlers(error):
+                    raise
         return walk.text(f"<{' '.join(told)}>")
 
     return show

@@ -9,17 +9,22 @@ What tells them apart:
     a class of its own        what libraries set in other threads, or raise from handlers
     beneath a signal handler  the traceback leads through one that is installed
     anything else             ours
+
+In the middle of foreign code (a ``repr``, a property, an interceptor's hook) a class of its own
+tells nothing, as that code may raise what it likes and nobody is to hear of it: there the handler
+among the frames is all that tells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from inspect import CO_VARARGS
 from signal import getsignal, valid_signals
 from types import CodeType, FunctionType, MethodType, TracebackType
 from typing import Any
 
-__all__ = ["is_programs"]
+__all__ = ["is_handlers", "is_programs"]
 
 # Where the classes are at home that code of ours, and what it calls, raises.
 _OUR_HOMES = frozenset({"builtins", "shmperf", "msgspec", "socket", "struct", "zipimport", "zlib"})
@@ -43,14 +48,28 @@ def is_programs(error: BaseException) -> bool:
     return traceback is not None and traceback.tb_next is not None and _is_handlers(traceback)
 
 
+def is_handlers(error: BaseException) -> bool:
+    """
+    True when a signal handler has raised *error*, which is to reach the program.
+
+    Asked in the frame that has caught it, of what has struck in foreign code that we have called. A
+    handler that is uninstalled before it raises, or an exception that another thread has set, is
+    taken for that code's own.
+    """
+    return _is_handlers(error.__traceback__)
+
+
 def _is_handlers(traceback: TracebackType | None) -> bool:
     """True when a signal handler is among the frames."""
-    codes = set(_handlers())
+    codes = set()
     while traceback is not None:
-        if traceback.tb_frame.f_code in codes:
-            return True
+        code = traceback.tb_frame.f_code
+        # It gets a number and a frame. Most have no such frame, and to ask for the handlers takes
+        # as long as fifty calls.
+        if code.co_argcount > 1 or code.co_flags & CO_VARARGS:
+            codes.add(code)
         traceback = traceback.tb_next
-    return False
+    return bool(codes) and not codes.isdisjoint(_handlers())
 
 
 def _handlers() -> Iterator[CodeType]:

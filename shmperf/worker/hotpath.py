@@ -35,7 +35,7 @@ from shmperf.stdlib import get_ident, perf_counter_ns
 
 from .capture import PLAIN_TYPES, SHORT, Cut, positional_names, short_body
 from .context import TRACKED, Pair, Seen, current_call, parent_of
-from .failures import is_programs
+from .failures import is_handlers, is_programs
 from .gcwatch import collecting, is_collecting
 from .opencall import OpenCall, new_call
 from .process import Route, Tool, worker
@@ -104,7 +104,10 @@ class Wrapped:
             else:
                 kwargs = {} if self.params is False else self._chosen(args, kwargs)
                 args = ()
-        except Exception:  # noqa: BLE001  the user's own function, or arguments that don't fit
+        except Exception as error:
+            # The user's own function, or arguments that don't fit.
+            if is_handlers(error):
+                raise
             args, kwargs = (), {}
         return opened.begin(args, kwargs, route, timed_cpu=timed_cpu)
 
@@ -320,9 +323,10 @@ def finish(left: list[list[Any]], outer: int | Pair) -> None:
                 else:
                     opened.free_row()
                 left.remove(entry)  # point: left-finished
-            except ValueError:
+            except ValueError as error:
                 # A signal handler's own call has finished it meanwhile.
-                pass
+                if is_programs(error):
+                    raise
             finally:
                 opened.is_finishing = False
     finally:

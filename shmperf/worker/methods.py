@@ -22,7 +22,7 @@ from types import FunctionType, MethodType
 from typing import Any, Protocol
 
 from .asyncgens import first_step
-from .failures import is_programs
+from .failures import is_handlers, is_programs
 from .kinds import as_iterable_coroutine, kind_of
 from .standin import is_stand_in, made_from, stand_in
 
@@ -135,7 +135,10 @@ def called_by(instance: Any, cls: type) -> str:
     """The name of an instance (or a class alone) when it is a text, else of its class."""
     try:
         name = getattr(cls if instance is None else instance, "name", None)
-    except Exception:  # noqa: BLE001  a property is foreign code
+    except Exception as error:
+        # A property is foreign code.
+        if is_handlers(error):
+            raise
         name = None
     return name if isinstance(name, str) else cls.__name__
 
@@ -287,7 +290,10 @@ def _plain_chooser(function: Any, site: Site) -> Chooser:
             return function  # type: ignore[no-any-return]  # a callable
         try:
             name = getattr(instance, "name", None)
-        except Exception:  # noqa: BLE001  a property is foreign code
+        except Exception as error:
+            # A property is foreign code.
+            if is_handlers(error):
+                raise
             name = None
         called = name if isinstance(name, str) else cls.__name__
         found = by_name.get(called)

@@ -25,7 +25,7 @@ from . import capture
 from .callbody import detailed_body, plain_body
 from .callstate import CallState
 from .context import Loose, Pair, current_call, outermost_open, parent_of
-from .failures import is_programs
+from .failures import is_handlers, is_programs
 from .gcwatch import is_collecting
 from .outcome import status_for, status_named
 from .process import Route, Tool, worker
@@ -292,7 +292,10 @@ class OpenCall(CallState):
                 return
             take = capture.picture_all if self.flags & DETAIL else capture.picture
             self.body, flags, failures = take(args, kwargs)
-        except Exception:  # noqa: BLE001  parameters are foreign: a mapping may raise anything
+        except Exception as error:
+            # Parameters are foreign: a mapping may raise anything.
+            if is_handlers(error):
+                raise
             worker.faults.count(Fault.CAPTURE_FAILED)
             return
         self.flags |= flags

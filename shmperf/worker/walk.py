@@ -19,6 +19,7 @@ import msgspec
 from shmperf.stdlib import perf_counter_ns
 
 from .display import show_of, type_text
+from .failures import is_handlers
 
 __all__ = ["BYTES", "NATIVE", "Walk", "plain_text"]
 
@@ -105,7 +106,10 @@ class Walk:
             return self._native(value)
         try:
             return show_of(kind)(self, value, depth)
-        except Exception:  # noqa: BLE001  foreign code: an odd class is shown by its name
+        except Exception as error:
+            # Foreign code: an odd class is shown by its name.
+            if is_handlers(error):
+                raise
             self.failures += 1
             return self.text(type_text(kind))
 
@@ -151,8 +155,10 @@ class Walk:
                 name = self.text(key if issubclass(type(key), str) else self._key(key, depth))
                 found[name] = self.copy(member, depth + 1)
                 self.budget -= 2
-        except RuntimeError:
+        except RuntimeError as error:
             # Another thread has changed it meanwhile.
+            if is_handlers(error):
+                raise
             self.pruned = True
         return found
 
@@ -168,8 +174,10 @@ class Walk:
                     break
                 found.append(self.copy(member, depth + 1))
                 self.budget -= 2
-        except RuntimeError:
+        except RuntimeError as error:
             # Another thread has changed it meanwhile.
+            if is_handlers(error):
+                raise
             self.pruned = True
         return found
 
@@ -193,7 +201,10 @@ class Walk:
         """The bounded ``repr`` of an object that msgpack does not know."""
         try:
             text = plain_text(repr(value))
-        except Exception:  # noqa: BLE001  foreign code: whatever it raises is its own affair
+        except Exception as error:
+            # Foreign code: whatever it raises is its own affair.
+            if is_handlers(error):
+                raise
             self.failures += 1
             text = f"<{type(value).__name__}: repr failed>"
         if len(text) > self.repr_characters:
@@ -205,7 +216,10 @@ class Walk:
     def _native(self, value: Any) -> Any:
         try:
             _encode(value)
-        except Exception:  # noqa: BLE001  foreign code: a time zone
+        except Exception as error:
+            # Foreign code: a time zone.
+            if is_handlers(error):
+                raise
             return self.foreign(value)
         return value
 
@@ -219,7 +233,10 @@ class Walk:
                 return self.text(f"<memoryview shape={value.shape} format={value.format}>")
             self.pruned = self.pruned or length > size
             return self.text(repr(bytes(value[:size])))
-        except (TypeError, ValueError, NotImplementedError):  # a view of a scalar, or released
+        except (TypeError, ValueError, NotImplementedError) as error:
+            # A view of a scalar, or released.
+            if is_handlers(error):
+                raise
             return self.foreign(value)
 
     def _number(self, value: int) -> int | str:

@@ -71,6 +71,26 @@ def test_what_a_signal_handler_raises_in_a_collection_reaches_the_program(place:
 
 
 @pytest.mark.parametrize("config", [PLAIN, DETAIL])
+def test_what_a_signal_handler_raises_in_foreign_code_reaches_the_program(
+    place: Place, config: str
+) -> None:
+    """A time limit that ends within a ``repr``, a property or a hook is not tracking's to drop."""
+    place.write("config/tool_perf_limits.yaml", KEEP_ALL + config)
+    out = place.run_program("interruptions/what_signal_handler_raises_foreign_code")
+    found, ran, stats = json.loads(out)
+    dropped = {name.partition(":")[0] for name, (passed, _) in found.items() if not passed}
+    # Metadata and what a failed call says are looked at in detail alone.
+    assert dropped == ({"metadata", "error"} if config == PLAIN else set())
+    assert [name for name, (_, current) in found.items() if current] == []
+    assert_books_balance(stats)
+    assert stats["in_flight"] == stats["aborted"] == 0
+    # The chain's call has begun when its parameters are looked at; no other one has.
+    struck = {"in chain": sum(name.startswith("chain:") for name in found)}
+    recorded = {tool: row["count"] for tool, row in stats["tool_stats"].items()}
+    assert recorded == ran | struck
+
+
+@pytest.mark.parametrize("config", [PLAIN, DETAIL])
 def test_no_room_for_a_frame_leaves_no_call_open(place: Place, config: str) -> None:
     """A call that ends where the recursion limit forbids ending it is ended a little later."""
     made, stats = outcome(
