@@ -94,7 +94,8 @@ class Collector:
         wait_s = waits.busy_s
         self.parts.supervisor.start()
         while not self.stopping:
-            pending = self.server.wait(wait_s)
+            # A flush that is behind goes on at once, and leaves the pace as it is.
+            pending = self.server.wait(0.0 if self.flusher.is_behind else wait_s)
             handled = self.step()
             for request in pending:
                 self._guard("request", self.requests.answer, request)
@@ -103,10 +104,7 @@ class Collector:
             is_watched = not (self.workers and self.options.storage.async_save)
             longest_s = self.options.collector.idle_wait_ms / 1000
             wait_s = waits.next_s(wait_s, pressure, longest_s, is_watched=is_watched)
-            if self.flusher.is_behind:
-                wait_s = 0.0
-                continue
-            if handled:
+            if handled or self.flusher.is_behind:
                 continue
             stays = self._until_stopped or not self.session.keeps_itself or bool(self.workers)
             if self._ending.is_near(is_wanted=stays) and self._leave():

@@ -53,7 +53,8 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
         """
         if pressure is Pressure.NONE:
             longest_s = min(longest_s, self.watched_s) if is_watched else longest_s
-            return min(longest_s, wait_s * 1.5)
+            # From the least on: after a round that had no time to wait, 0 times 1.5 stays 0.
+            return min(longest_s, max(self.busy_s, wait_s * 1.5))
         return max(self.busy_s, wait_s * pressure)
 
 

@@ -13,7 +13,10 @@ import pytest
 from shmperf.collector import cycle
 from shmperf.collector.pace import Pressure, Waits
 from shmperf.session.messages import Status
+from shmperf.session.server import Pending, Server
 from shmperf.testing import Room, ScriptedWorker
+
+from .lab import new_room
 
 
 def test_cleanup_cuts_between_what_had_ended_and_what_is_open(room: Room) -> None:
@@ -155,6 +158,46 @@ def test_waits_grow_until_rings_fill() -> None:
     assert waits.next_s(0.2, Pressure.SOME, 0.2) == 0.1
     assert waits.next_s(0.2, Pressure.MUCH, 0.2) == 0.05
     assert waits.next_s(0.001, Pressure.MUCH, 0.2) == 0.001
+    assert waits.next_s(0.0, Pressure.NONE, 0.2) == 0.001
+
+
+class NotingServer(Server):
+    """Ends a cycle after so many waits, none of which takes any time."""
+
+    def __init__(self, directory: Path, stop: Callable[[], None], most: int) -> None:
+        super().__init__(directory)
+        self.waited: list[float] = []
+        self._stop, self._most = stop, most
+
+    def wait(self, timeout_s: float) -> list[Pending]:
+        self.waited.append(timeout_s)
+        if len(self.waited) == self._most:
+            self._stop()
+        return super().wait(0.0)
+
+
+def test_after_a_flush_in_pieces_the_cycle_waits_as_before(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a flush is behind nothing is waited for, and afterwards the waits grow on."""
+    monkeypatch.setattr("shmperf.collector.flusher._PIECE", 2)
+    room = new_room(tmp_path, runtime, "rag: {enabled: false}\n")
+    try:
+        worker, collector = room.worker(), room.collector
+        for tool in "abcdefg":
+            worker.call(tool)
+        room.turn()
+        collector.begin_flush()
+        collector.server.close()
+        collector.server = server = NotingServer(room.directory, collector.stop, 30)
+        collector.run()
+        behind = server.waited.count(0.0)
+        assert 0 < behind < 10
+        assert server.waited[:behind] == [0.0] * behind
+        assert min(server.waited[behind:]) > collector.waits.busy_s
+        assert server.waited[-1] == 0.2
+    finally:
+        room.close()
 
 
 @pytest.mark.parametrize(
