@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -108,6 +108,8 @@ class Frame(msgspec.Struct, omit_defaults=True):
         return self == _NOTHING
 
 
+A = TypeVar("A")
+
 # Of a tool that keeps all: what waits in memory while the disk can't be written.
 _MOST_KEPT = 200_000
 _NOTHING = Frame()
@@ -116,8 +118,26 @@ _decode_frame = msgspec.msgpack.Decoder(Frame).decode
 _decode_state = msgspec.msgpack.Decoder(State).decode
 
 
+class _Live(Generic[A]):
+    """A ledger's analysis of that *kind*; a `restore` exchanges it."""
+
+    def __init__(self, kind: type[A]) -> None:
+        self._kind = kind
+
+    def __get__(self, ledger: Ledger, _: type[Ledger]) -> A:
+        return ledger.analyses.of(self._kind)
+
+
 class Ledger:
     """The state, its analyses, and the one function that changes them."""
+
+    totals = _Live(ToolTotals)
+    tree = _Live(CallTree)
+    errors = _Live(ErrorGroups)
+    failures = _Live(Failures)
+    exemplars = _Live(Exemplars)
+    extremes = _Live(Extremes)
+    unusual = _Live(Findings)
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -127,41 +147,6 @@ class Ledger:
     def configure(self, options: Options) -> None:
         """Take up *options*: limits of what is kept from now on."""
         self.options = options
-
-    @property
-    def totals(self) -> ToolTotals:
-        """The analysis of that name; so are the next six. A `restore` exchanges them."""
-        return self.analyses.of(ToolTotals)
-
-    @property
-    def tree(self) -> CallTree:
-        """Who called whom."""
-        return self.analyses.of(CallTree)
-
-    @property
-    def errors(self) -> ErrorGroups:
-        """Exceptions by fingerprint."""
-        return self.analyses.of(ErrorGroups)
-
-    @property
-    def failures(self) -> Failures:
-        """Failed calls that nobody caught, by class."""
-        return self.analyses.of(Failures)
-
-    @property
-    def exemplars(self) -> Exemplars:
-        """The slowest calls, and the latest that failed."""
-        return self.analyses.of(Exemplars)
-
-    @property
-    def extremes(self) -> Extremes:
-        """The least and the greatest since a mark."""
-        return self.analyses.of(Extremes)
-
-    @property
-    def unusual(self) -> Findings:
-        """Durations that left their tool's usual range."""
-        return self.analyses.of(Findings)
 
     def encode(self) -> bytes:
         """A snapshot of everything."""
