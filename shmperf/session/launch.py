@@ -24,6 +24,7 @@ _RUN = "from shmperf.collector.service import serve_embedded; serve_embedded(sys
 
 _SETSIDS = ("/usr/bin/setsid", "/bin/setsid")
 _FIRST_FREE_FD = 4
+Action = tuple[int, int] | tuple[int, int, int]
 
 
 def start_detached_collector(directory: Path, lock_fd: int) -> None:
@@ -35,8 +36,10 @@ def start_detached_collector(directory: Path, lock_fd: int) -> None:
         null = _open_high(Path(os.devnull), os.O_RDWR, opened)
         lock = fcntl.fcntl(lock_fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
         opened.append(lock)
-        places = enumerate((null, null, log, lock))
-        _detach(command, [(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in places])
+        actions: list[Action] = []
+        actions += [(os.POSIX_SPAWN_DUP2, fd, n) for n, fd in enumerate((null, null, log, lock))]
+        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()]
+        _detach(command, actions)
     finally:
         for fd in opened:
             os.close(fd)
@@ -56,7 +59,29 @@ def _open_high(path: Path, flags: int, opened: list[int]) -> int:
     return opened[-1]
 
 
-def _detach(command: list[str], actions: list[tuple[int, int, int]]) -> None:
+def _inherited() -> list[int]:
+    """
+    What a child would find open beside its first four: descriptors that no Python made.
+
+    A server in C hands its connections on to whatever is executed. One that a collector held open
+    would never end for the client, and a port that it listens on would stay taken.
+    """
+    try:
+        opened = [int(name) for name in os.listdir("/proc/self/fd")]
+    except (OSError, ValueError):
+        return []
+    return [fd for fd in opened if fd >= _FIRST_FREE_FD and _is_inherited(fd)]
+
+
+def _is_inherited(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        # Closed meanwhile; among others it was the listing's own.
+        return False
+
+
+def _detach(command: list[str], actions: list[Action]) -> None:
     """
     Run *command* in a session of its own, as nobody's child to wait for.
 

@@ -88,6 +88,11 @@ def test_a_collector_finds_what_the_program_alone_can_find(place: Place, tmp_pat
     assert stats["total_calls"] == 1
 
 
+def test_a_collector_holds_nothing_of_the_program_open(place: Place) -> None:
+    """A client whose connection a server in C would hand on to its children sees it end."""
+    assert place.run_program("hosts/inherited") == "b'' True\n"
+
+
 @pytest.mark.parametrize("when", ["called", "not yet"])
 def test_a_fork_that_goes_elsewhere_stays_in_the_program(place: Place, when: str) -> None:
     """Daemons change to the root directory: their calls are the program's all the same."""
