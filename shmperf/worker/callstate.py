@@ -8,7 +8,7 @@ from typing import Any
 from shmperf.shm.inflight import is_lost
 from shmperf.shm.segment import Loss
 
-from .context import Loose, current_call
+from .context import Loose, Pair, current_call
 from .process import Tool, worker
 
 __all__ = ["CallState"]
@@ -34,6 +34,7 @@ class CallState:
         "cpu_ns",
         "end_ns",
         "flags",
+        "inner",
         "is_finishing",
         "loose",
         "lost",
@@ -59,6 +60,8 @@ class CallState:
         self.metadata: dict[str, Any] | None = None
         self.cpu_ns = self.cpu_end_ns = -1
         self.loose: Loose | None = None
+        # What was current inside when a generator yielded.
+        self.inner: int | Pair = 0
         self._ready = worker.ready
 
     def annotate(self, metadata: Mapping[str, Any]) -> None:

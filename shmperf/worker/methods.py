@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any, Protocol
 
-from .asyncgens import first_step
+from .asyncgens import next_step
 from .failures import is_handlers, is_programs
 from .kinds import as_iterable_coroutine, kind_of
 from .standin import is_stand_in, made_from, stand_in
@@ -329,20 +329,22 @@ def _dispatcher(function: Any, way_for: Chooser) -> Callable[..., Any]:
 def _async_generator_dispatcher(way_for: Chooser) -> Callable[..., Any]:
     async def dispatch(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         generator = way_for(self)(self, *args, **kwargs)
-        step: Callable[[], Any] = functools.partial(first_step, generator)
+        sent: Any = None
+        thrown: BaseException | None = None
+        is_first = True
         while True:
             try:
-                value = await step()
+                value = await next_step(generator, sent, thrown, is_first=is_first)
             except StopAsyncIteration:
                 return
+            sent = thrown = None
+            is_first = False
             try:
                 sent = yield value
             except GeneratorExit:
                 await generator.aclose()
                 raise
             except BaseException as error:  # noqa: BLE001  thrown in by the caller, handed through
-                step = functools.partial(generator.athrow, error)
-            else:
-                step = functools.partial(generator.asend, sent)
+                thrown = error
 
     return dispatch

@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from types import CodeType, CoroutineType, FunctionType, MethodType, TracebackType
+from types import CodeType, CoroutineType, FunctionType, MethodType
 from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary, finalize
 
 from shmperf.stdlib import get_ident
 
-from .asyncgens import first_step
+from .asyncgens import next_step
 from .block import call
-from .context import Pair, current_call, outermost_open
+from .context import current_call, outermost_open
 from .failures import is_programs
 from .frames import is_in_asyncio
 from .gcwatch import is_collecting
@@ -228,35 +228,35 @@ async def _gone_on(opened: OpenCall, coroutine: CoroutineType[Any, Any, Any]) ->
         raise
 
 
-class _Steps:
+def _step_in(opened: OpenCall) -> None:
     """
-    Makes a generator's call current inside each step, never between two.
+    Make a generator's call current inside a step, never between two.
 
     So are blocks that are open inside the generator when it yields.
     """
-
-    __slots__ = ("_inner", "_opened")
-
-    def __init__(self, opened: OpenCall) -> None:
-        self._opened = opened
-        self._inner: int | Pair = 0
-
-    def __enter__(self) -> None:
-        if self._opened.call_id:
-            self._opened.outer = current_call.get()
-            self._opened.enter()
-            inner = outermost_open(self._inner)
-            if inner and inner != self._opened.call_id and not is_collecting():
+    try:
+        if opened.call_id:
+            opened.outer = current_call.get()
+            opened.enter()
+            inner = outermost_open(opened.inner)
+            if inner and inner != opened.call_id and not is_collecting():
                 current_call.set(inner)
+    except Exception as error:
+        # The step is made whatever fails in here.
+        if is_programs(error):
+            raise
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._inner = self._opened.innermost()
-        self._opened.leave()
+
+def _step_out(opened: OpenCall) -> None:
+    try:
+        opened.inner = opened.innermost()
+    except Exception as error:
+        # What is open inside has no children in the next step.
+        opened.inner = 0
+        if is_programs(error):
+            raise
+    finally:
+        opened.leave()
 
 
 def _track_generator(wrapped: Wrapped) -> Callable[..., Any]:
@@ -266,7 +266,7 @@ def _track_generator(wrapped: Wrapped) -> Callable[..., Any]:
         try:
             if not is_seen(wrapped.tool):
                 wrapped.begin(opened, args, kwargs)
-            result = yield from _step_through(generator, _Steps(opened))
+            result = yield from _step_through(generator, opened)
             if opened.call_id:
                 opened.end()
             return result
@@ -286,51 +286,65 @@ def _track_generator(wrapped: Wrapped) -> Callable[..., Any]:
     return wrapper
 
 
-def _step_through(generator: Generator[Any, Any, Any], steps: _Steps) -> Generator[Any, Any, Any]:
-    step: Callable[[], Any] = functools.partial(next, generator)
+def _step_through(
+    generator: Generator[Any, Any, Any], opened: OpenCall
+) -> Generator[Any, Any, Any]:
+    # What is sent and thrown stands here as it came: what would hold it takes memory of ours.
+    sent: Any = None
+    thrown: BaseException | None = None
     while True:
         try:
-            with steps:
-                value = step()
+            _step_in(opened)
+            value = generator.send(sent) if thrown is None else generator.throw(thrown)
         except StopIteration as stop:
             return stop.value
+        finally:
+            _step_out(opened)
+        sent = thrown = None
         try:
             sent = yield value
         except GeneratorExit:
-            with steps:
+            try:
+                _step_in(opened)
                 generator.close()
+            finally:
+                _step_out(opened)
             raise
         except BaseException as error:  # noqa: BLE001  thrown in by the caller, handed through
-            step = functools.partial(generator.throw, error)
-        else:
-            step = functools.partial(generator.send, sent)
+            thrown = error
 
 
 def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         generator = wrapped.function(*args, **kwargs)
         opened = new_call(wrapped.tool, wrapped.callee)
-        steps = _Steps(opened)
-        step: Callable[[], Any] = functools.partial(first_step, generator)
+        sent: Any = None
+        thrown: BaseException | None = None
+        is_first = True
         try:
             if not is_seen(wrapped.tool):
                 wrapped.begin(opened, args, kwargs)
             while True:
                 try:
-                    with steps:
-                        value = await step()
+                    _step_in(opened)
+                    value = await next_step(generator, sent, thrown, is_first=is_first)
                 except StopAsyncIteration:
                     break
+                finally:
+                    _step_out(opened)
+                sent = thrown = None
+                is_first = False
                 try:
                     sent = yield value
                 except GeneratorExit:
-                    with steps:
+                    try:
+                        _step_in(opened)
                         await generator.aclose()
+                    finally:
+                        _step_out(opened)
                     raise
                 except BaseException as error:  # noqa: BLE001  thrown in by the caller
-                    step = functools.partial(generator.athrow, error)
-                else:
-                    step = functools.partial(generator.asend, sent)
+                    thrown = error
             if opened.call_id:
                 opened.end()
         except BaseException as error:

@@ -16,6 +16,7 @@ KEEP_ALL = "default_perf_points: -1\n"
 KINDS = (
     *("plain", "named", "long", "huge", "fails", "chosen"),
     *("coroutine", "generator", "left early", "async generator"),
+    *("talked to", "async talked to", "raised inside", "dropped"),
     *("block", "pair", "chain", "long chain", "failing chain", "awaited chain"),
     *("watched", "failing watched"),
 )
@@ -28,9 +29,9 @@ SECOND_HALVES = {
 }
 STRUCK = "interruptions/struck_at_every_instruction"
 # What fails in interceptors is told by their chain; a framework's hook is the framework's caller.
-ENDED_ALONE = KINDS[:12]
-# Generators allocate for their own steps, and long parameters in a library that can't without.
-STARVED = ("plain", "named", "fails", "chosen", "coroutine", "block", "pair")
+ENDED_ALONE = KINDS[: KINDS.index("chain")]
+# Long parameters are encoded by a library that can't without.
+STARVED = tuple(kind for kind in ENDED_ALONE if kind not in ("long", "huge"))
 PLAIN, DETAIL = "", "optimization: {enabled: true}\n"
 
 

@@ -278,6 +278,70 @@ def left_early() -> None:
     generator.close()
 
 
+@shmperf.track
+def answers(n: int) -> Generator[Any, Any, str]:
+    """A generator that gives back what it is sent, and what is thrown into it."""
+    got: Any = n
+    for _ in range(4):
+        try:
+            got = yield got
+        except KeyError as error:
+            got = error.args
+    return "done"
+
+
+@shmperf.track
+async def async_answers(n: int) -> AsyncGenerator[Any, Any]:
+    """An asynchronous one."""
+    got: Any = n
+    for _ in range(4):
+        try:
+            got = yield got
+        except KeyError as error:
+            got = error.args
+
+
+def talk() -> list[Any]:
+    """What a generator gives that is sent something and thrown into, and what it returns."""
+    generator = answers(1)
+    given = [next(generator), generator.send("sent"), generator.throw(KeyError("thrown"))]
+    given.append(next(generator))
+    try:
+        generator.send("last")
+    except StopIteration as stop:
+        given.append(stop.value)
+    return given
+
+
+def talk_async() -> list[Any]:
+    """The same of an asynchronous one, which is closed in the end."""
+    generator = async_answers(1)
+    given = [stepped(generator.__anext__()), stepped(generator.asend("sent"))]
+    given.append(stepped(generator.athrow(KeyError("thrown"))))
+    stepped(generator.aclose())
+    return given
+
+
+def stepped(awaitable: Any) -> Any:
+    """What an awaitable gives that waits for nothing."""
+    try:
+        awaitable.send(None)
+    except StopIteration as stop:
+        return stop.value
+
+
+def raised_inside() -> None:
+    """A generator into which its reader throws what it does not catch."""
+    generator = answers(1)
+    next(generator)
+    generator.throw(ValueError("of its own"))
+
+
+def dropped() -> None:
+    """A generator that nobody reads to its end: its finaliser ends the call."""
+    next(answers(1))
+
+
 def block() -> None:
     """A call in a block."""
     with shmperf.call("block", n=1):
@@ -333,6 +397,10 @@ KINDS: dict[str, Callable[[], object]] = {
     "generator": lambda: list(steps(2)),
     "left early": left_early,
     "async generator": lambda: run(through(async_steps(2))),
+    "talked to": talk,
+    "async talked to": talk_async,
+    "raised inside": raised_inside,
+    "dropped": dropped,
     "block": block,
     "pair": pair,
     "chain": lambda: intercept_tool_call("chain", alone, (1, "x")),
@@ -378,8 +446,15 @@ def strike_everywhere(kind: Callable[[], object]) -> tuple[int, list[str], list[
     raise AssertionError
 
 
+def say_what_is_dropped(dropped: Any) -> None:
+    """The interpreter's own way, but of a finaliser that was struck, or had no memory."""
+    if not isinstance(dropped.exc_value, Struck | MemoryError):
+        sys.__unraisablehook__(dropped)
+
+
 def main() -> None:
     """Strike calls of each kind."""
+    sys.unraisablehook = say_what_is_dropped
     # One that is struck before its first step is dropped.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")
     found = {name: strike_everywhere(kind) for name, kind in KINDS.items()}
@@ -467,6 +542,7 @@ def fail_everywhere(kind: Callable[[], object], what: str) -> list[object]:
 
 def main_with_failures(what: str, names: list[str]) -> None:
     """Let each call or allocation of ours fail once."""
+    sys.unraisablehook = say_what_is_dropped
     # A coroutine that nobody could step through is dropped.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")
     found = {name: fail_everywhere(KINDS[name], what) for name in names}
