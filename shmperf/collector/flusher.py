@@ -31,8 +31,9 @@ from .copying import Copying
 
 __all__ = ["Filed", "Flusher"]
 
-# So many batches wait in memory before all are written.
-_MOST_BATCHES = 100
+# So many batches wait in memory before all are written: of 250 tools with the default limit
+# about ten megabytes.
+_MOST_BATCHES = 250
 # As many files are written in some hundredths of a second.
 _PIECE = 256
 
@@ -132,24 +133,26 @@ class Flusher:
 
     def _worth_writing(self, *, at_once: bool) -> dict[str, list[Call]]:
         """
-        What is worth a write: tools with a batch, or as many calls as are kept of them.
+        What is worth a write: tools with a batch, or with very many calls waiting, in memory, all.
 
         A file is opened for many lines, then, and what newer calls push out was never written: the
-        journal has it. With very many calls waiting, in memory, all are.
+        journal has it. So of a tool that keeps no more than a batch the interval alone is awaited:
+        its next batch would push out all of this one. Unless somebody reads the outbox, which
+        would miss what is pushed out.
         """
         waiting, batch = self._ledger.state.kept, self.storage.batch_size
         count = sum(map(len, waiting.values()))
         if at_once or count >= batch * _MOST_BATCHES:
             return waiting
-        if count < batch:
+        if count < batch and not self._disk.outbox.is_wanted:
             return {}
         return {tool: calls for tool, calls in waiting.items() if self._is_batch(tool, len(calls))}
 
     def _is_batch(self, tool: str, count: int) -> bool:
-        limit = self.limit_of(tool)
-        return count >= (
-            self.storage.batch_size if limit < 0 else min(self.storage.batch_size, limit)
-        )
+        limit, batch = self.limit_of(tool), self.storage.batch_size
+        if 0 <= limit <= batch:
+            return count >= limit and self._disk.outbox.is_wanted
+        return count >= batch
 
     def compact(self) -> Iterator[None]:
         """Cut every file to exactly the newest of its tool."""
@@ -206,7 +209,7 @@ class Flusher:
         self._due = dict(sorted((back | others).items(), key=itemgetter(1)))
 
     def _tell_of_outbox(self) -> None:
-        problem = self._disk.outbox_problem
+        problem = self._disk.outbox.problem
         if problem:
             self._fault("outbox_failed", f"lines are missing in the outbox: {problem}", 1)
 

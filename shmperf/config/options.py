@@ -98,7 +98,12 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         bool, Meta(description="write in batches; false writes every batch as it is drained")
     ] = True
     batch_size: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="kept records of a tool that are worth a write")
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="kept records that are worth a write, of a tool that keeps more than these",
+        ),
     ] = 100
     flush_interval_seconds: Annotated[
         float, Meta(gt=0, le=86_400, description="longest time a kept record waits for its write")

@@ -43,7 +43,11 @@ class Filed(NamedTuple):
 
 
 class Disk:
-    """The storage directory, as the collector's thread sees it."""
+    """
+    The storage directory, as the collector's thread sees it.
+
+    Anybody may ask the ``outbox`` what was so at the last write; the rest of it is the thread's.
+    """
 
     def __init__(
         self,
@@ -56,7 +60,7 @@ class Disk:
         self._pace = Pace(clock)
         self._journal = Journal(internals(path))
         self._history = History(path, self._pace)
-        self._outbox = Outbox(path)
+        self.outbox = Outbox(path)
         self._needs_snapshot = True
         self._has_failed = False
         self.thread = WriterThread(self._pace, clock, longest_wait_s, self._note_failure)
@@ -86,7 +90,7 @@ class Disk:
 
         def restore() -> OutboxChange:
             self._history.restore(dict(files))
-            return self._outbox.restore(outbox)
+            return self.outbox.restore(outbox)
 
         change = self._do(restore)
         self._has_failed = change is None
@@ -124,7 +128,7 @@ class Disk:
         def prepare() -> Filed:
             files = self._history.prepare_all(dict(counts), dict(limits))
             reached = self._pace.reached(counts)
-            return Filed(files, self._outbox.prepare(outbox_bytes), reached)
+            return Filed(files, self.outbox.prepare(outbox_bytes), reached)
 
         return self._do(prepare)
 
@@ -135,29 +139,24 @@ class Disk:
 
         def append() -> Filed:
             copies: list[bytes] = []
-            copy = copies.append if self._outbox.is_wanted else None
+            copy = copies.append if self.outbox.is_wanted else None
             files = self._history.append_all(dict(calls), dict(limits), copy)
             reached = self._pace.reached(calls)
             if not copies:
                 return Filed(files, None, reached)
             # point below: outbox-lines
-            return Filed(files, self._outbox.append(call_lines(b"".join(copies))), reached)
+            return Filed(files, self.outbox.append(call_lines(b"".join(copies))), reached)
 
         return self._do(append)
 
     def commit_outbox(self) -> None:
         """Let readers of the outbox go as far as the journal does."""
-        if self._outbox.is_wanted and not self._has_failed:
-            self._do(self._outbox.commit)
+        if self.outbox.is_wanted and not self._has_failed:
+            self._do(self.outbox.commit)
 
     def consumers(self) -> Mapping[str, Progress]:
         """Who reads the outbox, and how far; nobody when storage is unavailable."""
         return self._do(lambda: consumers(self._path)) or {}
-
-    @property
-    def outbox_problem(self) -> str:
-        """What keeps lines out of the outbox now."""
-        return self._outbox.problem
 
     def compact(self, limits: Mapping[str, int]) -> dict[str, FileState] | None:
         """Cut every file to its tool's newest calls; the states of those that changed."""

@@ -74,7 +74,6 @@ def test_a_tool_is_written_once_it_has_a_batch(room: Room) -> None:
         worker.call("other", n)
     room.turn(3)
     assert (len(room.lines("all")), len(room.lines("other"))) == (0, 0)
-    assert len(room.lines("few")) == FEW
     worker.call("all", 19)
     room.turn(2)
     assert (len(room.lines("all")), len(room.lines("other"))) == (20, 0)
@@ -82,6 +81,25 @@ def test_a_tool_is_written_once_it_has_a_batch(room: Room) -> None:
     room.clock.now_s += 31
     room.turn(3)
     assert (len(room.lines("all")), len(room.lines("other"))) == (20, 19)
+
+
+def test_of_a_tool_that_keeps_no_more_than_a_batch_the_interval_is_awaited(room: Room) -> None:
+    """Its newest calls push out all of those before: only what is left then is written, once."""
+    worker = room.worker(slots=64)
+    room.turn()
+    for n in range(50):
+        worker.call("few", n)
+        room.turn()
+    assert not room.lines("few")
+    assert room.stats("few")["current_size"] == FEW
+    room.kill()
+    assert room.stats("few")["current_size"] == FEW
+    room.turn(3)
+    room.clock.now_s += 31
+    room.turn(3)
+    assert [line["p"] for line in room.lines("few")] == [f'{{"n":{n}}}' for n in (47, 48, 49)]
+    room.finish()
+    assert room.stats_on_disk()["total_calls"] == 50
 
 
 def test_what_is_evicted_before_its_batch_is_never_written(room: Room) -> None:
@@ -99,18 +117,18 @@ def test_what_is_evicted_before_its_batch_is_never_written(room: Room) -> None:
 def test_very_many_waiting_calls_are_written_whatever_their_tools(
     tmp_path: Path, runtime: Path
 ) -> None:
-    """What waits is held in memory: at a hundred batches all of it goes to its files."""
+    """What waits is held in memory: at 250 batches all of it goes to its files."""
     room = new_room(tmp_path, runtime, "storage: {batch_size: 2}\n")
     try:
         worker = room.worker()
         room.turn()
-        for number in range(199):
+        for number in range(499):
             worker.call(f"tool{number}")
         room.turn(3)
         assert not room.lines("tool0")
-        worker.call("tool199")
-        room.turn(2)
-        assert all(len(room.lines(f"tool{number}")) == 1 for number in range(200))
+        worker.call("tool499")
+        room.turn(5)
+        assert all(len(room.lines(f"tool{number}")) == 1 for number in range(500))
     finally:
         room.close()
 

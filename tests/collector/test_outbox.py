@@ -417,3 +417,22 @@ def flush(room: Room) -> None:
 def outbox(room: Room) -> Path:
     """Where it is."""
     return internals(room.storage) / "outbox"
+
+
+def test_a_reader_misses_no_call_that_fits_into_a_batch(tmp_path: Path, runtime: Path) -> None:
+    """Calls that newer ones push out of the history are in the outbox before, if somebody reads."""
+    room = new_room(tmp_path, runtime)
+    try:
+        reader, worker = Reader(room.storage), room.worker()
+        opened = worker.call("few")
+        room.turn()
+        room.collector.flush()
+        called = [opened.hex]
+        for n in range(12):
+            called.append(worker.call("few", n).hex)
+            room.turn()
+        reader.read_all()
+        assert reader.ids == called
+        reader.consumer.close()
+    finally:
+        room.close()
