@@ -20,6 +20,7 @@ import msgspec
 from .analysis.anomaly import told_of
 from .analysis.exemplars import Exemplar
 from .analysis.failures import ErrorsKnown
+from .analysis.spans import IntervalsView
 from .analysis.stats import Figures
 from .analysis.treestate import Edge
 from .config.locate import resolve
@@ -33,6 +34,7 @@ from .session.messages import (
     FiguresOf,
     Flush,
     InFlight,
+    IntervalsOf,
     OpenCallAnswer,
     Question,
     SessionStatus,
@@ -139,6 +141,15 @@ class Answers:
         ledger, _ = load(self.storage, self.options)
         return ledger.tree.graph({})
 
+    def intervals(
+        self, tool: str | None = None, since_s: float | None = None, until_s: float | None = None
+    ) -> IntervalsView:
+        """What one tool did, or all, in every interval between two times (Unix seconds)."""
+        answer = self._asked(IntervalsOf(tool, since_s, until_s), IntervalsView)
+        if answer is not None:
+            return answer
+        return self._on_disk().intervals.view(tool, since_s, until_s)
+
     def in_flight(self) -> list[OpenCallAnswer]:
         """The calls that are open now; none can be seen without a collector."""
         return self._asked(InFlight(), list[OpenCallAnswer]) or []
@@ -157,33 +168,15 @@ class Answers:
             mode=self.mode(),
             collector=None,
             storage_state="ok" if self.storage.is_dir() else "no such directory",
-            workers=[WorkerStatus(pid=pid) for pid in self._pids()],
+            workers=[WorkerStatus(pid=pid) for pid in _pids(session)],
             begun=books.begun,
             lost=books.lost_by_cause(),
             faults=books.faults,
             told={},
             unusual=[told_of(finding) for finding in ledger.unusual.known],
-            rag=self._sink_at_rest(),
-            consumers=self._consumers_at_rest(),
+            rag=_sink_at_rest(self.storage),
+            consumers=_consumers_at_rest(self.storage),
         )
-
-    def _pids(self) -> list[int]:
-        """The processes that wait for a collector."""
-        waiting = [] if self.session is None else self.session.presences()
-        return [p.identity.pid for p in waiting if p.identity is not None and p.is_alive()]
-
-    def _sink_at_rest(self) -> SinkStatus | None:
-        """What the last sink said of itself."""
-        report = last_report(self.storage)
-        return None if report is None else SinkStatus(**msgspec.structs.asdict(report))
-
-    def _consumers_at_rest(self) -> dict[str, ConsumerStatus]:
-        """Who waits for lines of the outbox."""
-        try:
-            waiting = consumers(self.storage)
-        except StoreError:
-            return {}
-        return {name: ConsumerStatus(**progress._asdict()) for name, progress in waiting.items()}
 
     def errors(self) -> ErrorsKnown:
         """Every failed call since the last cleanup, in groups."""
@@ -234,6 +227,27 @@ class Answers:
         # Only lines of failed calls say how a call ended; the others need not be taken apart.
         kept = map(kept_call, self.history(tool, _tells_of_its_end))
         return sorted(groups_of(self.errors(), kept, tool), key=lambda group: -group.count)
+
+
+def _pids(session: Session | None) -> list[int]:
+    """The processes that wait for a collector."""
+    waiting = [] if session is None else session.presences()
+    return [p.identity.pid for p in waiting if p.identity is not None and p.is_alive()]
+
+
+def _sink_at_rest(storage: Path) -> SinkStatus | None:
+    """What the last sink said of itself."""
+    report = last_report(storage)
+    return None if report is None else SinkStatus(**msgspec.structs.asdict(report))
+
+
+def _consumers_at_rest(storage: Path) -> dict[str, ConsumerStatus]:
+    """Who waits for lines of the outbox."""
+    try:
+        waiting = consumers(storage)
+    except StoreError:
+        return {}
+    return {name: ConsumerStatus(**progress._asdict()) for name, progress in waiting.items()}
 
 
 def _duration(call: KeptCall) -> float:

@@ -285,7 +285,8 @@ class Room:
 
     *cwd* is where ``perf_data`` and, with *config* (YAML), the configuration are written; *runtime*
     is the session's runtime directory, whose path must be short enough for a socket. *disk* makes
-    what writes, of a storage directory and a clock. `close` it whatever happens.
+    what writes, of a storage directory and a clock. In a room that *is_timed* the collector sees
+    no other clock than the room's, whose time `wait` passes. `close` it whatever happens.
     """
 
     def __init__(
@@ -294,6 +295,8 @@ class Room:
         runtime: Path,
         config: str = "",
         disk: Callable[[Path, Clock], Disk] | None = None,
+        *,
+        is_timed: bool = False,
     ) -> None:
         self.clock = Clock()
         self.config = cwd / "config/tool_perf_limits.yaml"
@@ -305,6 +308,9 @@ class Room:
         self.directory = self.session.directory
         self.workers: list[ScriptedWorker] = []
         self._now_ns = 10**12
+        # What the wall clock of a timed room shows beyond its monotonic one.
+        self.offset_ns = 1_700_000_000 * 10**9
+        self._is_timed = is_timed
         self._make_disk = disk or (lambda storage, clock: Disk(storage, clock=clock))
         self.collector = self._collector()
 
@@ -334,9 +340,15 @@ class Room:
         """Rounds of the cycle, in each of which everything journals; the records drained."""
         handled = 0
         for _ in range(count):
-            self.clock.now_s += _TURN_S
+            self.wait(_TURN_S)
             handled += self.collector.step()
         return handled
+
+    def wait(self, seconds: float) -> None:
+        """Time passes; for the workers too in a room that is timed."""
+        self.clock.now_s += seconds
+        if self._is_timed:
+            self._now_ns += round(seconds * 1e9)
 
     def kill(self, *, torn: bool = False) -> None:
         """kill -9 of the collector, and another one; *torn* leaves half-written bytes behind."""
@@ -403,6 +415,10 @@ class Room:
         session = attach(self.directory)
         disk = self._make_disk(self.storage, self.clock)
         collector = Collector(session, Server(self.directory), disk, clock=self.clock)
+        if self._is_timed:
+            wall = collector.parts.wall
+            wall.monotonic_ns = lambda: self._now_ns
+            wall.wall_ns = lambda: self.offset_ns + self._now_ns
         collector.open()
         return collector
 

@@ -72,6 +72,9 @@ class CallTree:
         self._families = Families(bounds)
         self._workers: dict[str, Recent] = {}
         self._remembered = Remembered(bounds.remembered)
+        # Of calls that have settled: tool, end, and how much of their time was their children's.
+        # Whoever takes note of them empties it.
+        self.covered: list[tuple[str, int, int]] = []
         # What the next delta tells besides edges and families.
         self._touched: set[str] = set()
         self._is_cleared = False
@@ -290,6 +293,8 @@ class CallTree:
             tools, ids = family.tools, family.ids
             covered = family.covered_within(start, end)
         self._count(tool, tools)
+        if covered:
+            self.covered.append((tool, end, covered))
         if parent and covered:
             # What its children covered was counted as own time of this call: to be taken off.
             self._families.cover(parent, tool, covered)

@@ -26,6 +26,7 @@ from .errorgroups import Bug, ErrorGroups
 from .exemplars import Exemplar, Exemplars, ExemplarsDelta
 from .extremes import Extremes, ExtremesState, Range
 from .failures import Failure, Failures
+from .intervals import Intervals, IntervalsDelta, IntervalsState
 from .tooltotals import ToolTotals
 from .totals import Totals
 from .treestate import TreeDelta, TreeState
@@ -78,6 +79,7 @@ class Row(NamedTuple):
 
 ANALYSES: tuple[Row, ...] = (
     Row("totals", 1, ToolTotals, dict[str, Totals], dict[str, Totals]),
+    Row("intervals", 1, Intervals, IntervalsDelta, IntervalsState),
     Row("tree", 1, CallTree, TreeDelta, TreeState),
     Row("errors", 1, ErrorGroups, dict[str, Bug], dict[str, Bug]),
     Row("failures", 1, Failures, list[Failure], list[Failure]),

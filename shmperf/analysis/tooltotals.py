@@ -1,12 +1,16 @@
 """
 The totals of every tool, and which of them have changed since somebody looked.
 
-A change is counted apart until it is taken: what is known is what is journalled.
+A change is counted apart until it is taken: what is known is what is journalled. It has parts, one
+for each interval in which calls of it ended, and one for calls that count in none.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+
+import msgspec
 
 from .totals import Totals
 
@@ -21,7 +25,15 @@ class ToolTotals:
         # Beyond those of a collector before: its sink may still ask for what has come after them.
         self.revision = time.monotonic_ns()
         self._changed_at: dict[str, int] = {}
+        self._part: int | None = None
+        self._parts: dict[int | None, dict[str, Totals]] = {}
         self._new: dict[str, Totals] = {}
+        self.turn(None)
+
+    def turn(self, part: int | None) -> None:
+        """Count in that *part* of the change from now on: an interval's number, None for none."""
+        self._part = part
+        self._new = self._parts.setdefault(part, {})
 
     def of(self, tool: str) -> Totals:
         """Where calls of *tool* are to be counted now."""
@@ -30,6 +42,10 @@ class ToolTotals:
             found = self._new[tool] = Totals()
         return found
 
+    def parts(self) -> dict[int, dict[str, Totals]]:
+        """What was counted since the last delta, by interval; it never changes once it is taken."""
+        return {part: tools for part, tools in self._parts.items() if part is not None and tools}
+
     def changed_after(self, revision: int) -> dict[str, Totals]:
         """Totals that have changed after that *revision* of any process; -1: all."""
         changed_at = self._changed_at
@@ -37,7 +53,9 @@ class ToolTotals:
 
     def take_delta(self) -> dict[str, Totals] | None:
         """What was counted since the last delta."""
-        delta, self._new = self._new, {}
+        parts, self._parts = self._parts, {}
+        self.turn(self._part)
+        delta = _sum([tools for tools in parts.values() if tools])
         if not delta:
             return None
         self.apply(delta)
@@ -55,7 +73,8 @@ class ToolTotals:
 
     def clear(self) -> None:
         """Forget everything."""
-        self.known, self._new = {}, {}
+        self.known, self._parts = {}, {}
+        self.turn(self._part)
         self._changed_at.clear()
 
     def state(self) -> dict[str, Totals]:
@@ -70,3 +89,17 @@ class ToolTotals:
         found.revision += 1
         found._changed_at = dict.fromkeys(state, found.revision)
         return found
+
+
+def _sum(parts: Sequence[dict[str, Totals]]) -> dict[str, Totals]:
+    """All *parts* in one; none of them is changed."""
+    if len(parts) == 1:
+        return parts[0]
+    found: dict[str, Totals] = {}
+    for tools in parts:
+        for tool, totals in tools.items():
+            if tool in found:
+                found[tool].merge(totals)
+            else:
+                found[tool] = msgspec.structs.replace(totals, histogram=dict(totals.histogram))
+    return found

@@ -87,6 +87,7 @@ class Collector:
         """Take up what the storage directory holds of this storage's past."""
         self._take_up()
         self.parts.wall.look()
+        self.ingest.dating.look()
 
     def run(self) -> None:
         """Cycle until the session is over or somebody asks to stop; leaves everything on disk."""
@@ -246,6 +247,7 @@ class Collector:
                 worker.rows.newly_ended = dict(worker.rows.ended)
             self.frames.commit_each(self.flusher.erase())  # point: restart-erase
             self.past.snapshot()  # point: restart-snapshot
+            self.ingest.dating.look()
 
     def _write_all(self) -> None:
         # The last chance: a disk that is slow, or was full a moment ago, gets the time for it.

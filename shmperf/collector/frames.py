@@ -42,9 +42,12 @@ class Frames:
             if worker.rows.has_cold:
                 # What has ended has begun: a frame never says otherwise.
                 worker.read_rows(everywhere=True)
+        self._date()
         frame = self._build()
-        # What lay below an exemplar is known a little after everything else.
-        if not frame.is_empty() or parts.ledger.exemplars.has_settled:
+        # What lay below an exemplar is known a little after everything else, and an interval ends
+        # whether there are calls or not.
+        late = parts.ledger.exemplars.has_settled or parts.ledger.intervals.has_news()
+        if late or not frame.is_empty():
             frame.analyses = parts.ledger.analyses.take_deltas()
             parts.past.add(frame)
             if parts.ledger.unusual.has_news:
@@ -55,6 +58,15 @@ class Frames:
             remove_memory(name, parts.session.directory)  # point: commit-blob
         parts.ingest.blobs.clear()  # point: commit-released
         self._due.put_off("commit", self._interval_s)
+
+    def _date(self) -> None:
+        """Tell intervals what was counted in each, and which of them are over."""
+        parts = self._parts
+        dating, ledger = parts.ingest.dating, parts.ledger
+        is_caught_up = not any(worker.is_in_pass for worker in parts.roster.each())
+        dating.look()
+        dating.close(is_caught_up=is_caught_up)
+        ledger.intervals.add(ledger.totals.parts())
 
     def _build(self) -> Frame:
         """The one place where a frame is built: of what every part has noted since the last."""

@@ -42,6 +42,7 @@ from shmperf.storage.state import Ledger
 from .accounts import Accounts
 from .bodies import Bodies, blob_name
 from .candidates import Candidates
+from .dating import Dating
 from .drain import Portion, WorkerDrain
 from .failed import Failed
 from .settling import Settling
@@ -86,6 +87,8 @@ class Ingest:
         self._settling = settling
         self._wall = wall
         self._fault = fault
+        # Whoever begins a run of the optimization cycle says so: `dating.in_run`.
+        self.dating = Dating(ledger, wall)
         self._failed = Failed(ledger, bodies, wall)
         self._lately = Lately()
         self._roots = Roots(self._lately)
@@ -159,7 +162,10 @@ class Ingest:
             self._failed.look(worker, tool, batch)
         if self._usual is not None:
             self._compare(self._usual, worker, tool, batch, durations)
-        self._ledger.totals.of(tool).add(durations, errors, self._wall.of(ends[-1]))
+        if self.dating.begin_ns <= ends[0] and ends[-1] < self.dating.end_ns:
+            self._ledger.totals.of(tool).add(durations, errors, self._wall.of(ends[-1]))
+        else:
+            self._count_by_interval(tool, batch, durations)
         if self._ledger.extremes.marks:
             self._ledger.extremes.add(tool, min(durations), max(durations))
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
@@ -172,6 +178,16 @@ class Ingest:
         if seen & _BLOCK:
             named = [blob_name(slot) for slot in batch]
             self.blobs += [name for name in named if name.startswith(f"{worker.name}.")]
+
+    def _count_by_interval(self, tool: str, batch: Batch, durations: list[int]) -> None:
+        """Count calls that did not all end in the present interval."""
+        totals, ends, metas = self._ledger.totals, batch.ends, batch.metas
+        for part, indices in self.dating.parts_of(ends).items():
+            errors = sum(metas[index] & STATUS_BITS in _FAILURES for index in indices)
+            last_ns = self._wall.of(ends[indices[-1]])
+            totals.turn(part)
+            totals.of(tool).add([durations[index] for index in indices], errors, last_ns)
+        self.dating.turn_back()
 
     def _compare(
         self, usual: Usual, worker: WorkerDrain, tool: str, batch: Batch, durations: list[int]
@@ -297,6 +313,12 @@ class Ingest:
         kept.add([(slot[3], slot[0], slot, worker, done) for slot in slots])
 
     def _settle(self, settled: list[Settled]) -> None:
+        tree = self._ledger.tree
+        covered, tree.covered = tree.covered, []
+        for tool, end_ns, covered_ns in covered:
+            part = self.dating.part_of(end_ns)
+            if part is not None:
+                self._ledger.intervals.cover(part, tool, covered_ns)
         if self._in_detail:
             self._change.settled += [(s.id, s.children, s.totals, s.self_ns) for s in settled]
         self._candidates.settle(settled)

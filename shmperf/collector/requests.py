@@ -20,6 +20,7 @@ import msgspec
 from shmperf.analysis.anomaly import told_of
 from shmperf.analysis.exemplars import Exemplar
 from shmperf.analysis.failures import ErrorsKnown
+from shmperf.analysis.spans import IntervalsView
 from shmperf.analysis.stats import Figures, News, SessionStats
 from shmperf.analysis.totals import ToolStats, Totals
 from shmperf.analysis.treestate import Edge
@@ -35,6 +36,7 @@ from shmperf.session.messages import (
     FiguresOf,
     Flush,
     InFlight,
+    IntervalsOf,
     Mode,
     OpenCallAnswer,
     Ping,
@@ -248,6 +250,11 @@ def _slowest(requests: Requests, request: SlowestOf) -> list[Exemplar]:
     return requests.parts.ledger.exemplars.slowest(request.most, request.tool)
 
 
+def _intervals(requests: Requests, request: IntervalsOf) -> IntervalsView:
+    intervals = requests.parts.ledger.intervals
+    return intervals.view(request.tool, request.since_s, request.until_s)
+
+
 def _tree(requests: Requests, _: Tree) -> list[Edge]:
     parts = requests.parts
     opened = {row.id: worker.callee(row.callee).tool for worker, row in parts.roster.open_calls()}
@@ -324,6 +331,7 @@ ANSWERS: dict[type, Callable[[Requests, Any], Any]] = {
     FiguresOf: _figures,
     Flush: _flush,
     InFlight: _in_flight,
+    IntervalsOf: _intervals,
     Mode: _mode,
     Ping: _ping,
     Report: _report,

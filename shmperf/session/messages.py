@@ -40,6 +40,7 @@ __all__ = [
     "FiguresOf",
     "Flush",
     "InFlight",
+    "IntervalsOf",
     "Mode",
     "OpenCallAnswer",
     "Ping",
@@ -103,6 +104,14 @@ class SlowestOf(msgspec.Struct, tag=True):
 
     most: int
     tool: str | None = None
+
+
+class IntervalsOf(msgspec.Struct, tag=True):
+    """Intervals that have a part between two times (Unix seconds), of one tool or of all."""
+
+    tool: str | None = None
+    since_s: float | None = None
+    until_s: float | None = None
 
 
 class Flush(msgspec.Struct, tag=True):
@@ -277,6 +286,7 @@ Question = (
     | TotalsOf
     | Errors
     | SlowestOf
+    | IntervalsOf
     | Flush
     | Cleanup
     | Mode

@@ -32,6 +32,7 @@ from shmperf.analysis.errorgroups import ErrorGroups
 from shmperf.analysis.exemplars import Exemplars
 from shmperf.analysis.extremes import Extremes
 from shmperf.analysis.failures import ErrorsKnown, Failures
+from shmperf.analysis.intervals import Intervals
 from shmperf.analysis.stats import (
     Books,
     Figures,
@@ -132,6 +133,7 @@ class Ledger:
     """The state, its analyses, and the one function that changes them."""
 
     totals = _Live(ToolTotals)
+    intervals = _Live(Intervals)
     tree = _Live(CallTree)
     errors = _Live(ErrorGroups)
     failures = _Live(Failures)
