@@ -18,7 +18,6 @@ key ``shmperf`` and until the call ends; an interceptor that returns another con
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum
 from inspect import CO_COROUTINE
@@ -29,7 +28,7 @@ from shmperf.errors import Once, tell
 from shmperf.stdlib import perf_counter_ns
 from shmperf.worker.capture import error_text
 from shmperf.worker.context import Pair, current_call
-from shmperf.worker.failures import is_handlers
+from shmperf.worker.failures import is_handlers, is_programs
 
 from .quickcall import Passage
 
@@ -40,8 +39,6 @@ Context = dict[str, Any]
 PASSAGE = "shmperf"
 _MOST_TOLD = 1_000
 _OURS = __name__.partition(".")[0] + "."
-# Whose exceptions may come out of our own code.
-_MAKERS = sys.stdlib_module_names | {"msgspec", _OURS[:-1]}
 
 
 class InterceptorPriority(Enum):
@@ -137,12 +134,17 @@ class InterceptorChain:
             kwargs = {}
         known = {} if context is None else context
         passage = None
-        if self._is_wanted:
-            passage = Passage(tool_func, args, kwargs, True)
-            known = self._claimed(passage, context)
         entered: list[ToolInterceptor] = []
         try:
-            known = self._enter(entered, tool_name, args, kwargs, known)
+            try:
+                if self._is_wanted:
+                    passage = Passage(tool_func, args, kwargs, True)
+                    known = self._claimed(passage, context)
+                known = self._enter(entered, tool_name, args, kwargs, known)
+            except Exception as error:
+                # The tool is called whatever fails in here.
+                if is_programs(error):
+                    raise
             result = tool_func(*args, **kwargs)
             if type(result) is not CoroutineType:
                 return _leave(entered, tool_name, result, known)
@@ -151,10 +153,11 @@ class InterceptorChain:
             try:
                 if _is_suppressed(entered, tool_name, error, known):
                     return None
-            except BaseException:
+            except BaseException as struck:
                 # Struck before they had all heard.
                 _end_all_the_same(known, error)
-                raise
+                if is_programs(struck):
+                    raise
             raise
         finally:
             if context is not None and context.get(PASSAGE) is passage:
@@ -173,12 +176,17 @@ class InterceptorChain:
         given = {} if kwargs is None else kwargs
         known = {} if context is None else context
         passage = None
-        if self._is_wanted:
-            passage = Passage(tool_func, args, given)
-            known = self._claimed(passage, context)
         entered: list[ToolInterceptor] = []
         try:
-            known = self._enter(entered, tool_name, args, given, known)
+            try:
+                if self._is_wanted:
+                    passage = Passage(tool_func, args, given)
+                    known = self._claimed(passage, context)
+                known = self._enter(entered, tool_name, args, given, known)
+            except Exception as error:
+                # The tool is called whatever fails in here.
+                if is_programs(error):
+                    raise
             result = await tool_func(*args, **given)
             return _leave(entered, tool_name, result, known)
         except BaseException as error:
@@ -186,10 +194,11 @@ class InterceptorChain:
             try:
                 if _is_suppressed(entered, tool_name, error, known):
                     return None
-            except BaseException:
+            except BaseException as struck:
                 # Struck before they had all heard.
                 _end_all_the_same(known, error)
-                raise
+                if is_programs(struck):
+                    raise
             raise
         finally:
             if context is not None and context.get(PASSAGE) is passage:
@@ -209,10 +218,11 @@ class InterceptorChain:
             try:
                 if _is_suppressed(entered, tool_name, error, known):
                     return None
-            except BaseException:
+            except BaseException as struck:
                 # Struck before they had all heard.
                 _end_all_the_same(known, error)
-                raise
+                if is_programs(struck):
+                    raise
             raise
 
     def _claimed(self, passage: Passage, context: Context | None) -> Context:
@@ -254,7 +264,11 @@ class InterceptorChain:
 
 
 def _leave(entered: list[ToolInterceptor], tool_name: str, result: Any, context: Context) -> Any:
-    for interceptor in reversed(entered):
+    # No iterator, which takes memory: each one that has entered is to hear of the end.
+    at = len(entered)
+    while at:
+        at -= 1
+        interceptor = entered[at]
         try:
             result = interceptor.after_execution(tool_name, result, context)
         except Exception as error:
@@ -262,6 +276,8 @@ def _leave(entered: list[ToolInterceptor], tool_name: str, result: Any, context:
             if _is_interruption(interceptor, error):
                 raise
             _report(interceptor, "after_execution", error)
+            if interceptor.takes_time:
+                _end_all_the_same(context, None)
     return result
 
 
@@ -280,13 +296,15 @@ def _is_suppressed(
                 struck = failure  # passed on when all have heard
             else:
                 _report(interceptor, "on_exception", failure)
+                if interceptor.takes_time:
+                    _end_all_the_same(context, error)
     if struck is not None:
         raise struck
     return suppressed and isinstance(error, Exception)
 
 
-def _end_all_the_same(context: Context, error: BaseException) -> None:
-    """End the call of *context*, if it still is open."""
+def _end_all_the_same(context: Context, error: BaseException | None) -> None:
+    """End the call of *context*, if it still is open: who records it has failed."""
     passage = context.get(PASSAGE)
     opened = passage.call() if isinstance(passage, Passage) else None
     if opened is not None:
@@ -301,17 +319,9 @@ def _is_interruption(interceptor: ToolInterceptor, error: Exception) -> bool:
     or by raising in its thread. That can't be told from what anybody's hook raises, but ours call
     nothing of the program's, and raise no exception of anybody else's making.
     """
-    if is_handlers(error):
-        return True
-    traceback = error.__traceback__
-    if not interceptor.wants_call or traceback is None:
-        return False
-    if type(error).__module__.partition(".")[0] not in _MAKERS:
-        return True
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    module = str(traceback.tb_frame.f_globals.get("__name__"))
-    return not module.startswith(_OURS)
+    if type(interceptor).__module__.startswith(_OURS):
+        return is_programs(error)
+    return is_handlers(error)
 
 
 def _taken_over(context: Context, given: Any) -> Context:

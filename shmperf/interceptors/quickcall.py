@@ -122,18 +122,25 @@ class Passage(msgspec.Struct):
             row = ready.pop()
         except IndexError:
             return False
-        outer = current_call.get()
-        parent = outer if type(outer) is int else parent_of(outer)
-        start = perf_counter_ns()
-        call_id = words[row] + GENERATION_STEP
-        words[row + START] = start  # point: quick-start
-        words[row + PARENT] = parent
-        words[row + CALLEE] = callee
-        self.quick = QuickCall(
-            tool, callee, bound, ready, row, call_id, parent, start, outer, body, meta
-        )
-        words[row] = call_id  # point: quick-id
-        current_call.set(call_id)  # point: quick-begun
+        try:
+            outer = current_call.get()
+            parent = outer if type(outer) is int else parent_of(outer)
+            start = perf_counter_ns()
+            call_id = words[row] + GENERATION_STEP
+            words[row + START] = start  # point: quick-start
+            words[row + PARENT] = parent
+            words[row + CALLEE] = callee
+            self.quick = QuickCall(
+                tool, callee, bound, ready, row, call_id, parent, start, outer, body, meta
+            )
+            words[row] = call_id  # point: quick-id
+            current_call.set(call_id)  # point: quick-begun
+        except BaseException:
+            # Struck before there is what will end it: it has not begun.
+            if self.quick is None:
+                free, row = row, 0
+                ready.append(free)
+            raise
         return True
 
     def expect_again(self, tool: Tool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from shmperf.shm.record import Callee
 from shmperf.worker.capture import positional_names
+from shmperf.worker.failures import is_programs
 from shmperf.worker.hotpath import is_seen
 from shmperf.worker.opencall import OpenCall
 from shmperf.worker.process import Tool, named_callee, tool_named, worker
@@ -70,10 +71,11 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
                     passage.end_ns = quick.end_ns
                 else:
                     _end(passage, None)
-            except BaseException:
+            except BaseException as struck:
                 # Struck in the middle: taken up where it was, then passed on.
                 _end(passage, None)
-                raise
+                if is_programs(struck):
+                    raise
         return result
 
     def on_exception(
@@ -87,10 +89,11 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
         if passage is not None:
             try:
                 _end(passage, exception)
-            except BaseException:
+            except BaseException as struck:
                 # An interruption of the end: ended, and passed on.
                 _end(passage, exception)
-                raise
+                if is_programs(struck):
+                    raise
         return False
 
     def _known(self, tool_name: str) -> tuple[Tool, int]:

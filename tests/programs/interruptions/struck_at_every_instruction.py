@@ -468,10 +468,12 @@ def main() -> None:
 SAFE = (
     *("hotpath.py", "wrappers.py", "block.py", "asyncgens.py", "api.py", "capture.py"),
     *("opencall.py", "callstate.py", "slots.py", "failures.py"),
-    *("gcwatch.py", "context.py", "chain.py"),
+    *("gcwatch.py", "context.py", "chain.py", "everywhere.py"),
 )
 # Where we call what is the program's, or go one step further in it.
-THE_PROGRAMS = re.compile(r"\b(function|step|tool_func)\(|\b(generator|yield|await|coroutine)\b")
+THE_PROGRAMS = re.compile(
+    r"\b(function|tool_func|_intercept_coroutine)\(|\b(generator|yield|await|coroutine)\b"
+)
 
 
 def failed_in(error: BaseException) -> str:
