@@ -324,6 +324,10 @@ class Room:
         self._now_ns += _TICK_NS
         return self._now_ns
 
+    def pass_ns(self, duration_ns: int) -> None:
+        """So much time passes for the workers, between a call's begin and its end perhaps."""
+        self._now_ns += duration_ns
+
     def worker(
         self, *, slots: int = 16, sealed: bool | None = None, budget_bytes: int = 4 << 20
     ) -> ScriptedWorker:

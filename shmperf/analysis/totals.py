@@ -25,7 +25,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-__all__ = ["SCALE", "Totals", "bucket_of", "in_seconds", "upper_bound"]
+__all__ = ["SCALE", "Bucket", "Totals", "bucket_of", "in_seconds", "upper_bound"]
 
 SCALE = 4
 _PER_OCTAVE = 1 << SCALE
@@ -93,7 +93,8 @@ class ToolStats(msgspec.Struct, kw_only=True):
 
     Without a finished call the durations and the time of the last update are None. ``current_size``
     counts records that are kept, ``max_size`` is the tool's limit; ``in_flight`` are the calls that
-    are open now; ``complete`` is false where calls that had ended may be missing.
+    are open now; ``complete`` is false where calls that had ended may be missing. ``histogram`` has
+    the durations by bucket (see above); what is missing there of ``count`` took no time at all.
     """
 
     tool: str
@@ -112,6 +113,7 @@ class ToolStats(msgspec.Struct, kw_only=True):
     last_updated: str | None
     in_flight: int = 0
     complete: bool
+    histogram: dict[int, int] = {}
 
 
 class Totals(msgspec.Struct, array_like=True):
@@ -275,6 +277,7 @@ class Totals(msgspec.Struct, array_like=True):
             last_updated=_iso(self.last_ended_ns) if self.last_ended_ns else None,
             in_flight=in_flight,
             complete=complete,
+            histogram=dict(sorted(self.histogram.items())),
         )
 
     def _fill(self, durations_ns: Sequence[int]) -> None:

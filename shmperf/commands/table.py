@@ -37,6 +37,7 @@ COMMANDS = (
         "caught exceptions by fingerprint, other failed calls by class",
     ),
     Command("inflight", _HERE + "inflight", "the calls that are open now"),
+    Command("diff", _HERE + "diff", "what got slower between two runs, and how sure that is"),
     Command("rank", _HERE + "rank", "the tools for a task: fitting, reliable and fast"),
     Command("export", _HERE + "export", "kept calls in a format of other programs"),
     Command("stop", _HERE + "stop", "drain, write everything and end the collector"),

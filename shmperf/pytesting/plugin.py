@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from shmperf.pytesting.past import Past
+
 __all__ = ["pytest_addoption", "pytest_configure", "pytest_unconfigure"]
 
 _NAME = "shmperf-report"
@@ -35,17 +37,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "or error_rate",
     )
     group.addoption(
+        "--shmperf-against",
+        metavar="FILE",
+        help="compare with an earlier run: its --shmperf-json, or a storage directory",
+    )
+    group.addoption(
+        "--shmperf-fail-if",
+        metavar="EXPR",
+        action="append",
+        default=[],
+        help="fail the run when a tool has surely become that much worse than there, as in "
+        "'search:p95>+10%%' or 'errors>+1' (percentage points); again and again",
+    )
+    group.addoption(
         "--shmperf-storage", metavar="DIR", help="where history goes (default: pytest's cache)"
     )
     parser.addini("shmperf", "record tests and tool calls", type="bool", default=False)
+    parser.addini("shmperf_fail_if", "as --shmperf-fail-if, a line each", type="linelist")
     parser.addini("shmperf_max", "budgets, a line each, as --shmperf-max", type="linelist")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin, when asked to, and when there are tests to run."""
     option = config.option
-    asked = option.shmperf or option.shmperf_json or option.shmperf_max or option.shmperf_storage
-    if not asked and not config.getini("shmperf"):
+    asked = (
+        *(option.shmperf, option.shmperf_json, option.shmperf_max, option.shmperf_storage),
+        *(option.shmperf_against, option.shmperf_fail_if),
+    )
+    if not any(asked) and not config.getini("shmperf"):
         return
     if option.collectonly or option.help:
         return
@@ -62,9 +81,26 @@ def pytest_configure(config: pytest.Config) -> None:
         budgets = [budget for line in lines for budget in Budget.parse(line)]
     except BudgetError as error:
         raise pytest.UsageError(str(error)) from None
-    report = Report(config, budgets)
+    report = Report(config, budgets, _past(config))
     config.pluginmanager.register(report, _NAME)
     report.begin()
+
+
+def _past(config: pytest.Config) -> Past | None:
+    """The earlier run that this one is compared with, and what it may not be worse in."""
+    from shmperf.errors import ShmperfError  # noqa: PLC0415  as above
+    from shmperf.pytesting.past import Past  # noqa: PLC0415  as above
+
+    option = config.option
+    if option.shmperf_fail_if and not option.shmperf_against:
+        raise pytest.UsageError("--shmperf-fail-if: with --shmperf-against, which it needs")
+    if not option.shmperf_against:
+        return None
+    try:
+        conditions = [*config.getini("shmperf_fail_if"), *option.shmperf_fail_if]
+        return Past(option.shmperf_against, conditions)
+    except (ShmperfError, ValueError) as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -28,6 +28,7 @@ from shmperf.views.formatting import duration, printable
 from shmperf.worker.process import worker
 
 from .budgets import Budget, broken, unmatched
+from .past import Past
 from .phases import PHASES
 
 __all__ = ["Report"]
@@ -41,9 +42,12 @@ _LONGEST = 60
 class Report:
     """What a run's controller, or its only process, keeps of it."""
 
-    def __init__(self, config: pytest.Config, budgets: Sequence[Budget]) -> None:
+    def __init__(
+        self, config: pytest.Config, budgets: Sequence[Budget], past: Past | None = None
+    ) -> None:
         self._config = config
         self._budgets = budgets
+        self._past = past
         self._session: Session | None = None
         self._is_ours = False
         self._base: Figures | None = None
@@ -51,6 +55,7 @@ class Report:
         self._tests: dict[str, dict[str, Any]] = {}
         self._stats: dict[str, Any] | None = None
         self._broken: list[str] = []
+        self._worse: list[str] = []
 
     # --- the session ---------------------------------------------------------------------------
 
@@ -158,7 +163,9 @@ class Report:
             self._problem = str(error)
             return
         self._broken = broken(self._budgets, self._stats["tool_stats"])
-        if self._broken and session.exitstatus == pytest.ExitCode.OK:
+        if self._past is not None:
+            self._worse = self._past.compare(found.totals)
+        if (self._broken or self._worse) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         self._write()
 
@@ -167,7 +174,8 @@ class Report:
         if not path:
             return
         text = json.dumps(
-            {**(self._stats or {}), "tests": list(self._tests.values()), "broken": self._broken},
+            {**(self._stats or {}), "tests": list(self._tests.values()), "broken": self._broken}
+            | {"worse": self._worse},
             indent=2,
         )
         try:
@@ -207,6 +215,16 @@ class Report:
             write(f"over budget: {printable(line)}", red=True)
         for line in unmatched(self._budgets, rows):
             write(f"never called: {printable(line)}", yellow=True)
+        if self._past is not None:
+            self._compare(self._past, write)
+
+    def _compare(self, past: Past, write: Callable[..., None]) -> None:
+        for line in past.lines():
+            write(printable(line))
+        for line in self._worse:
+            write(f"worse: {printable(line)}", red=True)
+        for line in past.unmatched():
+            write(f"not called in both runs: {printable(line)}", yellow=True)
 
     def _books(self) -> str:
         found = self._stats or {}

@@ -156,6 +156,8 @@ def test_statistics_have_the_promised_shape():
         "last_updated": "2023-11-14T22:13:20.000001+00:00",
         "in_flight": 0,
         "complete": True,
+        # (2 ** (-160/16), 2 ** (-159/16)] and (2 ** (-135/16), 2 ** (-134/16)] seconds.
+        "histogram": {-160: 1, -135: 1},
     }
 
 

@@ -228,3 +228,36 @@ def test_budgets_are_kept_or_broken() -> None:
     assert lines("*:max=1ns,p95=1s") == []
     assert [line.split(",")[0] for line in lines("*:count=0")] == ["a:b: count 8"]
     assert unmatched(Budget.parse("x:count=1,errors=2"), rows) == ["x:count=1", "x:errors=2"]
+
+
+def test_a_run_is_compared_with_an_earlier_one(suite: Place) -> None:
+    """What has surely become worse fails the run, with its name; the same run again does not."""
+    suite.write("test_past.py", program_text("plugin/slower"))
+    out = ("-p", "no:randomly", "test_past.py")
+    then = told(suite, *out, FACTOR="1")
+    suite.write("then.json", json.dumps(then))
+    again = ("--shmperf-against", "then.json", "--shmperf-fail-if", "planted:p50>+100%", *out)
+    assert told(suite, *again, FACTOR="1")["worse"] == []
+    shown = run(suite, *again, "--shmperf-fail-if", "nobody:p50>+1%", code=1, FACTOR="20")
+    assert "worse: planted: p50 +" in shown
+    assert "over planted:p50>+100%" in shown
+    assert "against then.json: 1 slower" in shown
+    assert "not called in both runs: nobody:p50>+1%" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--shmperf-fail-if", "p50>+1%"), "with --shmperf-against, which it needs"),
+        (("--shmperf-against", "nowhere"), "nothing was recorded there"),
+        (("--shmperf-against", "pytest.ini"), "neither a report nor statistics"),
+        (("--shmperf-against", "pytest.ini", "--shmperf-fail-if", "p50"), "expected [TOOL:]FIELD"),
+    ],
+)
+def test_a_comparison_that_can_not_be_made_ends_before_the_tests(
+    suite: Place, arguments: tuple[str, ...], expected: str
+) -> None:
+    """Wrong usage, in one line of pytest's own."""
+    program = suite.start(PYTHON, "-m", "pytest", *arguments, PYTEST_ADDOPTS="", PYTHONWARNINGS="")
+    suite.finish(program, code=4)
+    assert expected in program.error_text  # type: ignore[attr-defined]  # kept by the place

@@ -12,6 +12,9 @@ assert isinstance(config, dict) and isinstance(config["storage"], dict)
 assert config["optimization"] == {
     "enabled": False,
     "trigger_threshold": 10000,
+    "min_interval_seconds": 3600,
+    "run_calls": 1000,
+    "run_seconds": 60,
     "cleanup_on_optimize": True,
 }
 assert json.loads(json.dumps(config))["rag"]["enabled"] is True

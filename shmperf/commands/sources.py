@@ -1,0 +1,156 @@
+"""
+What can be compared: a storage directory, a report, a file of statistics.
+
+    DIR              all that was counted there since the last cleanup
+    FILE             a report of the optimization cycle, what `stats --json` has printed, or what
+                     pytest has written with --shmperf-json
+
+A file is somebody else's: what does not have the shape of ours is refused, with the place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from shmperf.analysis.diff import Measured
+from shmperf.analysis.quantiles import Histogram
+from shmperf.analysis.totals import Bucket, Totals
+from shmperf.errors import StoreError
+from shmperf.files import reason_of
+from shmperf.query import find_answers, request_for
+
+from .nearest import refuse_missing
+
+__all__ = ["measured", "read_source"]
+
+_MOST_BYTES = 512 << 20
+_MOST_S = 1e9
+
+Count = Annotated[int, Meta(ge=0, le=1 << 60)]
+Seconds = Annotated[float, Meta(ge=0, le=_MOST_S)]
+
+
+class _Row(msgspec.Struct, kw_only=True):
+    """A tool of ``stats --json``, as far as a comparison needs it."""
+
+    count: Count
+    errors: Count = 0
+    aborted: Count = 0
+    p50_s: Seconds | None = None
+    p95_s: Seconds | None = None
+    p99_s: Seconds | None = None
+    min_duration_s: Seconds | None = None
+    max_duration_s: Seconds | None = None
+    histogram: dict[Bucket, Count] | None = None
+
+
+class _StatsFile(msgspec.Struct, kw_only=True):
+    tool_stats: dict[str, _Row]
+
+
+class _ReportRow(msgspec.Struct, kw_only=True):
+    """A tool of a report, in milliseconds."""
+
+    count: Count
+    errors: Count = 0
+    aborted: Count = 0
+    p50_ms: Seconds | None = None
+    p95_ms: Seconds | None = None
+    p99_ms: Seconds | None = None
+    min_ms: Seconds | None = None
+    max_ms: Seconds | None = None
+    histogram: dict[Bucket, Count] | None = None
+
+    def in_seconds(self) -> _Row:
+        return _Row(
+            count=self.count,
+            errors=self.errors,
+            aborted=self.aborted,
+            p50_s=_thousandth(self.p50_ms),
+            p95_s=_thousandth(self.p95_ms),
+            p99_s=_thousandth(self.p99_ms),
+            min_duration_s=_thousandth(self.min_ms),
+            max_duration_s=_thousandth(self.max_ms),
+            histogram=self.histogram,
+        )
+
+
+class _ReportFile(msgspec.Struct, kw_only=True):
+    tools: dict[str, _ReportRow]
+
+
+def _thousandth(value: float | None) -> float | None:
+    return None if value is None else value / 1000
+
+
+def read_source(text: str, environ: Mapping[str, str] = os.environ) -> dict[str, Measured]:
+    """
+    What *text* names, by tool; tools without a call that ended are left out.
+
+    Raises StoreError, which says in a line what is wrong.
+    """
+    path = Path(text)
+    if path.is_file():
+        return _from_file(path)
+    return measured(_counted(text, environ))
+
+
+def _counted(place: str, environ: Mapping[str, str]) -> dict[str, Totals]:
+    answers = find_answers(request_for(session=None, storage=place, config=None, environ=environ))
+    refuse_missing(answers)
+    return answers.figures().totals
+
+
+def measured(totals: Mapping[str, Totals]) -> dict[str, Measured]:
+    """*totals* to compare; tools without a call that ended are left out."""
+    return {tool: Measured.of(one) for tool, one in totals.items() if one.count or one.aborted}
+
+
+def _from_file(path: Path) -> dict[str, Measured]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise StoreError(f"{path}: {reason_of(error)}") from None
+    if len(text) > _MOST_BYTES:
+        raise StoreError(f"{path}: more than {_MOST_BYTES >> 20} MiB")
+    rows = _rows(path, text)
+    return {tool: _from_row(row) for tool, row in rows.items() if row.count or row.aborted}
+
+
+def _rows(path: Path, text: bytes) -> dict[str, _Row]:
+    try:
+        keys = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        if "tool_stats" in keys:
+            return msgspec.json.decode(text, type=_StatsFile).tool_stats
+        if "tools" in keys and "schema" in keys:
+            found = msgspec.json.decode(text, type=_ReportFile).tools
+            return {tool: row.in_seconds() for tool, row in found.items()}
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: neither a report nor statistics of shmperf: {error}") from None
+    expected = "found neither 'tool_stats' nor a report's 'tools'"
+    raise StoreError(f"{path}: neither a report nor statistics of shmperf: {expected}")
+
+
+def _from_row(row: _Row) -> Measured:
+    totals = Totals(count=row.count, errors=row.errors, aborted=row.aborted)
+    totals.min_ns, totals.max_ns = _ns(row.min_duration_s), _ns(row.max_duration_s)
+    if row.histogram is not None:
+        totals.histogram = row.histogram
+        totals.zero_count = max(0, row.count - sum(row.histogram.values()))
+    named = {"p50": row.p50_s, "p95": row.p95_s, "p99": row.p99_s}
+    return Measured(
+        totals,
+        None if row.histogram is None else Histogram(totals),
+        {name: value * 1e9 for name, value in named.items() if value is not None},
+    )
+
+
+def _ns(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1e9)
