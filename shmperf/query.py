@@ -21,12 +21,12 @@ from .analysis.anomaly import told_of
 from .analysis.exemplars import Exemplar
 from .analysis.failures import ErrorsKnown
 from .analysis.spans import IntervalsView
-from .analysis.stats import Figures
+from .analysis.stats import Figures, plain
 from .analysis.treestate import Edge
 from .config.locate import resolve
 from .config.options import Options
-from .errors import ConfigError, NoAnswer, SessionError, StoreError
-from .files import shown_path
+from .errors import ConfigError, FormatError, NoAnswer, SessionError, StoreError
+from .files import internals, reason_of, shown_path
 from .session.client import Client
 from .session.messages import (
     ConsumerStatus,
@@ -53,8 +53,9 @@ from .session.word import is_in_detail
 from .storage.consumer import consumers
 from .storage.failing import ErrorGroup, groups_of
 from .storage.history import read
+from .storage.journal import Journal
 from .storage.kept import KeptCall, as_kept, kept_call, rising_floor
-from .storage.state import Ledger, figures_on_disk, load, stats_on_disk
+from .storage.state import Ledger, load
 
 __all__ = ["Answers", "find_answers", "request_for"]
 
@@ -78,6 +79,7 @@ class Answers:
             # An unnamed session looks after its own collector; so does who reads it.
             session.start_collector()
         self.has_collector = session is not None and session.has_collector()
+        self._has_told = False
 
     def ask(self, question: Question, timeout_s: float = _WAIT_S) -> Any:
         """The collector's answer; SessionError when none runs."""
@@ -122,24 +124,23 @@ class Answers:
         answer = self._asked(Stats(tool), dict[str, Any])
         if answer is not None:
             return answer
-        complete = self._is_complete_at_rest()
-        return stats_on_disk(self.storage, tool, self.options, complete=complete)
+        ledger, complete = self._at_rest()
+        return plain(ledger.stats(tool, len(ledger.state.workers), complete=complete))
 
     def figures(self) -> Figures:
         """What the statistics of all tools are made of, from disk when no collector runs."""
         answer = self._asked(FiguresOf(), Figures)
         if answer is not None:
             return answer
-        complete = self._is_complete_at_rest()
-        return figures_on_disk(self.storage, None, self.options, complete=complete)
+        ledger, complete = self._at_rest()
+        return ledger.figures(None, len(ledger.state.workers), complete=complete)
 
     def tree(self) -> list[Edge]:
         """The graph from tool to tool."""
         answer = self._asked(Tree(), list[Edge])
         if answer is not None:
             return answer
-        ledger, _ = load(self.storage, self.options)
-        return ledger.tree.graph({})
+        return self._on_disk().tree.graph({})
 
     def intervals(
         self, tool: str | None = None, since_s: float | None = None, until_s: float | None = None
@@ -160,14 +161,21 @@ class Answers:
         if answer is not None:
             return answer
         session = self.session
-        ledger = self._on_disk()
+        state = "ok" if self.storage.is_dir() else "no such directory"
+        try:
+            ledger = self._on_disk()
+        except StoreError as error:
+            if session is None:
+                raise
+            # Of a session there is more to say than what its storage holds.
+            ledger, state = Ledger(self.options), str(error)
         books = ledger.books(0, complete=False)
         return SessionStatus(
             session=None if session is None else session.name or session.directory.name,
             storage=shown_path(self.storage),
             mode=self.mode(),
             collector=None,
-            storage_state="ok" if self.storage.is_dir() else "no such directory",
+            storage_state=state,
             workers=[WorkerStatus(pid=pid) for pid in _pids(session)],
             begun=books.begun,
             lost=books.lost_by_cause(),
@@ -183,12 +191,39 @@ class Answers:
         answer = self._asked(Errors(), ErrorsKnown)
         return self._on_disk().known_errors() if answer is None else answer
 
-    def _on_disk(self) -> Ledger:
-        """What the storage directory holds; nothing where there is none."""
+    def check_storage(self) -> None:
+        """Raise StoreError when no collector runs and what the disk holds can't be read."""
+        if self.has_collector:
+            return
         try:
-            return load(self.storage, self.options)[0]
-        except StoreError:
-            return Ledger(self.options)
+            next(self.storage.iterdir(), None)
+            Journal(internals(self.storage)).read_only()
+        except FileNotFoundError:
+            return  # deleted, or not made yet: a session may be there all the same
+        except (OSError, FormatError) as error:
+            raise _unreadable(self.storage, error) from error
+
+    def _on_disk(self) -> Ledger:
+        """What the storage directory holds, nothing where there is none; StoreError."""
+        return self._at_rest()[0]
+
+    def _at_rest(self) -> tuple[Ledger, bool]:
+        """
+        What the storage directory holds, and whether that is all there is.
+
+        StoreError where it can't be read, or is too damaged to tell anything: zeros would be taken
+        for the truth. What was counted before a damage is the answer, and the rest is told once.
+        """
+        try:
+            ledger, damage = load(self.storage, self.options)
+        except FormatError as error:
+            raise _unreadable(self.storage, error) from error
+        if damage:
+            said = _damaged(self.storage, ledger, damage)
+            if not self._has_told:
+                self._has_told = True
+                print(f"shmperf: {said}", file=sys.stderr)
+        return ledger, self._is_complete_at_rest() and not damage
 
     def mode(self) -> str:
         """The session's mode; without a session, the configured one."""
@@ -248,6 +283,21 @@ def _consumers_at_rest(storage: Path) -> dict[str, ConsumerStatus]:
     except StoreError:
         return {}
     return {name: ConsumerStatus(**progress._asdict()) for name, progress in waiting.items()}
+
+
+def _unreadable(storage: Path, error: OSError | FormatError) -> StoreError:
+    if isinstance(error, FormatError):
+        return StoreError(f"{shown_path(storage)}: {error}; use the shmperf that wrote it")
+    return StoreError(f"{shown_path(storage)}: {reason_of(error)}")
+
+
+def _damaged(storage: Path, ledger: Ledger, damage: str) -> str:
+    """What to say beside the answer of what lay before *damage*; StoreError if that is nothing."""
+    journal = f"{shown_path(internals(storage))}: the journal is damaged ({damage})"
+    if not ledger.books(0, complete=False).begun:
+        said = "the history files beside it are as they were, and the next program begins anew"
+        raise StoreError(f"{journal}; {said}")
+    return f"{journal}; calls behind the damage are missing here"
 
 
 def _duration(call: KeptCall) -> float:

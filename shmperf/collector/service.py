@@ -13,13 +13,14 @@ import signal
 from pathlib import Path
 
 from shmperf.config.locate import resolve
-from shmperf.errors import SessionError
+from shmperf.errors import SessionError, StoreError
 from shmperf.files import path_text
 from shmperf.session.paths import runtime_root
 from shmperf.session.rendezvous import Request, found_named, join, sweep
 from shmperf.session.restarts import note_start
 from shmperf.session.server import Server
 from shmperf.session.session import Session, attach
+from shmperf.storage.history import SUFFIX
 from shmperf.storage.writer import Disk
 
 from .cycle import Collector
@@ -92,7 +93,11 @@ def serve(session: Session, ready_fd: int | None = None, *, until_stopped: bool 
 
 
 def cleanup_at_rest(request: Request, *, force: bool) -> bool:
-    """Forget what a storage without a collector holds; False when its configuration forbids it."""
+    """
+    Forget what a storage without a collector holds; False when its configuration forbids it.
+
+    StoreError where the disk does not let it be forgotten.
+    """
     session = join(request)
     if not (force or session.options.optimization.cleanup_on_optimize):
         return False
@@ -101,14 +106,28 @@ def cleanup_at_rest(request: Request, *, force: bool) -> bool:
         storage_fd = session.claim_storage()
         collector = Collector(session, Server(session.directory), Disk(session.storage))
         collector.open()
-        collector.cleanup()
-        collector.finish()
+        if collector.past.is_taken_up:
+            collector.cleanup()
+            collector.finish()
         session.leave()
         if storage_fd is not None:
             os.close(storage_fd)
+        if collector.disk.reason:
+            raise StoreError(collector.disk.reason)
+        _refuse_left_over(session.storage)
     finally:
         os.close(lock_fd)
     return True
+
+
+def _refuse_left_over(storage: Path) -> None:
+    """Files that can't be deleted, or that the journal knows nothing of since it was damaged."""
+    left = sorted(path.name for path in storage.glob(f"*{SUFFIX}"))
+    if left:
+        raise StoreError(
+            f"{storage}: statistics are forgotten, but {len(left)} history files could not be "
+            f"deleted or were in no journal; delete them by hand: {left[0]}"
+        )
 
 
 def _refuse_living_strangers(session: Session) -> None:

@@ -75,9 +75,14 @@ def answers_for(given: argparse.Namespace) -> Answers:
 
 
 def records_of(given: argparse.Namespace, tool: str | None = None) -> Answers:
-    """Who answers questions about calls, of *tool* or of all; StoreError where there were none."""
+    """
+    Who answers questions about calls, of *tool* or of all.
+
+    StoreError where there were none, or where nobody can tell.
+    """
     answers = answers_for(given)
     refuse_missing(answers)
+    answers.check_storage()
     if tool is not None:
         refuse_unknown(answers, tool)
     return answers

@@ -29,6 +29,7 @@ def run(given: Namespace) -> int:
     if answers.session is None and not holds_records(answers.storage):
         said = f"nothing was recorded in {answers.storage}, so there is nothing to forget"
         return show(given, {"cleaned": False}, lambda _: printable(said))
+    answers.check_storage()
     if not _clean_up(given, answers):
         raise SessionError("optimization.cleanup_on_optimize is false; use: cleanup --force")
     return show(given, {"cleaned": True}, lambda _: "history and statistics are forgotten")

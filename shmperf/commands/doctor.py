@@ -260,7 +260,7 @@ def _journal(storage: Path, options: Options) -> Iterator[Check]:
 
 def _read(storage: Path, options: Options) -> tuple[Check, dict[str, Any] | None]:
     """What the journal holds: a row of its own, and the statistics where there are some."""
-    if not internals(storage).is_dir():
+    if not internals(storage).exists():
         return _row("ok", "journal", "none yet"), None
     try:
         ledger, damage = load_ledger(storage, options)

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from shmperf.errors import SessionError
 
-from .arguments import add_reader, answers_for, show
+from .arguments import add_reader, records_of, show
 
 __all__ = ["add_arguments", "run"]
 
@@ -19,7 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
-    answers = answers_for(given)
+    answers = records_of(given)
     if given.mode is not None:
         if answers.session is None:
             raise SessionError("there is no session to switch; start one, or use run --optimize")

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from shmperf.errors import StoreError
-from shmperf.files import internals
+from shmperf.files import INTERNALS, internals
 from shmperf.query import Answers
 from shmperf.storage.history import SUFFIX, file_name
 from shmperf.views.formatting import printable
@@ -48,10 +48,13 @@ def refuse_unknown(answers: Answers, tool: str) -> None:
 def holds_records(storage: Path) -> bool:
     """True when something was recorded in *storage*, as far as this user may see."""
     try:
-        return internals(storage).is_dir() or any(storage.glob(f"*{SUFFIX}"))
+        names = [path.name for path in storage.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError:
         # Who reads there will say what is wrong.
         return True
+    return any(name == INTERNALS or name.endswith(SUFFIX) for name in names)
 
 
 def refuse_missing(answers: Answers) -> None:
@@ -59,7 +62,9 @@ def refuse_missing(answers: Answers) -> None:
     storage = answers.storage
     if answers.session is not None or holds_records(storage):
         return
-    what = "" if storage.is_dir() else "no such directory; "
+    what = "no such directory; "
+    if storage.exists():
+        what = "" if storage.is_dir() else "not a directory; "
     raise StoreError(f"{storage}: {what}nothing was recorded there{_near(storage)}")
 
 

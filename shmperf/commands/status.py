@@ -6,10 +6,11 @@ import time
 from argparse import ArgumentParser, Namespace
 
 from shmperf.errors import SessionError
+from shmperf.query import find_answers
 from shmperf.session.messages import Ping
 from shmperf.views import terminal
 
-from .arguments import add_reader, answers_for, show
+from .arguments import add_reader, records_of, request_of, show
 
 __all__ = ["add_arguments", "run"]
 
@@ -29,7 +30,7 @@ def run(given: Namespace) -> int:
     """Do it; the exit code."""
     if given.wait:
         _wait(given)
-    return show(given, answers_for(given).status(), terminal.status)
+    return show(given, records_of(given).status(), terminal.status)
 
 
 def _wait(given: Namespace) -> None:
@@ -37,7 +38,8 @@ def _wait(given: Namespace) -> None:
     deadline = time.monotonic() + given.timeout
     while True:
         try:
-            answers_for(given).ask(Ping(), given.timeout)
+            # Of a program that has not begun yet there may be no storage either.
+            find_answers(request_of(given)).ask(Ping(), given.timeout)
             return
         except SessionError:
             if time.monotonic() > deadline:
