@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from contextvars import Context
 from functools import partial
-from types import BuiltinMethodType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -31,7 +30,9 @@ from shmperf.worker.process import worker
 from shmperf.worker.standin import is_stand_in
 from shmperf.worker.wrappers import recipe_of, tracked_name
 
-__all__ = ["Origin", "Task", "hand_over", "in_a_context", "is_plumbing", "perform"]
+from .contexts import Lent, give_back, in_a_context, lend
+
+__all__ = ["Origin", "Task", "hand_over", "is_plumbing", "perform"]
 
 Arguments = tuple[Any, ...]
 
@@ -135,8 +136,11 @@ def perform(
         observer = _observers.setdefault(source, Observer(source))
     # A fork and a long-lived thread may have a current call, which is not the task's parent.
     before = current_call.set(0)
+    lent: list[Lent] | None = None
     try:
-        sight = observer.guard(_begin, observer, origin, *(named or (function, args, kwargs)))
+        call = named or (function, args, kwargs)
+        sight = observer.guard(_begin, observer, origin, *call)
+        lent = observer.guard(lend, *call)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
@@ -149,6 +153,8 @@ def perform(
         return result
     finally:
         current_call.reset(before)
+        if lent:
+            give_back(lent)
 
 
 class _Shape(NamedTuple):
@@ -220,16 +226,3 @@ def _records_itself(function: Any) -> bool:
         or inspect.isgeneratorfunction(function)
         or inspect.isasyncgenfunction(function)
     )
-
-
-def in_a_context(
-    function: Any, args: Arguments, kwargs: Mapping[str, Any]
-) -> tuple[Callable[..., Any], Arguments, Mapping[str, Any]] | None:
-    """A call of ``Context.run`` with all its arguments, when this is one in the end; else None."""
-    while type(function) is partial:
-        args, kwargs = (*function.args, *args), {**function.keywords, **kwargs}
-        function = function.func
-    if type(function) is not BuiltinMethodType or not args:
-        return None
-    runs_another = function.__name__ == "run" and type(function.__self__) is Context
-    return (function, args, kwargs) if runs_another else None

@@ -15,8 +15,9 @@ from typing import Any
 from shmperf.integrations.observer import Observer
 from shmperf.worker.process import worker
 
+from .contexts import in_a_context
 from .patching import imported, replace
-from .task import Origin, Task, in_a_context, is_plumbing, perform
+from .task import Origin, Task, is_plumbing, perform
 
 __all__ = ["attach"]
 

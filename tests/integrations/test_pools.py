@@ -71,6 +71,20 @@ def test_a_task_that_runs_its_function_in_a_context_is_one_call(place: Place) ->
     assert shown == list(range(1, 12))
 
 
+def test_what_runs_in_a_context_that_a_task_holds_is_beneath_the_task(place: Place) -> None:
+    """A copied context names who handed the task over; time is not counted for both beneath it."""
+    run_main(place, "tasks_that_hold_contexts")
+    assert edges(place) == {
+        (None, "main", 1),
+        ("main", "<lambda>", 7),
+        ("main", "within", 3),
+        ("<lambda>", "leaf", 7),
+        ("within", "leaf", 3),
+        # In the same context, once no task runs any more.
+        ("main", "leaf", 1),
+    }
+
+
 @pytest.mark.parametrize("kind", ["ThreadPoolExecutor", "ProcessPoolExecutor"])
 def test_a_tracked_function_is_counted_once(place: Place, kind: str) -> None:
     """A decorated function handed to an executor is one call, by whatever name or way."""

@@ -119,6 +119,40 @@ def tasks_in_contexts():
         assert executor.submit(context.run, work, 11).result() == 11
 
 
+def tasks_that_hold_contexts():
+    """Every way to run a function in a context that was copied where the task was handed over."""
+
+    def within(context, number):
+        return context.run(leaf, number)
+
+    def held(number):
+        context = contextvars.copy_context()
+        run = functools.partial(context.run, leaf, number)
+        return context, run
+
+    async def in_loop():
+        loop = asyncio.get_running_loop()
+        context, run = held(1)
+        assert await loop.run_in_executor(None, lambda: context.run(leaf, 1)) == 1
+        assert await loop.run_in_executor(None, lambda: run()) == 1
+        assert await asyncio.to_thread(within, contextvars.copy_context(), 1) == 1
+
+    asyncio.run(in_loop())
+    context, run = held(2)
+    with ThreadPoolExecutor(1) as executor, ThreadPool(1) as pool:
+        assert executor.submit(lambda: context.run(leaf, 2)).result() == 2
+        # Once more in the same one, and then beneath the call from which it was copied.
+        assert executor.submit(lambda: context.run(leaf, 2)).result() == 2
+        assert executor.submit(lambda copied=context: copied.run(leaf, 2)).result() == 2
+        assert executor.submit(within, context, 2).result() == 2
+        assert executor.submit(functools.partial(within, context, number=2)).result() == 2
+        assert pool.apply(lambda: run()) == 2
+    thread = threading.Thread(target=lambda: context.run(leaf, 2))
+    thread.start()
+    thread.join()
+    assert context.run(leaf, 3) == 3
+
+
 def tracked_function_counted_once(kind):
     with globals()[kind](2) as executor:
         assert executor.submit(leaf, 1).result() == 1
