@@ -394,6 +394,22 @@ def test_a_flush_waits_for_what_was_due_and_not_for_what_comes_later(room: Room)
     assert left > 0
 
 
+def test_what_is_due_last_has_not_been_reached_before_it_is_written(room: Room) -> None:
+    """Who waits for the one tool that is due is not told that it was written until it is."""
+    worker = room.worker(slots=64)
+    for n in range(20):
+        worker.call("all", n)
+    room.collector.settle()
+    flusher = room.collector.flusher
+    before = flusher.choose(at_once=False) - 1
+    assert flusher.has_reached(before)
+    assert not flusher.has_reached(before + 1)
+    assert not room.lines("all")
+    room.turn(2)
+    assert flusher.has_reached(before + 1)
+    assert len(room.lines("all")) == 20
+
+
 def test_a_flush_that_storage_fails_in_the_middle_is_told(room: Room) -> None:
     """Who waits gets an error, nothing is lost, and what is left is written when it is back."""
     worker = room.worker(slots=4)
