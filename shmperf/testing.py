@@ -48,7 +48,7 @@ from shmperf.shm.record import (
 )
 from shmperf.shm.ring import Grant, RingWriter
 from shmperf.shm.segment import Loss, Segment
-from shmperf.storage.history import file_name
+from shmperf.storage.reading import lines_of
 from shmperf.storage.state import stats_on_disk
 from shmperf.storage.writer import Disk
 
@@ -405,11 +405,8 @@ class Room:
         return found
 
     def lines(self, tool: str) -> list[dict[str, Any]]:
-        """The history of *tool*, oldest first, each line's ``data``; empty without a file."""
-        path = self.storage / file_name(tool)
-        if not path.exists():
-            return []
-        return [json.loads(text)["data"] for text in path.read_text().splitlines()]
+        """The history of *tool*, oldest first, each line's ``data``; segments included."""
+        return [json.loads(text)["data"] for text in lines_of(self.storage, tool)]
 
     def ids(self, tool: str) -> Counter[str]:
         """How often each id stands in the history of *tool*."""

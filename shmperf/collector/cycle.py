@@ -95,8 +95,8 @@ class Collector:
         wait_s = waits.busy_s
         self.parts.supervisor.start()
         while not self.stopping:
-            # A flush that is behind goes on at once, and leaves the pace as it is.
-            pending = self.server.wait(0.0 if self.flusher.is_behind else wait_s)
+            # What is behind with files goes on at once, and leaves the pace as it is.
+            pending = self.server.wait(0.0 if self.parts.are_behind else wait_s)
             handled = self.step()
             for request in pending:
                 self._guard("request", self.requests.answer, request)
@@ -105,7 +105,7 @@ class Collector:
             is_watched = not (self.workers and self.options.storage.async_save)
             longest_s = self.options.collector.idle_wait_ms / 1000
             wait_s = waits.next_s(wait_s, pressure, longest_s, is_watched=is_watched)
-            if handled or self.flusher.is_behind:
+            if handled or self.parts.are_behind:
                 continue
             stays = self._until_stopped or not self.session.keeps_itself or bool(self.workers)
             if self._ending.is_near(is_wanted=stays) and self._leave():
@@ -142,6 +142,7 @@ class Collector:
             guard("flush", self.flush_piece)
         elif self.flusher.is_behind and handled < _MANY:
             guard("flush", self._write_piece)
+        guard("archive", self.frames.commit_each, self.parts.archiving.turn(handled < _MANY))
         if due("config", waits.config_s):
             self.parts.wall.look()
             guard("config", self._settings.take_up_file)
@@ -233,6 +234,7 @@ class Collector:
     def cleanup(self) -> None:
         """Forget what had ended before, and delete its files; open calls count when they end."""
         self.settle()
+        self.parts.archiving.give_up()
         self.frames.has_cleaned = True  # point: cleanup-settled
         self.commit()  # point: cleanup-frame
         self.frames.commit_each(self.flusher.erase())  # point: cleanup-erase
@@ -255,6 +257,7 @@ class Collector:
         if not self.past.is_taken_up:
             self._guard("storage", self._take_up, late=True)
         self._guard("flush", self.flush)
+        self._guard("archive", self.frames.commit_each, self.parts.archiving.rest())
         # point below: finish-compact
         self._guard("compact", self.frames.commit_each, self.flusher.compact())
         if self.past.is_taken_up:

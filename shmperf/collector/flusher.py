@@ -22,12 +22,14 @@ import msgspec
 
 from shmperf.config.options import Options
 from shmperf.shm.record import Call
+from shmperf.storage.archive import Segments
 from shmperf.storage.history import FileState
 from shmperf.storage.outbox import OutboxChange
 from shmperf.storage.state import Ledger
 from shmperf.storage.writer import Disk
 
 from .copying import Copying
+from .past import listed_in
 
 __all__ = ["Filed", "Flusher"]
 
@@ -42,6 +44,7 @@ class Filed(msgspec.Struct):
     """What a frame says of files: how they are now, which calls are in them."""
 
     files: dict[str, FileState] = {}
+    segments: dict[str, Segments] = {}
     written: dict[str, list[int]] = {}
     outbox: OutboxChange | None = None
     erased: bool = False
@@ -164,7 +167,9 @@ class Flusher:
 
     def erase(self) -> Iterator[None]:
         """Delete what a cleanup has listed, one before a restart too."""
-        if self._ledger.state.erasing and self._disk.erase(self._ledger.state.erasing):
+        state = self._ledger.state
+        is_due = state.erasing or state.erasing_segments
+        if is_due and self._disk.erase(state.erasing, state.erasing_segments):
             self._change.erased = True  # point: cleanup-erased
             yield
         self._copying.erase()
@@ -172,8 +177,10 @@ class Flusher:
     def _write(self, ready: dict[str, list[Call]], piece: dict[str, int]) -> Iterator[None]:
         if self._disk.has_failed:
             # A write that was given up may have gone through since: back to what is listed.
-            state = self._ledger.state
-            self._change.outbox = self._disk.restore_files(state.files, state.outbox)
+            restored = self._disk.restore_files(listed_in(self._ledger.state))
+            if restored is not None:
+                self._change.outbox = restored.outbox
+                self._change.segments.update(restored.segments)
             yield
         limits = {tool: self.limit_of(tool) for tool in ready}
         # point below: flush-prepare
@@ -220,6 +227,7 @@ class Flusher:
             return ready
         files = self._ledger.state.files
         used = sum(file.size for tool, file in files.items() if self.limit_of(tool) < 0)
+        used += sum(one.size for one in self._ledger.state.segments.values())
         most = self.storage.max_bytes
         if used < most:
             return ready

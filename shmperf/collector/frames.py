@@ -73,14 +73,15 @@ class Frames:
         parts = self._parts
         drained = parts.ingest.take_change(parts.roster.each())
         accounted = parts.accounts.take_change(parts.roster.each())
-        filed = parts.flusher.take_change()
+        filed, archived = parts.flusher.take_change(), parts.archiving.take_change()
         state, in_detail = parts.ledger.state, is_in_detail(parts.session.word[0])
         cleaned, self.has_cleaned = self.has_cleaned, False
         return Frame(
             workers=accounted.workers,
             kept=drained.kept,
             settled=drained.settled,
-            files=filed.files,
+            files=filed.files | archived.files,
+            segments=filed.segments | archived.segments,
             written=filed.written,
             outbox=filed.outbox,
             buried=accounted.buried,

@@ -10,6 +10,7 @@ from shmperf.storage.state import Ledger
 from shmperf.storage.writer import Disk
 
 from .accounts import Accounts
+from .archiving import Archiving
 from .bodies import Bodies
 from .faults import Faults
 from .flusher import Flusher
@@ -42,8 +43,14 @@ class Parts:
             self.ledger, self.accounts, self.bodies, self.settling, self.wall, self.faults.count
         )
         self.flusher = Flusher(self.ledger, disk, self.settling.settled, self.faults.count)
+        self.archiving = Archiving(self.ledger, disk, self.faults.count, clock)
         self.sampler = Sampler(session.options.collector.sample_interval_seconds, clock)
         self.supervisor = Supervisor(session.directory, session.storage, session.options, clock)
+
+    @property
+    def are_behind(self) -> bool:
+        """True while a piece of what is to be written is left."""
+        return self.flusher.is_behind or self.archiving.is_behind
 
     def are_complete(self) -> bool:
         """True when an answer lacks nothing: the past is read, and everybody who is there."""
@@ -56,5 +63,6 @@ class Parts:
         self.ingest.configure(options)
         self.ingest.watch(self.session.settings.current.watch)
         self.flusher.configure(options)
+        self.archiving.configure(options)
         self.sampler.configure(options)
         self.supervisor.configure(options)

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import msgspec
 
-from shmperf.storage.state import Frame, Ledger
-from shmperf.storage.writer import Disk
+from shmperf.storage.state import Frame, Ledger, State
+from shmperf.storage.writer import Disk, Listed
 
 from .faults import Faults
 
-__all__ = ["Past"]
+__all__ = ["Past", "listed_in"]
+
+
+def listed_in(state: State) -> Listed:
+    """What of files is to be on the disk."""
+    return Listed(state.files, state.outbox, state.segments, state.erasing_segments)
+
 
 # Frames that wait for a past that can't be read yet.
 _MOST_HELD = 1_000
@@ -51,10 +57,11 @@ class Past:
         for frame in self._held:
             self._ledger.apply(frame)
         self._held.clear()
-        state = self._ledger.state
-        change = self._disk.restore_files(state.files, state.outbox)  # point: restart-files
-        if change is not None:
-            change.apply(state.outbox)
+        # point below: restart-files
+        restored = self._disk.restore_files(listed_in(self._ledger.state))
+        if restored is not None:
+            restored.outbox.apply(self._ledger.state.outbox)
+            self._ledger.state.segments.update(restored.segments)
         return True
 
     def add(self, frame: Frame) -> None:

@@ -46,8 +46,6 @@ _NO_EFFECT = (
     "anomaly.effect",
     "anomaly.stuck_factor",
     "anomaly.webhook",
-    "history.compress",
-    "history.segment_lines",
     "history.retention_days",
     "history.when_full",
 )

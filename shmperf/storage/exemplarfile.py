@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -51,7 +51,7 @@ class _ExemplarLine(Line, omit_defaults=True, gc=False):
     truncated: bool = False
 
 
-def renew(storage: Path, exemplars: Iterable[tuple[Exemplar, list[str]]]) -> Iterator[None]:
+def renew(storage: Path, exemplars: Iterable[tuple[Exemplar, list[str]]]) -> Generator[None]:
     """
     Replace the file by *exemplars*, each with what it is one of; remove it when there are none.
 

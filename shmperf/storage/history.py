@@ -15,15 +15,13 @@ only lines that were there, so a kill around it changes nothing either.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from operator import itemgetter, le
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
@@ -31,16 +29,13 @@ from shmperf.errors import StoreError
 from shmperf.files import open_private, translated
 from shmperf.shm.record import Call
 
-from .lines import end_of, jsonl, parse
+from .filenames import SUFFIX, file_name
+from .lines import end_of, jsonl
 from .pace import Pace
+from .reading import read
 
 __all__ = ["SUFFIX", "FileState", "History", "count_lines", "file_name", "read"]
 
-SUFFIX = "_perf.jsonl"
-
-_PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}\Z")
-_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
-_LONGEST_LINE = 64 << 20
 _APPEND = os.O_RDWR | os.O_APPEND
 _READ = os.O_RDONLY | os.O_NONBLOCK
 
@@ -52,63 +47,6 @@ class FileState(msgspec.Struct, array_like=True):
     inode: int
     size: int
     lines: int
-
-
-def file_name(tool: str) -> str:
-    """
-    The file of *tool*: safe, bounded, and never another tool's, whatever case file names keep.
-
-    Plain lower-case names stay as they are; any other gets a readable stem and a digest, with a
-    dot between them that no plain name contains.
-    """
-    if _PLAIN_NAME.match(tool):
-        return tool + SUFFIX
-    digest = hashlib.sha256(tool.encode("utf-8", "surrogatepass")).hexdigest()[:20]
-    stem = _UNSAFE.sub("-", tool)[:60].strip("-").lower() or "tool"
-    return f"{stem}.{digest}{SUFFIX}"
-
-
-# --- reading -------------------------------------------------------------------------------------
-
-
-def read(
-    path: Path, tool: str | None = None, is_wanted: Callable[[bytes], bool] | None = None
-) -> Iterator[dict[str, Any]]:
-    """
-    The history in *path*, of one tool or of all, file by file, oldest line first.
-
-    For commands. Lines that are not wanted are passed over for a small part of the time, and so
-    are damaged ones. Raises StoreError when there is no directory.
-    """
-    if not path.is_dir():
-        raise StoreError(f"{path}: no such directory")
-    names = [path / file_name(tool)] if tool is not None else sorted(path.glob(f"*{SUFFIX}"))
-    for name in names:
-        for text in _lines(name):
-            parsed = parse(text) if is_wanted is None or is_wanted(text) else None
-            if parsed is not None:
-                yield parsed
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file as commands read it; one that is too long is passed over whole."""
-    try:
-        # O_NONBLOCK: opening a pipe in the file's place must not wait for a writer.
-        fd = open_private(path, _READ)
-    except OSError:
-        return
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return
-        too_long = False
-        while text := file.readline(_LONGEST_LINE):
-            ends = text.endswith(b"\n")
-            if not too_long and (ends or len(text) < _LONGEST_LINE):
-                yield text
-            too_long = not ends
-
-
-# --- writing -------------------------------------------------------------------------------------
 
 
 class History:

@@ -27,9 +27,9 @@ class Pace:
         self.taken = 0
         self._clock = clock
 
-    def piece(self, items: Iterable[T]) -> Iterator[T]:
+    def piece(self, items: Iterable[T], longest_s: float = _PIECE_S) -> Iterator[T]:
         """*items* as far as one short while allows; the first in any case."""
-        end_s = self._clock() + _PIECE_S
+        end_s = self._clock() + longest_s
         self.taken = 0
         for item in items:
             if self.taken and self._clock() > end_s:

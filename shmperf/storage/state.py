@@ -16,6 +16,7 @@ and at rest a test compares it with the open rows.
     appended, not journalled   a file longer than listed: it is cut back, the calls are still kept
     buried, not unlinked       the name among the buried: the memory is removed
     cleaned, not erased        the files that were listed then, and are still the same: erased
+    lines moved, not listed    see `archive`
 """
 
 from __future__ import annotations
@@ -50,13 +51,23 @@ from shmperf.errors import StoreError
 from shmperf.files import internals
 from shmperf.shm.record import Call
 
+from .archive import Segments, lines_in
 from .counters import Forgotten, WorkerState, bury, change_worker, count_up, forget
 from .history import FileState
 from .journal import Journal
 from .outbox import OutboxChange, OutboxState
 from .upgrade import upgraded
 
-__all__ = ["Clock", "Frame", "Ledger", "WorkerState", "figures_on_disk", "load", "stats_on_disk"]
+__all__ = [
+    "Clock",
+    "Frame",
+    "Ledger",
+    "State",
+    "WorkerState",
+    "figures_on_disk",
+    "load",
+    "stats_on_disk",
+]
 
 
 class Clock(msgspec.Struct, array_like=True):
@@ -77,7 +88,9 @@ class State(msgspec.Struct):
     kept: dict[str, list[Call]] = {}
     files: dict[str, FileState] = {}
     outbox: OutboxState = msgspec.field(default_factory=OutboxState)
+    segments: dict[str, Segments] = {}
     erasing: dict[str, FileState] = {}
+    erasing_segments: dict[str, Segments] = {}
     faults: dict[str, int] = {}
     forgotten: Forgotten = msgspec.field(default_factory=Forgotten)
     optimization: bool = False
@@ -93,6 +106,7 @@ class Frame(msgspec.Struct, omit_defaults=True):
     settled: list[tuple[int, list[int], dict[str, tuple[int, int]], int]] = []
     analyses: dict[str, msgspec.Raw] = {}
     files: dict[str, FileState] = {}
+    segments: dict[str, Segments] = {}
     written: dict[str, list[int]] = {}
     outbox: OutboxChange | None = None
     buried: list[str] = []
@@ -189,6 +203,7 @@ class Ledger:
         _apply_workers(state, frame)
         self._apply_kept(frame)
         state.files.update(frame.files)
+        state.segments.update(frame.segments)
         if frame.outbox is not None:
             frame.outbox.apply(state.outbox)
         state.faults.update(frame.faults)
@@ -197,7 +212,7 @@ class Ledger:
         if frame.cleaned:
             self._forget()
         if frame.erased:
-            state.erasing = {}
+            state.erasing, state.erasing_segments = {}, {}
         return damage
 
     def books(self, workers: int, *, complete: bool) -> Books:
@@ -279,8 +294,9 @@ class Ledger:
 
     def current_size(self, tool: str) -> int:
         """Records kept of *tool*: on disk and waiting, within its limit."""
-        file = self.state.files.get(tool)
-        size = (file.lines if file is not None else 0) + len(self.state.kept.get(tool, ()))
+        state = self.state
+        size = lines_in(state.files.get(tool), state.segments.get(tool))
+        size += len(state.kept.get(tool, ()))
         limit = self.options.limit_of(tool)
         return size if limit < 0 else min(size, limit)
 
@@ -308,6 +324,10 @@ class Ledger:
         forget(state.forgotten, shown, ended)
         state.kept, state.nameless = {}, {}
         state.erasing, state.files = state.erasing | state.files, {}
+        for tool, segments in state.segments.items():
+            former = state.erasing_segments.get(tool, segments)
+            state.erasing_segments[tool] = segments.with_those_of(former)
+            state.segments[tool] = segments.none()
         self.analyses.clear()
 
 

@@ -11,9 +11,9 @@ which replaces whatever half-finished things are on the disk.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from shmperf.analysis.exemplars import Exemplar
 from shmperf.errors import StoreError
@@ -21,6 +21,7 @@ from shmperf.files import internals, reason_of
 from shmperf.shm.record import Call
 
 from . import exemplarfile
+from .archive import Archive, Segments
 from .consumer import Progress, consumers
 from .history import FileState, History
 from .journal import Journal, Recovered
@@ -29,9 +30,32 @@ from .pace import Pace
 from .upgrade import upgraded
 from .writerthread import LONGEST_WAIT_S, WriterThread
 
-__all__ = ["Disk", "Filed"]
+__all__ = ["Disk", "Filed", "Listed", "Restored"]
 
-_OVER = object()
+T = TypeVar("T")
+
+
+class _Step(NamedTuple, Generic[T]):
+    """What a step of some work hands over; nothing at its end, which may have a reason."""
+
+    values: Sequence[T] = ()
+    reason: str = ""
+
+
+class Listed(NamedTuple):
+    """What a journal lists of files: history, outbox, segments, and segments to be erased."""
+
+    files: Mapping[str, FileState]
+    outbox: OutboxState
+    segments: Mapping[str, Segments]
+    erasing: Mapping[str, Segments]
+
+
+class Restored(NamedTuple):
+    """What of the outbox and of segments is otherwise than listed."""
+
+    outbox: OutboxChange
+    segments: dict[str, Segments]
 
 
 class Filed(NamedTuple):
@@ -60,9 +84,11 @@ class Disk:
         self._pace = Pace(clock)
         self._journal = Journal(internals(path))
         self._history = History(path, self._pace)
+        self.archive = Archive(path, self._history, self._pace)
         self.outbox = Outbox(path)
         self._needs_snapshot = True
-        self._has_failed = False
+        # Files may hold more than the journal lists, until they are restored.
+        self.has_failed = False
         self.thread = WriterThread(self._pace, clock, longest_wait_s, self._note_failure)
         self._do = self.thread.do
 
@@ -79,21 +105,20 @@ class Disk:
         """Delete the journal of an older version that was kept beside, if there is one."""
         self._do(self._journal.drop_older)
 
-    def restore_files(
-        self, files: Mapping[str, FileState], outbox: OutboxState
-    ) -> OutboxChange | None:
+    def restore_files(self, listed: Listed) -> Restored | None:
         """
-        Cut the history files and the outbox back to what the journal lists.
+        Cut history files, segments and the outbox back to what the journal lists.
 
-        What of the outbox is otherwise than listed; None when storage is unavailable.
+        None when storage is unavailable.
         """
 
-        def restore() -> OutboxChange:
-            self._history.restore(dict(files))
-            return self.outbox.restore(outbox)
+        def restore() -> Restored:
+            self._history.restore(dict(listed.files))
+            segments = self.archive.restore(listed.segments, listed.erasing)
+            return Restored(self.outbox.restore(listed.outbox), segments)
 
         change = self._do(restore)
-        self._has_failed = change is None
+        self.has_failed = change is None
         return change
 
     def append(self, payload: bytes, snapshot: Callable[[], bytes]) -> None:
@@ -110,11 +135,6 @@ class Disk:
         payload = encode()
         self._do(lambda: self._journal.replace(payload))
         self._needs_snapshot = bool(self.reason)  # point: disk-snapshot
-
-    @property
-    def has_failed(self) -> bool:
-        """True when files may hold more than the journal lists, until they are restored."""
-        return self._has_failed
 
     def prepare(
         self, counts: Mapping[str, int], limits: Mapping[str, int], outbox_bytes: int
@@ -151,7 +171,7 @@ class Disk:
 
     def commit_outbox(self) -> None:
         """Let readers of the outbox go as far as the journal does."""
-        if self.outbox.is_wanted and not self._has_failed:
+        if self.outbox.is_wanted and not self.has_failed:
             self._do(self.outbox.commit)
 
     def consumers(self) -> Mapping[str, Progress]:
@@ -162,33 +182,48 @@ class Disk:
         """Cut every file to its tool's newest calls; the states of those that changed."""
         return self._do(lambda: self._history.compact_all(dict(limits)), wait_s=60.0)
 
-    def erase(self, files: Mapping[str, FileState]) -> bool:
-        """Delete the history files that *files* lists; False when storage is unavailable."""
+    def erase(self, files: Mapping[str, FileState], segments: Mapping[str, Segments]) -> bool:
+        """Delete the files and segments that are listed so; False when storage is unavailable."""
 
         def erase() -> bool:
             self._history.erase(dict(files))
+            self.archive.erase(dict(segments))
             return True
 
         return bool(self._do(erase))
 
     def copy_exemplars(self, exemplars: Iterable[tuple[Exemplar, list[str]]]) -> Iterator[None]:
-        """
-        Replace the file of *exemplars*, on which nothing depends, a step at a time.
+        """Replace the file of *exemplars*, on which nothing depends, a step at a time; `steps`."""
+        return self.steps(exemplarfile.renew(self._path, exemplars))
 
-        StoreError says why that can't be. It ends early when storage is unavailable.
+    def steps(self, work: Generator[T]) -> Iterator[T]:
         """
-        steps = exemplarfile.renew(self._path, exemplars)
+        Do *work* in the thread, a step at a time; what each hands over.
 
-        def step() -> str | bool:
+        StoreError says why it can't go on. It ends early when storage is unavailable; whoever ends
+        it before that has the thread end it.
+        """
+
+        def step() -> _Step[T]:
             try:
-                return next(steps, _OVER) is not _OVER
+                return _Step([next(work)])
+            except StopIteration:
+                return _Step()
             except OSError as error:
-                return reason_of(error)
+                return _Step(reason=reason_of(error))
 
-        while (more := self._do(step)) is True:
-            yield
-        if isinstance(more, str):
-            raise StoreError(more)
+        is_over = False
+        try:
+            while (found := self._do(step)) is not None:
+                is_over = not found.values
+                if found.reason:
+                    raise StoreError(found.reason)
+                if is_over:
+                    return
+                yield from found.values
+        finally:
+            if not is_over:
+                self.thread.later(work.close)
 
     def is_unavailable(self) -> bool:
         """True while a write is stuck, or the pause after a failure is not over."""
@@ -204,5 +239,5 @@ class Disk:
             self._journal.close()
 
     def _note_failure(self) -> None:
-        self._has_failed = True
+        self.has_failed = True
         self._needs_snapshot = True

@@ -71,6 +71,10 @@ class WriterThread:
         result: T = answer.value
         return result
 
+    def later(self, work: Callable[[], object]) -> None:
+        """Have *work* done behind all else, whatever comes of it; nobody waits for it."""
+        self._work.put((work, _Answer()))
+
     def is_unavailable(self) -> bool:
         """True while work is stuck, or the pause after a failure is not over."""
         if self._stuck is not None:

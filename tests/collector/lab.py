@@ -34,8 +34,8 @@ class MortalDisk(Disk):
     def prepare(self, counts: Any, limits: Any, outbox_bytes: int) -> Any:
         return self._mortal(lambda: Disk.prepare(self, counts, limits, outbox_bytes))
 
-    def restore_files(self, files: Any, outbox: Any) -> Any:
-        return self._mortal(lambda: Disk.restore_files(self, files, outbox))
+    def restore_files(self, listed: Any) -> Any:
+        return self._mortal(lambda: Disk.restore_files(self, listed))
 
     def commit_outbox(self) -> None:
         self._mortal(lambda: Disk.commit_outbox(self))
@@ -46,8 +46,13 @@ class MortalDisk(Disk):
     def compact(self, limits: Any) -> Any:
         return self._mortal(lambda: Disk.compact(self, limits))
 
-    def erase(self, files: Any) -> bool:
-        return bool(self._mortal(lambda: Disk.erase(self, files)))
+    def erase(self, files: Any, segments: Any) -> bool:
+        return bool(self._mortal(lambda: Disk.erase(self, files, segments)))
+
+    def steps(self, work: Any) -> Any:
+        steps = Disk.steps(self, work)
+        while (found := self._mortal(lambda: next(steps, steps))) is not steps:
+            yield found
 
     def _mortal(self, work: Callable[[], Any]) -> Any:
         self._count()

@@ -14,14 +14,16 @@ from shmperf.shm.record import DETAIL
 from shmperf.storage.state import Ledger, load
 from shmperf.testing import BegunCall, Room, ScriptedWorker
 
-from .lab import FEW, Killed, a_room
+from .lab import FEW, LIMITS, Killed, a_room
 
 
 class Story:
     """What a sequence of happenings must have led to in the end."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, times: int = 1) -> None:
+        """Of the tool that keeps all, so many *times* the calls."""
         self.room = room
+        self.times = times
         self.team = [room.worker(), room.worker()]
         self.finished: dict[str, list[str]] = defaultdict(list)
         self.aborted: dict[str, list[str]] = defaultdict(list)
@@ -42,7 +44,7 @@ class Story:
         self._calls(worker, "few", count)
 
     def all(self, worker: ScriptedWorker, count: int) -> None:
-        self._calls(worker, "all", count)
+        self._calls(worker, "all", count * self.times)
 
     def nested(self, worker: ScriptedWorker, count: int) -> None:
         parent = worker.begin("all")
@@ -174,6 +176,38 @@ def test_killed_around_any_write_costs_and_doubles_nothing(last: int) -> None:
             story.happen(("dies", turn, 1))
             story.happen(("turns", 0, 4))
         story.check()
+
+
+SEGMENTS = f"{LIMITS}history: {{segment_lines: 100}}\n"
+
+
+@settings(max_examples=40, print_blob=True, deadline=None)
+@given(HAPPENINGS)
+def test_every_id_is_on_disk_exactly_once_in_segments_too(
+    happenings: list[tuple[str, int, int]],
+) -> None:
+    """The same where lines move into segments meanwhile."""
+    with a_room(SEGMENTS) as room:
+        story = Story(room, times=25)
+        for what in happenings:
+            story.happen(what)
+        story.check()
+
+
+@pytest.mark.parametrize("last", range(1, 61))
+def test_killed_as_lines_move_costs_and_doubles_nothing(last: int) -> None:
+    """A collector that is killed around any step of a segment's way: the next one has it all."""
+    with a_room(SEGMENTS) as room:
+        story = Story(room, times=25)
+        story.happen(("doomed", 0, last))
+        for turn in range(4):
+            for what in (("all", 0, 9), ("turns", 0, 2), ("flushes", 0, 1), ("turns", 0, 4)):
+                story.happen(what)
+            story.happen(("dies", turn, 1))
+            story.happen(("all", 1, 3))
+            story.happen(("turns", 0, 4))
+        story.check()
+        assert list(room.storage.glob("all_perf.0*.zst"))
 
 
 @pytest.mark.parametrize("last", range(1, 13))

@@ -35,8 +35,6 @@ FIXED = {
     "anomaly.effect": "no part reads it yet",
     "anomaly.stuck_factor": "no part reads it yet",
     "anomaly.webhook": "no part reads it yet",
-    "history.compress": "no part reads it yet",
-    "history.segment_lines": "no part reads it yet",
     "history.retention_days": "no part reads it yet",
     "history.when_full": "no part reads it yet",
     "storage.path": "processes meet by it, and the journal lies there",
@@ -72,6 +70,8 @@ HOLDERS: dict[str, list[Holder]] = {
     "capture.secret_words": [
         lambda c: tuple(word for word in ("hue", "auth") if c.parts.bodies.mask.hides(word, ""))
     ],
+    "history.compress": [lambda c: c.parts.archiving.history.compress],
+    "history.segment_lines": [lambda c: c.parts.archiving.history.segment_lines],
     "collector.idle_wait_ms": [lambda c: c.options.collector.idle_wait_ms],
     "collector.sample_interval_seconds": [lambda c: c.parts.sampler.interval_s],
 } | {
@@ -82,6 +82,7 @@ HOLDERS: dict[str, list[Holder]] = {
 # Other values than the defaults, where adding to those does not give one.
 EXAMPLES: dict[str, dict[str, Any]] = {
     "tool_limits": {"tool_limits": {"few": 3}},
+    "history.compress": {"compress": "gzip"},
     "capture.secret_keys": {"secret_keys": ("colour",)},
     "capture.secret_words": {"secret_words": ("hue",)},
     "rag.store": {"store": "chroma", "url": "somewhere"},

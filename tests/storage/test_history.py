@@ -409,7 +409,7 @@ def test_file_that_cannot_be_had_costs_its_tool_only(tmp_path: Path) -> None:
 
 def test_long_line_is_passed_over_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line beyond what a command may load costs itself only, and compaction keeps it whole."""
-    monkeypatch.setattr("shmperf.storage.history._LONGEST_LINE", 300)
+    monkeypatch.setattr("shmperf.storage.reading._LONGEST_LINE", 300)
     calls = [call(1), call(2), call(3, params='{"x":"' + "y" * 1000 + '"}'), call(4)]
     history = History(tmp_path)
     write(history, calls, 4)
