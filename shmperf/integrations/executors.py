@@ -16,7 +16,7 @@ from typing import Any
 from .patching import imported, replace, undo_all
 from .task import hand_over
 
-__all__ = ["attach"]
+__all__ = ["attach", "mapping", "submitting"]
 
 _SOURCE = "concurrent.futures"
 
@@ -27,9 +27,9 @@ def attach() -> Callable[[], None]:
     process = _module("process", "ProcessPoolExecutor.submit", "_process_chunk")
     processes = process.ProcessPoolExecutor
     return undo_all(
-        replace(threads, "submit", _submitting(threads.submit)),
-        replace(processes, "submit", _submitting(processes.submit, process._process_chunk)),
-        replace(processes, "map", _mapping(processes.map)),
+        replace(threads, "submit", submitting(_SOURCE, threads.submit)),
+        replace(processes, "submit", submitting(_SOURCE, processes.submit, process._process_chunk)),
+        replace(processes, "map", mapping(_SOURCE, processes.map)),
     )
 
 
@@ -37,20 +37,23 @@ def _module(name: str, *needed: str) -> Any:
     return imported(f"{_SOURCE}.{name}", *needed, package=_SOURCE, having=">=3.11")
 
 
-def _submitting(original: Callable[..., Any], chunk: Any = None) -> Callable[..., Any]:
+def submitting(source: str, original: Callable[..., Any], chunk: Any = None) -> Callable[..., Any]:
+    """An executor's ``submit`` that hands tasks over as calls, but not a *chunk* of some."""
+
     @functools.wraps(original)
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         if type(fn) is not partial or fn.func is not chunk:
-            fn = hand_over(_SOURCE, fn)
+            fn = hand_over(source, fn)
         return original(self, fn, *args, **kwargs)
 
     return submit
 
 
-def _mapping(original: Callable[..., Any]) -> Callable[..., Any]:
-    # It submits chunks, in which the function is called for each element.
-    @functools.wraps(original)
-    def mapping(self: Any, fn: Any, *iterables: Any, **kwargs: Any) -> Any:
-        return original(self, hand_over(_SOURCE, fn), *iterables, **kwargs)
+def mapping(source: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    """A ``map`` that submits chunks, in which the function is called for each element."""
 
-    return mapping
+    @functools.wraps(original)
+    def map_calls(self: Any, fn: Any, *iterables: Any, **kwargs: Any) -> Any:
+        return original(self, hand_over(source, fn), *iterables, **kwargs)
+
+    return map_calls

@@ -60,6 +60,7 @@ KNOWN = {
     "celery": Integration("celery", "celery", ("celery",)),
     "dask": Integration("distributed", "dask", ("distributed",)),
     "joblib": Integration("joblib", "joblib", ("joblib",)),
+    "loky": Integration("loky", "loky", ("loky",)),
     "ray": Integration("ray", "ray", ("ray",)),
 }
 
