@@ -47,11 +47,14 @@ class Kept:
         self._lengths = lengths
         self._kept: list[dict[int, Packed]] = [{} for _ in lengths]
         self._bytes = [0 for _ in lengths]
+        # Up to when nothing more is to be done.
+        self._aged_ns = 0
 
     def put(self, closed: Packed, at: int = 0) -> None:
         """Take over a *closed* interval of that length, newer than all others of it."""
         self._kept[at][closed.start_ns // self._lengths[at].length_ns] = closed
         self._bytes[at] += closed.size_bytes
+        self._aged_ns = 0
 
     def __iter__(self) -> Iterator[Packed]:
         """All of them, the longest first."""
@@ -74,11 +77,15 @@ class Kept:
 
     def age(self, now_ns: int) -> None:
         """Merge what is too old at *now_ns*, or too much, into longer ones: a piece of it."""
+        if now_ns == self._aged_ns:
+            return
         left = _PIECE
         for at in range(len(self._lengths)):
             while left and (oldest := self._surplus(at, now_ns)) is not None:
                 left -= 1
                 self._age_chunk(at, oldest, now_ns)
+        if left:
+            self._aged_ns = now_ns
 
     def _surplus(self, at: int, now_ns: int) -> int | None:
         """The oldest interval of that length, when it may not stay."""

@@ -253,8 +253,8 @@ class Intervals:
                 interval.cover(tool, covered_ns)
         if delta.told is not None:
             self.told = max(self.told, delta.told)
-        for number in sorted(number for number in self._open if number <= delta.closed):
-            self._close(number)
+        while self._open and min(self._open) <= delta.closed:
+            self._close(min(self._open))
         self._note_closed(delta.closed)
         self._stay_within_bounds()
         self._kept.age(self._closed * LENGTH_NS)

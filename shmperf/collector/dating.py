@@ -7,7 +7,7 @@ end with `begin_ns` and `end_ns`, and asks no further; ring by ring records come
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from shmperf.storage.state import Ledger
 
@@ -26,10 +26,23 @@ class Dating:
     def __init__(self, ledger: Ledger, wall: WallClock) -> None:
         # What ended from the one to the other, in monotonic time, counts in the present part.
         self.begin_ns = self.end_ns = 0
+        # The end of the present interval, and how the clocks were when that was found out.
+        self._until_ns = 0
+        self._offset_ns = wall.offset_ns
         self._ledger = ledger
         self._wall = wall
         # The latest run: from when to when.
         self._run_ns = (_FOREVER_NS, _FOREVER_NS)
+
+    def is_due(self) -> bool:
+        """True when the present interval is over, or the clock was set."""
+        wall = self._wall
+        return wall.monotonic_ns() >= self._until_ns or wall.offset_ns != self._offset_ns
+
+    def is_behind(self) -> bool:
+        """True while an interval before the present one is not closed."""
+        time = self._ledger.intervals.time
+        return time.closed < time.latest - 1
 
     def look(self) -> None:
         """Time has passed, or another past was taken up."""
@@ -37,7 +50,8 @@ class Dating:
         time = ledger.intervals.time
         time.look(self._wall.monotonic_ns() + offset_ns)
         self.begin_ns = time.start_ns(time.latest) - offset_ns
-        self.end_ns = time.start_ns(time.latest + 1) - offset_ns
+        self.end_ns = self._until_ns = time.start_ns(time.latest + 1) - offset_ns
+        self._offset_ns = offset_ns
         run_began_ns, run_ended_ns = self._run_ns
         if self.in_run:
             self.begin_ns, self.end_ns = run_began_ns, _FOREVER_NS
@@ -76,8 +90,24 @@ class Dating:
             return None
         return self._ledger.intervals.time.numbered(self._wall.of(end_ns))
 
-    def parts_of(self, ends_ns: Sequence[int]) -> dict[int | None, list[int]]:
-        """The same of many: the indices of *ends_ns* by part."""
+    def cover(self, covered: Iterable[tuple[str, int, int]]) -> None:
+        """Of calls that have settled: tool, end, and how much of their time was not their own."""
+        begin_ns, end_ns, present = self.begin_ns, self.end_ns, dict[str, int]()
+        cover = self._ledger.intervals.cover
+        for tool, ended_ns, covered_ns in covered:
+            if begin_ns <= ended_ns < end_ns:
+                present[tool] = present.get(tool, 0) + covered_ns
+            elif (part := self.part_of(ended_ns)) is not None:
+                cover(part, tool, covered_ns)
+        if not self.in_run:
+            for tool, covered_ns in present.items():
+                cover(self._ledger.intervals.time.latest, tool, covered_ns)
+
+    def parts_of(self, ends_ns: Sequence[int]) -> Mapping[int | None, Sequence[int]]:
+        """The same of many, in about the order of their ends: their indices by part."""
+        first = self.part_of(ends_ns[0])
+        if first == self.part_of(ends_ns[-1]):
+            return {first: range(len(ends_ns))}
         found: dict[int | None, list[int]] = {}
         for index, end_ns in enumerate(ends_ns):
             found.setdefault(self.part_of(end_ns), []).append(index)

@@ -63,9 +63,11 @@ class Frames:
         """Tell intervals what was counted in each, and which of them are over."""
         parts = self._parts
         dating, ledger = parts.ingest.dating, parts.ledger
-        is_caught_up = not any(worker.is_in_pass for worker in parts.roster.each())
-        dating.look()
-        dating.close(is_caught_up=is_caught_up)
+        if dating.is_due():
+            dating.look()
+        if dating.is_behind():
+            in_pass = any(worker.is_in_pass for worker in parts.roster.each())
+            dating.close(is_caught_up=not in_pass)
         ledger.intervals.add(ledger.totals.parts())
 
     def _build(self) -> Frame:

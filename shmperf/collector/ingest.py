@@ -165,7 +165,7 @@ class Ingest:
         if self.dating.begin_ns <= ends[0] and ends[-1] < self.dating.end_ns:
             self._ledger.totals.of(tool).add(durations, errors, self._wall.of(ends[-1]))
         else:
-            self._count_by_interval(tool, batch, durations)
+            self._count_by_interval(tool, batch, durations, errors)
         if self._ledger.extremes.marks:
             self._ledger.extremes.add(tool, min(durations), max(durations))
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
@@ -179,14 +179,19 @@ class Ingest:
             named = [blob_name(slot) for slot in batch]
             self.blobs += [name for name in named if name.startswith(f"{worker.name}.")]
 
-    def _count_by_interval(self, tool: str, batch: Batch, durations: list[int]) -> None:
+    def _count_by_interval(
+        self, tool: str, batch: Batch, durations: list[int], errors: int
+    ) -> None:
         """Count calls that did not all end in the present interval."""
         totals, ends, metas = self._ledger.totals, batch.ends, batch.metas
-        for part, indices in self.dating.parts_of(ends).items():
-            errors = sum(metas[index] & STATUS_BITS in _FAILURES for index in indices)
-            last_ns = self._wall.of(ends[indices[-1]])
+        parts = self.dating.parts_of(ends)
+        for part, indices in parts.items():
+            found = durations
+            if len(parts) > 1:
+                errors = sum(metas[index] & STATUS_BITS in _FAILURES for index in indices)
+                found = [durations[index] for index in indices]
             totals.turn(part)
-            totals.of(tool).add([durations[index] for index in indices], errors, last_ns)
+            totals.of(tool).add(found, errors, self._wall.of(ends[indices[-1]]))
         self.dating.turn_back()
 
     def _compare(
@@ -314,11 +319,9 @@ class Ingest:
 
     def _settle(self, settled: list[Settled]) -> None:
         tree = self._ledger.tree
-        covered, tree.covered = tree.covered, []
-        for tool, end_ns, covered_ns in covered:
-            part = self.dating.part_of(end_ns)
-            if part is not None:
-                self._ledger.intervals.cover(part, tool, covered_ns)
+        if tree.covered:
+            self.dating.cover(tree.covered)
+            tree.covered = []
         if self._in_detail:
             self._change.settled += [(s.id, s.children, s.totals, s.self_ns) for s in settled]
         self._candidates.settle(settled)
