@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from .alerts import alerts
 from .drain import drain
 from .everyday import everyday
 from .idle import idle
@@ -44,6 +45,7 @@ _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "names": names,
     "pytest": pytest_plugin,
     "integrations": integrations,
+    "alerts": alerts,
 }
 
 

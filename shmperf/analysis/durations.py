@@ -1,0 +1,174 @@
+"""
+Whether one tool's durations are worse than usual: two levels and a rate of far slower calls.
+
+    20 groups ──► learnt: Level of p50, Level of p95 (see `levels`)
+                          Rate of calls beyond twice the usual p95 (see `rates`)
+    a group ────► worse by any of the three ──► an alarm
+                  calm in all, often enough ──► its end
+
+Two quantiles since either alone misses what the other sees: p50 a wider spread, p95 what only the
+fast half does. The rate of slow calls sees three calls of a hundred that take twenty times as long,
+which move p95 by a quarter only. It never says so on one group alone.
+
+An alarm ends after five calm groups, and after twice as many each time that it comes back within
+the hour: what flaps is one alarm. The first groups' median is what is usual, so a cold start or a
+wild second costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from .alarm import CALM_GROUPS, OPEN_WEIGHT, Alarm, Reason, Verdict, What
+from .levels import QUANTILES, Level, Seen, median, share_of
+from .rates import HALF, Rate
+from .totals import SCALE
+
+__all__ = ["LEARN_GROUPS", "Durations"]
+
+LEARN_GROUPS = 20
+_MOST_CALM_GROUPS = 40
+_AGAIN_S = 3_600.0
+_PER_MILLE = 1_000
+_NAMES: tuple[What, ...] = ("p50", "p95")
+# So many buckets beyond its usual p95 a call is far slower than usual.
+_FAR = 1 << SCALE
+_LATER = 1_000
+
+# Log2 of seconds and deviations while a tool is learnt, in thousandths: few bytes in a journal.
+Lesson: TypeAlias = Annotated[list[int], msgspec.Meta(min_length=4, max_length=4)]
+Finding: TypeAlias = tuple[What, float, float, float]
+
+
+class Durations(msgspec.Struct, array_like=True):
+    """What is known of one tool's durations; it is learnt while ``levels`` is empty."""
+
+    lessons: Annotated[list[Lesson], msgspec.Meta(max_length=LEARN_GROUPS)] = []
+    levels: Annotated[list[Level], msgspec.Meta(max_length=len(QUANTILES))] = []
+    slow: Rate = msgspec.field(default_factory=Rate)
+    groups: int = 0
+    alarm: Alarm | None = None
+    # When the last alarm ended, and after how many calm groups.
+    ended_s: float = 0.0
+    needed: int = CALM_GROUPS
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether too little was seen to say what is usual."""
+        return not self.levels
+
+    def look(
+        self, seen: Seen, histogram: Mapping[int, int], at_s: float, effect: float
+    ) -> Verdict | None:
+        """Take in a group that ended *at_s*: what is *seen* of its *histogram*; mostly nothing."""
+        self.groups += 1
+        if not self.levels:
+            self._learn(seen)
+            return None
+        hits = self._slow_calls(histogram)
+        worse = self._worse(seen, hits, at_s - seen.length_s, effect)
+        verdict: Verdict | None = None
+        if self.alarm is not None:
+            verdict = self._look_for_end(self.alarm, seen, hits, at_s, effect)
+        elif worse is not None:
+            what, since_s, usual, now = worse
+            self.alarm = Alarm(what, since_s, at_s, needed=self._calm_groups(at_s))
+            verdict = Verdict(self.alarm, True, "worse", at_s, usual, now, seen.calls)
+        self._follow(seen, hits, effect)
+        return verdict
+
+    def end(self, at_s: float) -> Alarm | None:
+        """End the alarm without a look; what it was."""
+        alarm, self.alarm = self.alarm, None
+        if alarm is not None:
+            self.ended_s, self.needed = at_s, alarm.needed
+            for level in self.levels:
+                level.calm_down()
+            self.slow.calm_down()
+        return alarm
+
+    def _learn(self, seen: Seen) -> None:
+        spreads = [math.sqrt(chance * seen.calls) for chance in seen.chances]
+        self.lessons.append([round(one * _PER_MILLE) for one in (*seen.values, *spreads)])
+        if len(self.lessons) < LEARN_GROUPS:
+            return
+        columns = [
+            [figure / _PER_MILLE for figure in column] for column in zip(*self.lessons, strict=True)
+        ]
+        half = len(QUANTILES)
+        self.levels = [
+            Level.learn(values, median(spreads) ** 2)
+            for values, spreads in zip(columns[:half], columns[half:], strict=True)
+        ]
+        self.lessons, self.groups = [], 0
+
+    def _worse(self, seen: Seen, hits: int, start_s: float, effect: float) -> Finding | None:
+        """What has risen beyond doubt, since when, from what to what."""
+        worse: list[Finding] = []
+        risen: list[Finding] = []
+        for level, what, value in self._each(seen):
+            is_worse = level.add(value, seen.calls, effect, start_s)
+            finding = what, level.since_s, 2**level.usual, 2**value
+            if is_worse:
+                worse.append(finding)
+            elif level.calm(value, seen.calls, effect) < 0:
+                risen.append(finding)
+        if self.slow.add(seen.calls, hits, start_s, HALF):
+            # A tool that is slower as a whole has more slow calls too: the whole says more.
+            now = self.slow.now_hits / self.slow.now_calls
+            worse += [*risen, ("slow calls", self.slow.since_s, self.slow.usual, now)]
+        return worse[0] if worse else None
+
+    def _look_for_end(
+        self, alarm: Alarm, seen: Seen, hits: int, at_s: float, effect: float
+    ) -> Verdict | None:
+        is_new = alarm.last(seen.length_s)
+        if not (self._is_over(alarm, seen, hits, effect) or is_new):
+            return None
+        reason: Reason = "new usual" if is_new else "usual again"
+        usual, now = self._figures(alarm.what, seen, hits)
+        self.end(at_s)
+        if is_new:
+            self.levels, self.slow = [], Rate()
+        return Verdict(alarm, False, reason, at_s, usual, now, seen.calls)
+
+    def _is_over(self, alarm: Alarm, seen: Seen, hits: int, effect: float) -> bool:
+        calm = min(level.calm(value, seen.calls, effect) for level, _, value in self._each(seen))
+        has_recovered = self.slow.recover(seen.calls, hits)
+        alarm.calm = 0 if calm < 0 else alarm.calm + calm
+        if alarm.what == "slow calls":
+            return calm > 0 and has_recovered
+        return alarm.calm >= alarm.needed
+
+    def _figures(self, what: What, seen: Seen, hits: int) -> tuple[float, float]:
+        for level, name, value in self._each(seen):
+            if name == what:
+                return 2**level.usual, 2**value
+        return self.slow.usual, hits / seen.calls
+
+    def _follow(self, seen: Seen, hits: int, effect: float) -> None:
+        if not self.levels:
+            return
+        is_open = self.alarm is not None
+        weight = OPEN_WEIGHT if is_open else 1.0
+        share = weight * share_of(seen.length_s, _LATER if is_open else self.groups)
+        for place, level in enumerate(self.levels):
+            level.follow(seen, place, effect, share, is_alarm=is_open)
+        self.slow.follow(seen.calls, hits, seen.length_s, weight)
+
+    def _each(self, seen: Seen) -> Iterator[tuple[Level, What, float]]:
+        return zip(self.levels, _NAMES, seen.values, strict=True)
+
+    def _slow_calls(self, histogram: Mapping[int, int]) -> int:
+        least = math.ceil(self.levels[-1].usual * (1 << SCALE)) + _FAR
+        return sum(count for index, count in histogram.items() if index >= least)
+
+    def _calm_groups(self, at_s: float) -> int:
+        """Those that end an alarm which begins at *at_s*."""
+        if self.ended_s and at_s - self.ended_s < _AGAIN_S:
+            return min(_MOST_CALM_GROUPS, 2 * self.needed)
+        return CALM_GROUPS
