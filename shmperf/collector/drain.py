@@ -170,7 +170,7 @@ class WorkerDrain:
             if lane.reader.has_record() or self.is_dead:
                 self.lanes.begin(lane)
                 for step in self._drain(lane):
-                    self.lanes.note(lane, step[1])
+                    self.lanes.note(lane)
                     yield step
 
     def read_rows(self, *, everywhere: bool = False) -> None:

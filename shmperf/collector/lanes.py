@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from shmperf.shm.record import SLOT_BYTES
-from shmperf.shm.ring import READ_SLOTS, RingReader
+from shmperf.shm.ring import RingReader
 
 __all__ = ["Lane", "Lanes"]
 
 # Rings for which that is a fourth or less are replaced by larger ones, or ring the bell.
-_MANY = 256
+_MANY_BYTES = 256 * SLOT_BYTES
 
 
 class Lane:
     """A ring and the tool whose records lie in it; None for the shared one."""
 
-    __slots__ = ("offset", "reader", "tool")
+    __slots__ = ("began_at", "offset", "reader", "tool")
 
     def __init__(self, reader: RingReader, offset: int, tool: str | None) -> None:
         self.reader = reader
+        # Its position when the present pass came to it, or the last one.
+        self.began_at = reader.position
         self.offset = offset
         self.tool = tool
 
@@ -44,7 +46,7 @@ class Lanes:
         if lane.reader.unreleased:
             # By a former collector, whose frame has it: the writer may be waiting for it.
             self._read.add(lane)
-            self.note(lane, 0)
+            self.note(lane)
 
     def clear(self) -> None:
         """Forget all of them, and release nothing."""
@@ -54,11 +56,13 @@ class Lanes:
     def begin(self, lane: Lane) -> None:
         """*lane* is about to be read from: it is to be released."""
         self._read.add(lane)
+        lane.began_at = lane.reader.position
 
-    def note(self, lane: Lane, read: int) -> None:
-        """So many slots were *read* from it at once."""
+    def note(self, lane: Lane) -> None:
+        """Some slots of it were read."""
         reader = lane.reader
-        if read >= _MANY and read >= min(reader.size // SLOT_BYTES // 4, READ_SLOTS):
+        read = reader.position - lane.began_at
+        if read >= _MANY_BYTES and read * 4 >= reader.size:
             self._is_pressed = True
         if reader.unreleased * 2 >= reader.size:
             self._has_half_full = True

@@ -217,7 +217,7 @@ class CollectorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     idle_wait_ms: Annotated[
         int, Meta(ge=1, le=1000, description="longest pause between two looks that nobody asks for")
-    ] = 200
+    ] = 500
     sample_interval_seconds: Annotated[
         float, Meta(gt=0, le=3600, description="how often memory and CPU of workers are sampled")
     ] = 5

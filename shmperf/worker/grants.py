@@ -63,8 +63,8 @@ class Grants:
             return False
         if lane.writer.current.positions is exhausted:
             self._refills += 1
-            self._look_around()
-            if self._promotes(tool, lane):
+            now_s = self._look_around()
+            if self._promotes(tool, lane) or self._outgrows(lane, now_s):
                 pass
             elif lane.writer.grant() is None:
                 self._wake_collector()
@@ -85,6 +85,12 @@ class Grants:
             tool.lane = own
         return own is not None
 
+    def _outgrows(self, lane: Lane, now_s: float) -> bool:
+        """Give the lane a larger ring, if it has gone through its own in a hurry all the time."""
+        if not lane.writer.in_halves or not lane.is_hurried(now_s):
+            return False
+        return self._lanes.widen(lane, self.ring)
+
     def _wake_collector(self) -> None:
         """A ring fills up: let the collector look before its time, a few hundred times a second."""
         now = time.monotonic()
@@ -94,8 +100,8 @@ class Grants:
                 # Nobody drains, and calls will be lost: not before the next second's look.
                 self._session.start_collector()
 
-    def _look_around(self) -> None:
-        """What is rare enough to be done at refills: a dead collector, spent rows."""
+    def _look_around(self) -> float:
+        """What is rare enough to be done at refills: a dead collector, spent rows; the time."""
         if self._refills % _LOOK_AT_ROWS_EVERY == 0:
             self._rows.replace_spent()
         now = time.monotonic()
@@ -103,3 +109,4 @@ class Grants:
             self._checked_at_s = now
             self._session.stay_present()
             self._session.start_collector()
+        return now

@@ -21,8 +21,14 @@ from shmperf.shm.segment import SHARED, Segment
 __all__ = ["Lane", "Lanes"]
 
 _GROWTH = (4, 2)
-# The part of the budget for the rings of those who come first.
+# Half a ring that lasts no longer than this makes the collector look more often than it would;
+# after so many in a row it is no burst.
+_HURRY_S = 0.2
+_HURRIES = 8
+# The part of the budget for the rings of those who come first, and up to which rings are larger
+# than they have to be.
 _FIRST_RINGS = 5
+_WIDE_RINGS = 3
 # Many tools that begin at once have one ring between them: it is large before it is full, and then
 # gets as much again as there is, for each name adds some.
 _SHARED_GROWTH = (16, 8, 4, 2, 1)
@@ -31,12 +37,21 @@ _SHARED_GROWTH = (16, 8, 4, 2, 1)
 class Lane:
     """The ring that a tool's records go to, now; several tools may share one."""
 
-    __slots__ = ("callee", "writer")
+    __slots__ = ("_hurries", "_refilled_at_s", "callee", "writer")
 
     def __init__(self, writer: RingWriter, callee: int) -> None:
         self.writer = writer
         self.callee = callee
+        self._refilled_at_s = 0.0
+        self._hurries = 0
         writer.grant()
+
+    def is_hurried(self, now_s: float) -> bool:
+        """True when its grants, one of which is used up now, have lasted too short for a while."""
+        is_short = now_s - self._refilled_at_s < _HURRY_S
+        self._refilled_at_s = now_s
+        self._hurries = self._hurries % _HURRIES + 1 if is_short else 0
+        return self._hurries == _HURRIES
 
 
 class Lanes:
@@ -98,11 +113,31 @@ class Lanes:
             # It has to do with what it is: whoever fills half of it calls the collector.
             lane.writer.in_halves = True
             return False
+        self._switch(lane, larger)
+        return True
+
+    def widen(self, lane: Lane, ring: Ring) -> bool:
+        """
+        Give a lane a larger ring that would do with its own; only what others do not need.
+
+        Each look at a ring costs the collector the same, however much there is in it. Only when
+        the lane's last grant is used up.
+        """
+        writer, segment = lane.writer, self._segment
+        for factor in () if lane.callee == SHARED else _GROWTH:
+            slots = writer.slots * factor
+            if segment.used_bytes + ring_bytes(slots) > ring.budget_bytes // _WIDE_RINGS:
+                continue
+            if larger := segment.add_ring(lane.callee, slots):
+                self._switch(lane, larger)
+                return True
+        return False
+
+    def _switch(self, lane: Lane, larger: RingWriter) -> None:
         larger.grant()  # point: grow-made
         # First left, then retired: what is granted in a retired ring is never read.
         former, lane.writer = lane.writer, larger  # point: grow-switch
         former.retire()  # point: grow-retire
-        return True
 
     def _larger(self, lane: Lane, budget_bytes: int) -> RingWriter | None:
         slots, used_bytes = lane.writer.slots, self._segment.used_bytes

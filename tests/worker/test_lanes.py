@@ -104,3 +104,37 @@ def test_a_tool_without_a_number_has_no_name(segment: Segment) -> None:
     beyond = segment.beyond()
     assert beyond is not None
     assert beyond.first == ("late",)
+
+
+def in_halves(segment: Segment) -> tuple[Lanes, Lane]:
+    """A lane whose ring is large, but not as large as it may become."""
+    lanes = Lanes(segment)
+    lane = lane_of(lanes, 1)
+    lane.writer.in_halves = True
+    return lanes, lane
+
+
+def test_a_lane_is_hurried_once_its_grants_are_short_for_a_while(segment: Segment) -> None:
+    """A burst is none, and one grant that lasts begins the count anew."""
+    _, lane = in_halves(segment)
+    found = [lane.is_hurried(10 + n * 0.1) for n in range(25)]
+    assert [n for n, hurried in enumerate(found) if hurried] == [8, 16, 24]
+    assert not lane.is_hurried(20.0)
+    assert not any(lane.is_hurried(20.0 + n * 0.1) for n in range(1, 8))
+    assert not any(lane.is_hurried(30.0 + n * 0.3) for n in range(20))
+
+
+def test_a_lane_is_widened_only_with_what_others_do_not_need(segment: Segment) -> None:
+    """Two thirds of the memory are left; the shared ring grows when it is full and not before."""
+    lanes, lane = in_halves(segment)
+    former = lane.writer
+    assert lanes.widen(lane, RING)
+    assert lane.writer.slots == 4 * former.slots
+    assert former.current is not lane.writer.current
+    while lanes.widen(lane, RING):
+        pass
+    assert RING.budget_bytes // 8 < segment.used_bytes <= RING.budget_bytes // 3
+    assert lane_of(lanes, 2).callee == SHARED
+    shared = lanes.lane_for("beyond", {}, RING)
+    assert shared is not None
+    assert not lanes.widen(shared, RING)
