@@ -99,7 +99,9 @@ def _rows(cell: _Cell, peers: list[str], rounds: int, seconds: float) -> list[Ro
     for name in peers:
         target = _TARGETS.get(cell) if name == "opentelemetry" else None
         rows.append(row_of(f"{cell}: all CPU of {PEERS[name]}", above[name], "µs a call"))
-        rows.append(ratio(f"{cell}: ÷ {PEERS[name]}", above["shmperf"], above[name], target))
+        rows.append(
+            ratio(f"{cell}: all CPU ÷ {PEERS[name]}", above["shmperf"], above[name], target)
+        )
     return rows
 
 
