@@ -102,6 +102,24 @@ def test_of_a_tool_that_keeps_no_more_than_a_batch_the_interval_is_awaited(room:
     assert room.stats_on_disk()["total_calls"] == 50
 
 
+def test_a_tool_that_keeps_just_a_batch_awaits_the_interval(tmp_path: Path, runtime: Path) -> None:
+    """Where limit and batch are the same, the next batch would push out all of this one."""
+    room = new_room(tmp_path, runtime, "tool_limits: {few: 3, many: 4}\nstorage: {batch_size: 3}\n")
+    try:
+        worker = room.worker()
+        room.turn()
+        for n in range(3):
+            worker.call("few", n)
+            worker.call("many", n)
+        room.turn(3)
+        assert (len(room.lines("few")), len(room.lines("many"))) == (0, 3)
+        room.clock.now_s += 31
+        room.turn(3)
+        assert len(room.lines("few")) == 3
+    finally:
+        room.close()
+
+
 def test_what_is_evicted_before_its_batch_is_never_written(room: Room) -> None:
     """The outbox of nobody and the file of a limited tool see the newest of a batch alone."""
     worker = room.worker()
@@ -403,6 +421,9 @@ def test_what_is_due_last_has_not_been_reached_before_it_is_written(room: Room) 
     flusher = room.collector.flusher
     before = flusher.choose(at_once=False) - 1
     assert flusher.has_reached(before)
+    assert not flusher.has_reached(before + 1)
+    # Asked for again, what is due keeps its number: whoever waited first would be told too early.
+    assert flusher.choose(at_once=False) == before + 1
     assert not flusher.has_reached(before + 1)
     assert not room.lines("all")
     room.turn(2)
