@@ -52,6 +52,7 @@ _CANDIDATES = 30
 BUDGET_S = 0.002
 _CONFIG = """
 default_perf_points: 1
+optimization: {trigger_threshold: 0}
 ring: {budget_bytes: 33554432}
 """
 POLICIES = (

@@ -13,6 +13,7 @@ import json
 import msgspec
 
 from .measure import (
+    NO_RUNS,
     Row,
     anonymous_mib,
     private_place,
@@ -53,8 +54,7 @@ def _measured(case: tuple[int, int, int]) -> dict[str, float]:
     """MiB of a worker and the collector above what they had, and of a worker's segment."""
     tools, limit, workers = case
     with private_place() as (cwd, environ):
-        (cwd / "config").mkdir()
-        text = f"default_perf_points: {limit}\n"
+        text = f"{NO_RUNS}default_perf_points: {limit}\n"
         (cwd / "config/tool_perf_limits.yaml").write_text(text)
         printed = run_program("memory_of_workers", cwd, environ, tools, limit, workers)
     found = json.loads(printed.splitlines()[-1])

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import shmperf
 
 from .measure import (
+    NO_RUNS,
     Row,
     Series,
     collector_pid,
@@ -131,8 +132,8 @@ def _breakdown(series: Series) -> list[Row]:
 
 def main(rounds: int) -> None:
     """Measure in this process, and print the series as one line of JSON."""
-    Path("config").mkdir()
-    Path("config/tool_perf_limits.yaml").write_text("tool_limits: {untracked: 0}\n")
+    text = f"{NO_RUNS}tool_limits: {{untracked: 0}}\n"
+    Path("config/tool_perf_limits.yaml").write_text(text)
     subjects = _subjects()
     pin(collector_pid())
     series = in_turn(subjects, rounds, _COUNT)

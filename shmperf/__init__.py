@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         flush,
         get_perf_stats,
         get_tracker,
+        optimize,
         set_optimization_mode,
         track_tool_call,
     )
@@ -32,6 +33,7 @@ __all__ = [
     "get_perf_stats",
     "get_tracker",
     "instrument",
+    "optimize",
     "propagate",
     "set_optimization_mode",
     "track",
@@ -50,6 +52,7 @@ _HOMES = {
         "flush",
         "get_perf_stats",
         "get_tracker",
+        "optimize",
         "set_optimization_mode",
         "track_tool_call",
     ),

@@ -37,6 +37,7 @@ from .session.messages import (
     IntervalsOf,
     OpenCallAnswer,
     Question,
+    RunStatus,
     SessionStatus,
     SinkStatus,
     SlowestOf,
@@ -55,6 +56,7 @@ from .storage.failing import ErrorGroup, groups_of
 from .storage.history import read
 from .storage.journal import Journal
 from .storage.kept import KeptCall, as_kept, kept_call, rising_floor
+from .storage.reports import names
 from .storage.state import Ledger, load
 
 __all__ = ["Answers", "find_answers", "request_for"]
@@ -184,6 +186,7 @@ class Answers:
             unusual=[told_of(finding) for finding in ledger.unusual.known],
             rag=_sink_at_rest(self.storage),
             consumers=_consumers_at_rest(self.storage),
+            optimization=RunStatus(last_report=next(reversed(names(self.storage)), None)),
         )
 
     def errors(self) -> ErrorsKnown:

@@ -28,6 +28,7 @@ import msgspec
 
 from shmperf.analysis.stats import plain
 from shmperf.collector.cycle import Collector
+from shmperf.collector.pace import Clocks
 from shmperf.files import internals
 from shmperf.session.presence import HERE, Identity
 from shmperf.session.rendezvous import Request, join
@@ -415,7 +416,9 @@ class Room:
     def _collector(self) -> Collector:
         session = attach(self.directory)
         disk = self._make_disk(self.storage, self.clock)
-        collector = Collector(session, Server(self.directory), disk, clock=self.clock)
+        collector = Collector(
+            session, Server(self.directory), disk, clocks=Clocks(self.clock, lambda: self._now_ns)
+        )
         if self._is_timed:
             wall = collector.parts.wall
             wall.monotonic_ns = lambda: self._now_ns

@@ -19,7 +19,12 @@ from .place import Place, wait_until
 
 __all__ = ["Campaign", "Sample"]
 
-KEEP_ALL = "default_perf_points: -1\nstorage: {flush_interval_seconds: 0.1}\n"
+KEEP_ALL = (
+    "default_perf_points: -1\n"
+    "optimization: {trigger_threshold: 0}\n"
+    "storage: {flush_interval_seconds: 0.1}\n"
+)
+IN_DETAIL = KEEP_ALL.replace("trigger_threshold: 0", "trigger_threshold: 0, enabled: true")
 
 
 class Sample(msgspec.Struct):

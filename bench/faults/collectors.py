@@ -37,7 +37,11 @@ __all__ = ["kill_collectors"]
 
 _NAME = "campaign"
 _LIMIT = 5
-_LIMITED = f"default_perf_points: {_LIMIT}\nstorage: {{flush_interval_seconds: 0.05}}\n"
+_LIMITED = (
+    f"default_perf_points: {_LIMIT}\n"
+    "optimization: {trigger_threshold: 0}\n"
+    "storage: {flush_interval_seconds: 0.05}\n"
+)
 # So little that the outbox begins many files and deletes them, read or not.
 _HANDED = f"{KEEP_ALL.rstrip()[:-1]}, outbox_bytes: 1048576}}\n"
 _WORKERS = 2

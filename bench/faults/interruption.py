@@ -14,14 +14,13 @@ from pathlib import Path
 import shmperf
 
 from .books import Rules, Tally, check, check_books
-from .campaign import KEEP_ALL, Campaign
+from .campaign import IN_DETAIL, KEEP_ALL, Campaign
 from .children import INTERRUPTIONS
 from .place import Place, unexpected
 
 __all__ = ["interrupt"]
 
 _SLOTS = 3000
-_IN_DETAIL = KEEP_ALL + "optimization: {enabled: true}\n"
 
 # Copied, so that the campaign's own modules are not beside it.
 _SHUTDOWN = Path(__file__).with_name("shutdown.py")
@@ -34,9 +33,9 @@ def interrupt(campaign: Campaign, seconds: float) -> Tally:
     number = 0
     while not campaign.is_over or number < len(ways):
         way = ways[number % len(ways)]
-        config = _IN_DETAIL if number // len(ways) % 2 else KEEP_ALL
+        config = IN_DETAIL if number // len(ways) % 2 else KEEP_ALL
         with campaign.place(tally, config) as place:
-            what = f"{way}{', detail' if config is _IN_DETAIL else ''}"
+            what = f"{way}{', detail' if config is IN_DETAIL else ''}"
             if way == "shutdown":
                 _shut_down(campaign, tally, place)
             else:

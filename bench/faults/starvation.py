@@ -23,7 +23,7 @@ from shmperf.session.messages import Stats
 from shmperf.shm.memory import SHARED_MEMORY
 
 from .books import Rules, Tally, check, check_books
-from .campaign import KEEP_ALL, Campaign
+from .campaign import IN_DETAIL, Campaign
 from .log import ask_to_stop, read_logs
 from .place import Place, has_private_memory, unexpected, wait_until
 
@@ -278,7 +278,7 @@ def _finish_named(case: _Case) -> None:
 def _little_collector(case: _Case) -> None:
     """A collector without memory may die; the next one goes on where it was."""
     case.place.environ["SHMPERF_SESSION"] = _NAME
-    case.place.write_config(KEEP_ALL + "optimization: {enabled: true}\n")
+    case.place.write_config(IN_DETAIL)
     for mib in (1, 4, 16):
         more = {"more_memory_bytes": mib << 20}
         collector = case.nursery.start(**case.place.child("collect", **more))

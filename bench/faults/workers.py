@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .books import Rules, Tally, check
-from .campaign import KEEP_ALL, Campaign, Sample
+from .campaign import IN_DETAIL, KEEP_ALL, Campaign, Sample
 from .children import KINDS
 from .nursery import Ended
 from .place import Place
@@ -23,7 +23,6 @@ _AT_ONCE = 3
 _BATCH = 60
 _LONGEST_LIFE_S = 0.02
 _LONGEST_TRAPPED_S = 20.0
-_IN_DETAIL = KEEP_ALL + "optimization: {enabled: true}\n"
 _HOOKED = [kind for kind in KINDS if kind not in ("bare forks", "every tool")]
 
 
@@ -34,10 +33,10 @@ def kill_workers(campaign: Campaign, seconds: float) -> Tally:
     number = 0
     while not campaign.is_over:
         way = "fork" if number % 2 == 0 else started[number // 2 % len(started)]
-        config = _IN_DETAIL if number % 3 == 2 else KEEP_ALL
+        config = IN_DETAIL if number % 3 == 2 else KEEP_ALL
         number += 1
         take_samples(campaign, tally, config)
-        what = f"batch {number} ({way}{', detail' if config is _IN_DETAIL else ''})"
+        what = f"batch {number} ({way}{', detail' if config is IN_DETAIL else ''})"
         with campaign.place(tally, config) as place:
             exempt: frozenset[int] = frozenset()
             if way in ("spawn", "forkserver"):

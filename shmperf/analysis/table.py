@@ -27,6 +27,7 @@ from .exemplars import Exemplar, Exemplars, ExemplarsDelta
 from .extremes import Extremes, ExtremesState, Range
 from .failures import Failure, Failures
 from .intervals import Intervals, IntervalsDelta, IntervalsState
+from .optimization import Optimization, OptimizationDelta, OptimizationState
 from .tooltotals import ToolTotals
 from .totals import Totals
 from .treestate import TreeDelta, TreeState
@@ -86,6 +87,7 @@ ANALYSES: tuple[Row, ...] = (
     Row("exemplars", 1, Exemplars, ExemplarsDelta, dict[str, list[Exemplar]]),
     Row("extremes", 1, Extremes, dict[str, dict[str, Range] | None], ExtremesState),
     Row("unusual", 1, Findings, list[Finding], list[Finding]),
+    Row("optimization", 1, Optimization, OptimizationDelta, OptimizationState),
 )
 
 

@@ -43,6 +43,8 @@ class Bodies:
     def __init__(self, options: Options, fault: Callable[[str, str, int], None]) -> None:
         """*fault* counts and tells what can't be read."""
         self._fault = fault
+        # What cuts parameters of calls in detail, which began then, where nobody asked for them.
+        self.protect: Callable[[Call, int], object] = lambda _, __: None
         self.configure(options)
 
     def configure(self, options: Options) -> None:
@@ -58,7 +60,10 @@ class Bodies:
         number = callee_of(slot[4])
         callee = worker.callees.get(number) or worker.callee(number)
         try:
-            return decode(slot, whole_body(slot, worker), callee, self.mask, worker.pid)
+            call = decode(slot, whole_body(slot, worker), callee, self.mask, worker.pid)
+            if call.detail is not None:
+                self.protect(call, slot[2])
+            return call
         except (ValueError, TypeError, ShmperfError) as error:
             if not quietly:
                 self._fault("body_damaged", f"{worker.name}: {error}", 1)

@@ -16,9 +16,6 @@ A failing worker, tool or request never stops the cycle: what it raised is count
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from shmperf.config.options import Options
 from shmperf.session.server import Server
 from shmperf.session.session import Session
@@ -27,9 +24,11 @@ from shmperf.storage.writer import Disk
 from .drain import WorkerDrain
 from .ending import Ending
 from .frames import Frames
-from .pace import Due, Waits, pressure_of
+from .optimizing import Optimizing, Steps
+from .pace import Clocks, Due, Waits, pressure_of
 from .parts import Parts
 from .requests import Deeds, Requests
+from .runrequests import RunRequests
 from .settings import Settings
 
 __all__ = ["Collector"]
@@ -50,10 +49,12 @@ class Collector:
         *,
         waits: Waits | None = None,
         until_stopped: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        clocks: Clocks | None = None,
     ) -> None:
         self.session, self.server, self.disk = session, server, disk
         self.waits = waits or Waits()
+        clocks = clocks or Clocks()
+        clock = clocks.seconds
         self.options: Options = session.options
         self.stopping = False
         self.parts = parts = Parts(session, disk, clock)
@@ -63,15 +64,23 @@ class Collector:
         self._due = Due(clock)
         self.frames = Frames(parts, self._due, self.waits.commit_s)
         self.commit = self.frames.commit
+        steps = Steps(self.settle, self.commit, self.frames.cut.update)
+        self.optimizing = Optimizing(parts, steps, clocks)
         deeds = Deeds(
             commit=self.commit,
             settle=self.settle,
             flush=self.begin_flush,
             cleanup=self.cleanup,
             stop=self.stop,
+            runs=RunRequests(self.optimizing, clock),
         )
         self.requests = Requests(parts, deeds, clock)
-        configured = (self.configure, parts.configure, self.requests.configure)
+        configured = (
+            self.configure,
+            parts.configure,
+            self.requests.configure,
+            self.optimizing.configure,
+        )
         self._settings = Settings(session, parts.faults, configured)
         self._ending = Ending(self.waits.linger_s, self.waits.last_write_s, clock)
         self._until_stopped = until_stopped
@@ -102,7 +111,8 @@ class Collector:
                 self._guard("request", self.requests.answer, request)
             self._guard("request", self.requests.answer_held)
             pressure = pressure_of(has_rung=self.server.has_rung(), fills=self.roster.is_pressed())
-            is_watched = not (self.workers and self.options.storage.async_save)
+            is_unhurried = bool(self.workers) and self.options.storage.async_save
+            is_watched = self.ingest.dating.in_run or not is_unhurried
             longest_s = self.options.collector.idle_wait_ms / 1000
             wait_s = waits.next_s(wait_s, pressure, longest_s, is_watched=is_watched)
             if handled or self.parts.are_behind:
@@ -143,6 +153,8 @@ class Collector:
         elif self.flusher.is_behind and handled < _MANY:
             guard("flush", self._write_piece)
         guard("archive", self.frames.commit_each, self.parts.archiving.turn(handled < _MANY))
+        if self.ingest.dating.in_run or due("optimization", waits.optimization_s):
+            guard("optimization", self.optimizing.look)
         if due("config", waits.config_s):
             self.parts.wall.look()
             guard("config", self._settings.take_up_file)
@@ -216,7 +228,7 @@ class Collector:
     def flush(self) -> None:
         """Write all that is kept to its files."""
         number = self.begin_flush()
-        while not self.flusher.has_reached(number):
+        while not self.flusher.has_reached(number) or self.flusher.is_cutting:
             self._write_piece()
 
     def flush_piece(self) -> None:
@@ -228,6 +240,7 @@ class Collector:
     def _write_piece(self) -> None:
         if self.past.is_taken_up:
             self.frames.commit_each(self.flusher.flush())
+            self.frames.commit_each(self.flusher.cut())
         else:
             self.flusher.give_up()
 
@@ -244,6 +257,7 @@ class Collector:
             # What analyses have counted and not told yet would be lost with them.
             self.commit()
         if self.past.try_take_up():
+            self.optimizing.resume()
             for worker in self.roster.each():
                 # Not all frames of before may have found room to wait in.
                 worker.rows.newly_ended = dict(worker.rows.ended)
@@ -256,6 +270,7 @@ class Collector:
         self.disk.wait_for_return(self.waits.last_write_s)
         if not self.past.is_taken_up:
             self._guard("storage", self._take_up, late=True)
+        self._guard("optimization", self.optimizing.end, "session")
         self._guard("flush", self.flush)
         self._guard("archive", self.frames.commit_each, self.parts.archiving.rest())
         # point below: finish-compact

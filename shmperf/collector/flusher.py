@@ -48,6 +48,7 @@ class Filed(msgspec.Struct):
     written: dict[str, list[int]] = {}
     outbox: OutboxChange | None = None
     erased: bool = False
+    was_cut: list[str] = []
 
 
 class Flusher:
@@ -85,7 +86,12 @@ class Flusher:
     @property
     def is_behind(self) -> bool:
         """True while a flush has not come to all that was due."""
-        return bool(self._due) or self._copying.is_behind
+        return bool(self._due) or self._copying.is_behind or self.is_cutting
+
+    @property
+    def is_cutting(self) -> bool:
+        """True while files hold what a run's clean-up takes out of them, and can be written."""
+        return bool(self._ledger.state.cutting) and not self._disk.is_unavailable()
 
     def choose(self, *, at_once: bool) -> int:
         """
@@ -119,7 +125,7 @@ class Flusher:
 
     def flush(self) -> Iterator[None]:
         """Write a piece of what is due, those of its calls that are settled."""
-        if not self.is_behind:
+        if not (self._due or self._copying.is_behind):
             return
         if self._disk.is_unavailable():
             self.give_up()
@@ -165,6 +171,19 @@ class Flusher:
             self._change.files.update(compacted)  # point: flush-compacted
             yield
 
+    def cut(self) -> Iterator[None]:
+        """Take a piece of what a run's clean-up has listed out of its files."""
+        if not self.is_cutting:
+            return
+        if self._disk.has_failed:
+            yield from self._restore()
+        # point below: cut-begin
+        done = self._disk.cut(dict(islice(self._ledger.state.cutting.items(), _PIECE)))
+        if done is not None:
+            self._change.files.update(done.files)
+            self._change.was_cut = sorted(done.reached)  # point: cut-done
+            yield
+
     def erase(self) -> Iterator[None]:
         """Delete what a cleanup has listed, one before a restart too."""
         state = self._ledger.state
@@ -176,12 +195,7 @@ class Flusher:
 
     def _write(self, ready: dict[str, list[Call]], piece: dict[str, int]) -> Iterator[None]:
         if self._disk.has_failed:
-            # A write that was given up may have gone through since: back to what is listed.
-            restored = self._disk.restore_files(listed_in(self._ledger.state))
-            if restored is not None:
-                self._change.outbox = restored.outbox
-                self._change.segments.update(restored.segments)
-            yield
+            yield from self._restore()
         limits = {tool: self.limit_of(tool) for tool in ready}
         # point below: flush-prepare
         counts = {tool: len(calls) for tool, calls in ready.items()}
@@ -206,6 +220,14 @@ class Flusher:
         if appended.outbox is not None:
             self._disk.commit_outbox()  # point: flush-committed
             self._tell_of_outbox()
+
+    def _restore(self) -> Iterator[None]:
+        """A write that was given up may have gone through since: back to what is listed."""
+        restored = self._disk.restore_files(listed_in(self._ledger.state))
+        if restored is not None:
+            self._change.outbox = restored.outbox
+            self._change.segments.update(restored.segments)
+        yield
 
     def _put_back(self, tools: AbstractSet[str], piece: dict[str, int]) -> None:
         """*tools* of *piece* that there was no time for are due before all others."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from shmperf.analysis.anomaly import UNUSUAL
+from shmperf.analysis.optimization import Optimization
 from shmperf.session.files import write_aside
 from shmperf.session.word import is_in_detail
 from shmperf.shm.memory import remove_memory
@@ -33,6 +34,8 @@ class Frames:
         self._interval_s = interval_s
         # Of one cleanup; the next frame tells it.
         self.has_cleaned = False
+        # Of a run's clean-up: up to when, by tool; the next frame tells it.
+        self.cut: dict[str, int] = {}
 
     def commit(self) -> None:
         """Journal what was drained since the last frame, make it the state, release its slots."""
@@ -46,8 +49,9 @@ class Frames:
         frame = self._build()
         # What lay below an exemplar is known a little after everything else, and an interval ends
         # whether there are calls or not.
-        late = parts.ledger.exemplars.has_settled or parts.ledger.intervals.has_news()
-        if late or not frame.is_empty():
+        ledger = parts.ledger
+        late = ledger.exemplars.has_settled or ledger.intervals.has_news()
+        if late or ledger.analyses.of(Optimization).has_news or not frame.is_empty():
             frame.analyses = parts.ledger.analyses.take_deltas()
             parts.past.add(frame)
             if parts.ledger.unusual.has_news:
@@ -78,6 +82,7 @@ class Frames:
         filed, archived = parts.flusher.take_change(), parts.archiving.take_change()
         state, in_detail = parts.ledger.state, is_in_detail(parts.session.word[0])
         cleaned, self.has_cleaned = self.has_cleaned, False
+        cut, self.cut = self.cut, {}
         return Frame(
             workers=accounted.workers,
             kept=drained.kept,
@@ -94,6 +99,8 @@ class Frames:
             erased=filed.erased,
             optimization=None if in_detail == state.optimization else in_detail,
             nameless=accounted.nameless | parts.roster.naming.take_change(),
+            cut=cut,
+            was_cut=filed.was_cut,
         )
 
     def commit_each(self, steps: Iterator[None]) -> None:

@@ -21,6 +21,7 @@ from shmperf.analysis.anomaly import Finding, Usual
 from shmperf.analysis.calltree import NOBODY, Below, Settled
 from shmperf.analysis.lately import Columns, Lately
 from shmperf.analysis.limits import Newest
+from shmperf.analysis.optimization import Optimization, sighting_of
 from shmperf.analysis.roots import Roots
 from shmperf.config.options import Options, Watch
 from shmperf.shm.inflight import OpenRow, block_of, blocks_of
@@ -170,6 +171,8 @@ class Ingest:
             self._ledger.extremes.add(tool, min(durations), max(durations))
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
         limit = self.limit_of(tool)
+        if self.dating.in_run and seen & _DETAIL:
+            self._sight(worker, batch)
         if limit:
             if self._candidates.are_in(tool, longest, seen):
                 self._candidates.note(worker, tool, batch, durations)
@@ -212,10 +215,24 @@ class Ingest:
                 )
             )
 
+    def _sight(self, worker: WorkerDrain, batch: Batch) -> None:
+        """Note what a run wants to know of calls in detail, kept or not."""
+        optimization = self._ledger.analyses.of(Optimization)
+        for index, meta in enumerate(batch.metas):
+            if not optimization.wants_more:
+                return
+            if meta & _DETAIL:
+                call = self._bodies.call_in(batch.at(index), worker, quietly=True)
+                call.start_ns = self._wall.of(call.start_ns)
+                is_failed = meta & STATUS_BITS in _FAILURES
+                optimization.add(sighting_of(call, optimization.marks.key), int(is_failed))
+
     def abort(self, worker: WorkerDrain, row: OpenRow, below: Below = NOBODY) -> None:
         """A call that was open when its worker died; *below* it were these calls."""
         tool = worker.callee(row.callee).tool
         self._ledger.totals.of(tool).aborted += 1
+        if self.dating.in_run and row.in_detail:
+            self._ledger.analyses.of(Optimization).add_aborted(tool)
         call = Call(
             tool=tool,
             id=row.id,

@@ -4,12 +4,14 @@ The pace of the cycle: how long it waits for records, and when each part of it h
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from enum import Enum
+from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["Due", "Pressure", "Waits", "pressure_of"]
+__all__ = ["Clocks", "Due", "Pressure", "Waits", "pressure_of"]
 
 
 class Pressure(float, Enum):
@@ -27,6 +29,13 @@ def pressure_of(*, has_rung: bool, fills: bool) -> Pressure:
     return Pressure.SOME if fills else Pressure.NONE
 
 
+class Clocks(NamedTuple):
+    """Monotonic seconds, by which the cycle waits, and nanoseconds, by which calls are timed."""
+
+    seconds: Callable[[], float] = time.monotonic
+    nanoseconds: Callable[[], int] = time.perf_counter_ns
+
+
 class Waits(msgspec.Struct, frozen=True, kw_only=True):
     """How long the cycle waits for what, in seconds."""
 
@@ -37,6 +46,7 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     liveness_s: float = 0.25
     flush_s: float = 0.25
     config_s: float = 1.0
+    optimization_s: float = 0.1
     storage_s: float = 1.0
     linger_s: float = 0.5
     last_write_s: float = 10.0

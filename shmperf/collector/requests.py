@@ -39,8 +39,10 @@ from shmperf.session.messages import (
     IntervalsOf,
     Mode,
     OpenCallAnswer,
+    Optimize,
     Ping,
     Report,
+    RunProgress,
     SessionStatus,
     SinkReport,
     SinkStatus,
@@ -55,6 +57,7 @@ from shmperf.session.server import Pending
 from shmperf.session.word import is_in_detail
 
 from .parts import Parts
+from .runrequests import RunRequests
 from .supervisor import Supervisor
 
 __all__ = ["ANSWERS", "AT_ONCE", "Deeds", "Requests"]
@@ -80,6 +83,7 @@ class Deeds:
     flush: Callable[[], int]
     cleanup: Callable[[], None]
     stop: Callable[[], None]
+    runs: RunRequests
 
 
 class Requests:
@@ -192,6 +196,10 @@ def _cleanup(requests: Requests, request: Cleanup) -> bool:
         return False
     requests.deeds.cleanup()
     return True
+
+
+def _optimize(requests: Requests, request: Optimize) -> RunProgress:
+    return requests.deeds.runs.progress(request)
 
 
 def _changes(requests: Requests, request: Changes) -> News:
@@ -321,6 +329,7 @@ def _status(requests: Requests, _: Status) -> SessionStatus:
             name: ConsumerStatus(**progress._asdict())
             for name, progress in parts.disk.consumers().items()
         },
+        optimization=requests.deeds.runs.status(),
     )
 
 
@@ -333,6 +342,7 @@ ANSWERS: dict[type, Callable[[Requests, Any], Any]] = {
     InFlight: _in_flight,
     IntervalsOf: _intervals,
     Mode: _mode,
+    Optimize: _optimize,
     Ping: _ping,
     Report: _report,
     SlowestOf: _slowest,
@@ -342,4 +352,4 @@ ANSWERS: dict[type, Callable[[Requests, Any], Any]] = {
     TotalsOf: _totals_of,
     Tree: _tree,
 }
-AT_ONCE = frozenset({Changes, Cleanup, Mode, Ping, Report, Stop})
+AT_ONCE = frozenset({Changes, Cleanup, Mode, Optimize, Ping, Report, Stop})

@@ -40,6 +40,7 @@ COMMANDS = (
     Command("diff", _HERE + "diff", "what got slower between two runs, and how sure that is"),
     Command("rank", _HERE + "rank", "the tools for a task: fitting, reliable and fast"),
     Command("export", _HERE + "export", "kept calls in a format of other programs"),
+    Command("optimize", _HERE + "optimize", "a run in detail, and what it advises to change"),
     Command("stop", _HERE + "stop", "drain, write everything and end the collector"),
     Command("mode", _HERE + "mode", "show or switch the mode of a session"),
     Command("cleanup", _HERE + "cleanup", "forget statistics and delete history"),

@@ -18,7 +18,7 @@ from __future__ import annotations
 import socket
 from struct import Struct
 from struct import error as struct_error
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -43,9 +43,12 @@ __all__ = [
     "IntervalsOf",
     "Mode",
     "OpenCallAnswer",
+    "Optimize",
     "Ping",
     "Question",
     "Report",
+    "RunProgress",
+    "RunStatus",
     "SessionStatus",
     "SidecarReport",
     "SidecarStatus",
@@ -190,6 +193,48 @@ class Changes(msgspec.Struct, tag=True):
     report: SinkReport | None = None
 
 
+class Optimize(msgspec.Struct, tag=True):
+    """
+    Begin a run of the optimization cycle, or join the one that is going on; how far it is.
+
+    Asked again and again with the same *token* until it is over. *seconds* and *calls* bound a run
+    that begins, None as configured; *keep* leaves records of before; *ends* ends it now.
+    """
+
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] | None = None
+    calls: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    keep: bool = False
+    ends: bool = False
+
+
+class RunProgress(msgspec.Struct, kw_only=True):
+    """
+    How far a run is: calls recorded in detail, of how many, and the seconds that are left.
+
+    Once it *is_over*, its report and the report's name; *problem* says why that is not on disk.
+    """
+
+    calls: int = 0
+    most_calls: int = 0
+    left_s: float = 0.0
+    trigger: str = ""
+    is_over: bool = False
+    name: str = ""
+    report: dict[str, Any] | None = None
+    problem: str = ""
+
+
+class RunStatus(msgspec.Struct, kw_only=True):
+    """The run that is going on, if ``trigger`` names what began it; and the newest report."""
+
+    trigger: str | None = None
+    calls: int = 0
+    most_calls: int = 0
+    ends_in_s: float | None = None
+    last_report: str | None = None
+
+
 class Stop(msgspec.Struct, tag=True):
     """Drain, write everything and end; answered when it is done."""
 
@@ -278,6 +323,7 @@ class SessionStatus(msgspec.Struct, kw_only=True):
     unattached: Unattached = Unattached()
     sidecars: dict[str, SidecarStatus] = {}
     consumers: dict[str, ConsumerStatus] = {}
+    optimization: RunStatus = msgspec.field(default_factory=RunStatus)
 
 
 Question = (
@@ -290,6 +336,7 @@ Question = (
     | Flush
     | Cleanup
     | Mode
+    | Optimize
     | Report
     | InFlight
     | Tree

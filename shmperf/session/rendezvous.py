@@ -68,6 +68,8 @@ _TRIES = 20
 _CHOOSE = ("SHMPERF_CONFIG", "SHMPERF_SESSION")
 _FOUND_DEADLINE_S = 5.0
 _POINTER_S = 7 * 86_400.0
+# What pytest sets for all its run, in each test, and in each worker of xdist.
+_TESTS = ("PYTEST_VERSION", "PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER")
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -157,9 +159,15 @@ def found_named(root: Path, request: Request) -> Session:
         pass
     options, config = _resolve(request)
     storage = _storage_path(request, options)
-    _found(
-        directory, Settings(options, path_text(storage), config, request.name, request.is_transient)
+    settings = Settings(
+        options,
+        path_text(storage),
+        config,
+        request.name,
+        request.is_transient,
+        is_test=_is_test(request),
     )
+    _found(directory, settings)
     return Session(directory)
 
 
@@ -180,7 +188,7 @@ def _join_unnamed(root: Path, request: Request) -> Session:
         return session
     options, config = _resolve(request)
     storage = _storage_path(request, options)
-    settings = Settings(options, path_text(storage), config)
+    settings = Settings(options, path_text(storage), config, is_test=_is_test(request))
     try:
         session = _meet_on(root, storage, settings)
     except OSError as error:
@@ -279,6 +287,11 @@ def _resolve(request: Request) -> tuple[Options, str]:
 
 def _storage_path(request: Request, options: Options) -> Path:
     return Path(os.path.normpath(Path(request.cwd) / (request.storage or options.storage.path)))
+
+
+def _is_test(request: Request) -> bool:
+    """True for a program that pytest runs, or that a test has started."""
+    return any(request.environ.get(name) for name in _TESTS)
 
 
 # --- pointers ------------------------------------------------------------------------------------

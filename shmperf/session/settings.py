@@ -23,7 +23,7 @@ from shmperf.shm.segment import LAYOUT
 from shmperf.stdlib import Path
 
 from .files import file_identity, let_go, lock_within, map_word, read_bounded, write_aside
-from .word import next_word, with_mode
+from .word import held, next_word, released, with_mode
 
 __all__ = ["Settings", "SharedSettings"]
 
@@ -42,6 +42,8 @@ class Settings(msgspec.Struct):
     watch: Watch | None = None
     # Of the segments; a session founded before there was this key has the first.
     layout: int = 1
+    # Founded by a run of pytest: nothing starts by itself there.
+    is_test: bool = False
 
 
 class _Outline(msgspec.Struct):
@@ -80,6 +82,16 @@ class SharedSettings:
         """Switch the mode, for calls that start afterwards in every process."""
         with self._locked():
             self.word[0] = with_mode(self.word[0], in_detail=optimization)  # point: mode-word
+
+    def hold(self) -> None:
+        """Switch to optimization mode for a run, which whoever switches the mode ends."""
+        with self._locked():
+            self.word[0] = held(self.word[0])  # point: run-hold
+
+    def release(self) -> None:
+        """Switch back to what was before `hold`, unless somebody has switched since."""
+        with self._locked():
+            self.word[0] = released(self.word[0])  # point: run-release
 
     def publish(self, options: Options) -> None:
         """Make *options* the settings of every process, from its next call on."""

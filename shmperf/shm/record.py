@@ -135,7 +135,12 @@ class Callee(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Detail(msgspec.Struct, array_like=True, gc=False):
-    """What optimization mode adds to a call."""
+    """
+    What optimization mode adds to a call.
+
+    Where nobody has asked for parameters, ``is_summary`` says that those of the call are cut as in
+    normal mode, and ``params_hash`` tells calls with equal ones (see `optimization`).
+    """
 
     memory_bytes: int | None = None
     cpu_percent: float | None = None
@@ -144,6 +149,8 @@ class Detail(msgspec.Struct, array_like=True, gc=False):
     children: list[int] = []
     totals: dict[str, tuple[int, int]] = {}
     self_ns: int | None = None
+    params_hash: str | None = None
+    is_summary: bool = False
 
 
 class Call(msgspec.Struct, array_like=True, gc=False):
@@ -151,10 +158,10 @@ class Call(msgspec.Struct, array_like=True, gc=False):
     A finished or aborted call, as everything right of the segment knows it.
 
     ``start_ns`` is wall time (Unix, nanoseconds). ``params`` is JSON text with secrets masked: in
-    normal mode a summary already cut, in optimization mode (``detail`` is there) all of it, and
-    ``{}`` where it is unknown. ``message``, ``fingerprint`` and ``where`` are of a caught exception
-    (see `errorgroups`). ``trace`` is the id of the root above the call, 0 where that is the call
-    itself, or can't be known.
+    normal mode a summary already cut, in optimization mode (``detail`` is there) all of it unless
+    ``detail`` says otherwise, and ``{}`` where it is unknown. ``message``, ``fingerprint`` and
+    ``where`` are of a caught exception (see `errorgroups`). ``trace`` is the id of the root above
+    the call, 0 where that is the call itself, or can't be known.
     """
 
     tool: str

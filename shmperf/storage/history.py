@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from operator import itemgetter, le
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import msgspec
 
@@ -38,6 +38,8 @@ __all__ = ["SUFFIX", "FileState", "History", "count_lines", "file_name", "read"]
 
 _APPEND = os.O_RDWR | os.O_APPEND
 _READ = os.O_RDONLY | os.O_NONBLOCK
+# End, offset and length of a line.
+_LineAt: TypeAlias = tuple[float, int, int]
 
 
 class FileState(msgspec.Struct, array_like=True):
@@ -158,6 +160,28 @@ class History:
             raise translated(error, self._path, StoreError) from error
         return changed
 
+    def cut_all(self, before_ns: Mapping[str, int]) -> dict[str, FileState]:
+        """
+        Take out of each tool's file the lines of calls that ended before a time (Unix, ns).
+
+        The states of files that changed. Again for the same times it changes nothing, so a kill
+        before they are journalled costs nothing. A file that can't be rewritten stays as it is.
+        """
+        changed: dict[str, FileState] = {}
+        for tool, before in self._pace.piece(before_ns.items()):
+            try:
+                known = self._checked(tool) or self._there(tool)
+                if known is not None:
+                    # point below: cut-tool
+                    changed[tool] = self.files[tool] = self._rewrite(known, _ending_at(before))
+            except OSError:
+                continue
+        return changed
+
+    def _there(self, tool: str) -> FileState | None:
+        """The file of *tool*, if there is one, though it is not the one that is listed."""
+        return self._adopt(tool) if (self._path / file_name(tool)).is_file() else None
+
     def erase(self, files: Mapping[str, FileState]) -> None:
         """Delete *files*, those that are still the ones listed."""
         for tool, known in self._pace.whole(files.items()):
@@ -223,17 +247,27 @@ class History:
         return FileState(known.name, known.inode, known.size + len(text), known.lines + lines)
 
     def _compact(self, known: FileState, limit: int) -> FileState:
-        """*known* cut to its newest lines; bytes behind its listed size are not taken over."""
+        """*known* cut to its newest lines."""
+
+        def newest(rows: list[_LineAt]) -> list[_LineAt]:
+            rows.sort(key=itemgetter(0))
+            return rows[max(0, len(rows) - limit) :]
+
+        return self._rewrite(known, newest)
+
+    def _rewrite(
+        self, known: FileState, choose: Callable[[list[_LineAt]], list[_LineAt]]
+    ) -> FileState:
+        """*known* with those lines that are chosen; bytes behind its size are not taken over."""
         path = self._path / known.name
         aside = self._path / f".{known.name}.new"
         aside.unlink(missing_ok=True)
         with os.fdopen(open_private(path, _READ), "rb") as source:
-            rows = sorted(_rows(source, known.size), key=itemgetter(0))
-            newest = rows[max(0, len(rows) - limit) :]
+            chosen = choose(list(_rows(source, known.size)))
             fd = open_private(aside, _APPEND | os.O_CREAT | os.O_EXCL)
             try:
                 with os.fdopen(fd, "wb") as file:
-                    for _, at, length in newest:
+                    for _, at, length in chosen:
                         source.seek(at)
                         file.write(source.read(length))  # point: compact-line
                     file.flush()  # point: compact-flush
@@ -243,7 +277,12 @@ class History:
                 aside.unlink(missing_ok=True)
                 raise
         # point below: compact-replaced
-        return FileState(known.name, renewed.st_ino, renewed.st_size, len(newest))
+        return FileState(known.name, renewed.st_ino, renewed.st_size, len(chosen))
+
+
+def _ending_at(before_ns: int) -> Callable[[list[_LineAt]], list[_LineAt]]:
+    """Of lines, those of calls that did not end before that time."""
+    return lambda rows: [row for row in rows if row[0] >= before_ns / 1e9]
 
 
 def _in_order(calls: list[Call]) -> list[Call]:
@@ -254,7 +293,7 @@ def _in_order(calls: list[Call]) -> list[Call]:
     return sorted(calls, key=lambda call: (call.end_ns, call.id))
 
 
-def _rows(file: BinaryIO, size: int) -> Iterator[tuple[float, int, int]]:
+def _rows(file: BinaryIO, size: int) -> Iterator[_LineAt]:
     """End, offset and length of each whole line in the first *size* bytes."""
     at = 0
     for text in file:

@@ -60,8 +60,13 @@ def kept_call(line: Mapping[str, Any]) -> KeptCall:
         err=_text(data.get("err")),
         error=_text(data.get("error")),
         fingerprint=_text(data.get("fingerprint")),
-        params=json.dumps(data.get("params")) if in_detail else _text(data.get("p")),
+        params=_params(data.get("params")) if in_detail else _text(data.get("p")),
     )
+
+
+def _params(value: object) -> str:
+    """Parameters of a detailed line as JSON; those of a run that nobody asked for are cut text."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _text(value: object) -> str | None:

@@ -88,7 +88,7 @@ def _detailed(call: Call) -> Line:
     ended = call.duration_ns is not None
     fields: dict[str, Any] = {
         "tool": call.tool,
-        "params": msgspec.Raw(call.params.encode() or b"{}"),
+        "params": call.params if detail.is_summary else msgspec.Raw(call.params.encode() or b"{}"),
         "start": call.start_ns / 1e9,
         "end": call.end_ns / 1e9 if ended else None,
         "duration_ms": None if call.duration_ns is None else call.duration_ns / 1e6,
@@ -108,6 +108,8 @@ def _detailed(call: Call) -> Line:
         }
     if detail.self_ns is not None:
         fields["self_ms"] = detail.self_ns / 1e6
+    if detail.params_hash is not None:
+        fields["params_hash"] = detail.params_hash
     if call.status:
         fields["status"] = _STATUS_NAMES.get(call.status, "error")
     if call.err is not None:

@@ -17,6 +17,7 @@ and at rest a test compares it with the open rows.
     buried, not unlinked       the name among the buried: the memory is removed
     cleaned, not erased        the files that were listed then, and are still the same: erased
     lines moved, not listed    see `archive`
+    cut, not rewritten         tools whose files still hold what a run's clean-up takes out of them
 """
 
 from __future__ import annotations
@@ -96,6 +97,11 @@ class State(msgspec.Struct):
     optimization: bool = False
     analyses: dict[str, Written] = {}
     nameless: dict[str, list[str]] = {}
+    cutting: dict[str, int] = {}
+
+    def drained(self) -> int:
+        """All calls that have ended and were drained, whatever was forgotten since."""
+        return self.gone.finished + sum(worker.finished for worker in self.workers.values())
 
 
 class Frame(msgspec.Struct, omit_defaults=True):
@@ -117,6 +123,8 @@ class Frame(msgspec.Struct, omit_defaults=True):
     erased: bool = False
     optimization: bool | None = None
     nameless: dict[str, list[str]] = {}
+    cut: dict[str, int] = {}
+    was_cut: list[str] = []
 
     def is_empty(self) -> bool:
         """True when applying it changes nothing."""
@@ -202,6 +210,7 @@ class Ledger:
             state.optimization = frame.optimization
         _apply_workers(state, frame)
         self._apply_kept(frame)
+        _apply_cut(state, frame)
         state.files.update(frame.files)
         state.segments.update(frame.segments)
         if frame.outbox is not None:
@@ -328,6 +337,7 @@ class Ledger:
             former = state.erasing_segments.get(tool, segments)
             state.erasing_segments[tool] = segments.with_those_of(former)
             state.segments[tool] = segments.none()
+        state.cutting = {}
         self.analyses.clear()
 
 
@@ -340,6 +350,18 @@ def _apply_workers(state: State, frame: Frame) -> None:
         if worker is not None:
             bury(state.gone, worker)
     state.buried.difference_update(frame.removed)
+
+
+def _apply_cut(state: State, frame: Frame) -> None:
+    """Of the tools of a cut, what ended before goes: now what waits, later what is in files."""
+    for tool, before_ns in frame.cut.items():
+        left = [call for call in state.kept.get(tool, ()) if call.end_ns >= before_ns]
+        state.kept.pop(tool, None)
+        if left:
+            state.kept[tool] = left
+        state.cutting[tool] = before_ns
+    for tool in frame.was_cut:
+        state.cutting.pop(tool, None)
 
 
 def _newest(calls: list[Call], limit: int) -> list[Call]:

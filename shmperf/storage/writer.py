@@ -182,6 +182,19 @@ class Disk:
         """Cut every file to its tool's newest calls; the states of those that changed."""
         return self._do(lambda: self._history.compact_all(dict(limits)), wait_s=60.0)
 
+    def cut(self, before_ns: Mapping[str, int]) -> Filed | None:
+        """
+        Take out of each tool's file the lines of calls that ended before a time; their states.
+
+        Of as many tools as there is time for, as in `append_calls`.
+        """
+
+        def cut() -> Filed:
+            files = self._history.cut_all(dict(before_ns))
+            return Filed(files, None, self._pace.reached(before_ns))
+
+        return self._do(cut)
+
     def erase(self, files: Mapping[str, FileState], segments: Mapping[str, Segments]) -> bool:
         """Delete the files and segments that are listed so; False when storage is unavailable."""
 

@@ -21,6 +21,7 @@ from shmperf.analysis.names import Varying, advice_for
 
 from .columns import Column, Columns, Line
 from .formatting import duration, printable
+from .runs import going_on
 
 __all__ = [
     "books",
@@ -278,6 +279,8 @@ def status(found: Mapping[str, Any]) -> RenderableType:
         lines.append(
             f"\nconsumer   {_consumer(name, consumer)}", "yellow" * bool(consumer["dropped"])
         )
+    if runs := going_on(found["optimization"]):
+        lines.append(f"\noptimize   {runs}", "")
     if not found["workers"]:
         lines.append("\nworkers    none are recording now")
         return lines

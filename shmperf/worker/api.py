@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from shmperf.errors import tell
+from shmperf.errors import SessionError, tell
 from shmperf.session.client import Client
-from shmperf.session.messages import Cleanup, Flush, Stats
+from shmperf.session.messages import Cleanup, Flush, Optimize, Stats
 from shmperf.session.session import revive
 from shmperf.session.word import is_in_detail
 from shmperf.shm.segment import Fault
-from shmperf.stdlib import os
+from shmperf.stdlib import os, secrets, time
 
 from .context import Pair, current_call, hex_id, parent_of, parse_id
 from .failures import is_programs
@@ -33,12 +33,17 @@ __all__ = [
     "flush",
     "get_perf_stats",
     "get_tracker",
+    "optimize",
     "set_optimization_mode",
     "track_tool_call",
 ]
 
 _STATS_WAIT_S = 5.0
 _CLEANUP_WAIT_S = 10.0
+# What a run takes besides its seconds: a collector that comes up, and the writing of its report.
+_RUN_WAIT_S = 30.0
+_POLL_S = 0.1
+_LONGEST_RUN_S, _MOST_RUN_CALLS = 86_400.0, 1_000_000
 
 # Started and not yet ended, by id; a dict's own operations are atomic.
 _pairs: dict[int, tuple[OpenCall, Pair]] = {}
@@ -231,6 +236,55 @@ def cleanup_perf_data() -> None:
 def flush(timeout_s: float = 10.0) -> bool:
     """True once everything that ended before, in every process of the session, is on disk."""
     return _ask(Flush(), timeout_s)
+
+
+def optimize(seconds: float | None = None, calls: int | None = None) -> dict[str, Any]:
+    """
+    The report of a run of the optimization cycle, which begins now, or of the one going on.
+
+    All processes of the session record in detail until *calls* calls were, or *seconds* passed (as
+    configured where that is None); then everything is as before. Waits that long, and for a
+    collector half a minute more. Where there is no report, an empty one whose ``note`` says why.
+    Parameters out of bounds are a ValueError. ``shmperf help optimization`` names the keys.
+    """
+    if seconds is not None and not 0 < seconds <= _LONGEST_RUN_S:
+        raise ValueError(f"seconds: found {seconds}, expected up to {_LONGEST_RUN_S}")
+    if calls is not None and not 1 <= calls <= _MOST_RUN_CALLS:
+        raise ValueError(f"calls: found {calls}, expected 1 to {_MOST_RUN_CALLS}")
+    problem = "tracking is off"
+    client = _client()
+    if client is not None:
+        patience_s = worker.options.optimization.run_seconds if seconds is None else seconds
+        try:
+            report = _report_of(client, seconds, calls, patience_s + _RUN_WAIT_S)
+            if report is not None:
+                return report
+            problem = "the run did not end in time"
+        except Exception as error:
+            # Of ours, or the program's own.
+            if is_programs(error):
+                raise
+            problem = str(error)
+    # Off the hot path, and needed by nobody who records: the report's module.
+    from shmperf.analysis.runreport import empty_report  # noqa: PLC0415
+
+    return empty_report(problem)
+
+
+def _report_of(
+    client: Client, seconds: float | None, calls: int | None, patience_s: float
+) -> dict[str, Any] | None:
+    """What comes of a run, asked for until it is over; None when that takes too long."""
+    token, deadline = secrets.token_hex(8), time.monotonic() + patience_s
+    while (left_s := deadline - time.monotonic()) > 0:
+        found = client.ask(Optimize(token, seconds, calls), left_s)
+        if found["is_over"]:
+            report: dict[str, Any] | None = found["report"]
+            if report is None:
+                raise SessionError(found["problem"] or "the report can't be read")
+            return report
+        time.sleep(min(_POLL_S, max(0.01, found["left_s"])))
+    return None
 
 
 def _client() -> Client | None:

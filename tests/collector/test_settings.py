@@ -23,10 +23,6 @@ from .lab import FEW
 # Keys that a running collector does not follow, each with the reason.
 FIXED = {
     "optimization.enabled": "the mode that a session begins in; afterwards it is switched",
-    "optimization.trigger_threshold": "no part reads it yet",
-    "optimization.min_interval_seconds": "no part reads it yet",
-    "optimization.run_calls": "no part reads it yet",
-    "optimization.run_seconds": "no part reads it yet",
     "sampling.every": "no part reads it yet",
     "sampling.tools": "no part reads it yet",
     "sampling.overhead_budget": "no part reads it yet",
@@ -55,7 +51,14 @@ HOLDERS: dict[str, list[Holder]] = {
         lambda c: {"few": c.ingest.limit_of("few")},
         lambda c: {"few": c.flusher.limit_of("few")},
     ],
-    "optimization.cleanup_on_optimize": [lambda c: c.requests.may_clean_up],
+    "optimization.trigger_threshold": [lambda c: c.optimizing.options.trigger_threshold],
+    "optimization.min_interval_seconds": [lambda c: c.optimizing.options.min_interval_seconds],
+    "optimization.run_calls": [lambda c: c.optimizing.options.run_calls],
+    "optimization.run_seconds": [lambda c: c.optimizing.options.run_seconds],
+    "optimization.cleanup_on_optimize": [
+        lambda c: c.requests.may_clean_up,
+        lambda c: c.optimizing.options.cleanup_on_optimize,
+    ],
     "storage.async_save": [
         lambda c: c.options.storage.async_save,
         lambda c: c.flusher.storage.async_save,

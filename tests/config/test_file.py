@@ -278,9 +278,9 @@ def test_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
 def test_keys_without_effect_are_listed(tmp_path: Path) -> None:
     """Keys that nothing reads yet are accepted and named."""
     path = tmp_path / "c.yaml"
-    path.write_text("rag: {enabled: false}\noptimization: {trigger_threshold: 5}\n")
+    path.write_text("rag: {enabled: false}\nanomaly: {effect: 2}\n")
     load(path)
-    assert without_effect(path) == ["optimization.trigger_threshold"]
+    assert without_effect(path) == ["anomaly.effect"]
 
 
 @pytest.mark.parametrize(

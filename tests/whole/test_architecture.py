@@ -55,6 +55,7 @@ LATE = {
     ("session.settings", "config.file"),
     ("worker.api", "storage.state"),
     ("worker.api", "analysis.stats"),
+    ("worker.api", "analysis.runreport"),
     ("worker.names", "analysis.names"),
     ("optimized_perf_tracker", "storage.state"),
 }
@@ -359,6 +360,7 @@ def test_public_names_are_the_promised_ones() -> None:
         "get_perf_stats",
         "get_tracker",
         "instrument",
+        "optimize",
         "propagate",
         "set_optimization_mode",
         "track",
