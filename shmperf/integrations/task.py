@@ -44,7 +44,8 @@ _PLUMBING = frozenset(
         "joblib._utils",
         "joblib.parallel",
         "joblib.pool",
-        # Runs a function in a context that it has copied.
+        # Run a function, or a step of a chain, in a context that they have copied.
+        "langchain_core.runnables.base",
         "langchain_core.runnables.config",
     }
 )
