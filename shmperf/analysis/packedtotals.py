@@ -73,6 +73,7 @@ class IntervalTotals(Totals, array_like=True):
             totals.zero_count,
             totals.histogram,
             0,
+            totals.untimed,
             covered_ns,
         )
 

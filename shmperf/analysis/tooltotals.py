@@ -3,6 +3,10 @@ The totals of every tool, and which of them have changed since somebody looked.
 
 A change is counted apart until it is taken: what is known is what is journalled. It has parts, one
 for each interval in which calls of it ended, and one for calls that count in none.
+
+Of a sampled tool what its calls without a record took is estimated before that. How many of them
+the histogram lacks is seen from the totals themselves, so that a collector that is killed leaves
+none out and none twice.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from collections.abc import Sequence
 import msgspec
 
 from .totals import Totals
+from .weights import Shape
 
 __all__ = ["ToolTotals"]
 
@@ -28,6 +33,7 @@ class ToolTotals:
         self._part: int | None = None
         self._parts: dict[int | None, dict[str, Totals]] = {}
         self._new: dict[str, Totals] = {}
+        self._shapes: dict[str, Shape] = {}
         self.turn(None)
 
     def turn(self, part: int | None) -> None:
@@ -42,8 +48,34 @@ class ToolTotals:
             found = self._new[tool] = Totals()
         return found
 
+    def is_sampled(self, tool: str) -> bool:
+        """True when calls of *tool* have been counted without a record."""
+        known, new = self.known.get(tool), self._new.get(tool)
+        return bool((known and known.sampled_out) or (new and new.sampled_out))
+
+    def shape_of(self, tool: str) -> Shape:
+        """What the ordinary calls of a sampled *tool* take."""
+        found = self._shapes.get(tool)
+        if found is None:
+            found = self._shapes[tool] = Shape()
+        return found
+
+    def _estimate(self) -> None:
+        """Give durations to what was counted without a record since the last delta."""
+        for tools in self._parts.values():
+            for tool in self._shapes.keys() & tools.keys():
+                self._shapes[tool].spread(tools[tool], tools[tool].missing)
+
+    def _estimate_rest(self, delta: dict[str, Totals]) -> None:
+        """The same for what was counted when there was no shape yet; no interval knows of it."""
+        for tool in self._shapes.keys() & delta.keys() & self.known.keys():
+            if missing := self.known[tool].missing:
+                delta[tool] = _copy(delta[tool])
+                self._shapes[tool].spread(delta[tool], missing)
+
     def parts(self) -> dict[int, dict[str, Totals]]:
         """What was counted since the last delta, by interval; it never changes once it is taken."""
+        self._estimate()
         return {part: tools for part, tools in self._parts.items() if part is not None and tools}
 
     def changed_after(self, revision: int) -> dict[str, Totals]:
@@ -53,11 +85,13 @@ class ToolTotals:
 
     def take_delta(self) -> dict[str, Totals] | None:
         """What was counted since the last delta."""
+        self._estimate()
         parts, self._parts = self._parts, {}
         self.turn(self._part)
         delta = _sum([tools for tools in parts.values() if tools])
         if not delta:
             return None
+        self._estimate_rest(delta)
         self.apply(delta)
         return delta
 
@@ -73,7 +107,7 @@ class ToolTotals:
 
     def clear(self) -> None:
         """Forget everything."""
-        self.known, self._parts = {}, {}
+        self.known, self._parts, self._shapes = {}, {}, {}
         self.turn(self._part)
         self._changed_at.clear()
 
@@ -94,12 +128,16 @@ class ToolTotals:
 def _sum(parts: Sequence[dict[str, Totals]]) -> dict[str, Totals]:
     """All *parts* in one; none of them is changed."""
     if len(parts) == 1:
-        return parts[0]
+        return dict(parts[0])
     found: dict[str, Totals] = {}
     for tools in parts:
         for tool, totals in tools.items():
             if tool in found:
                 found[tool].merge(totals)
             else:
-                found[tool] = msgspec.structs.replace(totals, histogram=dict(totals.histogram))
+                found[tool] = _copy(totals)
     return found
+
+
+def _copy(totals: Totals) -> Totals:
+    return msgspec.structs.replace(totals, histogram=dict(totals.histogram))

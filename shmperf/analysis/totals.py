@@ -11,6 +11,10 @@ percentile is at most that far off; two histograms merge by adding buckets.
 Boundaries are integers of nanoseconds, floor(10**9 * 2 ** (k / 16)), computed once and exactly: an
 integer is above a boundary when it is above its floor. So a duration finds its bucket by bisection
 in C, without rounding.
+
+Of a sampled tool ``count`` is exact and most calls have no record: what they took is put into the
+same histogram, as an estimate (see `weights`), so that whoever reads it reads all calls. Calls that
+nobody timed (they failed, and were not chosen) are in ``count`` and in no histogram.
 """
 
 from __future__ import annotations
@@ -25,7 +29,15 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-__all__ = ["SCALE", "Bucket", "Totals", "bucket_of", "in_seconds", "upper_bound"]
+__all__ = [
+    "SCALE",
+    "Bucket",
+    "Totals",
+    "bucket_counts",
+    "bucket_of",
+    "in_seconds",
+    "upper_bound",
+]
 
 SCALE = 4
 _PER_OCTAVE = 1 << SCALE
@@ -70,6 +82,11 @@ def bucket_of(duration_ns: int) -> int:
     return _place(duration_ns) + _FIRST
 
 
+def bucket_counts(durations_ns: Sequence[int]) -> dict[int, int]:
+    """How many of *durations_ns*, all above zero, each bucket holds."""
+    return {place + _FIRST: n for place, n in Counter(map(_place, durations_ns)).items()}
+
+
 def upper_bound(index: int) -> float:
     """Return the greatest duration, in nanoseconds, that bucket *index* holds."""
     return _SECOND_NS * math.pow(2.0, (index + 1) / _PER_OCTAVE)
@@ -94,7 +111,9 @@ class ToolStats(msgspec.Struct, kw_only=True):
     Without a finished call the durations and the time of the last update are None. ``current_size``
     counts records that are kept, ``max_size`` is the tool's limit; ``in_flight`` are the calls that
     are open now; ``complete`` is false where calls that had ended may be missing. ``histogram`` has
-    the durations by bucket (see above); what is missing there of ``count`` took no time at all.
+    the durations by bucket (see above); what is missing there of ``count`` took no time at all, or
+    was not timed. ``estimated`` is true where histogram, mean and percentiles are: calls were
+    sampled out, while ``count`` stays exact.
     """
 
     tool: str
@@ -114,6 +133,7 @@ class ToolStats(msgspec.Struct, kw_only=True):
     in_flight: int = 0
     complete: bool
     histogram: dict[int, int] = {}
+    estimated: bool = False
 
 
 class Totals(msgspec.Struct, array_like=True):
@@ -121,6 +141,7 @@ class Totals(msgspec.Struct, array_like=True):
     One tool's totals. ``count`` is the finished calls; aborted ones have no duration.
 
     ``errors`` counts errors and timeouts. ``last_ended_ns`` is wall time, 0 when nothing ended.
+    ``sampled_out`` and ``untimed`` are parts of ``count``.
     """
 
     count: int = 0
@@ -133,6 +154,7 @@ class Totals(msgspec.Struct, array_like=True):
     zero_count: int = 0
     histogram: dict[Bucket, int] = {}
     last_ended_ns: int = 0
+    untimed: int = 0
 
     def add(self, durations_ns: Sequence[int], errors: int, last_ended_ns: int) -> None:
         """
@@ -160,6 +182,44 @@ class Totals(msgspec.Struct, array_like=True):
         self._widen(min(max(least, 0), _MOST_NS), min(max(most, 0), _MOST_NS))
         self.last_ended_ns = max(self.last_ended_ns, min(last_ended_ns, _MOST_NS))
 
+    def add_untimed(self, calls: int, errors: int, last_ended_ns: int) -> None:
+        """Count finished calls of which nobody knows how long they took."""
+        self.count += calls
+        self.untimed += calls
+        self.errors += errors
+        self.last_ended_ns = max(self.last_ended_ns, min(last_ended_ns, _MOST_NS))
+
+    def count_out(self, calls: int, last_ended_ns: int) -> None:
+        """Count *calls* without a record, which had ended at *last_ended_ns*."""
+        self.count += calls
+        self.sampled_out += calls
+        self.last_ended_ns = max(self.last_ended_ns, min(last_ended_ns, _MOST_NS))
+
+    def estimate(self, buckets: Mapping[int, int], zeros: int, sum_ns: int) -> None:
+        """Let calls that are counted already have these durations."""
+        self.zero_count += zeros
+        self.sum_ns = min(self.sum_ns + sum_ns, _MOST_NS)
+        for index, count in buckets.items():
+            self.histogram[index] = self.histogram.get(index, 0) + count
+
+    @property
+    def timed(self) -> int:
+        """The calls that the histogram holds; all, unless some are sampled out or untimed."""
+        if not self.sampled_out and not self.untimed:
+            return self.count
+        return self.zero_count + sum(self.histogram.values())
+
+    @property
+    def missing(self) -> int:
+        """The calls that the histogram lacks, so far."""
+        return self.count - self.untimed - self.timed
+
+    @property
+    def mean_ns(self) -> float | None:
+        """What a call took on average, or None."""
+        timed = self.timed
+        return self.sum_ns / timed if timed else None
+
     def _add_one(self, duration_ns: int) -> None:
         self.count += 1
         self.sum_ns = min(self.sum_ns + duration_ns, _MOST_NS)
@@ -176,6 +236,7 @@ class Totals(msgspec.Struct, array_like=True):
         self.errors += other.errors
         self.aborted += other.aborted
         self.sampled_out += other.sampled_out
+        self.untimed += other.untimed
         self.sum_ns = min(self.sum_ns + other.sum_ns, _MOST_NS)
         self.zero_count += other.zero_count
         if other.min_ns is not None and other.max_ns is not None:
@@ -201,15 +262,16 @@ class Totals(msgspec.Struct, array_like=True):
             errors=self.errors - earlier.errors,
             aborted=self.aborted - earlier.aborted,
             sampled_out=self.sampled_out - earlier.sampled_out,
+            untimed=self.untimed - earlier.untimed,
             sum_ns=self.sum_ns - earlier.sum_ns,
             zero_count=self.zero_count - earlier.zero_count,
             histogram=left,
         )
         if rest.count or rest.aborted:
             rest.last_ended_ns = self.last_ended_ns
-        if rest.count == 1:
+        if rest.count == 1 and rest.timed == 1:
             rest.min_ns = rest.max_ns = rest.sum_ns
-        elif rest.count and self.min_ns is not None and self.max_ns is not None:
+        elif rest.timed and self.min_ns is not None and self.max_ns is not None:
             rest.min_ns, rest.max_ns = self.min_ns, self.max_ns
             if self.min_ns == earlier.min_ns:
                 rest.min_ns = rest._least(self.min_ns)
@@ -237,7 +299,7 @@ class Totals(msgspec.Struct, array_like=True):
         if self.min_ns is None or self.max_ns is None:
             return None
         # 0.07 * 100 is a little more than 7.
-        rank = max(1, math.ceil(q * self.count - 1e-9))
+        rank = max(1, math.ceil(q * self.timed - 1e-9))
         if rank <= self.zero_count:
             return 0
         below = self.zero_count
@@ -263,7 +325,7 @@ class Totals(msgspec.Struct, array_like=True):
         return ToolStats(
             tool=tool,
             count=self.count,
-            avg_duration_s=self.sum_ns / self.count / 1e9 if self.count else None,
+            avg_duration_s=_seconds(self.mean_ns),
             min_duration_s=_seconds(self.min_ns),
             max_duration_s=_seconds(self.max_ns),
             p50_s=_seconds(self.quantile(0.50)),
@@ -278,12 +340,12 @@ class Totals(msgspec.Struct, array_like=True):
             in_flight=in_flight,
             complete=complete,
             histogram=dict(sorted(self.histogram.items())),
+            estimated=bool(self.sampled_out),
         )
 
     def _fill(self, durations_ns: Sequence[int]) -> None:
         histogram = self.histogram
-        for place, count in Counter(map(_place, durations_ns)).items():
-            index = place + _FIRST
+        for index, count in bucket_counts(durations_ns).items():
             histogram[index] = histogram.get(index, 0) + count
 
     def _widen(self, least: int, most: int) -> None:
@@ -291,7 +353,7 @@ class Totals(msgspec.Struct, array_like=True):
         self.max_ns = most if self.max_ns is None else max(self.max_ns, most)
 
 
-def _seconds(duration_ns: int | None) -> float | None:
+def _seconds(duration_ns: float | None) -> float | None:
     return None if duration_ns is None else duration_ns / 1e9
 
 

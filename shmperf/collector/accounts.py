@@ -55,6 +55,14 @@ class Accounts:
             change = self._change.workers[worker.name] = WorkerState()
         change.finished += len(ids)
 
+    def count_out(self, worker: WorkerDrain, calls: int) -> None:
+        """So many *calls* have begun and ended without a record, and are counted."""
+        change = self._change.workers.get(worker.name)
+        if change is None:
+            change = self._change.workers[worker.name] = WorkerState()
+        change.finished += calls
+        worker.has_news = True
+
     def close(self, worker: WorkerDrain, aborted: int) -> None:
         """
         *worker* is dead and drained, and so many of its calls were open.
@@ -107,6 +115,7 @@ class Accounts:
         if known is not None:
             now.positions = _news(now.positions, known.positions)
             now.ended = worker.rows.newly_ended
+            now.sampled_out = _news(now.sampled_out, known.sampled_out)
         worker.new_callees = {}
         worker.rows.newly_ended = {}
         self._change.workers[worker.name] = now
@@ -123,17 +132,22 @@ def _read_of(worker: WorkerDrain, *, is_new: bool) -> WorkerState:
         positions=worker.positions(),
         ended=dict(worker.rows.ended) if is_new else {},
         callees=worker.new_callees,
+        sampled_out=dict(worker.sampled_out),
     )
 
 
 def _unchanged(known: WorkerState) -> WorkerState:
     """The change that leaves *known* as it is."""
-    return msgspec.structs.replace(known, finished=0, positions={}, ended={}, callees={})
+    return msgspec.structs.replace(
+        known, finished=0, positions={}, ended={}, callees={}, sampled_out={}
+    )
 
 
 def _same(known: WorkerState, now: WorkerState) -> bool:
     counters = (known.begun, known.lost, known.losses, known.faults)
     if counters != (now.begun, now.lost, now.losses, now.faults) or now.callees:
+        return False
+    if _news(now.sampled_out, known.sampled_out):
         return False
     return not _news(now.positions, known.positions)
 

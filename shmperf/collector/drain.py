@@ -32,7 +32,7 @@ from shmperf.shm.record import (
 )
 from shmperf.shm.ring import READ_SLOTS, Batch
 from shmperf.shm.rowtable import RowTable
-from shmperf.shm.segment import SHARED, Kind, SegmentReader
+from shmperf.shm.segment import SHARED, Extent, Kind, SegmentReader
 from shmperf.storage.state import WorkerState
 
 from .lanes import Lane, Lanes
@@ -78,6 +78,9 @@ class WorkerDrain:
         self.callees: dict[int, Callee] = dict(self.known.callees)
         self.new_callees: dict[int, Callee] = {}
         self.rows = RowTable(dict(self.known.ended))
+        # What is taken of the counters of calls without a record, by their places.
+        self.sampled_out: dict[int, int] = dict(self.known.sampled_out)
+        self._counters: list[Extent] = []
         self.is_dead = False
         self.has_news = True
         # Why the last look at it failed.
@@ -110,6 +113,8 @@ class WorkerDrain:
             elif extent.kind == Kind.ROWS:
                 self.rows.add(self._segment.rows(extent))
                 self.blocks.add(extent.key)
+            elif extent.kind == Kind.COUNT:
+                self._counters.append(extent)
             else:
                 tool = None if extent.key == SHARED else self.callee(extent.key).tool
                 position = self.known.positions.get(extent.offset, 0)
@@ -178,8 +183,20 @@ class WorkerDrain:
         self.rows.read(everywhere=everywhere)
         losses = self._segment.losses()
         rowless = losses.get("no_row", 0) + losses.get("no_memory", 0)
-        self.begun = self.rows.begun + rowless
+        self.begun = self.rows.begun + rowless + sum(self.sampled_out.values())
         self.lost = self.rows.lost + rowless
+
+    def take_sampled_out(self) -> list[tuple[str, int]]:
+        """By tool, the calls that have ended without a record since the last time; once each."""
+        found = []
+        for extent in self._counters:
+            count, known = self._segment.count(extent), self.sampled_out.get(extent.offset, 0)
+            # One that goes back is damaged.
+            if count > known:
+                found.append((self.callee(extent.key).tool, count - known))
+                self.begun += count - known
+                self.sampled_out[extent.offset] = count  # point: drain-count
+        return found
 
     def positions(self) -> dict[int, int]:
         """Where each ring in use is read up to, by its offset."""

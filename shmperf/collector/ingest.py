@@ -43,6 +43,7 @@ from shmperf.storage.state import Ledger
 from .accounts import Accounts
 from .bodies import Bodies, blob_name
 from .candidates import Candidates
+from .counting import Counted, Counting
 from .dating import Dating
 from .drain import Portion, WorkerDrain
 from .failed import Failed
@@ -91,6 +92,7 @@ class Ingest:
         # Whoever begins a run of the optimization cycle says so: `dating.in_run`.
         self.dating = Dating(ledger, wall)
         self._failed = Failed(ledger, bodies, wall)
+        self._counting = Counting(ledger, accounts, wall)
         self._lately = Lately()
         self._roots = Roots(self._lately)
         self._candidates = Candidates(ledger, settling, wall, self._lately)
@@ -103,6 +105,7 @@ class Ingest:
     def configure(self, options: Options) -> None:
         """Take up *options*."""
         self.limit_of = options.limit_of
+        self._counting.configure(options)
 
     def watch(self, watch: Watch | None) -> None:
         """Look at durations from now on as *watch* says; None for not at all."""
@@ -113,6 +116,7 @@ class Ingest:
 
     def drain(self, worker: WorkerDrain, *, thoroughly: bool = False) -> int:
         """A pass over *worker*, unless it is quiet; `passes_done` settles its trees behind it."""
+        self._counting.count_out(worker)
         if worker.is_quiet() and not thoroughly:
             return 0
         try:
@@ -164,9 +168,9 @@ class Ingest:
         if self._usual is not None:
             self._compare(self._usual, worker, tool, batch, durations)
         if self.dating.begin_ns <= ends[0] and ends[-1] < self.dating.end_ns:
-            self._ledger.totals.of(tool).add(durations, errors, self._wall.of(ends[-1]))
+            self._counting.count(tool, (durations, batch.metas, seen), errors, ends[-1])
         else:
-            self._count_by_interval(tool, batch, durations, errors)
+            self._count_by_interval(tool, (durations, batch.metas, seen), batch.ends, errors)
         if self._ledger.extremes.marks:
             self._ledger.extremes.add(tool, min(durations), max(durations))
         self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
@@ -183,18 +187,19 @@ class Ingest:
             self.blobs += [name for name in named if name.startswith(f"{worker.name}.")]
 
     def _count_by_interval(
-        self, tool: str, batch: Batch, durations: list[int], errors: int
+        self, tool: str, calls: Counted, ends: Sequence[int], errors: int
     ) -> None:
         """Count calls that did not all end in the present interval."""
-        totals, ends, metas = self._ledger.totals, batch.ends, batch.metas
+        durations, metas, seen = calls
         parts = self.dating.parts_of(ends)
         for part, indices in parts.items():
-            found = durations
+            found = calls
             if len(parts) > 1:
-                errors = sum(metas[index] & STATUS_BITS in _FAILURES for index in indices)
-                found = [durations[index] for index in indices]
-            totals.turn(part)
-            totals.of(tool).add(found, errors, self._wall.of(ends[indices[-1]]))
+                own = [metas[index] for index in indices]
+                errors = sum(meta & STATUS_BITS in _FAILURES for meta in own)
+                found = [durations[index] for index in indices], own, seen
+            self._ledger.totals.turn(part)
+            self._counting.count(tool, found, errors, ends[indices[-1]])
         self.dating.turn_back()
 
     def _compare(
@@ -267,6 +272,7 @@ class Ingest:
         """*worker* is dead and drained: its open calls are aborted, all others settled."""
         self._settle(self._ledger.tree.worker_gone(worker.name))
         worker.read_rows(everywhere=True)
+        self._counting.count_out(worker)
         opened = list(worker.rows.open.values())
         tree = self._ledger.tree
         below = {row.id: tree.below(row.id) for row in opened if row.in_detail}

@@ -34,6 +34,7 @@ from shmperf.worker.context import (
     current_call,
     hex_id,
     outermost_open,
+    parent_in,
     parent_of,
     parse_id,
 )
@@ -82,7 +83,8 @@ class Sight:
 
     def backdate(self, elapsed_ns: int) -> None:
         """Let the call have begun so long ago, for a hook that tells of it afterwards."""
-        if self._opened is not None:
+        # Where there is no start, none is made up.
+        if self._opened is not None and self._opened.start_ns:
             self._opened.start_ns -= max(0, elapsed_ns)
 
     def end(self, error: BaseException | str | None = None) -> None:
@@ -154,7 +156,7 @@ class Observer:
         if found.bound is None:
             return _NOT_RECORDED
         tool = found.name
-        outer = parse_id(parent) if parent else outermost_open(current_call.get())
+        outer = parent_in(parent) if parent else outermost_open(current_call.get())
         if not outer and beneath is not None and beneath._pair is not None:
             outer = outermost_open(beneath._pair)
         if self._has_seen(outer, tool, key):

@@ -347,7 +347,7 @@ def _carried(
         return coroutine
     opened.forget_cpu()
     opened.leave()
-    return _within(coroutine, opened.call_id)
+    return _within(coroutine, opened.id_inside)
 
 
 _told = Once()

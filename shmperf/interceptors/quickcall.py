@@ -147,7 +147,8 @@ class Passage(msgspec.Struct):
         """Let the decorator of the function that is called now know its call by this one."""
         begun = self.quick or self.opened
         if begun is not None and begun.call_id and not is_collecting():
-            current_call.set(Seen(begun.call_id, begun.call_id, tool.name, "chain"))
+            inside = parent_of(begun.call_id)
+            current_call.set(Seen(begun.call_id, inside, tool.name, "chain"))
 
     def call(self) -> OpenCall | None:
         """The call step by step, whichever way it began; None when it is not recorded."""

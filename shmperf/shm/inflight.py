@@ -39,6 +39,7 @@ __all__ = [
     "BLOCK_BYTES",
     "CALLEE",
     "ENDED",
+    "FIRST_UNRECORDED",
     "GENERATION_STEP",
     "IN_DETAIL",
     "KEY_MASK",
@@ -77,6 +78,9 @@ _GENERATIONS = 1 << 26
 _GENERATION_MASK = _GENERATIONS - 1
 # What of an id is the same for all calls that occupy one row in turn; for whole columns of ids.
 KEY_MASK = (1 << 64) - 1 - (_GENERATION_MASK << _ROW_BITS)
+# The last block, which is none: ids from here on tell apart, in one process, the open calls that
+# get no record. They are nobody's parents.
+FIRST_UNRECORDED = 0xFFFFFFFF << _BLOCK_SHIFT
 # Rows are looked at every so many refills; between two looks a row is used less often than this.
 _SPENT = _GENERATIONS // 2
 

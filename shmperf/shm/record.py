@@ -7,11 +7,13 @@ One call's bytes: the picture of a slot, what a worker puts into it, and what a 
         └────────┴────────┴──────────┴─────────┴────────┴───────────────┴──────────┘
     meta, from the low end:  length of the body (8) · kind (8) · callee (16) · sample (8) · CRC (24)
 
-The sample says how a call came to be recorded: its low six bits are the exponent k of "one of 2**k
-calls is recorded" (0: every call), FORCED that it is recorded whatever is sampled, since it failed
-or was slow. A slot whose status is BESIDE and that has no times is no call: it holds what belongs
-to the call of that id and is written once (a trace id from elsewhere), before the call's own.
-Nothing writes either yet; a reader passes over what it does not know, by count.
+The sample says how a call came to be recorded: FORCED that it is recorded although it was not
+chosen, since it failed or was slow; UNTIMED that nobody knows how long it took, and its times are
+when that was noted. Of a chosen call, as of every call of a tool that is not sampled, it is 0: how
+many it stands for the worker's counters say, exactly. A slot whose status is BESIDE and that has no
+times is no call: it holds what belongs to the call of that id and is written once (a trace id from
+elsewhere), before the call's own. Nothing writes one yet; a reader passes over what it does not
+know, by count.
 
 The position is the commit word: it is stored last, and a reader that does not find exactly the
 position it expects has no record yet. The five words before the body are plain, so that a reader
@@ -62,10 +64,13 @@ __all__ = [
     "NAMED",
     "PARTS",
     "PRUNED",
+    "SAMPLE_BITS",
     "SLOT",
     "SLOT_BYTES",
     "STATUS_BITS",
     "SUMMARY_CHARACTERS",
+    "UNTIMED",
+    "UNTIMED_BIT",
     "Body",
     "Call",
     "Callee",
@@ -82,7 +87,6 @@ __all__ = [
     "parse_body",
     "seal",
     "status_of",
-    "weight_of",
 ]
 
 SLOT = Struct("@QQQQQ208sQ")
@@ -103,9 +107,11 @@ _STATUS_MASK = 0x07
 STATUS_BITS = _STATUS_MASK << _KIND_SHIFT
 NAMED, PRUNED, DETAIL, PARTS, BLOCK = 0x08, 0x10, 0x20, 0x40, 0x80
 
-# In the sample's byte: recorded because of how it ended.
-FORCED = 0x80
-_EXPONENT_MASK = 0x3F
+# In the sample's byte: recorded because of how it ended; times that are none.
+FORCED, UNTIMED = 0x80, 0x40
+# The same as they stand in a meta word.
+SAMPLE_BITS = 0xFF << _SAMPLE_SHIFT
+UNTIMED_BIT = UNTIMED << _SAMPLE_SHIFT
 # A status that no call has.
 BESIDE = 7
 
@@ -159,9 +165,10 @@ class Call(msgspec.Struct, array_like=True, gc=False):
 
     ``start_ns`` is wall time (Unix, nanoseconds). ``params`` is JSON text with secrets masked: in
     normal mode a summary already cut, in optimization mode (``detail`` is there) all of it unless
-    ``detail`` says otherwise, and ``{}`` where it is unknown. ``message``, ``fingerprint`` and
-    ``where`` are of a caught exception (see `errorgroups`). ``trace`` is the id of the root above
-    the call, 0 where that is the call itself, or can't be known.
+    ``detail`` says otherwise, and ``{}`` where it is unknown. ``duration_ns`` is None for an
+    aborted call, and for one that nobody timed: its start is when it was noted. ``message``,
+    ``fingerprint`` and ``where`` are of a caught exception (see `errorgroups`). ``trace`` is the id
+    of the root above the call, 0 where that is the call itself, or can't be known.
     """
 
     tool: str
@@ -189,9 +196,9 @@ class Call(msgspec.Struct, array_like=True, gc=False):
 # --- what a worker needs -------------------------------------------------------------------------
 
 
-def meta_of(callee: int, kind: int = Outcome.OK, length: int = 0) -> int:
+def meta_of(callee: int, kind: int = Outcome.OK, length: int = 0, sample: int = 0) -> int:
     """The meta word of a record: *callee* is a line of the name table, *kind* status and flags."""
-    return callee << _CALLEE_SHIFT | kind << _KIND_SHIFT | length
+    return sample << _SAMPLE_SHIFT | callee << _CALLEE_SHIFT | kind << _KIND_SHIFT | length
 
 
 def seal(words: tuple[int, int, int, int], meta: int, body: bytes) -> int:
@@ -245,12 +252,6 @@ def callee_of(meta: int) -> int:
     return meta >> _CALLEE_SHIFT & 0xFFFF
 
 
-def weight_of(meta: int) -> int:
-    """How many calls a sampled record stands for; 1 for one that was recorded in any case."""
-    sample = meta >> _SAMPLE_SHIFT & 0xFF
-    return 1 if sample & FORCED else 1 << (sample & _EXPONENT_MASK)
-
-
 class Body(NamedTuple):
     """A body taken apart; every field may be missing."""
 
@@ -264,6 +265,7 @@ class Body(NamedTuple):
     where: str | None = None
 
 
+_SPECIAL = 0xFF << _KIND_SHIFT | UNTIMED_BIT
 _unpack = msgspec.msgpack.Decoder().decode
 _CONTAINERS = frozenset({dict, list})
 _to_json = msgspec.json.Encoder(enc_hook=repr).encode
@@ -329,8 +331,8 @@ def decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Cal
     """
     call_id, parent, start_ns, end_ns, meta, _, _ = slot
     try:
-        if not meta >> _KIND_SHIFT & 0xFF:
-            # Finished well, in normal mode: most calls, at half the cost of the others.
+        if not meta & _SPECIAL:
+            # Finished well, in normal mode, and timed: most calls, at half the cost of the others.
             params, names = _unpack(body) if body else None, callee.names
             if (
                 type(params) is list
@@ -391,7 +393,7 @@ def _decode_any(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -
         pid=pid,
         parent=parent,
         start_ns=start_ns,
-        duration_ns=max(0, end_ns - start_ns),
+        duration_ns=None if meta & UNTIMED_BIT else max(0, end_ns - start_ns),
         status=min(status_of(meta), Outcome.CANCELLED),
         params=text,
         truncated=cut,

@@ -16,6 +16,7 @@ without a name are shown in the header (see `beyond`). The directory only grows,
 stored after the entry:
 
     CALLEE  number of the callee   a msgpack `Callee`, among the names
+    COUNT   number of a callee     calls of its tool that ended without a record, as one word
     ROWS    number of the block    one block of the in-flight table
     RING    number of a callee     the tool's newest ring; SHARED for the ring of all that got none
 
@@ -94,6 +95,7 @@ class Kind(IntEnum):
     CALLEE = 1
     ROWS = 2
     RING = 3
+    COUNT = 4
 
 
 class Extent(NamedTuple):
@@ -148,6 +150,7 @@ class Segment:
         words[_W_EPOCH] = secrets.randbits(63)  # point: segment-epoch
         words[_W_SEALED] = self.sealed
         words[_W_MAGIC] = _MAGIC  # point: segment-magic
+        self.epoch: int = words[_W_EPOCH]
 
     def add_callee(self, number: int, callee: Callee) -> bool:
         """Publish line *number* of the name table; False without room for it."""
@@ -164,6 +167,14 @@ class Segment:
         if self._names > _MANY_NAMES:
             self._bounds[_EXTENTS] += SLOT_BYTES
         return True
+
+    def add_counter(self, callee: int) -> int | None:
+        """The word that counts what of the tool of *callee* is sampled out; it is 0 so far."""
+        offset = self._extent(_NAMES, 8, 8)
+        # point below: counter-made
+        if offset is None or not self._publish(Extent(Kind.COUNT, callee, offset, 8)):
+            return None
+        return offset // 8
 
     def add_nameless(self, tool: str) -> bool:
         """Count and show that *tool* has no line in the name table; True for the first of them."""
@@ -354,6 +365,10 @@ class SegmentReader:
             self.refused += 1
             return None
 
+    def count(self, extent: Extent) -> int:
+        """What the counter in *extent* says now."""
+        return min(self.words[extent.offset // 8], _MOST_COUNT)
+
     def rows(self, extent: Extent) -> InFlightReader:
         """A reader of the block in *extent*."""
         return InFlightReader(self.words, extent.offset, extent.key)
@@ -402,6 +417,8 @@ class SegmentReader:
             return False
         if kind == Kind.CALLEE:
             return key < SHARED and 0 < size <= min(room, _LONGEST_CALLEE)
+        if kind == Kind.COUNT:
+            return key <= SHARED and size == 8 and size <= room and offset < _EXTENTS
         if offset < _EXTENTS:
             return False
         if kind == Kind.ROWS:
@@ -440,6 +457,8 @@ def begun_unmapped(fd: int) -> int:
     begun = losses.get("no_row", 0) + losses.get("no_memory", 0)
     for at in range(0, len(directory) - entry_bytes + 1, entry_bytes):
         kind, key, offset, size = directory[at : at + entry_bytes].cast("Q").tolist()
+        if kind == Kind.COUNT and size == 8 and offset < _EXTENTS:
+            begun += int.from_bytes(os.pread(fd, 8, offset), sys.byteorder)
         if kind == Kind.ROWS and size == BLOCK_BYTES and offset < 1 << 40:
             rows = memoryview(os.pread(fd, BLOCK_BYTES, offset))
             if len(rows) == BLOCK_BYTES:

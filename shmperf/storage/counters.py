@@ -17,7 +17,12 @@ __all__ = ["Counters", "Forgotten", "WorkerState", "bury", "change_worker", "cou
 
 
 class WorkerState(msgspec.Struct, array_like=True):
-    """One worker as last read: how far it is drained, and its own counters."""
+    """
+    One worker as last read: how far it is drained, and its own counters.
+
+    ``sampled_out`` maps the place of such a counter to what is taken of it: these calls are among
+    those that have begun, and finished.
+    """
 
     pid: int = 0
     epoch: int = 0
@@ -29,6 +34,7 @@ class WorkerState(msgspec.Struct, array_like=True):
     positions: dict[int, int] = {}
     ended: dict[int, int] = {}
     callees: dict[int, Callee] = {}
+    sampled_out: dict[int, int] = {}
 
 
 class Forgotten(msgspec.Struct, array_like=True):
@@ -58,6 +64,7 @@ def change_worker(workers: dict[str, WorkerState], name: str, change: WorkerStat
             positions=dict(change.positions),
             ended=dict(change.ended),
             callees=dict(change.callees),
+            sampled_out=dict(change.sampled_out),
         )
         return
     known.finished += change.finished
@@ -66,6 +73,7 @@ def change_worker(workers: dict[str, WorkerState], name: str, change: WorkerStat
     known.positions.update(change.positions)
     known.ended.update(change.ended)
     known.callees.update(change.callees)
+    known.sampled_out.update(change.sampled_out)
 
 
 def bury(gone: WorkerState, worker: WorkerState) -> None:

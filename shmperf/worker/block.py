@@ -64,7 +64,7 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
     def id(self) -> str | None:
         """The call's id while it is recorded, else None."""
         opened = self._opened
-        return hex_id(opened.call_id) if opened is not None and opened.call_id else None
+        return hex_id(opened.id_inside) if opened is not None and opened.id_inside else None
 
     def annotate(self, **metadata: Any) -> None:
         """Add to the call's metadata, which optimization mode keeps."""

@@ -16,8 +16,11 @@ import sys
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
+from itertools import count
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar
+
+from shmperf.shm.inflight import FIRST_UNRECORDED
 
 from .frames import ends_in_order
 from .gcwatch import is_collecting
@@ -32,7 +35,9 @@ __all__ = [
     "current",
     "current_call",
     "hex_id",
+    "next_unrecorded",
     "outermost_open",
+    "parent_in",
     "parent_of",
     "parse_id",
     "propagate",
@@ -135,7 +140,18 @@ def outermost_open(value: int | Pair) -> int | Pair:
 def parent_of(value: int | Pair) -> int:
     """The id that a call started under *value* has as its parent; 0 for none."""
     value = outermost_open(value)
-    return value.call_id if isinstance(value, Pair) else value
+    call_id = value.call_id if isinstance(value, Pair) else value
+    return call_id if call_id < FIRST_UNRECORDED else 0
+
+
+# More are not open at once.
+_MOST_UNRECORDED = 1_000_000_000
+_unrecorded = count()
+
+
+def next_unrecorded() -> int:
+    """An id for a call that gets no record."""
+    return FIRST_UNRECORDED + next(_unrecorded) % _MOST_UNRECORDED
 
 
 def hex_id(call_id: int) -> str:
@@ -148,6 +164,12 @@ def parse_id(text: object) -> int:
     if not isinstance(text, str) or len(text) != 16 or not _DIGITS.issuperset(text):
         return 0
     return int(text, 16)
+
+
+def parent_in(text: object) -> int:
+    """The parent that the id in *text* stands for; 0 when it is none, or of no recorded call."""
+    call_id = parse_id(text)
+    return call_id if call_id < FIRST_UNRECORDED else 0
 
 
 def current() -> str | None:
@@ -170,7 +192,7 @@ class adopt(ContextDecorator):  # noqa: N801  used like a function: ``with adopt
         self._loose: Loose | None = None
 
     def __enter__(self) -> None:
-        call_id, self._outer = parse_id(self._parent), current_call.get()
+        call_id, self._outer = parent_in(self._parent), current_call.get()
         if ends_in_order(sys._getframe(1), awaited=False):
             current_call.set(call_id)
         else:

@@ -40,14 +40,14 @@ class Grants:
         Hand the lane's grant to *tool*.
 
         Outside normal mode, and where records carry checksums, the word never matches: the
-        wrapper then goes the long way.
+        wrapper then goes the long way. Of a sampled tool only who records chosen calls gets it.
         """
         lane = tool.lane
         if lane is None:
             return
         watch_collections()
         plain = not tool.route.in_detail and not self._segment.sealed
-        tool.bound = (
+        bound = (
             tool.word if plain else -1,
             self._session.word,
             self._rows.ready,
@@ -55,6 +55,10 @@ class Grants:
             self._segment.buffer,
             *lane.writer.current,
         )
+        if tool.route.is_sampled and tool.sampler is not None:
+            tool.sampler.recorder.bound = bound
+            bound = (-1, *bound[1:])
+        tool.bound = bound
 
     def refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
         """Another grant than the *exhausted* one; False when the ring is full. Guarded."""

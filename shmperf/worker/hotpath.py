@@ -12,6 +12,11 @@ The whole of it from the row's id on stands inside one ``try``, which costs noth
 is raised. What an interruption leaves undone `finish` takes up; the three marks it goes by
 (position, row, end) are set where no signal handler can come between the mark and the deed.
 
+Of a sampled tool most calls go another way, shorter: no row, no slot, no parameters, and a clock
+only where slow calls are kept. Where such a call ends it is counted, one step too. A call that is
+chosen to be recorded goes through a second wrapper, whose tuple is the tool's own, so that the way
+of tools that are not sampled is not a step longer.
+
 What fails in here of our own is not the tool's affair: a call that was to begin is made all the
 same, a result is returned, the function's own exception is passed on as it is, without a context
 of ours. So the function is never called from within a handler of ours.
@@ -31,15 +36,17 @@ import msgspec
 
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
 from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SLOT, Callee, kind_of
+from shmperf.shm.segment import Loss
 from shmperf.stdlib import get_ident, perf_counter_ns
 
 from .capture import PLAIN_TYPES, SHORT, Cut, positional_names, short_body
-from .context import TRACKED, Pair, Seen, current_call, parent_of
+from .context import TRACKED, Pair, Seen, current_call, next_unrecorded, parent_of
 from .failures import is_handlers, is_programs
 from .gcwatch import collecting, is_collecting
 from .opencall import OpenCall, new_call
 from .process import Route, Tool, worker
-from .tool import NOT_RECORDED
+from .sampler import Recorder, Sampler
+from .tool import NOT_RECORDED, PLAINLY
 
 __all__ = ["Wrapped", "finish", "is_seen", "track_function", "unfinished"]
 
@@ -49,14 +56,16 @@ _store = SLOT.pack_into
 
 # In place of a call's end: its function has raised, or has returned and the clock has failed.
 _RAISED, _RETURNED = -1, -2
+# How far a call without a record has come, too; here its function is not called so far.
+_NOT_CALLED = -3
 
 
 class Wrapped:
     """A function, the tool that its calls are recorded under, and how to name its parameters."""
 
     __slots__ = (
-        *("callee", "cell", "function", "goes_on", "hand_out"),
-        *("params", "probe", "skip", "tool"),
+        *("callee", "cell", "function", "goes_on", "hand_out", "is_chosen"),
+        *("params", "probe", "skip", "tool", "twin"),
     )
 
     def __init__(self, function: Callable[..., Any], tool: Tool, params: Any) -> None:
@@ -71,6 +80,9 @@ class Wrapped:
         self.probe = Tool(tool.name)
         self.goes_on = False
         self.hand_out: Callable[[OpenCall, Any], Any] | None = None
+        # Of a sampled tool: what records a call that is chosen; and whether this is that.
+        self.twin: Callable[..., Any] | None = None
+        self.is_chosen = False
 
     def __reduce__(self) -> Any:
         return Wrapped, (self.function, self.tool, self.params)
@@ -128,11 +140,69 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
     simple, short, cut, most = PLAIN_TYPES, SHORT, Cut, BODY_BYTES
     named, pruned = NAMED << 8, PRUNED << 8
     left_undone, thread, in_collection = unfinished, get_ident, collecting
+    not_called, raised, returned = _NOT_CALLED, _RAISED, _RETURNED
 
-    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912, PLR0915  see above
+    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0911, PLR0912, PLR0915  see above
         bound = tool.bound
         if bound is None:
-            return function(*args, **kwargs)
+            sampled = tool.sampled
+            if sampled is None:
+                return function(*args, **kwargs)
+            word, session, counts, place, numbers, slow, sampler = sampled
+            outer = current.get()
+            if session[0] != word or in_collection or (outer and type(outer) is not int):
+                return _detour(wrapped, args, kwargs)
+            for _ in sampler.choice:
+                break
+            else:
+                return _chosen(wrapped, sampler)(*args, **kwargs)
+            stage, start = not_called, 0
+            try:
+                if outer:
+                    current.set(0)
+                if slow:
+                    start = clock()
+                stage = raised
+                result = function(*args, **kwargs)
+                stage = returned
+                if slow and clock() - start > slow:
+                    left = left_undone.setdefault(thread(), [])
+                    came, stage = (returned, outer, start), 0
+                    # point below: left-slow
+                    left.append([None, None, wrapped, sampled, came, (args, kwargs)])
+                    finish(left, outer)
+                    return result
+                if sampler.sampled is sampled or sampler.ended is numbers:
+                    for number in numbers:  # point: count-take
+                        counts[place] = number
+                        break  # point: count-stored
+                stage = 0
+                if outer:
+                    current.set(outer)
+                return result
+            except BaseException as error:
+                # As below; where there is no room for a frame, it is counted all the same.
+                failed = stage == raised
+                passes = failed or type(error) is not RecursionError
+                try:
+                    left = left_undone.setdefault(thread(), [])
+                    if stage < 0:
+                        came, stage = (stage, outer, start), -stage
+                        # point below: left-uncounted
+                        left.append([None, error, wrapped, sampled, came, (args, kwargs)])
+                    passes = failed or is_programs(error)
+                    finish(left, outer)
+                except BaseException as again:
+                    # Struck again: it counts, whether or not it is listed with its error.
+                    if stage in (raised, returned) and sampler.ended is numbers:
+                        for number in numbers:
+                            counts[place] = number
+                            break
+                    if type(again) is not RecursionError and is_programs(again):
+                        raise
+                if passes:
+                    raise
+            return function(*args, **kwargs) if abs(stage) == -not_called else result
         word, session, ready, words, buffer, positions, shift = bound
         body: bytes | None = b""
         # Flags and length, the low bits of the meta word.
@@ -284,6 +354,8 @@ unfinished: dict[int, list[list[Any]]] = {}
 def _resumed(entry: list[Any]) -> OpenCall:
     """The call of an entry that the hot path listed."""
     _, error, wrapped, ready, marks, captured = entry
+    if type(ready) is tuple:
+        return _resumed_uncounted(entry)
     end = marks[4]
     opened = OpenCall.resumed(
         wrapped.tool, wrapped.callee, ready, (*marks[:4], max(end, 0), marks[5])
@@ -299,6 +371,43 @@ def _resumed(entry: list[Any]) -> OpenCall:
             entry[1] = None
             opened.forgo(error)
     return opened
+
+
+def _resumed_uncounted(entry: list[Any]) -> OpenCall:
+    """The call of an entry that the hot path listed for a call without a record."""
+    _, _, wrapped, sampled, (stage, outer, start), given = entry
+    slow, sampler = sampled[-2:]
+    opened = OpenCall(wrapped.tool, wrapped.callee)
+    opened.outer, opened.start_ns, opened.slow_ns = outer, start, slow
+    opened.sampler, opened.given, opened.call_id = sampler, given, next_unrecorded()
+    is_left_to_parent = sampler.ended is not sampled[4]
+    if is_left_to_parent or stage == _NOT_CALLED:
+        # Begun in another process; or not yet.
+        opened.call_id = 0
+    elif stage != _RAISED:
+        entry[1] = None
+    return opened
+
+
+def _chosen(wrapped: Wrapped, sampler: Sampler) -> Callable[..., Any]:
+    """What records the call that begins now: the next one is chosen, too."""
+    try:
+        sampler.draw()
+        if wrapped.twin is None:
+            inner = Wrapped(wrapped.function, wrapped.tool, wrapped.params)
+            inner.is_chosen, inner.hand_out = True, wrapped.hand_out
+            twin = track_function(inner)
+            if inner.cell is not None:
+                inner.cell.cell_contents = sampler.recorder
+            wrapped.twin = twin
+        return wrapped.twin
+    except Exception as error:
+        # Ours is no reason for a tool to fail.
+        if is_programs(error):
+            raise
+        worker.faults.note(error)
+        worker.losses.count(Loss.NO_ROW, is_refused=True)
+        return wrapped.function
 
 
 def finish(left: list[list[Any]], outer: int | Pair) -> None:
@@ -364,6 +473,8 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     """A call of a plain function by the long way: first calls, detail, long parameters."""
     try:
         route = worker.route(wrapped.tool)
+        if route.is_sampled and wrapped.is_chosen:
+            route = PLAINLY
     except MemoryError:
         # None for its frame.
         route = NOT_RECORDED
@@ -381,24 +492,34 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         goes_on = type(result) is CoroutineType
         wrapped.goes_on = wrapped.goes_on or goes_on
         if wrapped.cell is not None:
-            wrapped.cell.cell_contents = wrapped.probe if wrapped.goes_on else wrapped.tool
+            wrapped.cell.cell_contents = _entrance(wrapped)
         if goes_on and opened.call_id and wrapped.hand_out is not None:
             return wrapped.hand_out(opened, result)
         opened.close()
         return result
     except BaseException as error:
         # Noted and passed on.
-        if wrapped.cell is not None and not wrapped.goes_on:
-            wrapped.cell.cell_contents = wrapped.tool
         try:
             left = unfinished.setdefault(get_ident(), [])
             left.append([opened, None if opened.end_ns else error])
             finish(left, opened.outer_now())
+            if wrapped.cell is not None and not wrapped.goes_on:
+                wrapped.cell.cell_contents = _entrance(wrapped)
         except BaseException as again:
             # Struck again. Without room for a frame it stays listed, for a later call.
             if type(again) is not RecursionError and take_up(opened, error, again):
                 raise
         raise
+
+
+def _entrance(wrapped: Wrapped) -> Tool | Sampler | Recorder:
+    """What a wrapper looks at from its next call on."""
+    tool, sampler = wrapped.tool, wrapped.tool.sampler
+    if wrapped.goes_on:
+        return wrapped.probe
+    if sampler is None or not tool.route.is_sampled:
+        return tool
+    return sampler.recorder if wrapped.is_chosen else sampler
 
 
 # --- functions sent by value ----------------------------------------------------------------------

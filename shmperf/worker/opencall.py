@@ -7,6 +7,7 @@ is taken up again, so a call is stored or counted exactly once. What is set befo
 
     row, id       before the row's id word is written    the call has begun
     position      as its slot is stored, one step        the call is finished
+    position      as its tool's count is, one step       the call is finished, sampled out
     lost          after its loss is marked, once         the call is lost
     row = 0       before the row is handed back          the row is free
 """
@@ -17,15 +18,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, IN_DETAIL, PARENT, START
-from shmperf.shm.record import BODY_BYTES, DETAIL, NAMED, PRUNED, Outcome
-from shmperf.shm.segment import Fault, Loss
+from shmperf.shm.record import BODY_BYTES, DETAIL, Outcome
+from shmperf.shm.segment import Loss
 from shmperf.stdlib import perf_counter_ns, thread_time_ns
 
-from . import capture
 from .callbody import detailed_body, plain_body
 from .callstate import CallState
 from .context import Loose, Pair, current_call, outermost_open, parent_of
-from .failures import is_handlers, is_programs
+from .failures import is_programs
 from .gcwatch import is_collecting
 from .outcome import status_for, status_named
 from .process import Route, Tool, worker
@@ -92,7 +92,8 @@ class OpenCall(CallState):
         """
         Capture the parameters and occupy a row; False when the call is not recorded.
 
-        It does not touch the context: `enter` makes the call current.
+        A call that is sampled out begins, too, and counts when it ends. The context is not touched:
+        `enter` makes the call current.
         """
         try:
             if route is None:
@@ -100,10 +101,12 @@ class OpenCall(CallState):
             if not route.is_recorded:
                 return False
             self._ready = worker.ready
+            if route.is_sampled and self.is_passed_over(args, kwargs):
+                return True
             if route.in_detail:
                 self.flags = DETAIL
             if args or kwargs:
-                self._capture(args, kwargs)
+                self.capture(args, kwargs)
             self._occupy_row(timed_cpu=timed_cpu)
         except Exception as error:
             # The tool is called whatever fails in here.
@@ -114,8 +117,9 @@ class OpenCall(CallState):
 
     def _occupy_row(self, *, timed_cpu: bool) -> None:
         """Write the call's row, its id last; nothing where there is none."""
+        row = self.row
         try:
-            row = self._ready.pop()
+            row = row or self._ready.pop()
         except IndexError:
             row = worker.rows.take()
         segment = worker.segment
@@ -128,7 +132,7 @@ class OpenCall(CallState):
         self.parent = outer if type(outer) is int else parent_of(outer)
         if timed_cpu and self.flags & DETAIL:
             self.cpu_ns = thread_time_ns()
-        self.start_ns = perf_counter_ns()
+        self.start_ns = self.start_ns or perf_counter_ns()
         call_id = words[row] + GENERATION_STEP
         words[row + START] = self.start_ns  # point: open-start
         words[row + PARENT] = self.parent
@@ -153,7 +157,7 @@ class OpenCall(CallState):
             if is_collecting():
                 return
             if in_order:
-                current_call.set(self.call_id)
+                current_call.set(self.id_inside)
             else:
                 self.loose = Loose(self.call_id, self.outer)
                 self.loose.enter()
@@ -205,13 +209,18 @@ class OpenCall(CallState):
                 # Both may end in any order.
                 return False
             now = now.outer
-        held = now.call_id if isinstance(now, Pair) else now
-        return self.call_id != 0 and held == self.call_id
+        if isinstance(now, Pair):
+            return self.call_id != 0 and now.call_id == self.call_id
+        # A call that is sampled out leaves nobody current, where it ends in order.
+        held = self.id_inside if self.loose is None else self.call_id
+        return self.call_id != 0 and now == held
 
     def describe(self, params: Mapping[str, Any]) -> None:
         """Capture parameters that were not known at the beginning."""
-        if params and not self.end_ns:
-            self._capture((), params)
+        if self.is_sampled_out:
+            self.given = (), params
+        elif params and not self.end_ns:
+            self.capture((), params)
 
     def end(self, error: BaseException | str | None = None) -> None:
         """
@@ -240,6 +249,9 @@ class OpenCall(CallState):
             # It can't be stored, whatever it is that fails.
             worker.faults.note(struck)
             self.count_loss(Loss.INTERNAL)
+            if self.is_sampled_out:
+                self.slow_ns = 0
+                self.is_counted(failed=False)
             self.free_row()
 
     def free_row(self) -> None:
@@ -267,6 +279,12 @@ class OpenCall(CallState):
             self.end_ns = perf_counter_ns()  # point: end-clock
             if self.cpu_ns >= 0:
                 self.cpu_end_ns = thread_time_ns()
+        if self.is_sampled_out:
+            if self.is_counted(failed=error is not None):
+                return
+            # It is recorded all the same, or lost for want of a row.
+            self._occupy_row(timed_cpu=False)  # point: end-forced
+            self.lost = not self.row
         if not self.position and not self.lost:
             status = _OK if error is None else _status_for(error)
             # An exit that says that all is well tells of no error.
@@ -281,26 +299,6 @@ class OpenCall(CallState):
         if self.flags & DETAIL:
             _in_detail.pop(self.call_id, None)  # point: end-stored
         self.free_row()
-
-    def _capture(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        try:
-            body = capture.short_body(args, kwargs)
-            is_cut = type(body) is capture.Cut
-            if body is not None and not (is_cut and self.flags & DETAIL):
-                self.body = body
-                self.flags |= (NAMED if args and kwargs else 0) | (PRUNED if is_cut else 0)
-                return
-            take = capture.picture_all if self.flags & DETAIL else capture.picture
-            self.body, flags, failures = take(args, kwargs)
-        except Exception as error:
-            # Parameters are foreign: a mapping may raise anything.
-            if is_handlers(error):
-                raise
-            worker.faults.count(Fault.CAPTURE_FAILED)
-            return
-        self.flags |= flags
-        for _ in range(failures):
-            worker.faults.count(Fault.REPR_FAILED)
 
 
 def new_call(tool: Tool, callee: int) -> OpenCall:

@@ -6,7 +6,8 @@ a name that calls are recorded under; a wrapper reaches everything it needs thro
 ``tool.bound``, read once a call:
 
     None                     tracking is off: call the function
-    word differs             anything else than a plain call: ask `Worker.route`
+    word differs             anything else than a plain call: ask `Worker.route`; so it is for
+                             every call of a sampled tool that does not come by its `Sampler`
     (word, session, ready, words, buffer, positions, shift)
 
 where ``word`` is the session word for which the tuple was made, so that a switch of mode, a changed
@@ -23,6 +24,7 @@ import copyreg
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -50,7 +52,8 @@ from .leaving import wait_until_written
 from .losses import Losses
 from .names import MANY, tell_of_names
 from .rows import Rows
-from .tool import IN_DETAIL, NO_ROOM, NOT_RECORDED, PLAINLY, UNBOUND, Bound, Route, Tool
+from .sampler import Recorder, Sampler, provide_sampler, settle_sampler
+from .tool import IN_DETAIL, NO_ROOM, NOT_RECORDED, PLAINLY, SAMPLED, UNBOUND, Bound, Route, Tool
 
 __all__ = [
     "Bound",
@@ -209,6 +212,8 @@ class Worker:
                 if not on or tool.bound is None:
                     tool.bound = UNBOUND if on else None
                     tool.word = -1
+                    if tool.sampler is not None:
+                        tool.sampler.close(off=not on)
 
     def start(self) -> bool:
         """Join or found a session and create this process's segment; False when that can't be."""
@@ -369,6 +374,7 @@ class Worker:
             tool.word = word
             if tool.route.is_recorded and self._grants is not None:
                 self._grants.bind(tool)
+            settle_sampler(tool, self.session.word, self.options.every_of(tool.name))
             if tool.route is NO_ROOM:
                 self.losses.count(Loss.NO_MEMORY)
             return tool.route
@@ -391,7 +397,10 @@ class Worker:
         if tool.lane is None:
             tool.bound = UNBOUND
             return NO_ROOM
-        return IN_DETAIL if in_detail else PLAINLY
+        if in_detail:
+            return IN_DETAIL
+        is_sampled = self.options.every_of(tool.name) > 1 and provide_sampler(tool, self.segment)
+        return SAMPLED if is_sampled else PLAINLY
 
     # --- lanes -----------------------------------------------------------------------------------
 
@@ -457,7 +466,14 @@ def _is_multiprocessing_child() -> bool:
 
 
 # A process that gets a tool, with a function that knows it, has one of that name itself.
-copyreg.pickle(Tool, lambda tool: (tool_named, (tool.name,)))
+def _named_there(tool: Any) -> Any:
+    return tool_named, (tool.name,)
+
+
+copyreg.pickle(Tool, _named_there)
+# Of either it gets the tool, which is sampled there or is not.
+copyreg.pickle(Sampler, _named_there)
+copyreg.pickle(Recorder, _named_there)
 worker = Worker()
 # Now, as the first call may be made while another thread forks.
 os.register_at_fork(before=worker.forks.look_beneath)

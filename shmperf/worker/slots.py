@@ -88,7 +88,7 @@ def store_slot(call: CallState, kind: int, body: bytes, ring: RingWriter | None 
     if segment is None:
         return False
     call_id, parent, start, end = call.call_id, call.parent, call.start_ns, call.end_ns
-    meta = meta_of(call.callee, kind, len(body))
+    meta = meta_of(call.callee, kind, len(body), call.sample)
     if segment.sealed:
         meta = seal((call_id, parent, start, end), meta, body)
     buffer, lane = segment.buffer, call.tool.lane

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from shmperf.shm.record import Callee
 from shmperf.shm.ring import NO_POSITIONS
 
 from .lanes import Lane
 
-__all__ = ["IN_DETAIL", "NOT_RECORDED", "NO_ROOM", "PLAINLY", "UNBOUND", "Bound", "Route", "Tool"]
+if TYPE_CHECKING:
+    from .sampler import Sampled, Sampler
+
+__all__ = [
+    "IN_DETAIL",
+    "NOT_RECORDED",
+    "NO_ROOM",
+    "PLAINLY",
+    "SAMPLED",
+    "UNBOUND",
+    "Bound",
+    "Route",
+    "Tool",
+]
 
 Bound = tuple[int, memoryview, list[int], memoryview, memoryview, Iterator[int], int]
 
@@ -18,10 +31,11 @@ _nothing = memoryview(bytearray(8)).cast("Q")
 
 
 class Route(NamedTuple):
-    """What becomes of a call: not recorded at all, plainly, or in detail."""
+    """What becomes of a call: not recorded at all, plainly, in detail, or one of many plainly."""
 
     is_recorded: bool
     in_detail: bool = False
+    is_sampled: bool = False
 
 
 NOT_RECORDED = Route(is_recorded=False)
@@ -29,15 +43,23 @@ NOT_RECORDED = Route(is_recorded=False)
 NO_ROOM = Route(is_recorded=False)
 PLAINLY = Route(is_recorded=True)
 IN_DETAIL = Route(is_recorded=True, in_detail=True)
+SAMPLED = Route(is_recorded=True, is_sampled=True)
 
 
 class Tool:
-    """A name under which calls are recorded, in this process."""
+    """
+    A name under which calls are recorded, in this process.
 
-    __slots__ = ("bound", "callees", "lane", "name", "route", "word")
+    ``sampler`` is there from when the tool was first sampled. ``sampled`` is what a wrapper looks
+    at where ``bound`` is None: of a tool itself there is nothing, and tracking is off.
+    """
+
+    __slots__ = ("bound", "callees", "lane", "name", "route", "sampled", "sampler", "word")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.sampled: Sampled | None = None
+        self.sampler: Sampler | None = None
         self.callees: dict[Callee, int] = {}
         self.forget(off=False)
 
@@ -47,6 +69,8 @@ class Tool:
         self.route = NOT_RECORDED
         self.word = -1
         self.bound: Bound | None = None if off else UNBOUND
+        if self.sampler is not None:
+            self.sampler.forget(off=off)
 
 
 UNBOUND: Bound = (-1, _nothing, [], _nothing, _nothing, NO_POSITIONS, 0)

@@ -158,6 +158,7 @@ def test_statistics_have_the_promised_shape():
         "complete": True,
         # (2 ** (-160/16), 2 ** (-159/16)] and (2 ** (-135/16), 2 ** (-134/16)] seconds.
         "histogram": {-160: 1, -135: 1},
+        "estimated": True,
     }
 
 

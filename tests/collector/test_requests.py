@@ -66,6 +66,7 @@ def test_statistics_of_an_unknown_tool_are_zeros_and_nulls(room: Room) -> None:
         "last_updated": None,
         "in_flight": 0,
         "complete": True,
+        "estimated": False,
     }
 
 

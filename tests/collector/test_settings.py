@@ -23,8 +23,6 @@ from .lab import FEW
 # Keys that a running collector does not follow, each with the reason.
 FIXED = {
     "optimization.enabled": "the mode that a session begins in; afterwards it is switched",
-    "sampling.every": "no part reads it yet",
-    "sampling.tools": "no part reads it yet",
     "sampling.overhead_budget": "no part reads it yet",
     "anomaly.enabled": "no part reads it yet",
     "anomaly.interval_seconds": "no part reads it yet",
@@ -59,6 +57,8 @@ HOLDERS: dict[str, list[Holder]] = {
         lambda c: c.requests.may_clean_up,
         lambda c: c.optimizing.options.cleanup_on_optimize,
     ],
+    "sampling.every": [lambda c: c.ingest._counting.every_of("any")],
+    "sampling.tools": [lambda c: {"few": c.ingest._counting.every_of("few")}],
     "storage.async_save": [
         lambda c: c.options.storage.async_save,
         lambda c: c.flusher.storage.async_save,
@@ -86,6 +86,7 @@ HOLDERS: dict[str, list[Holder]] = {
 EXAMPLES: dict[str, dict[str, Any]] = {
     "tool_limits": {"tool_limits": {"few": 3}},
     "history.compress": {"compress": "gzip"},
+    "sampling.tools": {"tools": {"few": 3}},
     "capture.secret_keys": {"secret_keys": ("colour",)},
     "capture.secret_words": {"secret_words": ("hue",)},
     "rag.store": {"store": "chroma", "url": "somewhere"},

@@ -15,21 +15,25 @@ from shmperf.shm.record import (
     BODY_BYTES,
     DETAIL,
     FORCED,
+    LENGTH_MASK,
     NAMED,
     PRUNED,
+    SAMPLE_BITS,
     SLOT,
     SLOT_BYTES,
+    UNTIMED,
     Callee,
     Outcome,
     Slot,
+    bare,
     callee_of,
     decode,
     is_intact,
+    kind_of,
     meta_of,
     parse_body,
     seal,
     status_of,
-    weight_of,
 )
 
 CALLEE = Callee("search", ("query", "top"), "more")
@@ -204,14 +208,16 @@ def test_golden_bytes_pin_the_layout() -> None:
     assert seal((1, 2, 3, 4), meta_of(1, 0, 2), b"ab") >> 40 == 0xA8BEB6
 
 
-@given(st.integers(0, 0x3F), st.booleans(), st.integers(0, (1 << 32) - 1))
-def test_sample_says_how_many_calls_a_record_stands_for(
-    exponent: int, forced: bool, low: int
-) -> None:
-    """One of a power of two, unless it was recorded for how it ended; nothing else counts."""
-    sample = exponent | (FORCED if forced else 0)
-    assert weight_of(low | sample << 32 | 0xABCDEF << 40) == (1 if forced else 2**exponent)
-    assert weight_of(low) == 1
+@given(st.booleans(), st.integers(0, 0xFFFF), st.integers(0, 0xFF), st.integers(0, BODY_BYTES))
+def test_sample_disturbs_nothing_else(timed: bool, callee: int, kind: int, length: int) -> None:
+    """Callee, kind and length are what they are without it; only UNTIMED takes the duration."""
+    sample = FORCED | (0 if timed else UNTIMED)
+    meta = meta_of(callee, kind, length, sample)
+    assert (callee_of(meta), kind_of(meta), meta & LENGTH_MASK) == (callee, kind, length)
+    assert meta & SAMPLE_BITS == meta ^ meta_of(callee, kind, length)
+    found = (1, 0, 10, 10, bare(meta), b"", 0)
+    duration_ns = decode(found, b"", CALLEE, MASK, 1).duration_ns
+    assert duration_ns == (0 if timed else None)
 
 
 @settings(max_examples=300)

@@ -23,6 +23,7 @@ TOOL_KEYS = [
     "last_updated",
     "in_flight",
     "complete",
+    "estimated",
 ]
 ALL_KEYS = [
     "total_calls",

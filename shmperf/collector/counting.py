@@ -1,0 +1,67 @@
+"""
+How many calls there were: those that have a record, and those of sampled tools that have none.
+
+Of a sampled tool the calls without a record are counted from their worker's own counters, and what
+they took is estimated from ordinary calls that were chosen. What was recorded although it was not
+chosen, failed, or was slow is no ordinary call: all of these have records, and stand for
+themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shmperf.config.options import Options
+from shmperf.shm.record import SAMPLE_BITS, STATUS_BITS, UNTIMED_BIT
+from shmperf.storage.state import Ledger
+
+from .accounts import Accounts
+from .drain import WorkerDrain
+from .wallclock import WallClock
+
+__all__ = ["Counted", "Counting"]
+
+# Durations, meta words, and the union of these and those of all that came with them.
+Counted = tuple[list[int], Sequence[int], int]
+
+_UNORDINARY = SAMPLE_BITS | STATUS_BITS
+
+
+class Counting:
+    """Counts calls by tool; the collector's thread."""
+
+    def __init__(self, ledger: Ledger, accounts: Accounts, wall: WallClock) -> None:
+        self._ledger = ledger
+        self._accounts = accounts
+        self._wall = wall
+        self.configure(ledger.options)
+
+    def configure(self, options: Options) -> None:
+        """Take up *options*."""
+        self.every_of = options.every_of
+
+    def count(self, tool: str, calls: Counted, errors: int, last_end_ns: int) -> None:
+        """
+        Count *calls* of *tool*, of which *errors* failed, in the present part.
+
+        The last ended at *last_end_ns*, monotonic.
+        """
+        durations_ns, metas, seen = calls
+        totals, last_ns = self._ledger.totals, self._wall.of(last_end_ns)
+        counted = totals.of(tool)
+        if not seen & SAMPLE_BITS and self.every_of(tool) == 1 and not totals.is_sampled(tool):
+            counted.add(durations_ns, errors, last_ns)
+            return
+        pairs = list(zip(metas, durations_ns, strict=True))
+        timed = [duration for meta, duration in pairs if not meta & UNTIMED_BIT]
+        counted.add(timed, errors, last_ns)
+        counted.add_untimed(len(pairs) - len(timed), 0 if timed else errors, last_ns)
+        ordinary = [duration for meta, duration in pairs if not meta & _UNORDINARY]
+        totals.shape_of(tool).add(ordinary)
+
+    def count_out(self, worker: WorkerDrain) -> None:
+        """Count what of *worker* has ended without a record since the last time."""
+        for tool, calls in worker.take_sampled_out():
+            now_ns = self._wall.of(self._wall.monotonic_ns())
+            self._ledger.totals.of(tool).count_out(calls, now_ns)
+            self._accounts.count_out(worker, calls)  # point: counting-out
