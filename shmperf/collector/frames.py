@@ -82,7 +82,8 @@ class Frames:
         filed, archived = parts.flusher.take_change(), parts.archiving.take_change()
         state, in_detail = parts.ledger.state, is_in_detail(parts.session.word[0])
         cleaned, self.has_cleaned = self.has_cleaned, False
-        cut, self.cut = self.cut, {}
+        cut = dict(self.cut)
+        self.cut.clear()
         return Frame(
             workers=accounted.workers,
             kept=drained.kept,

@@ -25,6 +25,15 @@ class MortalDisk(Disk):
 
     uses_left = 0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What others do in the thread, as reports are written.
+        do = self.thread.do
+        self.thread.do = lambda *work: self._mortal(lambda: do(*work))
+
+    def cut(self, before_ns: Any) -> Any:
+        return self._mortal(lambda: Disk.cut(self, before_ns))
+
     def append(self, payload: bytes, snapshot: Callable[[], bytes]) -> None:
         self._mortal(lambda: Disk.append(self, payload, snapshot))
 
