@@ -31,6 +31,7 @@ from .session.client import Client
 from .session.messages import (
     ConsumerStatus,
     Errors,
+    ExemplarOf,
     FiguresOf,
     Flush,
     InFlight,
@@ -59,7 +60,7 @@ from .storage.kept import KeptCall, as_kept, kept_call, rising_floor
 from .storage.reports import names
 from .storage.state import Ledger, load
 
-__all__ = ["Answers", "find_answers", "request_for"]
+__all__ = ["Answers", "check_storage", "find_answers", "request_for"]
 
 T = TypeVar("T")
 
@@ -194,18 +195,6 @@ class Answers:
         answer = self._asked(Errors(), ErrorsKnown)
         return self._on_disk().known_errors() if answer is None else answer
 
-    def check_storage(self) -> None:
-        """Raise StoreError when no collector runs and what the disk holds can't be read."""
-        if self.has_collector:
-            return
-        try:
-            next(self.storage.iterdir(), None)
-            Journal(internals(self.storage)).read_only()
-        except FileNotFoundError:
-            return  # deleted, or not made yet: a session may be there all the same
-        except (OSError, FormatError) as error:
-            raise _unreadable(self.storage, error) from error
-
     def _on_disk(self) -> Ledger:
         """What the storage directory holds, nothing where there is none; StoreError."""
         return self._at_rest()[0]
@@ -245,9 +234,18 @@ class Answers:
             raise StoreError(f"{self.storage}: no such directory; nothing was recorded there")
         return read(self.storage, tool, is_wanted)
 
-    def calls(self, tool: str | None = None) -> Iterator[KeptCall]:
-        """The kept calls, of one tool or of all, in one shape; file by file, oldest line first."""
-        return map(kept_call, self.history(tool))
+    def calls(
+        self, tool: str | None = None, is_wanted: Callable[[bytes], bool] | None = None
+    ) -> Iterator[KeptCall]:
+        """The kept calls, or those that are wanted, in one shape; in the order of `history`."""
+        return map(kept_call, self.history(tool, is_wanted))
+
+    def exemplar(self, call_id: str) -> Exemplar | None:
+        """What is kept of that call with what lay below it, or of a call that it lay below."""
+        answer = self._asked(ExemplarOf(call_id), list[Exemplar])
+        if answer is None:
+            return self._on_disk().exemplars.holding(int(call_id, 16))
+        return answer[0] if answer else None
 
     def slowest(self, most: int, tool: str | None = None) -> list[KeptCall]:
         """The *most* slowest calls of all that ended: of exemplars and lines of history."""
@@ -301,6 +299,19 @@ def _damaged(storage: Path, ledger: Ledger, damage: str) -> str:
         said = "the history files beside it are as they were, and the next program begins anew"
         raise StoreError(f"{journal}; {said}")
     return f"{journal}; calls behind the damage are missing here"
+
+
+def check_storage(answers: Answers) -> None:
+    """Raise StoreError when no collector runs and what the disk holds can't be read."""
+    if answers.has_collector:
+        return
+    try:
+        next(answers.storage.iterdir(), None)
+        Journal(internals(answers.storage)).read_only()
+    except FileNotFoundError:
+        return  # deleted, or not made yet: a session may be there all the same
+    except (OSError, FormatError) as error:
+        raise _unreadable(answers.storage, error) from error
 
 
 def _duration(call: KeptCall) -> float:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Iterator
 from heapq import nlargest
+from struct import Struct
 
 import msgspec
 
@@ -33,6 +34,9 @@ _MOST_CALLS = 40_000
 _MOST_TOOLS = 40_000
 _MOST_BYTES = 8 << 20
 _LONGEST_TEXT = 16_384
+# An id in msgpack.
+_PACKED = Struct(">BQ")
+_UINT64 = 0xCF
 # An integer and its place in a list.
 _ID_BYTES = 40
 _FAILED = frozenset({int(Outcome.ERROR), int(Outcome.TIMEOUT)})
@@ -171,6 +175,19 @@ class Exemplars:
         """The *most* slowest, of one tool or of all, the slowest first."""
         tools = self._tools.values() if tool is None else [self._tools.get(tool) or _OfTool()]
         return nlargest(most, _slowest_of(tools), key=_by_duration)
+
+    def holding(self, call_id: int) -> Exemplar | None:
+        """The one of that call; otherwise one below which the call lay."""
+        packed = _PACKED.pack(_UINT64, call_id)
+        above = None
+        for of_tool in self._tools.values():
+            for one in of_tool:
+                if one.call.id == call_id:
+                    return one
+                # Ids are as long as they get, so msgpack writes each in one way.
+                if above is None and packed in one.below:
+                    above = one
+        return above
 
     def latest_failed(self) -> list[Call]:
         """The latest failed call of each tool, outcome and class that nobody caught."""

@@ -33,6 +33,7 @@ from shmperf.session.messages import (
     CollectorStatus,
     ConsumerStatus,
     Errors,
+    ExemplarOf,
     FiguresOf,
     Flush,
     InFlight,
@@ -258,6 +259,11 @@ def _slowest(requests: Requests, request: SlowestOf) -> list[Exemplar]:
     return requests.parts.ledger.exemplars.slowest(request.most, request.tool)
 
 
+def _exemplar(requests: Requests, request: ExemplarOf) -> list[Exemplar]:
+    found = requests.parts.ledger.exemplars.holding(int(request.id, 16))
+    return [] if found is None else [found]
+
+
 def _intervals(requests: Requests, request: IntervalsOf) -> IntervalsView:
     intervals = requests.parts.ledger.intervals
     return intervals.view(request.tool, request.since_s, request.until_s)
@@ -346,6 +352,7 @@ ANSWERS: dict[type, Callable[[Requests, Any], Any]] = {
     Ping: _ping,
     Report: _report,
     SlowestOf: _slowest,
+    ExemplarOf: _exemplar,
     Stats: _stats,
     Status: _status,
     Stop: _stop,

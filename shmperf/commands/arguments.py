@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from shmperf.query import Answers, find_answers, request_for
+from shmperf.query import Answers, check_storage, find_answers, request_for
 from shmperf.session.rendezvous import Request
 from shmperf.views.terminal import console_for
 
@@ -82,7 +82,7 @@ def records_of(given: argparse.Namespace, tool: str | None = None) -> Answers:
     """
     answers = answers_for(given)
     refuse_missing(answers)
-    answers.check_storage()
+    check_storage(answers)
     if tool is not None:
         refuse_unknown(answers, tool)
     return answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from shmperf.errors import SessionError
-from shmperf.query import Answers
+from shmperf.query import Answers, check_storage
 from shmperf.session.messages import Cleanup
 from shmperf.views.formatting import printable
 
@@ -29,7 +29,7 @@ def run(given: Namespace) -> int:
     if answers.session is None and not holds_records(answers.storage):
         said = f"nothing was recorded in {answers.storage}, so there is nothing to forget"
         return show(given, {"cleaned": False}, lambda _: printable(said))
-    answers.check_storage()
+    check_storage(answers)
     if not _clean_up(given, answers):
         raise SessionError("optimization.cleanup_on_optimize is false; use: cleanup --force")
     return show(given, {"cleaned": True}, lambda _: "history and statistics are forgotten")

@@ -36,6 +36,7 @@ COMMANDS = (
         _HERE + "errors",
         "caught exceptions by fingerprint, other failed calls by class",
     ),
+    Command("trace", _HERE + "trace", "one call: what lay below it, and when"),
     Command("inflight", _HERE + "inflight", "the calls that are open now"),
     Command("diff", _HERE + "diff", "what got slower between two runs, and how sure that is"),
     Command("rank", _HERE + "rank", "the tools for a task: fitting, reliable and fast"),

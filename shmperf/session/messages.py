@@ -37,6 +37,7 @@ __all__ = [
     "CollectorStatus",
     "ConsumerStatus",
     "Errors",
+    "ExemplarOf",
     "FiguresOf",
     "Flush",
     "InFlight",
@@ -115,6 +116,12 @@ class IntervalsOf(msgspec.Struct, tag=True):
     tool: str | None = None
     since_s: float | None = None
     until_s: float | None = None
+
+
+class ExemplarOf(msgspec.Struct, tag=True):
+    """The exemplar of the call *id* (hexadecimal), or the one below which it lay, if any."""
+
+    id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
 
 
 class Flush(msgspec.Struct, tag=True):
@@ -332,6 +339,7 @@ Question = (
     | TotalsOf
     | Errors
     | SlowestOf
+    | ExemplarOf
     | IntervalsOf
     | Flush
     | Cleanup

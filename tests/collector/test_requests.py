@@ -67,6 +67,7 @@ def test_statistics_of_an_unknown_tool_are_zeros_and_nulls(room: Room) -> None:
         "in_flight": 0,
         "complete": True,
         "estimated": False,
+        "histogram": {},
     }
 
 
