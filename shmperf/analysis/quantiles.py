@@ -13,6 +13,7 @@ The share of failed calls has Wilson's limits. Two such figures are compared by 
 (the method of variance estimates recovery, Donner and Zou 2012): a difference is as unsure as both
 distances to the limit, added as squares; a ratio is a difference of logarithms.
 
+Of a sampled tool the histogram holds estimates as well; its limits go by the calls with a record.
 Calls are taken as independent of each other. Runs on a machine that is slower today are not; what
 is compared should have run side by side, or more than once.
 """
@@ -55,6 +56,9 @@ class Histogram:
         # At n stands how many calls lie in bucket n or below.
         self._up_to = list(accumulate(counts, initial=totals.zero_count))
         self.count = self._up_to[-1]
+        # Of a sampled tool most of the calls that it holds are estimates of others.
+        recorded = totals.count - totals.sampled_out - totals.untimed
+        self._recorded = min(self.count, max(0, recorded))
         self._least = totals.min_ns or 0
         self._most = totals.max_ns if totals.max_ns is not None else math.inf
 
@@ -64,15 +68,16 @@ class Histogram:
 
         The limits fail to hold it with probability *doubt*, both sides together.
         """
-        if not self.count:
+        if not self.count or not self._recorded:
             return None
-        fewest, most = _exceeding(self.count, 1 - q, doubt / 2)
-        low, high = self.count - most + 1, self.count - fewest
+        known, each = self._recorded, self.count / self._recorded
+        fewest, most = _exceeding(known, 1 - q, doubt / 2)
+        low, high = known - most + 1, known - fewest
         rank = max(1, math.ceil(q * self.count - 1e-9))
         return Estimate(
             self._at(rank, 1.0),
-            self._at(low, 0.0) if low >= 1 else None,
-            self._at(high, 1.0, is_upper=True) if high <= self.count else None,
+            self._at(math.floor((low - 1) * each) + 1, 0.0) if low >= 1 else None,
+            self._at(math.ceil(high * each), 1.0, is_upper=True) if high <= known else None,
         )
 
     def _at(self, rank: int, part: float, *, is_upper: bool = False) -> float:

@@ -15,7 +15,7 @@ from shmperf.views.formatting import printable
 
 from .arguments import add_reader, records_of, show
 from .nearest import did_you_mean
-from .sources import measured, read_source
+from .sources import measured_in, read_source
 
 __all__ = ["BROKEN", "add_arguments", "run"]
 
@@ -32,7 +32,7 @@ class _Answer(msgspec.Struct, kw_only=True):
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Its arguments."""
-    parser.add_argument("a", metavar="A", help="before: a storage directory or a file, see below")
+    parser.add_argument("a", metavar="A", help="before: a storage directory, DIR@FROM..TO, a file")
     parser.add_argument("b", metavar="B", nargs="?", help="after: the same (what is recorded here)")
     add_reader(parser)
     parser.add_argument("--tool", metavar="T", help="only this tool")
@@ -69,7 +69,7 @@ def run(given: Namespace) -> int:
 
 def _after(given: Namespace) -> dict[str, Measured]:
     if given.b is None:
-        return measured(records_of(given).figures().totals)
+        return measured_in(records_of(given))
     if given.storage is not None or given.session is not None:
         raise StoreError("B is given twice: by name, and by --storage or --session")
     return read_source(given.b)

@@ -1,7 +1,8 @@
 """
-What can be compared: a storage directory, a report, a file of statistics.
+What can be compared: a storage directory, a time in it, a report, a file of statistics.
 
     DIR              all that was counted there since the last cleanup
+    DIR@FROM..TO     of that time, from the intervals; an end is an ISO time, -10m, or nothing
     FILE             a report of the optimization cycle, what `stats --json` has printed, or what
                      pytest has written with --shmperf-json
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -22,15 +24,18 @@ from shmperf.analysis.diff import Measured
 from shmperf.analysis.quantiles import Histogram
 from shmperf.analysis.totals import Bucket, Totals
 from shmperf.errors import StoreError
+from shmperf.exporters.selection import parse_time
 from shmperf.files import reason_of
-from shmperf.query import find_answers, request_for
+from shmperf.query import Answers, check_storage, find_answers, request_for
 
 from .nearest import refuse_missing
 
-__all__ = ["measured", "read_source"]
+__all__ = ["measured", "measured_in", "read_source"]
 
 _MOST_BYTES = 512 << 20
 _MOST_S = 1e9
+# Of a tool's calls half have to be in the intervals.
+_MOST_OF = 2
 
 Count = Annotated[int, Meta(ge=0, le=1 << 60)]
 Seconds = Annotated[float, Meta(ge=0, le=_MOST_S)]
@@ -42,6 +47,7 @@ class _Row(msgspec.Struct, kw_only=True):
     count: Count
     errors: Count = 0
     aborted: Count = 0
+    sampled_out: Count = 0
     p50_s: Seconds | None = None
     p95_s: Seconds | None = None
     p99_s: Seconds | None = None
@@ -95,16 +101,65 @@ def read_source(text: str, environ: Mapping[str, str] = os.environ) -> dict[str,
 
     Raises StoreError, which says in a line what is wrong.
     """
+    if not os.path.lexists(text) and "@" in text:
+        place, _, span = text.rpartition("@")
+        return measured(_in_time(_answers(place, environ), text, span))
     path = Path(text)
     if path.is_file():
         return _from_file(path)
-    return measured(_counted(text, environ))
+    return measured_in(_answers(text, environ))
 
 
-def _counted(place: str, environ: Mapping[str, str]) -> dict[str, Totals]:
+def _answers(place: str, environ: Mapping[str, str]) -> Answers:
     answers = find_answers(request_for(session=None, storage=place, config=None, environ=environ))
     refuse_missing(answers)
-    return answers.figures().totals
+    check_storage(answers)
+    return answers
+
+
+def measured_in(answers: Answers) -> dict[str, Measured]:
+    """
+    Everything since the last cleanup, to compare.
+
+    Calls of a run of the optimization cycle took longer for being recorded in detail. The intervals
+    leave them out, so a tool is taken from there, unless most of it is too old for them.
+    """
+    counted = answers.figures().totals
+    dated = answers.intervals().totals()
+    return measured(
+        {
+            tool: dated[tool]
+            if tool in dated and dated[tool].count * _MOST_OF >= totals.count
+            else totals
+            for tool, totals in counted.items()
+        }
+    )
+
+
+def _in_time(answers: Answers, text: str, span: str) -> Mapping[str, Totals]:
+    first, dots, last = span.partition("..")
+    if not dots:
+        raise StoreError(f"{text}: expected DIR@FROM..TO, found no '..' behind the '@'")
+    now = datetime.now(UTC)
+    try:
+        since_s, until_s = (_moment(end, now) if end else None for end in (first, last))
+    except ValueError as error:
+        raise StoreError(f"{text}: {error}") from None
+    if since_s is not None and until_s is not None and since_s >= until_s:
+        raise StoreError(f"{text}: that time ends before it begins")
+    found: dict[str, Totals] = {}
+    for interval in answers.intervals(since_s=since_s, until_s=until_s).spans():
+        # One that had begun before is the time before's: no call counts on both sides.
+        if since_s is None or interval.start_s >= since_s:
+            for tool, totals in interval.tools.items():
+                found.setdefault(tool, Totals()).merge(totals)
+    if not any(totals.count or totals.aborted for totals in found.values()):
+        raise StoreError(f"{text}: no calls in that time")
+    return found
+
+
+def _moment(text: str, now: datetime) -> float:
+    return datetime.fromisoformat(parse_time(text, now)).timestamp()
 
 
 def measured(totals: Mapping[str, Totals]) -> dict[str, Measured]:
@@ -139,11 +194,18 @@ def _rows(path: Path, text: bytes) -> dict[str, _Row]:
 
 
 def _from_row(row: _Row) -> Measured:
-    totals = Totals(count=row.count, errors=row.errors, aborted=row.aborted)
+    totals = Totals(
+        count=row.count,
+        errors=row.errors,
+        aborted=row.aborted,
+        sampled_out=min(row.sampled_out, row.count),
+    )
     totals.min_ns, totals.max_ns = _ns(row.min_duration_s), _ns(row.max_duration_s)
     if row.histogram is not None:
         totals.histogram = row.histogram
-        totals.zero_count = max(0, row.count - sum(row.histogram.values()))
+        # Of a sampled tool failed calls may be missing that nobody timed.
+        rest = row.count - sum(row.histogram.values())
+        totals.zero_count = 0 if row.sampled_out else max(0, rest)
     named = {"p50": row.p50_s, "p95": row.p95_s, "p99": row.p99_s}
     return Measured(
         totals,

@@ -133,3 +133,15 @@ def test_a_comparison_is_as_unsure_as_both() -> None:
     assert found.high is None
     assert ratio(known, Estimate(0.0, 0.0, 0.0)) is None
     assert difference(known, known).value == 0
+
+
+def test_sampled_calls_are_no_surer_than_those_that_were_recorded() -> None:
+    """A thousand estimates of a hundred records are as unsure as the hundred records."""
+    few = counted([int(1e6 * 1.01**n) for n in range(100)])
+    many = counted([int(1e6 * 1.01**n) for n in range(100) for _ in range(10)])
+    many.sampled_out = 900
+    alone, weighted = Histogram(few).quantile(0.5, 0.05), Histogram(many).quantile(0.5, 0.05)
+    assert alone is not None
+    assert weighted is not None
+    assert weighted.low == pytest.approx(alone.low, rel=0.02)
+    assert weighted.high == pytest.approx(alone.high, rel=0.02)

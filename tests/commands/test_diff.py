@@ -137,3 +137,19 @@ def test_reports_are_compared(place: Place) -> None:
     place.write("b.json", report(2.0, histogram={"-144": 100}))
     one = json.loads(said(place, "a.json", "b.json", "--json")[0])["tools"]["t"]
     assert one["verdict"] == "slower"
+
+
+def test_times_within_one_storage_are_compared(place: Place, recorded: Recorded) -> None:
+    """From the intervals, split at the last @; a time without calls, or without an end, is told."""
+    b = recorded("b@home", 1.2)
+    whole = json.loads(said(place, str(b), f"{b}@-1h..", "--json")[0])["tools"]["tool 7"]
+    assert whole["a"] == whole["b"]
+    assert whole["a"]["calls"] == CALLS
+    for span, expected in (
+        ("-2h..-1h", "no calls in that time"),
+        ("-1h..-2h", "ends before it begins"),
+        ("-1h", "found no '..'"),
+        ("soon..", "expected an ISO time"),
+    ):
+        assert expected in said(place, str(b), f"{b}@{span}", code=1)[1]
+    assert "nothing was recorded there" in said(place, str(b), "nowhere@-1h..", code=1)[1]
