@@ -54,10 +54,11 @@ from .session.sidecar import last_report
 from .session.word import is_in_detail
 from .storage.consumer import consumers
 from .storage.failing import ErrorGroup, groups_of
-from .storage.history import read
 from .storage.journal import Journal
 from .storage.kept import KeptCall, as_kept, kept_call, rising_floor
+from .storage.reading import EVERYTHING, read
 from .storage.reports import names
+from .storage.segmentfile import Window
 from .storage.state import Ledger, load
 
 __all__ = ["Answers", "check_storage", "find_answers", "request_for"]
@@ -226,19 +227,29 @@ class Answers:
         return "optimization" if in_detail else "normal"
 
     def history(
-        self, tool: str | None = None, is_wanted: Callable[[bytes], bool] | None = None
+        self,
+        tool: str | None = None,
+        is_wanted: Callable[[bytes], bool] | None = None,
+        window: Window = EVERYTHING,
     ) -> Iterator[dict[str, Any]]:
-        """The lines on disk, or those that are wanted, once all that had ended is written."""
+        """
+        The lines on disk, or those that are wanted, once all that had ended is written.
+
+        What lies in segments outside of *window* is not even read. Damage is told on stderr.
+        """
         self._asked(Flush(), bool)
         if not self.storage.is_dir():
             raise StoreError(f"{self.storage}: no such directory; nothing was recorded there")
-        return read(self.storage, tool, is_wanted)
+        return read(self.storage, tool, is_wanted, window, _tell)
 
     def calls(
-        self, tool: str | None = None, is_wanted: Callable[[bytes], bool] | None = None
+        self,
+        tool: str | None = None,
+        is_wanted: Callable[[bytes], bool] | None = None,
+        window: Window = EVERYTHING,
     ) -> Iterator[KeptCall]:
         """The kept calls, or those that are wanted, in one shape; in the order of `history`."""
-        return map(kept_call, self.history(tool, is_wanted))
+        return map(kept_call, self.history(tool, is_wanted, window))
 
     def exemplar(self, call_id: str) -> Exemplar | None:
         """What is kept of that call with what lay below it, or of a call that it lay below."""
@@ -312,6 +323,10 @@ def check_storage(answers: Answers) -> None:
         return  # deleted, or not made yet: a session may be there all the same
     except (OSError, FormatError) as error:
         raise _unreadable(answers.storage, error) from error
+
+
+def _tell(text: str) -> None:
+    print(f"shmperf: {text}", file=sys.stderr)
 
 
 def _duration(call: KeptCall) -> float:

@@ -22,10 +22,10 @@ import msgspec
 
 from shmperf.config.options import Options
 from shmperf.shm.record import Call
-from shmperf.storage.archive import Segments
 from shmperf.storage.history import FileState
 from shmperf.storage.outbox import OutboxChange
-from shmperf.storage.state import Ledger
+from shmperf.storage.segments import Segments
+from shmperf.storage.state import Ledger, used_bytes
 from shmperf.storage.writer import Disk
 
 from .copying import Copying
@@ -76,6 +76,7 @@ class Flusher:
     def configure(self, options: Options) -> None:
         """Take up *options*."""
         self.storage = options.storage
+        self.drops_oldest = options.history.when_full == "drop_oldest"
         self.limit_of = options.limit_of
 
     def take_change(self) -> Filed:
@@ -247,10 +248,10 @@ class Flusher:
         unlimited = [tool for tool in ready if self.limit_of(tool) < 0]
         if not unlimited:
             return ready
-        files = self._ledger.state.files
-        used = sum(file.size for tool, file in files.items() if self.limit_of(tool) < 0)
-        used += sum(one.size for one in self._ledger.state.segments.values())
-        most = self.storage.max_bytes
+        used, most = used_bytes(self._ledger.state, self.limit_of), self.storage.max_bytes
+        if self.drops_oldest:
+            # Room is being made for these.
+            most += most // 10
         if used < most:
             return ready
         text = f"tools with limit -1 fill storage.max_bytes ({used:,} bytes); calls are not kept"

@@ -16,6 +16,7 @@ from shmperf.exporters.output import write_private, write_stream
 from shmperf.exporters.selection import Selection, parse_time
 from shmperf.query import Answers
 from shmperf.storage.kept import KeptCall
+from shmperf.storage.segmentfile import Window
 from shmperf.views.formatting import printable
 
 from .arguments import add_reader, records_of
@@ -52,7 +53,8 @@ def run(given: Namespace) -> int:
     """Do it; the exit code."""
     answers = records_of(given)
     selection = Selection(since=given.since, until=given.until, parameters=not given.no_parameters)
-    calls = _calls(answers, list(dict.fromkeys(given.tool)))
+    window = Window(since=given.since, until=given.until)
+    calls = _calls(answers, list(dict.fromkeys(given.tool)), window)
     made = _calls_made(answers, given.tool)
     chunks = table.exporter_of(given.format)(selection.choose(calls))
     if given.output:
@@ -63,14 +65,14 @@ def run(given: Namespace) -> int:
     return 0
 
 
-def _calls(answers: Answers, tools: Sequence[str]) -> Iterator[KeptCall]:
+def _calls(answers: Answers, tools: Sequence[str], window: Window) -> Iterator[KeptCall]:
     """The kept calls of *tools*, or of all; StoreError for a tool that was never called."""
-    every = answers.calls()  # raises where there is no storage
+    every = answers.calls(window=window)  # raises where there is no storage
     if not tools:
         return every
     for tool in tools:
         refuse_unknown(answers, tool)
-    return chain.from_iterable(answers.calls(tool) for tool in tools)
+    return chain.from_iterable(answers.calls(tool, window=window) for tool in tools)
 
 
 def _calls_made(answers: Answers, tools: Sequence[str]) -> int:

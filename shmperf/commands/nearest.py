@@ -10,7 +10,7 @@ from pathlib import Path
 from shmperf.errors import StoreError
 from shmperf.files import INTERNALS, internals
 from shmperf.query import Answers
-from shmperf.storage.history import SUFFIX, file_name
+from shmperf.storage.filenames import holds_lines, is_history
 from shmperf.views.formatting import printable
 
 __all__ = ["did_you_mean", "holds_records", "refuse_missing", "refuse_unknown"]
@@ -37,7 +37,7 @@ def refuse_unknown(answers: Answers, tool: str) -> None:
     if is_known or not stats["complete"]:
         # Calls that nobody has drained yet may be its first.
         return
-    if (answers.storage / file_name(tool)).is_file():
+    if holds_lines(answers.storage, tool):
         return
     found = f"no calls of {printable(tool, _LONGEST)!r} were recorded"
     if answers.options.limit_of(tool) == 0:
@@ -54,7 +54,7 @@ def holds_records(storage: Path) -> bool:
     except OSError:
         # Who reads there will say what is wrong.
         return True
-    return any(name == INTERNALS or name.endswith(SUFFIX) for name in names)
+    return any(name == INTERNALS or is_history(name) for name in names)
 
 
 def refuse_missing(answers: Answers) -> None:

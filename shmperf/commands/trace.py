@@ -98,7 +98,7 @@ def _answer(answers: Answers, call_id: str, exemplar: Exemplar | None) -> _Answe
 
 def _trace_of(answers: Answers, call_id: str, opened: dict[str, Span]) -> str | None:
     """The topmost call above that one, by its line of history, or by the calls that are open."""
-    for call in _naming(answers, call_id):
+    for call in _naming(answers, call_id, Window(id=call_id)):
         if call.id == call_id:
             return call.trace
     if call_id not in opened:
@@ -117,10 +117,10 @@ def _kept_in(answers: Answers, trace: str) -> Iterator[Span]:
             yield span
 
 
-def _naming(answers: Answers, call_id: str) -> Iterator[KeptCall]:
+def _naming(answers: Answers, call_id: str, window: Window = EVERYTHING) -> Iterator[KeptCall]:
     """The kept calls whose lines name that call; the other lines are not taken apart."""
     sought = f'"{call_id}"'.encode()
-    return answers.calls(None, lambda line: sought in line)
+    return answers.calls(None, lambda line: sought in line, window)
 
 
 def _above(spans: dict[str, Span], span: Span) -> Iterator[str]:

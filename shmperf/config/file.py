@@ -40,8 +40,6 @@ _NO_EFFECT = (
     "anomaly.effect",
     "anomaly.stuck_factor",
     "anomaly.webhook",
-    "history.retention_days",
-    "history.when_full",
 )
 
 
@@ -55,6 +53,7 @@ def load(path: Path) -> Options:
     _check_keys(path, content, Options, "")
     for table in _BY_TOOL:
         _check_names(path, table, _at(content, table.split(".")))
+    _read_as_meant(content)
     try:
         return msgspec.convert(content, Options, strict=True)
     except msgspec.ValidationError as error:
@@ -168,6 +167,13 @@ def _read(path: Path) -> Any:
         # What PyYAML lets out when a tag doesn't fit its value, as in `!!bool x`.
         problem = f"a value that its type can't have ({str(error)[:200]})"
         raise ConfigError(str(path), "", problem, "valid YAML") from None
+
+
+def _read_as_meant(content: dict[str, Any]) -> None:
+    """``compress: off`` without quotes, which YAML 1.1 reads as false."""
+    history = content.get("history")
+    if isinstance(history, dict) and history.get("compress") is False:
+        history["compress"] = "off"
 
 
 def _check_keys(path: Path, content: Mapping[Any, Any], kind: type, prefix: str) -> None:

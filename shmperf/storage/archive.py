@@ -31,93 +31,33 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-from collections.abc import Generator, Mapping
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
-
-import msgspec
 
 from shmperf.errors import FormatError
 from shmperf.files import open_private
 
 from .codecs import Codec
+from .cutting import Cut
 from .filenames import file_name, segments_in, stem_of
 from .history import FileState, History
 from .pace import Pace
-from .segmentfile import (
-    FRAME_BYTES,
-    MOST_FRAMES,
-    Index,
-    doubled,
-    encode_index,
-    head_of,
-    read_index,
-    summary_of,
-)
-from .shortening import shortened
+from .reading import EVERYTHING
+from .retention import delete_old_reports
+from .segmentfile import Index, doubled, moment, read_index, segment_lines
+from .segments import Kept, Moved, Segments, kept_of, listing
+from .shortening import Beginning, Head, begun_anew, measured
 
-__all__ = ["Archive", "Moved", "Segments", "lines_in"]
+__all__ = ["Archive"]
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _READ = os.O_RDONLY | os.O_NONBLOCK
 _LEFT_OVER = re.compile(r"\..+_perf(\.\d+)?\.jsonl(\.zst|\.gz)?\.(new|rest)\Z")
 # No pause of the drain is longer for it than a piece of a flush is.
 _PIECE_S = 0.02
-_SYNC_LOOK_S = 0.02
-
-
-class Segments(msgspec.Struct, array_like=True):
-    """
-    The segments of a tool as the journal lists them: numbers from ``first`` on and before ``next``.
-
-    ``moved_bytes`` of the file with that ``inode``, ``moved_lines`` lines, are in segments and
-    have not left the file yet.
-    """
-
-    first: int = 1
-    next: int = 1
-    lines: int = 0
-    size: int = 0
-    inode: int = 0
-    moved_bytes: int = 0
-    moved_lines: int = 0
-
-    def none(self) -> Segments:
-        """A listing without any, which goes on with their numbers."""
-        return Segments(first=self.next, next=self.next)
-
-    def with_those_of(self, former: Segments) -> Segments:
-        """A listing of these and of *former*, by their numbers alone."""
-        return Segments(first=min(self.first, former.first), next=max(self.next, former.next))
-
-
-class Moved(NamedTuple):
-    """What a frame has to say: the segments of a tool as they are now, and its file."""
-
-    tool: str
-    segments: Segments
-    file: FileState | None = None
-
-
-class Kept(NamedTuple):
-    """A segment that is there; ``last`` is when the last of its calls began, in microseconds."""
-
-    name: str
-    size: int
-    lines: int
-    last: int | None
-
-
-def lines_in(file: FileState | None, segments: Segments | None) -> int:
-    """How many lines of a tool there are: those in both places count once."""
-    count = 0 if file is None else file.lines
-    if segments is None:
-        return count
-    if file is not None and segments.inode == file.inode:
-        count -= segments.moved_lines
-    return count + segments.lines
+# Whose first lines are looked at in a step.
+_FILES = 100
 
 
 class Archive:
@@ -196,12 +136,10 @@ class Archive:
                 size = (self._path / names[number]).lstat().st_size
             except OSError:
                 continue
-            kept[number] = _kept(names[number], size, index)
-        listed = _listing(kept, max(known.next, max(names, default=0) + 1))
+            kept[number] = kept_of(names[number], size, index)
         # Of a file that is not there any more, too: the journal lists it until there is another.
-        listed.inode, listed.moved_bytes = known.inode, known.moved_bytes
-        listed.moved_lines = known.moved_lines
-        return listed
+        following = max(known.next, max(names, default=0) + 1)
+        return listing(kept, following).with_moved_of(known)
 
     def _in_both(self, tool: str, known: Segments, indexes: Mapping[int, Index | None]) -> set[int]:
         """The segments that count for nothing beside the tool's file, as it holds their lines."""
@@ -230,9 +168,9 @@ class Archive:
         if file is None:
             return
         if segments.inode != file.inode:
-            segments = _at_rest(segments, file.inode)
+            segments = segments.at_rest(file.inode)
         while codec is not None and file.lines - segments.moved_lines >= most_lines:
-            cut = _Cut(self._path, tool, file, segments.moved_bytes)
+            cut = Cut(self._path, tool, file, segments.moved_bytes)
             try:
                 cut.begin(self._free_number(tool, segments.next), codec)
                 while cut.has_more(most_lines):
@@ -251,14 +189,15 @@ class Archive:
                 cut.close()
             segments = self._listed(tool, segments, cut)  # point: segment-renamed
             yield Moved(tool, segments)
-        if segments.moved_bytes:
-            yield from self._leave_out(tool, segments)
+        if segments.moved_bytes and self._is_still(tool, file):
+            gone = Head(segments.moved_bytes, segments.moved_lines)
+            yield from self._begun_anew(tool, file, segments, Beginning(gone))
 
-    def _leave_out(self, tool: str, segments: Segments) -> Generator[Moved | None]:
-        """Let the file begin behind what is in segments."""
-        size, lines = segments.moved_bytes, segments.moved_lines
-        for state in shortened(self._path, self._history, tool, size, lines):
-            yield None if state is None else Moved(tool, _at_rest(segments), state)
+    def _begun_anew(
+        self, tool: str, file: FileState, segments: Segments, beginning: Beginning
+    ) -> Generator[Moved | None]:
+        for state in begun_anew(self._path, self._history, file, tool, beginning):
+            yield None if state is None else Moved(tool, segments.at_rest(), state)
 
     def _is_still(self, tool: str, file: FileState) -> bool:
         """True when a tool's file is the one that was read from."""
@@ -270,16 +209,119 @@ class Archive:
         taken = segments_in(self._path).get(stem_of(tool), {})
         return max(number, max(taken, default=0) + 1)
 
-    def _listed(self, tool: str, segments: Segments, cut: _Cut) -> Segments:
+    def _listed(self, tool: str, segments: Segments, cut: Cut) -> Segments:
         kept = self._kept.setdefault(tool, {})
         kept[cut.number] = Kept(cut.name, cut.size, cut.index.lines, cut.index.last)
-        listed = _listing(kept, cut.number + 1)
+        listed = listing(kept, cut.number + 1)
         listed.inode = segments.inode
         listed.moved_bytes = segments.moved_bytes + cut.index.raw
         listed.moved_lines = segments.moved_lines + cut.index.lines
         return listed
 
     # --- segments go -----------------------------------------------------------------------------
+
+    def oldest(self) -> dict[str, list[int]]:
+        """The segment whose calls are the oldest, by its tool; nothing without any."""
+        found = [
+            (one.last is None, one.last or 0, tool, number) for tool, number, one in self._all()
+        ]
+        if not found:
+            return {}
+        *_, tool, number = min(found)
+        return {tool: [number]}
+
+    def older_than(self, cutoff: str) -> dict[str, list[int]]:
+        """The segments all of whose calls began before *cutoff*, a ``timestamp``, by tool."""
+        limit = moment(cutoff) or 0
+        found: dict[str, list[int]] = {}
+        for tool, number, one in self._all():
+            if one.last is not None and one.last < limit:
+                found.setdefault(tool, []).append(number)
+        return found
+
+    def _all(self) -> Iterator[tuple[str, int, Kept]]:
+        for tool, kept in self._kept.items():
+            for number, one in kept.items():
+                yield tool, number, one
+
+    def let_go(
+        self, chosen: Callable[[], Mapping[str, list[int]]], listed: Mapping[str, Segments]
+    ) -> Generator[Moved]:
+        """Delete the segments that are *chosen*, tool by tool."""
+        for tool, numbers in chosen().items():
+            yield self._without(tool, numbers, listed.get(tool, Segments()))
+
+    def _without(self, tool: str, numbers: Iterable[int], known: Segments) -> Moved:
+        kept = self._kept.get(tool, {})
+        lines = 0
+        for number in self._pace.whole(numbers):
+            one = kept.pop(number)
+            (self._path / one.name).unlink(missing_ok=True)  # point: segment-let-go
+            lines += one.lines
+        return Moved(tool, listing(kept, known.next).with_moved_of(known), gone=lines)
+
+    def drop_head(
+        self, tool: str, segments: Segments, most_lines: int, cutoff: str | None = None
+    ) -> Generator[Moved | None]:
+        """Let the first lines of a tool's file go, as `measured` counts them."""
+        file = self._history.files.get(tool)
+        if file is None:
+            return
+        head = Head(0, 0)
+        for found in measured(self._path, file, most_lines, cutoff):
+            if found is None:
+                yield None
+            else:
+                head = found
+        if not head.lines or not self._is_still(tool, file):
+            return
+        for moved in self._begun_anew(tool, file, segments, Beginning(head)):
+            yield None if moved is None else moved._replace(gone=head.lines)
+
+    def expire(self, cutoff: str, listed: Mapping[str, Segments]) -> Generator[Moved | None]:
+        """Let segments and lines go whose calls began before *cutoff*, and reports of then."""
+        yield from self.let_go(lambda: self.older_than(cutoff), listed)
+        for count, tool in enumerate(list(self._history.files), 1):
+            segments = listed.get(tool, Segments())
+            if not segments.moved_bytes:
+                yield from self.drop_head(tool, segments, sys.maxsize, cutoff)
+            if count % _FILES == 0:
+                yield None
+        for _ in delete_old_reports(self._path, cutoff):
+            yield None
+
+    def take_back(self, tool: str, segments: Segments, limit: int) -> Generator[Moved | None]:
+        """
+        Let a tool have its newest *limit* lines in its file, and no segments.
+
+        Segments come back whole, so that a kill finds either all of their lines in the file, and
+        then they are deleted, or none; a compaction does the rest.
+        """
+        file, kept = self._history.files.get(tool), self._kept.get(tool, {})
+        if file is None:
+            return
+        numbers, lines = [], file.lines
+        for number in sorted(kept, reverse=True):
+            if lines < limit:
+                numbers.append(number)
+                lines += kept[number].lines
+        if numbers:
+            beginning = Beginning(lines=self._lines_of([kept[n] for n in reversed(numbers)]))
+            for moved in self._begun_anew(tool, file, segments, beginning):
+                if moved is None:
+                    yield None
+                    continue
+                # In the same step: the file has them, and it is journalled next.
+                found = self._without(tool, numbers, moved.segments)
+                yield found._replace(file=moved.file, gone=0)
+            if self._is_still(tool, file):
+                return
+        if kept:
+            yield self._without(tool, list(kept), segments)
+
+    def _lines_of(self, segments: Iterable[Kept]) -> Iterator[bytes]:
+        for one in segments:
+            yield from segment_lines(self._path / one.name, EVERYTHING, lambda _: None)
 
     def erase(self, segments: Mapping[str, Segments]) -> None:
         """Delete the segments that *segments* list."""
@@ -292,133 +334,3 @@ class Archive:
                 if segments[tool].first <= number < segments[tool].next:
                     (self._path / name).unlink(missing_ok=True)  # point: segment-erase
                     self._kept.get(tool, {}).pop(number, None)
-
-
-def _listing(kept: Mapping[int, Kept], following: int) -> Segments:
-    """What the journal lists of *kept*."""
-    return Segments(
-        first=min(kept, default=following),
-        next=following,
-        lines=sum(one.lines for one in kept.values()),
-        size=sum(one.size for one in kept.values()),
-    )
-
-
-def _at_rest(segments: Segments, inode: int = 0) -> Segments:
-    """*segments*, of whose lines none is in the file."""
-    return msgspec.structs.replace(segments, inode=inode, moved_bytes=0, moved_lines=0)
-
-
-def _kept(name: str, size: int, index: Index | None) -> Kept:
-    return Kept(name, size, 0, None) if index is None else Kept(name, size, index.lines, index.last)
-
-
-class _Cut:
-    """A segment on its way: lines of a file, from an offset on, compressed and written aside."""
-
-    def __init__(self, path: Path, tool: str, file: FileState, at: int) -> None:
-        self._path = path
-        self._tool = tool
-        self._at = at
-        self._end = file.size
-        self._source = os.fdopen(open_private(path / file.name, _READ), "rb")
-        self._inode = file.inode
-        self._aside: Path | None = None
-        self._fd = -1
-        self._codec: Codec
-        self._sync: threading.Thread | None = None
-        self._failed: OSError | None = None
-        self.index = Index(tool, b"", [])
-        self.number = 0
-        self.name = ""
-        self.size = 0
-
-    def begin(self, number: int, codec: Codec) -> None:
-        """Begin the segment of that *number*; OSError."""
-        if os.fstat(self._source.fileno()).st_ino != self._inode:
-            raise FileNotFoundError(f"{file_name(self._tool)} has been exchanged")
-        self.number, self._codec = number, codec
-        self.name = f"{stem_of(self._tool)}.{number:06d}.jsonl{codec.suffix}"
-        self._aside = self._path / f".{self.name}.new"
-        self._aside.unlink(missing_ok=True)
-        self._fd = open_private(self._aside, _NEW)  # point: segment-begin
-
-    def has_more(self, most_lines: int) -> bool:
-        """True while the segment has not got its lines."""
-        frames = self.index.frames
-        return self.index.lines < most_lines and len(frames) < MOST_FRAMES and self._at < self._end
-
-    def add_frame(self, most_lines: int) -> bool:
-        """Write a frame of lines; True while there are further ones to come."""
-        lines = _first_lines(self._chunk(), most_lines - self.index.lines)
-        if not self.index.frames:
-            self.index.head = head_of(lines[: lines.index(b"\n") + 1])
-        frame = self._codec.compress(lines)
-        self._write(frame)  # point: segment-frame
-        self.index.frames.append(summary_of(lines, len(frame)))
-        self._at += len(lines)
-        return self.has_more(most_lines)
-
-    def _chunk(self) -> bytes:
-        """Whole lines; a long one alone."""
-        size = FRAME_BYTES
-        while True:
-            self._source.seek(self._at)
-            chunk = self._source.read(min(size, self._end - self._at))
-            whole = chunk.rfind(b"\n") + 1
-            if whole:
-                return chunk[:whole]
-            if len(chunk) < size:
-                raise OSError(f"{file_name(self._tool)} has lost its last line's end")
-            size *= 4
-
-    def end(self) -> None:
-        """Write the index, and begin to sync."""
-        self._write(encode_index(self.index, self._codec))  # point: segment-index
-        self._sync = threading.Thread(target=self._synced, name="shmperf-sync", daemon=True)
-        self._sync.start()
-
-    def is_synced(self) -> bool:
-        """True once it is on the disk; looks for a moment. OSError when it can't be."""
-        assert self._sync is not None  # noqa: S101  it has ended
-        self._sync.join(_SYNC_LOOK_S)
-        if self._failed is not None:
-            raise self._failed
-        return not self._sync.is_alive()
-
-    def rename(self) -> None:
-        """Make it a segment."""
-        assert self._aside is not None  # noqa: S101  it has begun
-        self._aside.rename(self._path / self.name)
-        self._aside = None
-
-    def close(self) -> None:
-        """Let go of its files; what is not a segment yet is deleted."""
-        self._source.close()
-        if self._fd >= 0 and not (self._sync is not None and self._sync.is_alive()):
-            os.close(self._fd)
-            self._fd = -1
-        if self._aside is not None:
-            self._aside.unlink(missing_ok=True)
-
-    def _synced(self) -> None:
-        try:
-            os.fsync(self._fd)
-        except OSError as error:
-            self._failed = error
-
-    def _write(self, content: bytes) -> None:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(self._fd, view) :]
-        self.size += len(content)
-
-
-def _first_lines(chunk: bytes, count: int) -> bytes:
-    """The first *count* lines, or all."""
-    if chunk.count(b"\n") <= count:
-        return chunk
-    at = 0
-    for _ in range(count):
-        at = chunk.index(b"\n", at) + 1
-    return chunk[:at]

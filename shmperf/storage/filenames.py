@@ -7,7 +7,14 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["SUFFIX", "file_name", "segments_in", "stem_of"]
+__all__ = [
+    "SUFFIX",
+    "file_name",
+    "holds_lines",
+    "is_history",
+    "segments_in",
+    "stem_of",
+]
 
 SUFFIX = "_perf.jsonl"
 
@@ -33,6 +40,16 @@ def file_name(tool: str) -> str:
 def stem_of(tool: str) -> str:
     """How the names of the tool's segments begin, before their number."""
     return file_name(tool).removesuffix(".jsonl")
+
+
+def is_history(name: str) -> bool:
+    """True for the name of a file of history, or of a segment."""
+    return name.endswith(SUFFIX) or _SEGMENT.match(name) is not None
+
+
+def holds_lines(path: Path, tool: str) -> bool:
+    """True when a directory has a file or a segment of *tool*; OSError."""
+    return (path / file_name(tool)).is_file() or stem_of(tool) in segments_in(path)
 
 
 def segments_in(path: Path) -> dict[str, dict[int, str]]:

@@ -22,7 +22,7 @@ and at rest a test compares it with the open rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -52,11 +52,11 @@ from shmperf.errors import StoreError
 from shmperf.files import internals
 from shmperf.shm.record import Call
 
-from .archive import Segments, lines_in
 from .counters import Forgotten, WorkerState, bury, change_worker, count_up, forget
 from .history import FileState
 from .journal import Journal
 from .outbox import OutboxChange, OutboxState
+from .segments import Segments, lines_in
 from .upgrade import upgraded
 
 __all__ = [
@@ -68,6 +68,7 @@ __all__ = [
     "figures_on_disk",
     "load",
     "stats_on_disk",
+    "used_bytes",
 ]
 
 
@@ -339,6 +340,12 @@ class Ledger:
             state.segments[tool] = segments.none()
         state.cutting = {}
         self.analyses.clear()
+
+
+def used_bytes(state: State, limit_of: Callable[[str], int]) -> int:
+    """What the lines of tools that keep all fill, and every segment."""
+    files = sum(file.size for tool, file in state.files.items() if limit_of(tool) < 0)
+    return files + sum(segments.size for segments in state.segments.values())
 
 
 def _apply_workers(state: State, frame: Frame) -> None:

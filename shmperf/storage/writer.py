@@ -21,12 +21,13 @@ from shmperf.files import internals, reason_of
 from shmperf.shm.record import Call
 
 from . import exemplarfile
-from .archive import Archive, Segments
+from .archive import Archive
 from .consumer import Progress, consumers
 from .history import FileState, History
 from .journal import Journal, Recovered
 from .outbox import Outbox, OutboxChange, OutboxState, call_lines
 from .pace import Pace
+from .segments import Segments
 from .upgrade import upgraded
 from .writerthread import LONGEST_WAIT_S, WriterThread
 

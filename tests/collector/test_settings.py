@@ -29,8 +29,6 @@ FIXED = {
     "anomaly.effect": "no part reads it yet",
     "anomaly.stuck_factor": "no part reads it yet",
     "anomaly.webhook": "no part reads it yet",
-    "history.retention_days": "no part reads it yet",
-    "history.when_full": "no part reads it yet",
     "storage.path": "processes meet by it, and the journal lies there",
     "ring.budget_bytes": "a worker takes it when it makes its memory",
     "ring.first_slots": "a worker takes it when it makes a ring; the collector reads the ring",
@@ -65,7 +63,10 @@ HOLDERS: dict[str, list[Holder]] = {
     ],
     "storage.batch_size": [lambda c: c.flusher.storage.batch_size],
     "storage.flush_interval_seconds": [lambda c: c.options.storage.flush_interval_seconds],
-    "storage.max_bytes": [lambda c: c.flusher.storage.max_bytes],
+    "storage.max_bytes": [
+        lambda c: c.flusher.storage.max_bytes,
+        lambda c: c.parts.archiving.most_bytes,
+    ],
     "storage.outbox_bytes": [lambda c: c.flusher.storage.outbox_bytes],
     "capture.secret_keys": [
         lambda c: tuple(key for key in ("colour", "password") if c.parts.bodies.mask.hides(key, ""))
@@ -74,6 +75,11 @@ HOLDERS: dict[str, list[Holder]] = {
         lambda c: tuple(word for word in ("hue", "auth") if c.parts.bodies.mask.hides(word, ""))
     ],
     "history.compress": [lambda c: c.parts.archiving.history.compress],
+    "history.retention_days": [lambda c: c.parts.archiving.history.retention_days],
+    "history.when_full": [
+        lambda c: c.parts.archiving.history.when_full,
+        lambda c: "drop_oldest" if c.flusher.drops_oldest else "stop",
+    ],
     "history.segment_lines": [lambda c: c.parts.archiving.history.segment_lines],
     "collector.idle_wait_ms": [lambda c: c.options.collector.idle_wait_ms],
     "collector.sample_interval_seconds": [lambda c: c.parts.sampler.interval_s],
@@ -87,6 +93,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "tool_limits": {"tool_limits": {"few": 3}},
     "history.compress": {"compress": "gzip"},
     "sampling.tools": {"tools": {"few": 3}},
+    "history.when_full": {"when_full": "drop_oldest"},
     "capture.secret_keys": {"secret_keys": ("colour",)},
     "capture.secret_words": {"secret_words": ("hue",)},
     "rag.store": {"store": "chroma", "url": "somewhere"},

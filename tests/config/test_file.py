@@ -303,3 +303,11 @@ def test_a_tool_store_that_can_not_be_is_named(
         load(path)
     assert caught.value.key == key
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["off", "'off'", "no", "false"])
+def test_off_needs_no_quotes(tmp_path: Path, text: str) -> None:
+    """YAML reads a plain ``off`` as false; as a compression it is what it says."""
+    path = tmp_path / "limits.yaml"
+    path.write_text(f"history: {{compress: {text}}}\n")
+    assert load(path).history.compress == "off"

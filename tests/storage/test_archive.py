@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shmperf.shm.record import Call
-from shmperf.storage.archive import Archive, Moved, Segments, lines_in
+from shmperf.storage.archive import Archive
 from shmperf.storage.codecs import CODECS, Codec, codec_named
 from shmperf.storage.filenames import segments_in
 from shmperf.storage.history import History
 from shmperf.storage.pace import Pace
 from shmperf.storage.reading import lines_of
 from shmperf.storage.segmentfile import Window, read_index
+from shmperf.storage.segments import Moved, Segments, lines_in
 
 from .test_history import call, ids, write
 
@@ -115,7 +116,7 @@ def test_cutting_changes_no_byte(
     """Wherever frames and segments are cut: at line ends, and all bytes come back in order."""
     path = tmp_path_factory.mktemp("cut")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shmperf.storage.archive.FRAME_BYTES", frame)
+        patch.setattr("shmperf.storage.cutting.FRAME_BYTES", frame)
         place = Place(path)
         calls = [call(n, params=json.dumps({"n": "é" * size})) for n, size in enumerate(lengths)]
         write(place.history, calls, -1)
@@ -209,7 +210,7 @@ def test_a_damaged_frame_costs_its_lines_and_is_told_once(
     place: Place, codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Damage in the middle of a segment: the frames around it are read."""
-    monkeypatch.setattr("shmperf.storage.archive.FRAME_BYTES", 2000)
+    monkeypatch.setattr("shmperf.storage.cutting.FRAME_BYTES", 2000)
     place.write(range(200))
     place.move(200, codec)
     (path,) = place.names()
@@ -231,7 +232,7 @@ def test_without_its_index_a_segment_is_read_all_the_same(
     place: Place, codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Frames are found by how they begin; one that is damaged too costs its lines."""
-    monkeypatch.setattr("shmperf.storage.archive.FRAME_BYTES", 2000)
+    monkeypatch.setattr("shmperf.storage.cutting.FRAME_BYTES", 2000)
     place.write(range(200))
     place.move(200, codec)
     (path,) = place.names()

@@ -1,0 +1,47 @@
+"""
+How long what was recorded stays: a moment before which lines, segments, reports and alerts go.
+
+Whoever owns a kind of file takes its own part in this: history and segments go through the journal,
+see `archive`; what nothing else depends on is deleted here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .lines import timestamp
+
+__all__ = ["REPORTS", "cutoff_of", "delete_old_reports", "is_older"]
+
+# Reports of optimization runs, by the moment at which they were written: YYYYMMDDTHHMMSSZ.
+REPORTS = "optimization"
+_DAY_NS = 86_400_000_000_000
+
+
+def cutoff_of(retention_days: float, now_ns: int) -> str | None:
+    """The ``timestamp`` before which everything goes; None when it stays for ever."""
+    if not retention_days:
+        return None
+    return timestamp(max(0, now_ns - int(retention_days * _DAY_NS)))
+
+
+def is_older(stamp: str, cutoff: str) -> bool:
+    """True for a ``timestamp`` of ours, or a report's name, that lies before *cutoff*."""
+    if "-" in stamp[:8]:
+        return stamp < cutoff
+    return stamp[:15] < cutoff.translate({ord("-"): None, ord(":"): None})[:15]
+
+
+def delete_old_reports(storage: Path, cutoff: str) -> Iterator[None]:
+    """Delete reports of before *cutoff*, one after the other."""
+    try:
+        names = os.listdir(storage / REPORTS)  # noqa: PTH208  names, not paths
+    except OSError:
+        return
+    for name in names:
+        is_report = name[:8].isdigit() and name.endswith((".json", ".md"))
+        if is_report and is_older(name, cutoff):
+            (storage / REPORTS / name).unlink(missing_ok=True)
+            yield
