@@ -19,9 +19,11 @@ from .place import Place, wait_until
 
 __all__ = ["Campaign", "Sample"]
 
+# So few lines make a segment that they move all the time.
 KEEP_ALL = (
     "default_perf_points: -1\n"
     "optimization: {trigger_threshold: 0}\n"
+    "history: {segment_lines: 100}\n"
     "storage: {flush_interval_seconds: 0.1}\n"
 )
 IN_DETAIL = KEEP_ALL.replace("trigger_threshold: 0", "trigger_threshold: 0, enabled: true")

@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 from shmperf.errors import ShmperfError
 from shmperf.session.client import Client
 from shmperf.session.messages import Stats
+from shmperf.storage.reading import read
 
 from .books import Rules, Tally, check
 from .campaign import Campaign
@@ -86,5 +86,4 @@ def _last(campaign: Campaign, tally: Tally, place: Place) -> None:
 
 
 def _lines(place: Place) -> list[dict[str, Any]]:
-    paths: list[Path] = sorted(place.storage.glob("*_perf.jsonl"))
-    return [json.loads(text) for path in paths for text in path.read_text().splitlines()]
+    return list(read(place.storage))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import threading
 import time
@@ -32,6 +33,7 @@ from .handing import Handing
 from .log import ask_to_stop, read_logs
 from .nursery import Ended
 from .place import Place, wait_until
+from .points import points_in
 
 __all__ = ["kill_collectors"]
 
@@ -44,6 +46,10 @@ _LIMITED = (
 )
 # So little that the outbox begins many files and deletes them, read or not.
 _HANDED = f"{KEEP_ALL.rstrip()[:-1]}, outbox_bytes: 1048576}}\n"
+# Segments are few in a collector's life: its points are drawn here, too.
+_SEGMENT_POINTS = sorted(
+    points_in("storage/archive.py", "storage/cutting.py", "storage/shortening.py")
+)
 _WORKERS = 2
 _KILLS = 12
 _SLOTS = 20_000
@@ -253,13 +259,20 @@ def _keep_all(round_: _Round) -> None:
     with round_.working():
         for _ in range(round_.kills):
             handing.strike()
-            round_.kill_one(handing.draw())
+            round_.kill_one(handing.draw() or _segment_trap(round_.rng))
     for _ in range(3):
         # The dead are buried, too, by collectors that are killed.
         round_.kill_one()
     round_.end_in_peace()
     check(round_.tally, round_.place, round_.what)
     handing.check(round_.what)
+
+
+def _segment_trap(rng: random.Random) -> list[Any] | None:
+    """A point of a segment's way; as often as not, none."""
+    if rng.random() < 0.5:
+        return None
+    return [rng.choice(_SEGMENT_POINTS), rng.randint(1, 3), "kill"]
 
 
 def _limit(round_: _Round) -> None:

@@ -23,6 +23,8 @@ import psutil
 from shmperf.config.options import Options
 from shmperf.shm.memory import PREFIX, SHARED_MEMORY
 from shmperf.storage.exemplarfile import EXEMPLARS
+from shmperf.storage.filenames import is_history
+from shmperf.storage.reading import lines_of
 from shmperf.storage.state import stats_on_disk
 
 from .nursery import Nursery
@@ -147,10 +149,9 @@ class Place:
     def lines(self, storage: Path | None = None) -> Iterator[tuple[int, int, bool, str]]:
         """Id, pid, whether aborted, and tool of every line of history."""
         decode = msgspec.json.Decoder(_Line).decode
-        for path in sorted((storage or self.storage).glob("*_perf.jsonl")):
-            for text in path.read_bytes().splitlines():
-                line = decode(text)
-                yield int(line.data.id, 16), line.data.pid, line.data.status == "aborted", line.tool
+        for text in lines_of(storage or self.storage, tell=_refuse):
+            line = decode(text)
+            yield int(line.data.id, 16), line.data.pid, line.data.status == "aborted", line.tool
 
     def end_sessions(self, nursery: Nursery, timeout_s: float = 20.0) -> bool:
         """Wait until every session has ended, with a sweep now and then."""
@@ -207,11 +208,15 @@ class Place:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def _refuse(text: str) -> None:
+    raise ValueError(text)
+
+
 def _strangers(storage: Path) -> list[str]:
     """Files in a storage directory that nobody would ever read or remove."""
     found = []
     if storage.is_dir():
-        found += [p.name for p in storage.iterdir() if not p.name.endswith("_perf.jsonl")]
+        found += [p.name for p in storage.iterdir() if not is_history(p.name)]
         found = [f"in storage: {name}" for name in found if name not in _STANDING]
         inner = storage / ".shmperf"
         if inner.is_dir():

@@ -74,6 +74,18 @@ PLANTS = (
         1.0,
     ),
     Plant(
+        "a segment whose lines are in their file still counts beside it",
+        (
+            Change(
+                "storage/archive.py",
+                "        twice = self._in_both(tool, known, indexes)\n",
+                "        twice: set[int] = set()\n",
+            ),
+        ),
+        "collectors",
+        1.0,
+    ),
+    Plant(
         "the dead are buried without a last drain",
         (
             Change(
