@@ -15,6 +15,8 @@ from shmperf.errors import StoreError
 from shmperf.query import Answers
 from shmperf.session.messages import OpenCallAnswer
 from shmperf.storage.kept import KeptCall, as_kept
+from shmperf.storage.reading import EVERYTHING
+from shmperf.storage.segmentfile import Window
 from shmperf.views import waterfall
 from shmperf.views.formatting import printable
 

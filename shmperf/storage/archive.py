@@ -83,7 +83,7 @@ class Archive:
         self._kept = {}
         changed: dict[str, Segments] = {}
         try:
-            self._remove_left_overs()
+            _remove_left_overs(self._path)
             here = segments_in(self._path)
         except OSError:
             return {}
@@ -103,28 +103,16 @@ class Archive:
                 changed[tool] = known.none()
         return changed
 
-    def _remove_left_overs(self) -> None:
-        with os.scandir(self._path) as there:
-            names = [one.name for one in there if one.name[0] == "."]
-        for name in filter(_LEFT_OVER.match, names):
-            (self._path / name).unlink(missing_ok=True)  # point: segment-left-over
-
     def _tool_of(self, stem: str, names: Mapping[int, str]) -> str | None:
         """The tool whose segments these are, by the first index that says so."""
         for name in names.values():
-            index = self._index(name)
+            index = _index(self._path, name)
             if index is not None and stem_of(index.tool) == stem:
                 return index.tool
         return None
 
-    def _index(self, name: str) -> Index | None:
-        try:
-            return read_index(self._path / name)
-        except (OSError, FormatError):
-            return None
-
     def _taken_up(self, tool: str, known: Segments, names: Mapping[int, str]) -> Segments:
-        indexes = {number: self._index(names[number]) for number in sorted(names)}
+        indexes = {number: _index(self._path, names[number]) for number in sorted(names)}
         twice = self._in_both(tool, known, indexes)
         for number in twice:
             (self._path / names[number]).unlink(missing_ok=True)  # point: segment-twice
@@ -306,7 +294,7 @@ class Archive:
                 numbers.append(number)
                 lines += kept[number].lines
         if numbers:
-            beginning = Beginning(lines=self._lines_of([kept[n] for n in reversed(numbers)]))
+            beginning = Beginning(lines=_lines_of(self._path, [kept[n] for n in reversed(numbers)]))
             for moved in self._begun_anew(tool, file, segments, beginning):
                 if moved is None:
                     yield None
@@ -319,10 +307,6 @@ class Archive:
         if kept:
             yield self._without(tool, list(kept), segments)
 
-    def _lines_of(self, segments: Iterable[Kept]) -> Iterator[bytes]:
-        for one in segments:
-            yield from segment_lines(self._path / one.name, EVERYTHING, lambda _: None)
-
     def erase(self, segments: Mapping[str, Segments]) -> None:
         """Delete the segments that *segments* list."""
         wanted = {stem_of(tool): tool for tool, one in segments.items() if one.first < one.next}
@@ -334,3 +318,22 @@ class Archive:
                 if segments[tool].first <= number < segments[tool].next:
                     (self._path / name).unlink(missing_ok=True)  # point: segment-erase
                     self._kept.get(tool, {}).pop(number, None)
+
+
+def _remove_left_overs(path: Path) -> None:
+    with os.scandir(path) as there:
+        names = [one.name for one in there if one.name[0] == "."]
+    for name in filter(_LEFT_OVER.match, names):
+        (path / name).unlink(missing_ok=True)  # point: segment-left-over
+
+
+def _index(path: Path, name: str) -> Index | None:
+    try:
+        return read_index(path / name)
+    except (OSError, FormatError):
+        return None
+
+
+def _lines_of(path: Path, segments: Iterable[Kept]) -> Iterator[bytes]:
+    for one in segments:
+        yield from segment_lines(path / one.name, EVERYTHING, lambda _: None)
