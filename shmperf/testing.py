@@ -28,7 +28,7 @@ import msgspec
 
 from shmperf.analysis.stats import plain
 from shmperf.collector.cycle import Collector
-from shmperf.collector.pace import Clocks
+from shmperf.collector.pace import Clocks, Waits
 from shmperf.files import internals
 from shmperf.session.presence import HERE, Identity
 from shmperf.session.rendezvous import Request, join
@@ -55,8 +55,9 @@ from shmperf.storage.writer import Disk
 
 __all__ = ["BegunCall", "Clock", "Room", "ScriptedWorker", "assert_books_balance"]
 
-# Longer than the collector waits between two frames, so that each round journals.
+# Longer than the collector here waits between two frames, so that each round journals.
 _TURN_S = 0.51
+_WAITS = Waits(commit_s=0.5)
 _TICK_NS = 1_000
 _HALF_A_FRAME = b"\x40\0\0\0\1\2\3\4half a frame"
 _LINE_AND_A_HALF = b'{"tool":"all","timestamp":"2026-01-01","data":{"id":"0"}}\n{"to'
@@ -416,9 +417,9 @@ class Room:
     def _collector(self) -> Collector:
         session = attach(self.directory)
         disk = self._make_disk(self.storage, self.clock)
-        collector = Collector(
-            session, Server(self.directory), disk, clocks=Clocks(self.clock, lambda: self._now_ns)
-        )
+        clocks = Clocks(self.clock, lambda: self._now_ns)
+        server = Server(self.directory)
+        collector = Collector(session, server, disk, waits=_WAITS, clocks=clocks)
         if self._is_timed:
             wall = collector.parts.wall
             wall.monotonic_ns = lambda: self._now_ns

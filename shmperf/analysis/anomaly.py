@@ -61,6 +61,11 @@ class Findings:
         """Take in another one."""
         self._new.append(finding)
 
+    @property
+    def has_untold(self) -> bool:
+        """True when the next delta tells some."""
+        return bool(self._new)
+
     def take_delta(self) -> list[Finding] | None:
         """What was found since the last delta."""
         delta, self._new = self._new, []

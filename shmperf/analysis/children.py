@@ -14,7 +14,16 @@ from typing import TypeAlias
 
 import msgspec
 
-__all__ = ["Child", "Family", "Tools", "add_up", "bounded", "covered_within", "settled_tools"]
+__all__ = [
+    "MOST_NS",
+    "Child",
+    "Family",
+    "Tools",
+    "add_up",
+    "bounded",
+    "covered_within",
+    "settled_tools",
+]
 
 # start_ns, end_ns, id, tool: sorted, rows are in order of time. The id 0 stands for no call, but
 # for time, from 0 on, that the children of a settled child covered: it is taken off the own time
@@ -24,7 +33,7 @@ Span: TypeAlias = tuple[int, int]
 # By tool: calls, total time and own time. Lists, because they are added to in place.
 Tools: TypeAlias = dict[str, list[int]]
 
-_MOST_NS = (1 << 63) - 1
+MOST_NS = (1 << 63) - 1
 _time_of = itemgetter(0)
 
 
@@ -156,7 +165,7 @@ def settled_tools(tools: Tools) -> dict[str, tuple[int, int]]:
 
 def bounded(total_ns: int) -> int:
     """*total_ns* as far as msgpack can write it: times come from other processes."""
-    return max(-_MOST_NS, min(total_ns, _MOST_NS))
+    return max(-MOST_NS, min(total_ns, MOST_NS))
 
 
 def _add(tools: Tools, tool: str, calls: int, total_ns: int, covered_ns: int) -> None:

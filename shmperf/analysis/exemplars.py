@@ -129,10 +129,11 @@ class _OfTool:
         """Keep *most* of each kind; those that are in neither any more."""
         pushed: list[Exemplar] = []
         for kept in (self.slowest, self.failed):
-            surplus = max(0, len(kept) - most)
-            pushed += kept[:surplus]
-            del kept[:surplus]
-        if not pushed:
+            surplus = len(kept) - most
+            if surplus > 0:
+                pushed += kept[:surplus]
+                del kept[:surplus]
+        if not pushed or not self.failed:
             return pushed
         left = _ids(self.slowest) | _ids(self.failed)
         # One that was in both may be pushed out of both at once.

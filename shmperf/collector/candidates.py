@@ -56,11 +56,15 @@ class Candidates:
         self._settled: list[Settled] = []
         self._noted: set[int] = set()
         self._known: Exemplars | None = None
+        self._floors: dict[str, int] = {}
 
     def begin(self) -> None:
         """Before a pass is accounted for: take up what a former collector has left, once."""
-        if self._ledger.exemplars is not self._known:
-            self._take_up(self._ledger.exemplars)
+        exemplars = self._ledger.exemplars
+        if exemplars is not self._known:
+            self._take_up(exemplars)
+        # A cleanup exchanges them.
+        self._floors = exemplars.floors
 
     def are_in(self, tool: str, longest_ns: int, seen: int) -> bool:
         """
@@ -68,15 +72,14 @@ class Candidates:
 
         *longest_ns* is its longest duration, *seen* the union of its meta words.
         """
-        floor = self._ledger.exemplars.floors.get(tool, -1)
-        return longest_ns > floor or bool(seen & STATUS_BITS)
+        return longest_ns > self._floors.get(tool, -1) or bool(seen & STATUS_BITS)
 
     def note(self, worker: WorkerDrain, tool: str, batch: Batch, durations: list[int]) -> None:
         """Note the candidates of *batch*, with the *durations* of its calls."""
         found = self._tools.get(tool)
         if found is None:
             found = self._tools[tool] = _OfTool()
-        slow = _greatest(durations, self._ledger.exemplars.floors.get(tool, -1))
+        slow = _greatest(durations, self._floors.get(tool, -1))
         found.slow.add([(durations[at], *self._raw(batch, at, worker)) for at in slow])
         failed = [at for at, meta in enumerate(batch.metas) if meta & STATUS_BITS in _FAILURES]
         newest = failed[-MOST:]

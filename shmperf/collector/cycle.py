@@ -138,14 +138,15 @@ class Collector:
             guard("storage", self._take_up, late=True)
         if due("find", waits.find_s) or self.roster.may_have_changed():
             guard("find", self._find)
-        if due("rows", waits.commit_s):
+        if due("rows", waits.rows_s):
             for worker in self.roster.each():
                 worker.rows.look_everywhere()
         handled = self._pass(self.roster.each())
         if due("liveness", waits.liveness_s):
             guard("bury", self._bury_the_dead)  # point: bury-look
         at_once = handled > 0 and not self.options.storage.async_save
-        if due("commit", waits.commit_s) or self.roster.wants_release() or at_once:
+        is_wanted = self.roster.wants_release() or self.ledger.unusual.has_untold
+        if due("commit", waits.commit_s) or is_wanted or at_once:
             self.commit()
         # Rings that fill come first: a flush that is behind has its turn all the same.
         if due("flush", waits.flush_s) or at_once:

@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Sequence
 from operator import sub
+from typing import NamedTuple
 
 import msgspec
 
 from shmperf.analysis.anomaly import Finding, Usual
-from shmperf.analysis.calltree import NOBODY, Below, Settled
+from shmperf.analysis.calltree import NOBODY, Below, CallTree, Settled
+from shmperf.analysis.extremes import Extremes
 from shmperf.analysis.lately import Columns, Lately
 from shmperf.analysis.limits import Newest
 from shmperf.analysis.optimization import Optimization, sighting_of
@@ -58,6 +60,13 @@ _LONGEST_NS = 1 << 62
 
 # A kept record: end, id, slot, worker, and how often the worker had been looked at by then.
 _Raw = tuple[int, int, Slot, WorkerDrain, int]
+
+
+class _Live(NamedTuple):
+    """The analyses that each batch goes to, asked for once a pass: a restart exchanges them."""
+
+    extremes: Extremes
+    tree: CallTree
 
 
 class Drained(msgspec.Struct):
@@ -135,11 +144,16 @@ class Ingest:
     def take(self, worker: WorkerDrain, portions: list[Portion]) -> None:
         """Account for what a pass over *worker* has found; all at once what needs no tool."""
         self._candidates.begin()
-        taken = Columns()
+        ledger, taken = self._ledger, Columns()
+        live = _Live(ledger.extremes, ledger.tree)
+        ids = [call_id for _, batch, _ in portions for call_id in batch.ids]
+        are_known = blocks_of(ids) <= worker.blocks
         for tool, found, seen in portions:
-            batch = self._admitted(worker, found, seen)
+            batch = found
+            if not are_known or seen & STATUS_BITS == STATUS_BITS:
+                batch = self._admitted(worker, found, seen)
             if batch:
-                self._take(worker, tool, batch, seen)
+                self._take(worker, tool, batch, seen, live)
                 taken.add(tool, (batch.ids, batch.parents, batch.starts, batch.ends))
         if taken.ids:
             self._lately.add(taken)
@@ -153,7 +167,7 @@ class Ingest:
             batch = self._calls_of(worker, batch)
         return batch
 
-    def _take(self, worker: WorkerDrain, tool: str, batch: Batch, seen: int) -> None:
+    def _take(self, worker: WorkerDrain, tool: str, batch: Batch, seen: int, live: _Live) -> None:
         """Account for a *batch* of one tool."""
         ids, starts, ends = batch.ids, batch.starts, batch.ends
         durations = list(map(sub, ends, starts))
@@ -171,9 +185,9 @@ class Ingest:
             self._counting.count(tool, (durations, batch.metas, seen), errors, ends[-1])
         else:
             self._count_by_interval(tool, (durations, batch.metas, seen), batch.ends, errors)
-        if self._ledger.extremes.marks:
-            self._ledger.extremes.add(tool, min(durations), max(durations))
-        self._ledger.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
+        if live.extremes.marks:
+            live.extremes.add(tool, min(durations), max(durations))
+        live.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
         limit = self.limit_of(tool)
         if self.dating.in_run and seen & _DETAIL:
             self._sight(worker, batch)

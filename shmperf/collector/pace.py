@@ -41,7 +41,8 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
 
     busy_s: float = 0.001
     watched_s: float = 0.04
-    commit_s: float = 0.5
+    commit_s: float = 2.0
+    rows_s: float = 0.5
     find_s: float = 0.04
     liveness_s: float = 0.25
     flush_s: float = 0.25

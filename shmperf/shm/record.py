@@ -333,7 +333,12 @@ def decode(slot: Slot, body: bytes, callee: Callee, mask: Mask, pid: int) -> Cal
     try:
         if not meta & _SPECIAL:
             # Finished well, in normal mode, and timed: most calls, at half the cost of the others.
-            params, names = _unpack(body) if body else None, callee.names
+            if not body:
+                took_ns = end_ns - start_ns if end_ns > start_ns else 0
+                return Call(
+                    callee.tool, call_id, pid, parent, start_ns, took_ns, Outcome.OK, "{}", False
+                )
+            params, names = _unpack(body), callee.names
             if (
                 type(params) is list
                 and len(params) <= len(names)

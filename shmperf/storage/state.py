@@ -23,6 +23,8 @@ and at rest a test compares it with the open rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from operator import lt
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -375,7 +377,10 @@ def _newest(calls: list[Call], limit: int) -> list[Call]:
     limit = _MOST_KEPT if limit < 0 else limit
     if len(calls) <= limit:
         return calls
-    calls.sort(key=_by_end)
+    # One worker's calls come in order, and looking costs a fourth of sorting.
+    ends = [call.start_ns + (call.duration_ns or 0) for call in calls]
+    if not all(map(lt, ends, islice(ends, 1, None))):
+        calls.sort(key=_by_end)
     return calls[len(calls) - limit :]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from shmperf.analysis.anomaly import UNUSUAL, Finding
 from shmperf.collector import cycle
 from shmperf.collector.pace import Pressure, Waits
 from shmperf.session.messages import Status
@@ -221,6 +222,30 @@ def test_a_large_ring_that_fills_is_pressure(
     room.turn()
     assert room.collector.roster.is_pressed() == pressed
     assert not room.collector.roster.is_pressed()
+
+
+def test_frames_are_few_and_what_programs_are_told_does_not_wait_for_one(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """Slots are handed back when half a ring is read, findings are told in their round."""
+    room = new_room(tmp_path, runtime)
+    try:
+        worker, collector = room.worker(slots=16), room.collector
+        room.turn(2)
+        for _ in range(7):
+            worker.call("all")
+        assert collector.step() == 7
+        assert "all" not in collector.ledger.totals.known
+        worker.call("all")
+        collector.step()
+        assert collector.ledger.totals.known["all"].count == 8
+        worker.call("all")
+        collector.ledger.unusual.add(Finding("all", 1, 1, 10**18, 9, 1, 2, 50))
+        collector.step()
+        assert collector.ledger.totals.known["all"].count == 9
+        assert (room.directory / UNUSUAL).exists()
+    finally:
+        room.close()
 
 
 def steps_of(work: Callable[[], object]) -> int:
