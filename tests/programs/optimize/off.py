@@ -1,0 +1,5 @@
+import json
+
+import shmperf
+
+print(json.dumps(shmperf.optimize(seconds=5)))
