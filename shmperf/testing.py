@@ -149,6 +149,7 @@ class ScriptedWorker:
         self._tick = tick
         self._slots = slots
         self._lanes: dict[str, _Lane] = {}
+        self._counters: dict[str, int] = {}
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -191,6 +192,17 @@ class ScriptedWorker:
         opened = self.begin(tool, parent)
         self.end(opened, msgspec.msgpack.encode({"n": n}))
         return opened
+
+    def leave_out(self, tool: str, calls: int = 1) -> None:
+        """So many *calls* of a sampled tool, ended without a record."""
+        lane = self._lane(tool)
+        if tool not in self._counters:
+            place = self.segment.add_counter(lane.callee)
+            if place is None:
+                raise RuntimeError(f"no memory for a counter of {tool}")
+            self._counters[tool] = place
+        self.segment.words[self._counters[tool]] += calls
+        self.begun += calls
 
     def end_in_detail(self, call: BegunCall, params: Mapping[str, Any]) -> None:
         """End a call that failed as optimization mode records it."""

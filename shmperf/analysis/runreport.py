@@ -202,7 +202,7 @@ def _tool(totals: Totals, calls: Sequence[Sighting]) -> ToolReport:
     cpu = [call.cpu_percent for call in calls if call.cpu_percent is not None]
     return ToolReport(
         count=totals.count,
-        avg_ms=totals.sum_ns / totals.count / 1e6 if totals.count else None,
+        avg_ms=_ms(totals.mean_ns),
         p50_ms=_ms(totals.quantile(0.50)),
         p95_ms=_ms(totals.quantile(0.95)),
         p99_ms=_ms(totals.quantile(0.99)),
@@ -294,7 +294,7 @@ def _name_of(status: int) -> str:
     return _NAMES.get(status, "error")
 
 
-def _ms(duration_ns: int | None) -> float | None:
+def _ms(duration_ns: float | None) -> float | None:
     return None if duration_ns is None else duration_ns / 1e6
 
 

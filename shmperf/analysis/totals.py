@@ -217,6 +217,14 @@ class Totals(msgspec.Struct, array_like=True):
         return self.count - self.untimed - self.timed
 
     @property
+    def whole_ns(self) -> int:
+        """What all calls took together, those included that the histogram lacks so far."""
+        timed = self.timed
+        if timed == self.count or not timed:
+            return self.sum_ns
+        return min(round(self.sum_ns / timed * self.count), _MOST_NS)
+
+    @property
     def mean_ns(self) -> float | None:
         """What a call took on average, or None."""
         timed = self.timed

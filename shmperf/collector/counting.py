@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shmperf.config.options import Options
 from shmperf.shm.record import SAMPLE_BITS, STATUS_BITS, UNTIMED_BIT
 from shmperf.storage.state import Ledger
 
 from .accounts import Accounts
+from .choosing import Choosing
 from .drain import WorkerDrain
 from .wallclock import WallClock
 
@@ -30,15 +30,14 @@ _UNORDINARY = SAMPLE_BITS | STATUS_BITS
 class Counting:
     """Counts calls by tool; the collector's thread."""
 
-    def __init__(self, ledger: Ledger, accounts: Accounts, wall: WallClock) -> None:
+    def __init__(
+        self, ledger: Ledger, accounts: Accounts, wall: WallClock, choosing: Choosing
+    ) -> None:
+        """*choosing* says how tools are sampled."""
+        self.accounts = accounts
         self._ledger = ledger
-        self._accounts = accounts
         self._wall = wall
-        self.configure(ledger.options)
-
-    def configure(self, options: Options) -> None:
-        """Take up *options*."""
-        self.every_of = options.every_of
+        self._choosing = choosing
 
     def count(self, tool: str, calls: Counted, errors: int, last_end_ns: int) -> None:
         """
@@ -49,7 +48,11 @@ class Counting:
         durations_ns, metas, seen = calls
         totals, last_ns = self._ledger.totals, self._wall.of(last_end_ns)
         counted = totals.of(tool)
-        if not seen & SAMPLE_BITS and self.every_of(tool) == 1 and not totals.is_sampled(tool):
+        if (
+            not seen & SAMPLE_BITS
+            and self._choosing.every_of(tool) == 1
+            and not totals.is_sampled(tool)
+        ):
             counted.add(durations_ns, errors, last_ns)
             return
         pairs = list(zip(metas, durations_ns, strict=True))
@@ -57,6 +60,8 @@ class Counting:
         counted.add(timed, errors, last_ns)
         counted.add_untimed(len(pairs) - len(timed), 0 if timed else errors, last_ns)
         ordinary = [duration for meta, duration in pairs if not meta & _UNORDINARY]
+        if slow_ns := self._choosing.slow_ns_of(tool):
+            ordinary = [duration for duration in ordinary if duration <= slow_ns]
         totals.shape_of(tool).add(ordinary)
 
     def count_out(self, worker: WorkerDrain) -> None:
@@ -64,4 +69,4 @@ class Counting:
         for tool, calls in worker.take_sampled_out():
             now_ns = self._wall.of(self._wall.monotonic_ns())
             self._ledger.totals.of(tool).count_out(calls, now_ns)
-            self._accounts.count_out(worker, calls)  # point: counting-out
+            self.accounts.count_out(worker, calls)  # point: counting-out

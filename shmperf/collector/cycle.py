@@ -159,6 +159,7 @@ class Collector:
         if due("config", waits.config_s):
             self.parts.wall.look()
             guard("config", self._settings.take_up_file)
+        guard("sampling", self.parts.choosing.look)
         guard("sample", self.parts.sampler.look, self.roster.seen_pids)
         return handled
 

@@ -42,7 +42,6 @@ from shmperf.shm.record import (
 from shmperf.shm.ring import Batch
 from shmperf.storage.state import Ledger
 
-from .accounts import Accounts
 from .bodies import Bodies, blob_name
 from .candidates import Candidates
 from .counting import Counted, Counting
@@ -82,7 +81,7 @@ class Ingest:
     def __init__(
         self,
         ledger: Ledger,
-        accounts: Accounts,
+        counting: Counting,
         bodies: Bodies,
         settling: Settling,
         wall: WallClock,
@@ -93,7 +92,8 @@ class Ingest:
         self.blobs: list[str] = []
         self._change = Drained()
         self._ledger = ledger
-        self._accounts = accounts
+        self._counting = counting
+        self._accounts = counting.accounts
         self._bodies = bodies
         self._settling = settling
         self._wall = wall
@@ -101,7 +101,6 @@ class Ingest:
         # Whoever begins a run of the optimization cycle says so: `dating.in_run`.
         self.dating = Dating(ledger, wall)
         self._failed = Failed(ledger, bodies, wall)
-        self._counting = Counting(ledger, accounts, wall)
         self._lately = Lately()
         self._roots = Roots(self._lately)
         self._candidates = Candidates(ledger, settling, wall, self._lately)
@@ -114,7 +113,6 @@ class Ingest:
     def configure(self, options: Options) -> None:
         """Take up *options*."""
         self.limit_of = options.limit_of
-        self._counting.configure(options)
 
     def watch(self, watch: Watch | None) -> None:
         """Look at durations from now on as *watch* says; None for not at all."""

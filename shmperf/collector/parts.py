@@ -12,6 +12,9 @@ from shmperf.storage.writer import Disk
 from .accounts import Accounts
 from .archiving import Archiving
 from .bodies import Bodies
+from .choosing import Choosing
+from .cost import measured_costs
+from .counting import Counting
 from .faults import Faults
 from .flusher import Flusher
 from .ingest import Ingest
@@ -39,8 +42,10 @@ class Parts:
         self.accounts = Accounts(self.ledger)
         self.settling = Settling()
         self.bodies = Bodies(session.options, self.faults.count)
+        self.choosing = Choosing(self.ledger, session, clock, measured_costs)
+        counting = Counting(self.ledger, self.accounts, self.wall, self.choosing)
         self.ingest = Ingest(
-            self.ledger, self.accounts, self.bodies, self.settling, self.wall, self.faults.count
+            self.ledger, counting, self.bodies, self.settling, self.wall, self.faults.count
         )
         self.flusher = Flusher(self.ledger, disk, self.settling.settled, self.faults.count)
         self.archiving = Archiving(self.ledger, disk, self.faults.count, clock)
@@ -64,5 +69,6 @@ class Parts:
         self.ingest.watch(self.session.settings.current.watch)
         self.flusher.configure(options)
         self.archiving.configure(options)
+        self.choosing.configure(options)
         self.sampler.configure(options)
         self.supervisor.configure(options)

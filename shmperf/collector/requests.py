@@ -330,6 +330,7 @@ def _status(requests: Requests, _: Status) -> SessionStatus:
         unusual=[told_of(finding) for finding in parts.ledger.unusual.known],
         unattached=parts.roster.unattached(),
         rag=_sink(parts.supervisor),
+        sampling=parts.choosing.status(),
         sidecars=parts.supervisor.status(),
         consumers={
             name: ConsumerStatus(**progress._asdict())

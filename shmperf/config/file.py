@@ -34,7 +34,6 @@ _AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 # Keys that hold a number for each tool, and what it may be.
 _BY_TOOL = {"tool_limits": Limit, "sampling.tools": Every}
 _NO_EFFECT = (
-    "sampling.overhead_budget",
     "anomaly.enabled",
     "anomaly.interval_seconds",
     "anomaly.effect",

@@ -86,9 +86,9 @@ def _brought_up_to_date(
     weight = facts.successes + facts.failures
     latency_s, known_s = facts.latency_s, _overall_s(summary)
     if finished and known_s is None:
-        latency_s = totals.sum_ns / totals.count / 1e9
+        latency_s = totals.whole_ns / totals.count / 1e9
     elif finished and known_s is not None and latency_s is not None:
-        added_s = max(0.0, totals.sum_ns / 1e9 - known_s)
+        added_s = max(0.0, totals.whole_ns / 1e9 - known_s)
         latency_s = (weight * latency_s + share * added_s) / (weight + share * finished)
     return Facts(
         facts.successes + share * max(0, finished - failed),

@@ -242,6 +242,14 @@ class RunStatus(msgspec.Struct, kw_only=True):
     last_report: str | None = None
 
 
+class SamplingStatus(msgspec.Struct, kw_only=True):
+    """How a tool is sampled now: one of *every* calls, why, and whether slow ones are kept."""
+
+    every: int
+    reason: str
+    slow_kept: bool
+
+
 class Stop(msgspec.Struct, tag=True):
     """Drain, write everything and end; answered when it is done."""
 
@@ -331,6 +339,7 @@ class SessionStatus(msgspec.Struct, kw_only=True):
     sidecars: dict[str, SidecarStatus] = {}
     consumers: dict[str, ConsumerStatus] = {}
     optimization: RunStatus = msgspec.field(default_factory=RunStatus)
+    sampling: dict[str, SamplingStatus] = {}
 
 
 Question = (

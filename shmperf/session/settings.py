@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from shmperf.config.options import Options, Watch
 from shmperf.errors import ConfigError, SessionError
@@ -25,10 +26,17 @@ from shmperf.stdlib import Path
 from .files import file_identity, let_go, lock_within, map_word, read_bounded, write_aside
 from .word import held, next_word, released, with_mode
 
-__all__ = ["Settings", "SharedSettings"]
+__all__ = ["Settings", "SharedSettings", "ToolSampling"]
 
 _WORD_DEADLINE_S = 1.0
 _MISSING_LOOKS = 2
+
+
+class ToolSampling(msgspec.Struct, frozen=True, array_like=True):
+    """One of *every* calls is recorded, and those above *slow_ns*, if that is not 0."""
+
+    every: Annotated[int, Meta(ge=1, le=1_000_000)]
+    slow_ns: Annotated[int, Meta(ge=0, le=1 << 62)] = 0
 
 
 class Settings(msgspec.Struct):
@@ -44,6 +52,13 @@ class Settings(msgspec.Struct):
     layout: int = 1
     # Founded by a run of pytest: nothing starts by itself there.
     is_test: bool = False
+    # What the collector chose: it goes before the options, for the tools that are in it.
+    sampled: dict[str, ToolSampling] = {}
+
+    def sampling_of(self, tool: str) -> ToolSampling:
+        """How *tool* is sampled now."""
+        found = self.sampled.get(tool)
+        return ToolSampling(self.options.every_of(tool)) if found is None else found
 
 
 class _Outline(msgspec.Struct):
@@ -72,6 +87,10 @@ class SharedSettings:
         self.current = self._read()
         self._seen_config: tuple[int, ...] | None = None
         self._looks_without_config = 0
+
+    def sampling_of(self, tool: str) -> ToolSampling:
+        """How *tool* is sampled, as last read."""
+        return self.current.sampling_of(tool)
 
     @property
     def is_foreign(self) -> bool:

@@ -39,6 +39,7 @@ __all__ = [
 _PIPE_WIDTH = 10_000
 _LONGEST_NAME = 60
 _NAMES_SHOWN = 3
+_MOST_SAMPLED = 20
 _BOOKS_SAY = "begun = calls + lost + aborted + in flight; lost: without a record"
 _COLUMNS_SAY = ("aborted: their process died first", "kept: records in the history")
 _STATE_STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -279,6 +280,10 @@ def status(found: Mapping[str, Any]) -> RenderableType:
         lines.append(
             f"\nconsumer   {_consumer(name, consumer)}", "yellow" * bool(consumer["dropped"])
         )
+    for tool, row in list(found.get("sampling", {}).items())[:_MOST_SAMPLED]:
+        kept = "slow calls are kept" if row["slow_kept"] else "slow calls are not kept"
+        reason = printable(row["reason"], 200)
+        lines.append(f"\nsampled    {printable(tool)}: 1 of {row['every']}; {reason}; {kept}")
     if runs := going_on(found["optimization"]):
         lines.append(f"\noptimize   {runs}", "")
     if not found["workers"]:

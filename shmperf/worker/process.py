@@ -374,7 +374,7 @@ class Worker:
             tool.word = word
             if tool.route.is_recorded and self._grants is not None:
                 self._grants.bind(tool)
-            settle_sampler(tool, self.session.word, self.options.every_of(tool.name))
+            settle_sampler(tool, self.session.word, self.session.settings.sampling_of(tool.name))
             if tool.route is NO_ROOM:
                 self.losses.count(Loss.NO_MEMORY)
             return tool.route
@@ -399,7 +399,8 @@ class Worker:
             return NO_ROOM
         if in_detail:
             return IN_DETAIL
-        is_sampled = self.options.every_of(tool.name) > 1 and provide_sampler(tool, self.segment)
+        every = 1 if self.session is None else self.session.settings.sampling_of(tool.name).every
+        is_sampled = every > 1 and provide_sampler(tool, self.segment)
         return SAMPLED if is_sampled else PLAINLY
 
     # --- lanes -----------------------------------------------------------------------------------

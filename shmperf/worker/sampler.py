@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import repeat
 
+from shmperf.session.settings import ToolSampling
 from shmperf.shm.segment import Segment
 
 from .tool import UNBOUND, Bound, Tool
@@ -135,11 +136,11 @@ def provide_sampler(tool: Tool, segment: Segment | None) -> bool:
     return True
 
 
-def settle_sampler(tool: Tool, session: memoryview, every: int, slow_ns: int = 0) -> None:
+def settle_sampler(tool: Tool, session: memoryview, found: ToolSampling) -> None:
     """Let the wrappers of *tool* know whether it is sampled, for its session word. Guarded."""
     if tool.sampler is None:
         return
     if tool.route.is_sampled:
-        tool.sampler.open(tool.word, session, every, slow_ns)
+        tool.sampler.open(tool.word, session, found.every, found.slow_ns)
     else:
         tool.sampler.close(off=False)

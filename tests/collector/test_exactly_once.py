@@ -28,6 +28,7 @@ class Story:
         self.finished: dict[str, list[str]] = defaultdict(list)
         self.aborted: dict[str, list[str]] = defaultdict(list)
         self.lost = self.forgotten = 0
+        self.left_out: Counter[str] = Counter()
         self.open: list[tuple[ScriptedWorker, BegunCall]] = []
 
     def happen(self, what: tuple[str, int, int]) -> None:
@@ -45,6 +46,12 @@ class Story:
 
     def all(self, worker: ScriptedWorker, count: int) -> None:
         self._calls(worker, "all", count * self.times)
+
+    def samples(self, worker: ScriptedWorker, count: int) -> None:
+        for tool in ("all", "few")[: count % 2 + 1]:
+            worker.leave_out(tool, count)
+            self.left_out[tool] += count
+        self._calls(worker, "all", count % 2)
 
     def nested(self, worker: ScriptedWorker, count: int) -> None:
         parent = worker.begin("all")
@@ -77,6 +84,7 @@ class Story:
         self.room.collector.cleanup()
         self.finished.clear()
         self.aborted.clear()
+        self.left_out.clear()
         self.lost = 0
         self.forgotten = self.room.begun - len(self.open)
 
@@ -101,8 +109,12 @@ class Story:
         assert sum(stats["lost"].values()) == self.lost
         assert stats["in_flight"] == 0
         assert stats["faults"].keys() <= {"journal_damaged"}
-        counts = {name: row["count"] for name, row in stats["tool_stats"].items() if row["count"]}
-        assert counts == {name: len(ids) for name, ids in self.finished.items() if ids}
+        rows = stats["tool_stats"]
+        counts = {name: row["count"] for name, row in rows.items() if row["count"]}
+        recorded = Counter({name: len(ids) for name, ids in self.finished.items() if ids})
+        assert counts == recorded + self.left_out
+        left_out = {name: row["sampled_out"] for name, row in rows.items() if row["sampled_out"]}
+        assert left_out == self.left_out
         assert stats["aborted"] == len(self.aborted["all"])
         assert [
             line["status"] for line in room.lines("all") if line["id"] in self.aborted["all"]
@@ -129,6 +141,7 @@ HAPPENINGS = st.lists(
             [
                 "few",
                 "all",
+                "samples",
                 "nested",
                 "opens",
                 "closes",
@@ -171,6 +184,7 @@ def test_killed_around_any_write_costs_and_doubles_nothing(last: int) -> None:
         for turn in range(4):
             for what in (("all", 0, 9), ("few", 1, 9), ("nested", 0, 2), ("opens", 1, 1)):
                 story.happen(what)
+            story.happen(("samples", turn, 7))
             story.happen(("turns", 0, 3))
             story.happen(("flushes", 0, 1))
             story.happen(("dies", turn, 1))

@@ -23,7 +23,6 @@ from .lab import FEW
 # Keys that a running collector does not follow, each with the reason.
 FIXED = {
     "optimization.enabled": "the mode that a session begins in; afterwards it is switched",
-    "sampling.overhead_budget": "no part reads it yet",
     "anomaly.enabled": "no part reads it yet",
     "anomaly.interval_seconds": "no part reads it yet",
     "anomaly.effect": "no part reads it yet",
@@ -55,8 +54,9 @@ HOLDERS: dict[str, list[Holder]] = {
         lambda c: c.requests.may_clean_up,
         lambda c: c.optimizing.options.cleanup_on_optimize,
     ],
-    "sampling.every": [lambda c: c.ingest._counting.every_of("any")],
-    "sampling.tools": [lambda c: {"few": c.ingest._counting.every_of("few")}],
+    "sampling.every": [lambda c: c.parts.choosing.every_of("any")],
+    "sampling.tools": [lambda c: {"few": c.parts.choosing.every_of("few")}],
+    "sampling.overhead_budget": [lambda c: c.parts.choosing.sampling.overhead_budget],
     "storage.async_save": [
         lambda c: c.options.storage.async_save,
         lambda c: c.flusher.storage.async_save,
