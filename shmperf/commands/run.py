@@ -32,6 +32,8 @@ from shmperf.session.client import Client
 from shmperf.session.messages import Flush, Mode, Stats, Tree
 from shmperf.session.paths import named_directory, runtime_root
 from shmperf.session.session import attach
+from shmperf.storage.reports import FOLDER, names, newest
+from shmperf.views.formatting import printable
 from shmperf.views.terminal import books, console_for, stats
 
 from .advice import advice
@@ -182,13 +184,31 @@ def run_command(
         if optimize:
             session.set_mode(optimization=True)
         before = session.live_stats()["begun"]
+        last = _last_report(session.storage)
         code = _run(command, session.environ | _instrumented(instrument), session, console)
         found = session.stop()
         console.print(stats(found))
         console.print(Text(f"history: {session.storage}", "dim"))
+        _tell_of_report(session.storage, last, console)
         if found["begun"] == before:
             console.print(Text(advice(command, os.environ, instrument, code), "yellow"))
     return code, found
+
+
+def _last_report(storage: Path) -> str:
+    known = names(storage)
+    return known[-1] if known else ""
+
+
+def _tell_of_report(storage: Path, last: str, console: Console) -> None:
+    """Name the report that a run has left since *last*, and the first thing that it advises."""
+    found = newest(storage) if _last_report(storage) != last else None
+    if found is None:
+        return
+    name, report = found
+    console.print(Text(f"report: {storage / FOLDER / name}.md", "dim"))
+    for first in report.advice[:1]:
+        console.print(Text(printable(first.text), "yellow"))
 
 
 def _instrumented(names: Sequence[str]) -> dict[str, str]:
