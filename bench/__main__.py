@@ -17,6 +17,7 @@ from rich.console import Console
 from .alerts import alerts
 from .drain import drain
 from .everyday import everyday
+from .history import history
 from .idle import idle
 from .integrations import integrations
 from .interceptors import interceptors
@@ -46,6 +47,7 @@ _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "pytest": pytest_plugin,
     "integrations": integrations,
     "alerts": alerts,
+    "history": history,
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Callable
 from struct import Struct
 from types import ModuleType
 from typing import Protocol
@@ -50,8 +51,8 @@ class Codec:
     tail_bytes = 0
     most_index_bytes = 0
 
-    def compress(self, lines: bytes) -> bytes:
-        """A frame that stands alone."""
+    def compressor(self) -> Callable[[bytes], bytes]:
+        """What makes frames that stand alone, one after the other; one thread's."""
         raise NotImplementedError
 
     def expander(self) -> Expander:
@@ -83,12 +84,13 @@ class _Zstd(Codec):
     magic = b"\x28\xb5\x2f\xfd"
     most_index_bytes = 1 << 20
 
-    def compress(self, lines: bytes) -> bytes:
+    def compressor(self) -> Callable[[bytes], bytes]:
         module = _zstd()
         parameter = module.CompressionParameter
         options = {parameter.compression_level: _ZSTD_LEVEL, parameter.checksum_flag: _CHECKED}
-        frame: bytes = module.compress(lines, options=options)
-        return frame
+        # Used again, it is a seventh faster.
+        compressor = module.ZstdCompressor(options=options)
+        return lambda lines: compressor.compress(lines, compressor.FLUSH_FRAME)
 
     def expander(self) -> Expander:
         found: Expander = _zstd().ZstdDecompressor()
@@ -108,9 +110,12 @@ class _Gzip(Codec):
     # An extra field's length has 16 bits.
     most_index_bytes = 65_000
 
-    def compress(self, lines: bytes) -> bytes:
-        compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP)
-        return compressor.compress(lines) + compressor.flush()
+    def compressor(self) -> Callable[[bytes], bytes]:
+        def compress(lines: bytes) -> bytes:
+            compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP)
+            return compressor.compress(lines) + compressor.flush()
+
+        return compress
 
     def expander(self) -> Expander:
         return zlib.decompressobj(_GZIP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from shmperf.files import open_private
@@ -33,10 +34,11 @@ class Cut:
         self._aside: Path | None = None
         self._fd = -1
         self._codec: Codec
+        self._compress: Callable[[bytes], bytes]
         self._sync: threading.Thread | None = None
         self._failed: OSError | None = None
         self.index = Index(tool, b"", [])
-        self.number = 0
+        self.number = self._lines = 0
         self.name = ""
         self.size = 0
 
@@ -44,7 +46,7 @@ class Cut:
         """Begin the segment of that *number*; OSError."""
         if os.fstat(self._source.fileno()).st_ino != self._inode:
             raise FileNotFoundError(f"{file_name(self._tool)} has been exchanged")
-        self.number, self._codec = number, codec
+        self.number, self._codec, self._compress = number, codec, codec.compressor()
         self.name = f"{stem_of(self._tool)}.{number:06d}.jsonl{codec.suffix}"
         self._aside = self._path / f".{self.name}.new"
         self._aside.unlink(missing_ok=True)
@@ -52,18 +54,24 @@ class Cut:
 
     def has_more(self, most_lines: int) -> bool:
         """True while the segment has not got its lines."""
-        frames = self.index.frames
-        return self.index.lines < most_lines and len(frames) < MOST_FRAMES and self._at < self._end
+        is_full = self._lines >= most_lines or len(self.index.frames) >= MOST_FRAMES
+        return not is_full and self._at < self._end
 
     def add_frame(self, most_lines: int) -> bool:
         """Write a frame of lines; True while there are further ones to come."""
-        lines = _first_lines(self._chunk(), most_lines - self.index.lines)
+        chunk, left = self._chunk(), most_lines - self._lines
+        lines = chunk.split(b"\n")
+        lines.pop()
+        if len(lines) > left:
+            del lines[left:]
+            chunk = b"\n".join(lines) + b"\n"
         if not self.index.frames:
-            self.index.head = head_of(lines[: lines.index(b"\n") + 1])
-        frame = self._codec.compress(lines)
+            self.index.head = head_of(lines[0] + b"\n")
+        frame = self._compress(chunk)
         self._write(frame)  # point: segment-frame
-        self.index.frames.append(summary_of(lines, len(frame)))
-        self._at += len(lines)
+        self.index.frames.append(summary_of(self._tool, lines, len(frame)))
+        self._at += len(chunk)
+        self._lines += len(lines)
         return self.has_more(most_lines)
 
     def _chunk(self) -> bytes:
@@ -119,13 +127,3 @@ class Cut:
         while view:
             view = view[os.write(self._fd, view) :]
         self.size += len(content)
-
-
-def _first_lines(chunk: bytes, count: int) -> bytes:
-    """The first *count* lines, or all."""
-    if chunk.count(b"\n") <= count:
-        return chunk
-    at = 0
-    for _ in range(count):
-        at = chunk.index(b"\n", at) + 1
-    return chunk[:at]

@@ -18,12 +18,13 @@ and between which ids of a block they lie: who looks for a time or an id passes 
 from __future__ import annotations
 
 import os
-import re
 import stat
 import zlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
 from struct import Struct
 from typing import BinaryIO, NamedTuple
@@ -66,9 +67,10 @@ _CHUNK = 1 << 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-# As our own lines begin, and where a call's id stands in them.
-_BEGINNING = re.compile(rb'^\{"tool":"(?:[^"\\\n]|\\.)*","timestamp":"([^"\n]{32})"', re.MULTILINE)
-_ID = re.compile(rb'"id":"([0-9a-f]{16})","pid":')
+# Before a call's id, in a line of ours; further keys follow, none of which looks like it.
+_ID = b'"id":"'
+_ID_CHARACTERS = 16
+_TIMESTAMP_CHARACTERS = 32
 
 
 class Frame(msgspec.Struct, array_like=True):
@@ -162,39 +164,44 @@ def head_of(line: bytes) -> bytes:
     return blake2b(line, digest_size=8).digest()
 
 
-def summary_of(lines: bytes, size: int) -> Frame:
-    """What an index says of a frame of *size* bytes that holds *lines*."""
-    count = lines.count(b"\n")
-    frame = Frame(size, len(lines), count)
-    starts = _BEGINNING.findall(lines)
-    # Lines that somebody else has written may begin in another way: then nothing is known.
-    if len(starts) == count and count:
-        first, last = moment(min(starts)), moment(max(starts))
+def summary_of(tool: str, lines: list[bytes], size: int) -> Frame:
+    """
+    What an index says of a frame of *size* bytes that holds *lines* of *tool*, without their ends.
+
+    By looking at bytes: taking each line apart would cost several times what compressing does.
+    """
+    frame = Frame(size, sum(map(len, lines)) + len(lines), len(lines))
+    beginning = b'{"tool":%b,"timestamp":"' % msgspec.json.encode(tool)
+    end = len(beginning) + _TIMESTAMP_CHARACTERS
+    starts = [line[:end] for line in lines]
+    least, most = min(starts), max(starts)
+    # Where both begin as our lines do, so does everything between them.
+    if least.startswith(beginning) and most.startswith(beginning):
+        first, last = moment(least[len(beginning) :]), moment(most[len(beginning) :])
         frame.first, frame.last = (None, None) if None in (first, last) else (first, last)
-    ids = _ID.findall(lines)
-    if len(ids) >= count:
-        frame.blocks = _blocks_of(ids)
+    frame.blocks = _blocks_of(
+        line[(at := line.rfind(_ID) + len(_ID)) : at + _ID_CHARACTERS] for line in lines
+    )
     return frame
 
 
 def _blocks_of(ids: Iterable[bytes]) -> dict[int, tuple[int, int]] | None:
     """By the upper half of *ids*, the least and the greatest lower one; None for many blocks."""
     ordered = sorted(ids)
-    ends: dict[bytes, tuple[bytes, bytes]] = {}
-    for block in {one[:8] for one in ordered}:
-        if len(ends) == _MOST_BLOCKS:
-            return None
-        ends[block] = (block, block)
-    least: dict[bytes, bytes] = {}
-    most: dict[bytes, bytes] = {}
-    if len(ends) == 1:
-        (only,) = ends
-        least[only], most[only] = ordered[0], ordered[-1]
-    else:
-        for one in ordered:
-            least.setdefault(one[:8], one)
-            most[one[:8]] = one
-    return {int(b, 16): (int(least[b][8:], 16), int(most[b][8:], 16)) for b in ends}
+    found: dict[int, tuple[int, int]] = {}
+    at = 0
+    try:
+        while at < len(ordered):
+            block = ordered[at][:8]
+            following = bisect_right(ordered, block + b"g", at)
+            least, most = ordered[at][8:], ordered[following - 1][8:]
+            found[int(block, 16)] = (int(least, 16), int(most, 16))
+            if len(found) > _MOST_BLOCKS:
+                return None
+            at = following
+    except ValueError:
+        return None  # a line without an id
+    return found
 
 
 def encode_index(index: Index, codec: Codec) -> bytes:
@@ -300,7 +307,7 @@ def segment_lines(path: Path, window: Window, tell: Callable[[str], object]) -> 
                 if lines is None:
                     damaged += 1
                     continue
-                yield from lines.splitlines(keepends=True)
+                yield from BytesIO(lines)
     except FileNotFoundError:
         return  # it has been let go of meanwhile
     except OSError as error:

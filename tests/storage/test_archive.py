@@ -326,7 +326,7 @@ def test_lines_of_others_are_kept_as_they_are(place: Place) -> None:
     """What somebody else has appended, JSON or not, moves along, and is never passed over."""
     place.write(range(3))
     path = place.path / "tool_perf.jsonl"
-    path.write_bytes(path.read_bytes() + b"garbage\n" + b'{"data": {}, "timestamp": 1}\n')
+    path.write_bytes(path.read_bytes() + b"garb\rage\n" + b'{"data": {}, "timestamp": 1}\n')
     place = Place(place.path)
     place.write(range(3, 6))
     before = list(lines_of(place.path))
