@@ -59,6 +59,7 @@ from .storage.kept import KeptCall, as_kept, kept_call, rising_floor
 from .storage.reading import EVERYTHING, read
 from .storage.reports import names
 from .storage.segmentfile import Window
+from .storage.sizes import bytes_by_kind
 from .storage.state import Ledger, load
 
 __all__ = ["Answers", "check_storage", "find_answers", "request_for"]
@@ -163,6 +164,7 @@ class Answers:
         """How the session is; ``collector`` is None when none runs."""
         answer = self._asked(Status(), SessionStatus)
         if answer is not None:
+            answer.bytes = bytes_by_kind(self.storage)
             return answer
         session = self.session
         state = "ok" if self.storage.is_dir() else "no such directory"
@@ -189,6 +191,7 @@ class Answers:
             rag=_sink_at_rest(self.storage),
             consumers=_consumers_at_rest(self.storage),
             optimization=RunStatus(last_report=next(reversed(names(self.storage)), None)),
+            bytes=bytes_by_kind(self.storage),
         )
 
     def errors(self) -> ErrorsKnown:

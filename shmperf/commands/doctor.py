@@ -36,8 +36,11 @@ from shmperf.session.paths import runtime_root
 from shmperf.session.rendezvous import Request, sessions
 from shmperf.shm.memory import PREFIX, SHARED_MEMORY, is_held, remove_memory
 from shmperf.shm.segment import is_of_another_version, is_supported, needs_seal
+from shmperf.storage.codecs import has_zstd
+from shmperf.storage.sizes import bytes_by_kind
 from shmperf.storage.state import load as load_ledger
 from shmperf.views import terminal
+from shmperf.views.formatting import size
 
 from .arguments import add_reader, request_of, show
 
@@ -48,6 +51,7 @@ Check = dict[str, str]
 _COMING_S = 5.0
 _LEAST_FREE = 64 << 20
 _LEAST_DISK = 100 << 20
+_NEARLY_FULL = 0.9
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -233,12 +237,30 @@ def _storage(storage: Path, options: Options) -> Iterator[Check]:
         yield _row("fail", "storage", f"{existing} is not a writable directory", advice)
         return
     free = shutil.disk_usage(existing).free
-    room = f"{storage}, {free >> 20} MiB free"
+    used = bytes_by_kind(storage)
+    room = f"{storage}, {size(sum(used.values()))} used, {free >> 20} MiB free"
     if free < _LEAST_DISK:
         yield _row("warn", "storage", room, "free some space; a full disk keeps history in memory")
     else:
         yield _row("ok", "storage", room)
+    yield from _room(used, options)
     yield from _journal(storage, options)
+
+
+def _room(used: Mapping[str, int], options: Options) -> Iterator[Check]:
+    """What becomes of the lines of tools that keep all."""
+    if options.default_perf_points >= 0 and -1 not in options.tool_limits.values():
+        return
+    kept, most = used.get("history", 0) + used.get("segments", 0), options.storage.max_bytes
+    found = f"{size(kept)} of storage.max_bytes, {size(most)}"
+    if kept >= most * _NEARLY_FULL and options.history.when_full == "stop":
+        advice = "raise it, or set history.when_full: drop_oldest; beyond it calls are not kept"
+        yield _row("warn", "history", found, advice)
+    elif options.history.compress == "zstd" and not has_zstd():
+        advice = "run: pip install backports.zstd; until then gzip takes its place"
+        yield _row("warn", "history", "zstd is missing", advice)
+    else:
+        yield _row("ok", "history", found)
 
 
 def _names(stats: Mapping[str, Any]) -> Iterator[Check]:

@@ -340,6 +340,8 @@ class SessionStatus(msgspec.Struct, kw_only=True):
     consumers: dict[str, ConsumerStatus] = {}
     optimization: RunStatus = msgspec.field(default_factory=RunStatus)
     sampling: dict[str, SamplingStatus] = {}
+    # Filled in by who asks: looking at very many files is nothing for the collector.
+    bytes: dict[str, int] = {}
 
 
 Question = (

@@ -20,7 +20,7 @@ from rich.text import Text
 from shmperf.analysis.names import Varying, advice_for
 
 from .columns import Column, Columns, Line
-from .formatting import duration, printable
+from .formatting import duration, printable, size
 from .runs import going_on
 
 __all__ = [
@@ -262,6 +262,7 @@ def status(found: Mapping[str, Any]) -> RenderableType:
     state = printable(found["storage_state"])
     lines.append(f"storage    {printable(found['storage'])}: ")
     lines.append(f"{state}\n", "green" if state == "ok" else "red")
+    lines.append(_disk(found.get("bytes") or {}))
     lines.append(f"mode       {found['mode']}")
     unattached = found.get("unattached") or {}
     if unattached.get("workers"):
@@ -291,6 +292,13 @@ def status(found: Mapping[str, Any]) -> RenderableType:
         return lines
     columns = [Column("worker pid"), Column("memory", 1), Column("CPU", 2), Column("threads", 3)]
     return Group(lines, Columns(columns, map(_worker, found["workers"])))
+
+
+def _disk(found: Mapping[str, int]) -> str:
+    """A line of what files fill, the largest kind first; nothing without any."""
+    largest = sorted(found.items(), key=lambda row: -row[1])
+    kinds = ", ".join(f"{printable(kind)} {size(count)}" for kind, count in largest)
+    return f"disk       {kinds}\n" if kinds else ""
 
 
 def _worker(row: Mapping[str, Any]) -> list[str | Text]:

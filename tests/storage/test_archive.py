@@ -23,7 +23,7 @@ from shmperf.storage.reading import lines_of
 from shmperf.storage.segmentfile import Window, read_index
 from shmperf.storage.segments import Moved, Segments, lines_in
 
-from .test_history import call, ids, write
+from .test_history import call, file_size_limit, ids, write
 
 CODEC_NAMES = ("zstd", "gzip")
 
@@ -394,3 +394,33 @@ def test_calls_of_many_blocks_have_no_ids_in_the_index(place: Place) -> None:
     index = read_index(place.names()[0])
     assert index is not None
     assert index.frames[0].blocks is None
+
+
+def test_a_disk_that_is_full_leaves_all_as_it_was(place: Place) -> None:
+    """A write that fails in the middle of a segment: nothing is lost, left behind or listed."""
+    calls = [call(n, params=json.dumps({"n": os.urandom(90).hex()})) for n in range(300)]
+    write(place.history, calls, -1)
+    before = list(lines_of(place.path))
+    with file_size_limit(5000), pytest.raises(OSError, match="too large"):
+        place.move(100)
+    assert list(lines_of(place.path)) == before
+    assert [path.name for path in place.path.iterdir()] == ["tool_perf.jsonl"]
+    place.move(100)
+    assert list(lines_of(place.path)) == before
+    assert len(place.names()) == 3
+
+
+def test_a_full_disk_as_the_rest_is_copied(place: Place) -> None:
+    """The segment is listed, its lines stay in the file as well, and are seen once."""
+    place.write(range(190))
+    steps = place.moving(100)
+    with file_size_limit(10_000), pytest.raises(OSError, match="too large"):
+        list(map(place.note, steps))
+    assert place.segments["tool"].moved_lines == 100
+    assert place.history.files["tool"].lines == 190
+    assert ids(place.path) == list(range(190))
+    assert place.count() == 190
+    place.open()
+    place.move(1000)
+    assert place.history.files["tool"].lines == 90
+    assert ids(place.path) == list(range(190))
