@@ -1,59 +1,50 @@
 """
 What the calls of a run advise to change: each piece with its evidence, and what it would save.
 
-Pure: from an `Evidence` of a run that is over to pieces of advice, those first that remove work, by
-what they save.
+Pure: from an `Evidence` of a run that is over to pieces of advice. First those that remove work or
+trouble, by what they save; then those that only point to where time goes, in the order of the
+table. Every kind says how it is computed where it is computed:
+
+    cache flaky      `repeats`      calls with equal parameters
+    batch parallel   `sequences`    calls below one call, by their intervals
+    timeout memory   `outliers`     calls that stand out, processes that grow
+    the others       `pointers`     where time goes, and what of recording itself
+
+Why not one list by what is saved: half of a hot spot's time is what somebody might save who finds
+out how, a repeated call's time is saved by a line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
-import msgspec
+from .evidence import Advice, Evidence
+from .outliers import memory, timeout
+from .pointers import hotspot, limit, sample, wait
+from .repeats import cache, flaky
+from .sequences import batch, parallel
 
-from .optimization import Sighting
-from .totals import Totals
+__all__ = ["MOST_OF_A_KIND", "Advice", "Evidence", "advise"]
 
-__all__ = ["Advice", "Evidence", "advise"]
+# Who has done these asks again.
+MOST_OF_A_KIND = 5
 
-
-class Advice(msgspec.Struct, kw_only=True):
-    """
-    One thing to do: its kind, the tool that it is about, and a sentence.
-
-    ``saves_s`` is what following it would have saved of the run, in seconds; None where that can't
-    be told. ``evidence`` is what was measured, as JSON.
-    """
-
-    kind: str
-    tool: str
-    text: str
-    saves_s: float | None = None
-    evidence: dict[str, Any] = {}
-
-
-class Evidence(msgspec.Struct, kw_only=True):
-    """
-    What is known of a run: of all calls their ``totals`` by tool, of most each call.
-
-    ``calls`` come in the order of their starts; ``unseen`` is how many others there were, of which
-    only the totals are known. ``own_ns`` is a call's own time, by id. ``limits`` and ``every`` are
-    the limit in force of each tool, and which part of its calls is recorded; ``lost`` is calls of
-    the session without a record, by cause.
-    """
-
-    calls: list[Sighting] = []
-    unseen: int = 0
-    totals: dict[str, Totals] = {}
-    own_ns: Mapping[int, int] = {}
-    limits: Mapping[str, int] = {}
-    every: Mapping[str, int] = {}
-    lost: Mapping[str, int] = {}
-    seconds: float = 0.0
+Adviser = Callable[[Evidence], Iterable[Advice]]
+_REMOVING: tuple[Adviser, ...] = (cache, batch, parallel, timeout, flaky, memory)
+_POINTING: tuple[Adviser, ...] = (hotspot, wait, limit, sample)
 
 
 def advise(evidence: Evidence) -> list[Advice]:
     """What *evidence* advises; nothing where it is not enough."""
-    del evidence
-    return []
+    removing = [piece for adviser in _REMOVING for piece in _first(adviser(evidence))]
+    pointing = [piece for adviser in _POINTING for piece in _first(adviser(evidence))]
+    return [*sorted(removing, key=_order), *pointing]
+
+
+def _first(pieces: Iterable[Advice]) -> list[Advice]:
+    return sorted(pieces, key=_order)[:MOST_OF_A_KIND]
+
+
+def _order(piece: Advice) -> tuple[float, str]:
+    """By what is saved, the most first; what can't be told behind."""
+    return -(piece.saves_s or 0.0), piece.tool

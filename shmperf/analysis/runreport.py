@@ -122,8 +122,9 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """What was in force around a run; see `Evidence`."""
+    """What was in force around a run, and what calls usually take; see `Evidence`."""
 
+    usual: Mapping[str, Totals] = {}
     limits: Mapping[str, int] = {}
     every: Mapping[str, int] = {}
     lost: Mapping[str, int] = {}
@@ -145,6 +146,7 @@ def report_of(
         calls=calls,
         unseen=seen.unseen,
         totals=seen.totals.known,
+        usual=setting.usual,
         own_ns=own_ns,
         limits=setting.limits,
         every=setting.every,

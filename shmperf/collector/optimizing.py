@@ -223,6 +223,7 @@ class Optimizing:
 
     def _write(self, run: Run) -> None:
         setting = Setting(
+            usual=self._parts.ledger.totals.known,
             limits={tool: self._limit_of(tool) for tool in self.analysis.totals.known},
             every={tool: self._every_of(tool) for tool in self.analysis.totals.known},
             lost=self._parts.ledger.books(0, complete=True).losses,
