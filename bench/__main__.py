@@ -29,6 +29,7 @@ from .overhead import overhead
 from .pytest_plugin import pytest_plugin
 from .relative import relative
 from .report import chart, readme, table
+from .sampling import sampling
 from .scale import scale
 from .startup import startup
 
@@ -48,6 +49,7 @@ _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "integrations": integrations,
     "alerts": alerts,
     "history": history,
+    "sampling": sampling,
 }
 
 

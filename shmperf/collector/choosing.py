@@ -73,10 +73,11 @@ class Choosing:
     def configure(self, options: Options) -> None:
         """Take up *options*; what was chosen for another budget is chosen anew."""
         if options.sampling != self.sampling:
+            # What was told goes before the options, and is not what they say any more.
             self._choices = {}
+            self._due_s = self._clock()
         self.sampling = options.sampling
         self._every_of = options.every_of
-        self._due_s = min(self._due_s, self._clock() + _LOOK_S)
 
     @property
     def _budget(self) -> float:
