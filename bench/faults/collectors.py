@@ -34,6 +34,7 @@ from .log import ask_to_stop, read_logs
 from .nursery import Ended
 from .place import Place, wait_until
 from .points import points_in
+from .runs import RUNS, RUNS_OF_FEW, check_runs, draw_of_run, request
 
 __all__ = ["kill_collectors"]
 
@@ -50,6 +51,12 @@ _HANDED = f"{KEEP_ALL.rstrip()[:-1]}, outbox_bytes: 1048576}}\n"
 _SEGMENT_POINTS = sorted(
     points_in("storage/archive.py", "storage/cutting.py", "storage/shortening.py")
 )
+_CONFIGS = {
+    "_limit": _LIMITED,
+    "_keep_all": _HANDED,
+    "_runs": RUNS,
+    "_runs_of_few": RUNS_OF_FEW,
+}
 _WORKERS = 2
 _KILLS = 12
 _SLOTS = 20_000
@@ -60,7 +67,7 @@ _ENDING_S = 20.0
 def kill_collectors(campaign: Campaign, seconds: float) -> Tally:
     """Rounds of kills until the time is up."""
     tally = campaign.begin(seconds, "collector kills")
-    rounds = [_keep_all, _keep_all, _limit, _clean_up, _stop]
+    rounds = [_keep_all, _runs, _keep_all, _limit, _clean_up, _runs_of_few, _stop]
     number = 0
     while not campaign.is_over:
         _take_sample(campaign, tally)
@@ -110,12 +117,14 @@ class _Round:
         self.tally = tally
         self.what = f"round {number}"
         self.kills = kills
+        # Somebody asks for runs of the optimization cycle.
+        self.wants_runs = False
         self._workers: dict[int, str] = {}
 
     def run(self, kind: Any) -> None:
         """The round, in a place of its own."""
         self.what += f" ({kind.__name__.strip('_').replace('_', ' ')})"
-        config = {_limit: _LIMITED, _keep_all: _HANDED}.get(kind, KEEP_ALL)
+        config = _CONFIGS.get(kind.__name__, KEEP_ALL)
         with self.campaign.place(self.tally, config) as place:
             self.place = place
             kind(self)
@@ -197,7 +206,9 @@ class _Round:
 
     def _ask(self, end: float) -> None:
         client = Client(self.directory)
-        questions = [Flush(), Stats(None), Tree(), Flush(), Mode(optimization=None)]
+        questions: list[Any] = [Flush(), Stats(None), Tree(), Flush(), Mode(optimization=None)]
+        if self.wants_runs:
+            questions = [request(), Stats(None)]
         while (left_s := end - time.monotonic()) > 0.01:
             try:
                 client.ask(questions[int(left_s * 1000) % len(questions)], left_s)
@@ -301,6 +312,40 @@ def _limit(round_: _Round) -> None:
         expected = min(_LIMIT, tool_stats["count"] + tool_stats["aborted"])
         if count != expected:
             tally.blame(f"{round_.what}: {count} lines of {tool} at the end, expected {expected}")
+
+
+def _runs(round_: _Round) -> None:
+    """Runs among tools that keep everything: every id once, and one report for each run."""
+    _kill_in_runs(round_)
+    check(round_.tally, round_.place, round_.what)
+
+
+def _runs_of_few(round_: _Round) -> None:
+    """Runs that clean up: counts exact, files within bounds, no line twice."""
+    _kill_in_runs(round_)
+    tally, place = round_.tally, round_.place
+    check_books(tally, place.stats(), round_.what)
+    times = Counter(line["data"]["id"] for line in read(place.storage))
+    if doubled := times.total() - len(times):
+        tally.doubled += doubled
+        tally.blame(f"{round_.what}: {doubled} lines are there twice")
+    for tool, count in _line_counts(place).items():
+        if count > _LIMIT:
+            tally.blame(f"{round_.what}: {count} lines of {tool}, whose limit is {_LIMIT}")
+
+
+def _kill_in_runs(round_: _Round) -> None:
+    round_.wants_runs = True
+    with round_.working():
+        for _ in range(round_.kills):
+            round_.kill_one(draw_of_run(round_.rng))
+        # One that nobody kills, for a run that comes to its end.
+        pid = round_.start()
+        round_.stir(pid, 1.0)
+        os.kill(pid, signal.SIGTERM)
+        round_.nursery.wait_for(pid, _ENDING_S)
+    round_.end_in_peace()
+    check_runs(round_.tally, round_.place, round_.what)
 
 
 def _clean_up(round_: _Round) -> None:

@@ -25,6 +25,7 @@ from shmperf.shm.memory import PREFIX, SHARED_MEMORY
 from shmperf.storage.exemplarfile import EXEMPLARS
 from shmperf.storage.filenames import is_history
 from shmperf.storage.reading import lines_of
+from shmperf.storage.reports import FOLDER
 from shmperf.storage.state import stats_on_disk
 
 from .nursery import Nursery
@@ -35,7 +36,7 @@ _NEW_NAMESPACE, _RECURSIVE_PRIVATE = 0x20000, 0x4000 | 0x40000
 _INTERNALS = re.compile(
     r"(snapshot|journal\.\d+|session|session\.lock|collector\.lock|blocks|outbox)\Z"
 )
-_STANDING = (".shmperf", ".gitignore", EXEMPLARS)
+_STANDING = (".shmperf", ".gitignore", EXEMPLARS, FOLDER)
 _before: frozenset[str] = frozenset()
 
 
