@@ -64,7 +64,7 @@ class Optimizing:
     def configure(self, options: Options) -> None:
         """Take up *options*."""
         self.options = options.optimization
-        self._limit_of, self._every_of = options.limit_of, options.every_of
+        self._limit_of = options.limit_of
 
     @property
     def analysis(self) -> Optimization:
@@ -222,20 +222,21 @@ class Optimizing:
         self._steps.commit()  # point: run-over
 
     def _write(self, run: Run) -> None:
+        parts = self._parts
         setting = Setting(
             usual=self._parts.ledger.totals.known,
             limits={tool: self._limit_of(tool) for tool in self.analysis.totals.known},
-            every={tool: self._every_of(tool) for tool in self.analysis.totals.known},
-            lost=self._parts.ledger.books(0, complete=True).losses,
+            every={tool: parts.choosing.every_of(tool) for tool in self.analysis.totals.known},
+            lost=parts.ledger.books(0, complete=True).losses,
         )
         report = report_of(run, self.analysis, setting, self._files.before(run.name))
         self._report, self.problem = (run.name, report), ""
         try:
             self._files.write(run.name, report, markdown(report))
-            self._parts.faults.mended("report_unwritten")
+            parts.faults.mended("report_unwritten")
         except StoreError as error:
             self.problem = f"the report of a run can't be written: {error}"
-            self._parts.faults.count("report_unwritten", self.problem)
+            parts.faults.count("report_unwritten", self.problem)
 
     def _to_clean(self, run: Run) -> dict[str, int]:
         """Up to when records of each tool go: of tools that the run has seen."""
