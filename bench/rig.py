@@ -88,8 +88,7 @@ class Rig:
 def rig_of(config: str = "") -> Iterator[Rig]:
     """A rig in a place of its own, with the configuration *config* (YAML) or the defaults."""
     with tempfile.TemporaryDirectory(prefix="sb-") as directory:
-        # Calls end now, as they do in a program: a past of years is counted in another way.
-        room = Room(Path(directory), Path(directory), config, is_timed=True)
+        room = Room(Path(directory), Path(directory), config)
         try:
             yield Rig(room)
             room.finish()

@@ -299,8 +299,8 @@ class Room:
 
     *cwd* is where ``perf_data`` and, with *config* (YAML), the configuration are written; *runtime*
     is the session's runtime directory, whose path must be short enough for a socket. *disk* makes
-    what writes, of a storage directory and a clock. In a room that *is_timed* the collector sees
-    no other clock than the room's, whose time `wait` passes. `close` it whatever happens.
+    what writes, of a storage directory and a clock. Its clocks are the room's own, whose
+    time `wait` passes. `close` it whatever happens.
     """
 
     def __init__(
@@ -309,8 +309,6 @@ class Room:
         runtime: Path,
         config: str = "",
         disk: Callable[[Path, Clock], Disk] | None = None,
-        *,
-        is_timed: bool = False,
     ) -> None:
         self.clock = Clock()
         self.config = cwd / "config/tool_perf_limits.yaml"
@@ -322,9 +320,8 @@ class Room:
         self.directory = self.session.directory
         self.workers: list[ScriptedWorker] = []
         self._now_ns = 10**12
-        # What the wall clock of a timed room shows beyond its monotonic one.
+        # What the wall clock shows beyond the monotonic one.
         self.offset_ns = 1_700_000_000 * 10**9
-        self._is_timed = is_timed
         self._make_disk = disk or (lambda storage, clock: Disk(storage, clock=clock))
         self.collector = self._collector()
 
@@ -363,10 +360,9 @@ class Room:
         return handled
 
     def wait(self, seconds: float) -> None:
-        """Time passes; for the workers too in a room that is timed."""
+        """Time passes, for everybody in the room."""
         self.clock.now_s += seconds
-        if self._is_timed:
-            self._now_ns += round(seconds * 1e9)
+        self._now_ns += round(seconds * 1e9)
 
     def kill(self, *, torn: bool = False) -> None:
         """kill -9 of the collector, and another one; *torn* leaves half-written bytes behind."""
@@ -432,10 +428,9 @@ class Room:
         clocks = Clocks(self.clock, lambda: self._now_ns)
         server = Server(self.directory)
         collector = Collector(session, server, disk, waits=_WAITS, clocks=clocks)
-        if self._is_timed:
-            wall = collector.parts.wall
-            wall.monotonic_ns = lambda: self._now_ns
-            wall.wall_ns = lambda: self.offset_ns + self._now_ns
+        wall = collector.parts.wall
+        wall.monotonic_ns = lambda: self._now_ns
+        wall.wall_ns = lambda: self.offset_ns + self._now_ns
         collector.open()
         return collector
 

@@ -22,8 +22,14 @@ class _Data(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    data: _Data
     kind: str
+    # Only calls have it.
+    data: _Data | None = None
+
+    @property
+    def name(self) -> str:
+        """The call's id; of another line what it is."""
+        return self.kind if self.data is None else self.data.id
 
 
 _decode = msgspec.json.Decoder(_Line).decode
@@ -42,9 +48,7 @@ def consume(spec: dict[str, Any]) -> None:
                 break
             time.sleep(0.002)
             continue
-        rows = [
-            f"{n} {_decode(line).data.id}\n" for n, line in enumerate(taken.lines, taken.number)
-        ]
+        rows = [f"{n} {_decode(line).name}\n" for n, line in enumerate(taken.lines, taken.number)]
         os.write(fd, "".join(rows).encode())
         if rng.random() < 0.1:
             time.sleep(0.05)

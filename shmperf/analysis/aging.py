@@ -75,17 +75,23 @@ class Kept:
         """All of them, by length."""
         return [list(kept.values()) for kept in self._kept]
 
-    def age(self, now_ns: int) -> None:
-        """Merge what is too old at *now_ns*, or too much, into longer ones: a piece of it."""
+    def age(self, now_ns: int) -> int:
+        """
+        Merge what is too old at *now_ns*, or too much, into longer ones: a piece of it.
+
+        The highest number of the first length of which something has gone that way; 0 for none.
+        """
         if now_ns == self._aged_ns:
-            return
-        left = _PIECE
+            return 0
+        gone, left = 0, _PIECE
         for at in range(len(self._lengths)):
             while left and (oldest := self._surplus(at, now_ns)) is not None:
                 left -= 1
+                gone = gone if at else oldest
                 self._age_chunk(at, oldest, now_ns)
         if left:
             self._aged_ns = now_ns
+        return gone
 
     def _surplus(self, at: int, now_ns: int) -> int | None:
         """The oldest interval of that length, when it may not stay."""

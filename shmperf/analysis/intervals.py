@@ -51,6 +51,8 @@ _MOST_LIVE_BYTES = 8 << 20
 _MOST_OPEN_BYTES = 2 << 20
 # About what a live tool and a bucket of it fill.
 _TOOL_BYTES, _BUCKET_BYTES = 400, 60
+# Of an interval that nothing more is to be told of: no chunk has a higher number.
+_WHOLE = 1 << 62
 
 
 class IntervalsDelta(msgspec.Struct, array_like=True):
@@ -148,6 +150,8 @@ class Intervals:
         self.time = Timeline()
         # The number of an interval, and a chunk of it, up to which others were told.
         self.told = (0, 0)
+        # Intervals that were merged into longer ones before others could be told of them.
+        self.missed = 0
         self._kept = Kept()
         self._names = _Names([])
         self._open: dict[int, _Open] = {}
@@ -170,6 +174,11 @@ class Intervals:
         """Others were told of everything up to that *position*."""
         self._new.told = position
 
+    def pass_by(self) -> None:
+        """Nobody is to be told of what is closed by now."""
+        self.tell((self._closed, _WHOLE))
+        self.missed = 0
+
     def has_news(self) -> bool:
         """True when something is to be journalled, or closed."""
         new = self._new
@@ -189,6 +198,8 @@ class Intervals:
         """The first part of a closed interval that others were not told of; None without one."""
         told = self._new.told or self.told
         for number, one in self._kept.finest.items():
+            if number < told[0]:
+                continue
             parts = [chunk for chunk in one.chunks if (number, chunk) > told]
             if parts:
                 chunk = min(parts)
@@ -257,7 +268,10 @@ class Intervals:
             self._close(min(self._open))
         self._note_closed(delta.closed)
         self._stay_within_bounds()
-        self._kept.age(self._closed * LENGTH_NS)
+        gone = self._kept.age(self._closed * LENGTH_NS)
+        if gone > self.told[0]:
+            self.missed += 1
+            self.told = gone, _WHOLE
 
     def clear(self) -> None:
         """Forget everything but the time: what is closed stays so."""

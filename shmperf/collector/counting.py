@@ -67,6 +67,6 @@ class Counting:
     def count_out(self, worker: WorkerDrain) -> None:
         """Count what of *worker* has ended without a record since the last time."""
         for tool, calls in worker.take_sampled_out():
-            now_ns = self._wall.of(self._wall.monotonic_ns())
+            now_ns = self._wall.now_ns()
             self._ledger.totals.of(tool).count_out(calls, now_ns)
             self.accounts.count_out(worker, calls)  # point: counting-out

@@ -243,6 +243,7 @@ class Collector:
         if self.past.is_taken_up:
             self.frames.commit_each(self.flusher.flush())
             self.frames.commit_each(self.flusher.cut())
+            self.frames.commit_each(self.flusher.telling.turn())
         else:
             self.flusher.give_up()
 

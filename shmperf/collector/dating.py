@@ -48,7 +48,7 @@ class Dating:
         """Time has passed, or another past was taken up."""
         ledger, offset_ns = self._ledger, self._wall.offset_ns
         time = ledger.intervals.time
-        time.look(self._wall.monotonic_ns() + offset_ns)
+        time.look(self._wall.now_ns())
         self.begin_ns = time.start_ns(time.latest) - offset_ns
         self.end_ns = self._until_ns = time.start_ns(time.latest + 1) - offset_ns
         self._offset_ns = offset_ns
@@ -66,7 +66,7 @@ class Dating:
 
     def close(self, *, is_caught_up: bool) -> None:
         """Close what is over; if not *is_caught_up*, calls of a little before may still come."""
-        now_ns = self._wall.monotonic_ns() + self._wall.offset_ns
+        now_ns = self._wall.now_ns()
         self._ledger.intervals.time.close(now_ns - (0 if is_caught_up else _PATIENCE_NS))
 
     @property

@@ -30,6 +30,7 @@ from shmperf.storage.writer import Disk
 
 from .copying import Copying
 from .past import listed_in
+from .telling import Telling
 
 __all__ = ["Filed", "Flusher"]
 
@@ -71,12 +72,18 @@ class Flusher:
         self._due: dict[str, int] = {}
         self._number = 0
         self._copying = Copying(ledger, disk, fault)
+
+        def note(change: OutboxChange) -> None:
+            self._change.outbox = change
+
+        self.telling = Telling(ledger, disk, self._restore, note, fault)
         self.configure(ledger.options)
 
     def configure(self, options: Options) -> None:
         """Take up *options*."""
         self.storage = options.storage
         self.drops_oldest = options.history.when_full == "drop_oldest"
+        self.telling.most_bytes = options.storage.outbox_bytes
         self.limit_of = options.limit_of
 
     def take_change(self) -> Filed:
@@ -87,7 +94,8 @@ class Flusher:
     @property
     def is_behind(self) -> bool:
         """True while a flush has not come to all that was due."""
-        return bool(self._due) or self._copying.is_behind or self.is_cutting
+        is_written = not self._due and not self._copying.is_behind
+        return not is_written or self.is_cutting or self.telling.is_behind
 
     @property
     def is_cutting(self) -> bool:
@@ -108,17 +116,20 @@ class Flusher:
         if at_once and self._copying.is_stale:
             self._number += 1
             self._copying.make_due(self._number)
+        self.telling.choose()
         return self._number
 
     def has_reached(self, number: int) -> bool:
         """True once everything that was due at *number* has had its turn."""
         is_written = next(iter(self._due.values()), number + 1) > number
-        return is_written and self._copying.has_reached(number)
+        is_told = not self.telling.is_behind
+        return is_written and is_told and self._copying.has_reached(number)
 
     def give_up(self) -> None:
         """Nothing is due any more: storage is unavailable, which whoever waits is told."""
         self._due.clear()
         self._copying.give_up()
+        self.telling.give_up()
 
     def left(self) -> int:
         """How many calls are kept and not in their files."""

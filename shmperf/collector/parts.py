@@ -48,7 +48,7 @@ class Parts:
             self.ledger, counting, self.bodies, self.settling, self.wall, self.faults.count
         )
         self.flusher = Flusher(self.ledger, disk, self.settling.settled, self.faults.count)
-        self.archiving = Archiving(self.ledger, disk, self.faults.count, clock)
+        self.archiving = Archiving(self.ledger, disk, self.faults.count, clock, self.wall.now_ns)
         self.sampler = Sampler(session.options.collector.sample_interval_seconds, clock)
         self.supervisor = Supervisor(session.directory, session.storage, session.options, clock)
 

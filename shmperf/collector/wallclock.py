@@ -40,6 +40,10 @@ class WallClock:
             self._change = known = Clock(self._boot_id, offset_ns)
         self.offset_ns = known.offset_ns
 
+    def now_ns(self) -> int:
+        """The wall time of now, as that of calls."""
+        return self.of(self.monotonic_ns())
+
     def of(self, monotonic_ns: int) -> int:
         """The wall time of a call's time, which is bounded."""
         return min(monotonic_ns, _LATEST_NS) + self.offset_ns

@@ -8,8 +8,8 @@ The outbox: what goes to history is handed on to other systems from here, every 
 A consumer is registered by its cursor; while there is none, nothing is written. Each line is a
 JSON object of its ``kind``: a call as history shows it, an alert's change, an interval's totals.
 Lines are appended before the frame that lists them is journalled, in the same frame as the history
-files they stand in; only what is journalled is committed, so no reader sees a line that a restart
-cuts back.
+files that calls stand in, or as how far the telling of intervals has come; only what is journalled
+is committed, so no reader sees a line that a restart cuts back.
 
     killed after …                    the next collector finds
     created, not journalled           a file that is not listed: taken up, or deleted when empty
@@ -28,16 +28,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from struct import Struct
 from zlib import crc32
 
 import msgspec
 
+from shmperf.analysis.packedtotals import IntervalTotals
+from shmperf.analysis.timeline import LENGTH_NS
 from shmperf.files import check_ours, internals, open_private, read_private, reason_of
 
 from .history import FileState, count_lines
+from .lines import timestamp
 
 __all__ = [
     "CONSUMER_NAME",
@@ -54,6 +57,7 @@ __all__ = [
     "read_cursor",
     "read_end",
     "registered",
+    "totals_lines",
 ]
 
 _DIRECTORY = "outbox"
@@ -117,11 +121,59 @@ class End(msgspec.Struct):
 
 
 _NOTHING = OutboxChange()
+_json_lines = msgspec.json.Encoder().encode_lines
 
 
 def call_lines(history: bytes) -> bytes:
     """Lines of calls for the outbox, of lines as they stand in a history file."""
     return b"".join(b'{"kind":"call",' + line[1:] for line in history.splitlines(keepends=True))
+
+
+class _TotalsLine(msgspec.Struct, rename={"from_": "from"}, gc=False):
+    """What a tool did in an interval; a histogram as `shmperf.analysis.totals` has it."""
+
+    kind: str
+    tool: str
+    from_: str
+    to: str
+    count: int
+    errors: int
+    aborted: int
+    sampled_out: int
+    own_ns: int
+    sum_ns: int
+    min_ns: int | None
+    max_ns: int | None
+    zero_count: int
+    untimed: int
+    histogram: dict[int, int]
+
+
+def totals_lines(start_ns: int, tools: Mapping[str, IntervalTotals]) -> bytes:
+    """Lines for the outbox: the totals of *tools* in the interval that begins at *start_ns*."""
+    begin, end = timestamp(start_ns), timestamp(start_ns + LENGTH_NS)
+    return _json_lines(
+        [
+            _TotalsLine(
+                "totals",
+                tool,
+                begin,
+                end,
+                one.count,
+                one.errors,
+                one.aborted,
+                one.sampled_out,
+                one.own_ns,
+                one.sum_ns,
+                one.min_ns,
+                one.max_ns,
+                one.zero_count,
+                one.untimed,
+                one.histogram,
+            )
+            for tool, one in tools.items()
+        ]
+    )
 
 
 # --- the collector's side -------------------------------------------------------------------------

@@ -75,22 +75,21 @@ class MortalDisk(Disk):
             raise Killed
 
 
-def new_room(cwd: Path, runtime: Path, config: str = LIMITS, *, is_timed: bool = False) -> Room:
+def new_room(cwd: Path, runtime: Path, config: str = LIMITS) -> Room:
     """A room that keeps all of one tool and few of another."""
     return Room(
         cwd,
         runtime,
         config,
         lambda storage, clock: MortalDisk(storage, clock=clock),
-        is_timed=is_timed,
     )
 
 
 @contextmanager
-def a_room(config: str = LIMITS, *, is_timed: bool = False) -> Iterator[Room]:
+def a_room(config: str = LIMITS) -> Iterator[Room]:
     """A room for each of many examples."""
     path = Path(tempfile.mkdtemp(prefix="sp-", dir="/tmp"))
-    found = new_room(path, path, config, is_timed=is_timed)
+    found = new_room(path, path, config)
     try:
         yield found
     finally:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shmperf.analysis.packedtotals import IntervalTotals
 from shmperf.analysis.timeline import LENGTH_NS
+from shmperf.analysis.totals import Totals
 from shmperf.session.messages import IntervalsOf
 from shmperf.shm.record import Outcome
 from shmperf.storage.state import load
 from shmperf.testing import Room, ScriptedWorker
 
-from .lab import a_room, new_room
+from .lab import a_room, storage_gone
 from .test_exactly_once import MANY, Story
+from .test_outbox import OutboxStory, Reader
 
 LENGTH_S = LENGTH_NS / 1e9
-
-
-@pytest.fixture
-def room(tmp_path: Path, runtime: Path) -> Iterator[Room]:
-    """A room whose time is a test's own."""
-    found = new_room(tmp_path, runtime, is_timed=True)
-    yield found
-    found.close()
 
 
 def counts(room: Room, tool: str = "all") -> list[tuple[float, int]]:
@@ -71,6 +68,7 @@ class TimedStory(Story):
 
 STEPS = ["few", "all", "nested", "nested", "opens", "closes", "dies", "turns", "turns", "flushes"]
 MORE = ["cleanup", "killed", "doomed", "waits", "waits", "waits_long", "goes_back"]
+TOLD = [*STEPS, "cleanup", "killed", "doomed", "doomed", "waits", "waits", "reads", "reads_in_vain"]
 HAPPENINGS = st.lists(
     st.tuples(st.sampled_from([*STEPS, *MORE]), st.integers(0, 1), st.integers(1, 14)), max_size=30
 )
@@ -80,7 +78,7 @@ HAPPENINGS = st.lists(
 @given(HAPPENINGS)
 def test_all_intervals_together_are_the_totals(happenings: list[tuple[str, int, int]]) -> None:
     """Whoever is killed, and wherever the clock goes: each call is in exactly one interval."""
-    with a_room(is_timed=True) as room:
+    with a_room() as room:
         story = TimedStory(room)
         for what in happenings:
             story.happen(what)
@@ -207,3 +205,121 @@ def test_a_question_gets_the_intervals_of_its_time(room: Room) -> None:
     assert set(ask(IntervalsOf("few")).totals()) == {"few"}
     assert set(ask(IntervalsOf(None, start_s + LENGTH_S)).totals()) == {"few"}
     assert set(ask(IntervalsOf(None, None, start_s + 1)).totals()) == {"all"}
+
+
+# --- what consumers of the outbox are told --------------------------------------------------------
+
+
+class ToldStory(OutboxStory):
+    """A story in which time passes, with a reader who adds up what he is told of intervals."""
+
+    def waits(self, worker: ScriptedWorker, count: int) -> None:
+        self.room.wait(count * 7)
+
+    def check(self) -> None:
+        super().check()
+        self.room.wait(3 * LENGTH_S)
+        self.room.kill()
+        self.room.turn(2)
+        self.room.collector.flush()
+        reader = self.reader
+        reader.restart()
+        reader.read_all()
+        lines = [line for line in reader.records if line["kind"] == "totals"]
+        told = Counter((line["tool"], line["from"]) for line in lines)
+        assert not told or max(told.values()) == 1
+        if not self.has_cleaned:
+            known = self.room.collector.ledger.totals.known
+            assert {line["tool"] for line in lines} == known.keys()
+            for tool, totals in known.items():
+                told_of = _sum_of(line for line in lines if line["tool"] == tool)
+                assert msgspec.structs.replace(totals, last_ended_ns=0) == told_of
+
+
+def _sum_of(lines: Iterable[dict[str, Any]]) -> Totals:
+    """What lines of one tool say together; when the last call ended they do not say."""
+    found = Totals()
+    for line in lines:
+        assert sum(line["histogram"].values()) + line["zero_count"] == line["count"]
+        assert line["own_ns"] <= line["sum_ns"]
+        part = Totals(
+            *(line[key] for key in ("count", "errors", "aborted", "sampled_out", "sum_ns")),
+            *(line[key] for key in ("min_ns", "max_ns", "zero_count")),
+            {int(bucket): count for bucket, count in line["histogram"].items()},
+        )
+        found.merge(part)
+    return found
+
+
+@MANY
+@given(st.lists(st.tuples(st.sampled_from(TOLD), st.integers(0, 1), st.integers(1, 14))))
+def test_every_interval_is_told_once(happenings: list[tuple[str, int, int]]) -> None:
+    """Collector or consumer killed at any point: all lines together are the totals."""
+    with a_room() as room:
+        story = ToldStory(room)
+        for what in happenings:
+            story.happen(what)
+        story.check()
+
+
+def test_many_tools_are_told_in_pieces(room: Room) -> None:
+    """More than one piece has room for: each tool once, and a flush waits for all of them."""
+    reader = Reader(room.storage)
+    worker = room.worker(budget_bytes=32 << 20)
+    begin_an_interval(room)
+    for n in range(600):
+        worker.call(f"tool{n}")
+    room.turn()
+    room.wait(LENGTH_S + 2)
+    room.turn()
+    room.collector.flush()
+    reader.read_all()
+    told = [line["tool"] for line in reader.records if line["kind"] == "totals"]
+    assert sorted(told) == sorted(f"tool{n}" for n in range(600))
+
+
+def test_who_comes_later_is_told_of_later_intervals(room: Room) -> None:
+    """Without a consumer nothing is written, and nothing waits for one."""
+    worker = room.worker()
+    begin_an_interval(room)
+    worker.call("all")
+    room.turn()
+    room.wait(LENGTH_S + 2)
+    room.turn(2)
+    reader = Reader(room.storage)
+    worker.call("few")
+    room.turn()
+    room.wait(LENGTH_S + 2)
+    room.turn(2)
+    room.collector.flush()
+    reader.read_all()
+    lines = [line for line in reader.records if line["kind"] == "totals"]
+    assert [(line["tool"], line["count"]) for line in lines] == [("few", 1)]
+    begin, end = (datetime.fromisoformat(lines[0][key]) for key in ("from", "to"))
+    assert (end - begin).total_seconds() == LENGTH_S
+    assert begin.timestamp() % LENGTH_S == 0
+
+
+def test_what_aged_while_the_storage_was_away_is_counted_as_untold(room: Room) -> None:
+    """Lines of an interval that was merged meanwhile can't be written: a fault says how many."""
+    reader = Reader(room.storage)
+    worker = room.worker()
+    begin_an_interval(room)
+    worker.call("all")
+    room.turn()
+    with storage_gone(room):
+        room.wait(2 * 3600)
+        worker.call("all")
+        room.turn(3)
+        room.wait(2 * 3600)
+        room.turn(3)
+    room.turn(8)
+    room.collector.flush()
+    worker.call("all")
+    room.turn()
+    room.wait(2 * LENGTH_S)
+    room.turn(3)
+    room.collector.flush()
+    reader.read_all()
+    assert room.collector.ledger.state.faults["totals_untold"] >= 1
+    room.stats()
