@@ -24,7 +24,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from .alarm import CALM_GROUPS, OPEN_WEIGHT, Alarm, Reason, Verdict, What
-from .levels import QUANTILES, Level, Seen, median, share_of
+from .levels import QUANTILES, Level, Seen, median, pace_of
 from .rates import HALF, Rate
 from .totals import SCALE
 
@@ -37,10 +37,10 @@ _PER_MILLE = 1_000
 _NAMES: tuple[What, ...] = ("p50", "p95")
 # So many buckets beyond its usual p95 a call is far slower than usual.
 _FAR = 1 << SCALE
-_LATER = 1_000
 
-# Log2 of seconds and deviations while a tool is learnt, in thousandths: few bytes in a journal.
-Lesson: TypeAlias = Annotated[list[int], msgspec.Meta(min_length=4, max_length=4)]
+# Of a group while a tool is learnt: log2 of seconds and deviations of one call, in thousandths, and
+# its calls as quarters of an octave: few bytes in a journal.
+Lesson: TypeAlias = Annotated[list[int], msgspec.Meta(min_length=5, max_length=5)]
 Finding: TypeAlias = tuple[What, float, float, float]
 
 
@@ -93,16 +93,16 @@ class Durations(msgspec.Struct, array_like=True):
 
     def _learn(self, seen: Seen) -> None:
         spreads = [math.sqrt(chance * seen.calls) for chance in seen.chances]
-        self.lessons.append([round(one * _PER_MILLE) for one in (*seen.values, *spreads)])
+        figures = [round(one * _PER_MILLE) for one in (*seen.values, *spreads)]
+        self.lessons.append([*figures, round(4 * math.log2(seen.calls))])
         if len(self.lessons) < LEARN_GROUPS:
             return
-        columns = [
-            [figure / _PER_MILLE for figure in column] for column in zip(*self.lessons, strict=True)
-        ]
+        *columns, calls = zip(*self.lessons, strict=True)
+        figures_of = [[figure / _PER_MILLE for figure in column] for column in columns]
         half = len(QUANTILES)
         self.levels = [
-            Level.learn(values, median(spreads) ** 2)
-            for values, spreads in zip(columns[:half], columns[half:], strict=True)
+            Level.learn(values, median(spreads) ** 2, 2 ** (median(calls) / 4))
+            for values, spreads in zip(figures_of[:half], figures_of[half:], strict=True)
         ]
         self.lessons, self.groups = [], 0
 
@@ -138,6 +138,8 @@ class Durations(msgspec.Struct, array_like=True):
 
     def _is_over(self, alarm: Alarm, seen: Seen, hits: int, effect: float) -> bool:
         calm = min(level.calm(value, seen.calls, effect) for level, _, value in self._each(seen))
+        if self.slow.gain(seen.calls, hits) > 0:
+            calm = min(calm, 0)
         has_recovered = self.slow.recover(seen.calls, hits)
         alarm.calm = 0 if calm < 0 else alarm.calm + calm
         if alarm.what == "slow calls":
@@ -154,11 +156,10 @@ class Durations(msgspec.Struct, array_like=True):
         if not self.levels:
             return
         is_open = self.alarm is not None
-        weight = OPEN_WEIGHT if is_open else 1.0
-        share = weight * share_of(seen.length_s, _LATER if is_open else self.groups)
+        pace = pace_of(seen.length_s, self.groups, is_alarm=is_open)
         for place, level in enumerate(self.levels):
-            level.follow(seen, place, effect, share, is_alarm=is_open)
-        self.slow.follow(seen.calls, hits, seen.length_s, weight)
+            level.follow(seen, place, effect, pace)
+        self.slow.follow(seen.calls, hits, seen.length_s, OPEN_WEIGHT if is_open else 1.0)
 
     def _each(self, seen: Seen) -> Iterator[tuple[Level, What, float]]:
         return zip(self.levels, _NAMES, seen.values, strict=True)

@@ -3,23 +3,38 @@ Whether a tool's durations have risen for good: change points of its p50 and p95
 
     group ──► Seen: log2 of p50 and p95, and how sure each is ──► Level (one for each): a CUSUM
 
-    rise = log2(quantile) - usual                 an octave is 1.0, +25 % is 0.32
-    sd   = √(variance + what so few calls vary)   between groups, and inside this one
-    sum  = max(0, sum + clip((rise - effect/2) / sd - 1/2, ±4))
-    worse when sum > 5 and rise > max(effect, 2.5 sd)
+    rise   = log2(quantile) - usual                 an octave is 1.0, 25 % more is 0.32
+    jump   = log2(quantile) - recent                recent: the last minutes, held while it is high
+    sd     = √(variance + chance / calls)           between groups, and inside a group
+    sum    = max(0, sum + clip((rise - effect/2) / sd - 1/2, ±5))
+    needed = max(effect, 3.2 sd)
+
+    worse:  sum > 6, and rise and jump > 3/4 needed     a step
+            sum > 6, and rise > 1.4 needed              a drift
+    calm:   rise <= 2/3 needed
 
 The scheme is Page's cumulative sum (E. S. Page, Continuous Inspection Schemes, Biometrika 1954)
-with a slack of half the effect that counts and half a deviation. A group adds 4 at most, so one
-wild group alone is never an alarm. *sd* is of two parts: what a level wanders from group to group
-on a living machine is learnt; what the number of calls lets a quantile vary is in the group itself,
-from the binomial order statistics (the quantile at q ± √(q(1-q)/n)). So groups of 50 calls and of
-50,000 are judged by one rule, and what was learnt from short groups holds for long ones.
+with a slack of half the effect that counts and half a deviation. A group adds 5 at most, so one
+wild group alone is never an alarm.
 
-What is usual follows what is seen with a time constant of 50 minutes, clipped, so that days and
-slow machines are usual and steps are not; ten times as fast where calls got faster. Why not a
+*sd* is of two parts: what a level wanders from group to group on a living machine, and what a
+quantile of so few calls varies by chance, from the binomial order statistics (the quantile at
+q ± √(q(1-q)/n)). So groups of 50 calls and of 50,000 are judged by one rule, and what was learnt
+from a second's groups holds for longer ones. Both are learnt: the chance that one group shows of
+itself is small when it is lucky, and lucky groups would be alarms (four times as many on heavy
+tails).
+
+Why *jump*: a machine's level creeps up and down by a quarter a few times a day, and is not worth an
+alarm for it; what changes comes at once. Without it there were twice as many false alarms on plain
+series, and five times as many under loads that come and go.
+
+What is usual follows what is seen with a time constant of 50 minutes, each group clipped at two
+deviations, so that days and slow machines are usual and steps are not; a fifth of that while a step
+is doubted or told, ten times as fast where calls got faster. What is just being doubted is seen by
+the variance all the same: left out, the variance shrank until everything was doubted. Why not a
 comparison with the same hour of other days: it needs weeks before it says anything.
 
-Why logarithms: durations multiply; and the histogram's buckets are equal there.
+Why logarithms: durations multiply, and the histogram's buckets are equal there.
 Why not the distance of whole distributions (Kolmogorov-Smirnov, decayed histograms), tried first:
 6.5 false alarms a day on heavy tails. Why not z-scores: drift and rare tails were missed.
 """
@@ -30,30 +45,33 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
 
+from .alarm import OPEN_WEIGHT
 from .totals import SCALE
 
-__all__ = ["QUANTILES", "Level", "Seen", "median", "observe", "share_of"]
+__all__ = ["QUANTILES", "Level", "Seen", "median", "observe", "pace_of"]
 
 QUANTILES = (0.50, 0.95)
 
 _PER_OCTAVE = 1 << SCALE
-# Deviations: what a group may add, what must be reached, and what goes off each time.
-_CLIP, _ENOUGH, _SLACK = 4.0, 5.0, 0.5
-_BEYOND = 3.0
-_STEP, _CREPT, _HOLD, _CALM, _RECENT_SHARE = 0.8, 1.5, 0.5, 0.66, 0.5
-_HELD_WEIGHT = 0.2
-_TIME_CONSTANT_S = 3_000.0
-_MOST_SHARE = 0.1
+# Deviations: what a group may add, what must be reached, what goes off each time, what is unusual.
+_CLIP, _ENOUGH, _SLACK, _BEYOND = 5.0, 6.0, 0.5, 3.2
+# Parts of what is needed: for a step, for a drift, to hold what is recent, to be calm.
+_STEP, _DRIFT, _HOLD, _CALM = 0.75, 1.4, 0.5, 2 / 3
+# A group pulls what is recent half the way: two or three groups are the last minutes.
+_RECENT_SHARE = 0.5
+_TIME_CONSTANT_S, _MOST_SHARE = 3_000.0, 0.1
 _FASTER = 10
-# Log2: no machine keeps a level better than 1.4 % from minute to minute, and few seconds of a
-# tool's life say nothing of how much it wanders, so 4 % is taken as given at first.
-_LEAST_SD, _FIRST_SD = 0.02, 0.06
-_FIRST_GROUPS = 5
-# Groups are mostly closed at about so many calls while a tool is learnt.
-_LEARN_CALLS = 100
+# How much a group counts for what is usual, while a step is doubted and while anything is.
+_HELD_WEIGHT, _DOUBTED_WEIGHT = 0.2, 0.5
+# Log2: no machine keeps a level better than 1.4 % from minute to minute, and the few seconds in
+# which a busy tool is learnt say nothing of how much it wanders: 3.5 % is taken as given at first.
+_LEAST_SD, _FIRST_SD = 0.02, 0.05
+# The first group after these counts an eighth, the next a ninth, until the long run is reached.
+_FIRST_GROUPS = 8
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +105,18 @@ def observe(histogram: Mapping[int, int], length_s: float) -> Seen | None:
     return Seen(calls, length_s, tuple(values), tuple(chances))
 
 
+class Pace(NamedTuple):
+    """
+    How much of the way what is usual goes with one group, and how much in the long run.
+
+    A tool that was learnt in seconds has much to learn still, so its first groups are worth more.
+    """
+
+    share: float
+    steady: float
+    is_alarm: bool
+
+
 class Level(msgspec.Struct, array_like=True):
     """
     What is usual of one quantile, log2 of seconds, and the evidence that it is no longer so.
@@ -105,11 +135,11 @@ class Level(msgspec.Struct, array_like=True):
     is_held: bool = False
 
     @classmethod
-    def learn(cls, values: Sequence[float], chance: float) -> Level:
-        """From the first groups: their median, and what they vary beyond *chance* of a call."""
+    def learn(cls, values: Sequence[float], chance: float, calls: float) -> Level:
+        """From groups of so many *calls*: their median, and what they vary beyond *chance*."""
         usual = median(values)
         deviation = 1.4826 * median([abs(value - usual) for value in values])
-        variance = max(_FIRST_SD**2, deviation**2 - chance / _LEARN_CALLS)
+        variance = max(_FIRST_SD**2, deviation**2 - chance / calls)
         return cls(usual, variance, chance, usual)
 
     def deviation(self, calls: int) -> float:
@@ -132,25 +162,25 @@ class Level(msgspec.Struct, array_like=True):
         if not self.is_held:
             self.recent += _RECENT_SHARE * jump
         is_step = min(rise, jump) > _STEP * needed
-        return self.sum > _ENOUGH and (is_step or rise > _CREPT * needed)
+        return self.sum > _ENOUGH and (is_step or rise > _DRIFT * needed)
 
     def calm(self, value: float, calls: int, effect: float) -> int:
         """1 when *value* is as usual again, -1 when it is not, 0 in between."""
         rise, needed = value - self.usual, self.needed(calls, effect)
         return 1 if rise <= _CALM * needed else -1 if rise > needed else 0
 
-    def follow(
-        self, seen: Seen, place: int, effect: float, share: float, *, is_alarm: bool
-    ) -> None:
-        """Let what is usual follow a group by *share* of the way (see `share_of`)."""
+    def follow(self, seen: Seen, place: int, effect: float, pace: Pace) -> None:
+        """Let what is usual follow the group *seen*, of which this is the quantile at *place*."""
         value, chance, calls = seen.values[place], seen.chances[place], seen.calls
         rise, sd = value - self.usual, self.deviation(calls)
         if rise < -max(effect / 2, 2 * sd):
-            self.usual += min(0.5, share * _FASTER) * rise
+            self.usual += min(0.5, pace.share * _FASTER) * rise
             return
-        weight = _HELD_WEIGHT if self.is_held else 1.0
+        # What is just being doubted teaches little, however young the tool.
+        share = pace.steady if self.is_held else pace.share
+        weight = _HELD_WEIGHT if self.is_held else _DOUBTED_WEIGHT if self.sum else 1.0
         self.usual += weight * share * min(rise, 2 * sd)
-        if is_alarm:
+        if pace.is_alarm:
             return
         beyond = min(rise * rise, 4 * sd * sd) - sd * sd
         self.variance = max(_LEAST_SD**2, self.variance + share * beyond)
@@ -161,10 +191,12 @@ class Level(msgspec.Struct, array_like=True):
         self.sum, self.is_held = 0.0, False
 
 
-def share_of(length_s: float, groups: int) -> float:
-    """How much of the way what is usual goes with one group; the first *groups* after it more."""
-    share = min(_MOST_SHARE, -math.expm1(-length_s / _TIME_CONSTANT_S))
-    return max(share, 1 / (_FIRST_GROUPS + groups)) if groups < 100 else share
+def pace_of(length_s: float, groups: int, *, is_alarm: bool) -> Pace:
+    """The pace at a group of *length_s*, so many *groups* after the tool was learnt."""
+    steady = min(_MOST_SHARE, -math.expm1(-length_s / _TIME_CONSTANT_S))
+    if is_alarm:
+        return Pace(steady * OPEN_WEIGHT, steady * OPEN_WEIGHT, is_alarm)
+    return Pace(max(steady, 1 / (_FIRST_GROUPS + groups)), steady, is_alarm)
 
 
 def median(values: Sequence[float]) -> float:
