@@ -44,6 +44,8 @@ class Kept:
     def __init__(self, lengths: tuple[Length, ...] = LENGTHS) -> None:
         # Finished calls that no interval knows any more, before their time.
         self.let_go = 0
+        # Those of them that nobody was told of; whoever tells makes it 0.
+        self.let_go_untold = 0
         self._lengths = lengths
         self._kept: list[dict[int, Packed]] = [{} for _ in lengths]
         self._bytes = [0 for _ in lengths]
@@ -93,6 +95,11 @@ class Kept:
             self._aged_ns = now_ns
         return gone
 
+    def let(self, calls: int) -> None:
+        """Count *calls* that no interval will know any more."""
+        self.let_go += calls
+        self.let_go_untold += calls
+
     def _surplus(self, at: int, now_ns: int) -> int | None:
         """The oldest interval of that length, when it may not stay."""
         kept, length = self._kept[at], self._lengths[at]
@@ -121,7 +128,8 @@ class Kept:
         if at + 1 == len(self._lengths):
             length = self._lengths[at]
             is_old = one.start_ns < now_ns - length.most * length.length_ns
-            self.let_go += 0 if is_old else calls
+            if not is_old:
+                self.let(calls)
             return
         length_ns = self._lengths[at + 1].length_ns
         number = one.start_ns // length_ns

@@ -15,7 +15,7 @@ each frame. For readers: `view` gives an `IntervalsView`, whose `spans()` are on
 other and whose `totals()` are all of them.
 
 Invariants
-- Whatever was added is in exactly one interval, or counted in `let_go`, or older than 30 days: so
+- Whatever was added is in exactly one interval, or counted as let go, or older than 30 days: so
   counts, sums and histograms of any range of intervals are exact.
 - Bounded, however many tools there are and whatever they do, by 16 MiB: 8 of live totals (16,000
   tools with a few buckets each; then they are packed early), 2 of open intervals that are packed,
@@ -152,7 +152,7 @@ class Intervals:
         self.told = (0, 0)
         # Intervals that were merged into longer ones before others could be told of them.
         self.missed = 0
-        self._kept = Kept()
+        self.kept = Kept()
         self._names = _Names([])
         self._open: dict[int, _Open] = {}
         # Up to here they are closed; time may have gone on, which the next delta tells.
@@ -190,14 +190,14 @@ class Intervals:
 
     def closed_after(self, number: int) -> Iterator[tuple[int, dict[str, IntervalTotals]]]:
         """The intervals of 30 s that were closed behind that *number*; those that have calls."""
-        for known, one in self._kept.finest.items():
+        for known, one in self.kept.finest.items():
             if known > number:
                 yield known, dict(named(one.chunks.values(), self._names.known))
 
     def next_untold(self) -> Untold | None:
         """The first part of a closed interval that others were not told of; None without one."""
         told = self._new.told or self.told
-        for number, one in self._kept.finest.items():
+        for number, one in self.kept.finest.items():
             if number < told[0]:
                 continue
             parts = [chunk for chunk in one.chunks if (number, chunk) > told]
@@ -214,7 +214,7 @@ class Intervals:
         opened = [interval.all_packed(self._names) for interval in self._open.values()]
         kept = [
             one
-            for one in [*self._kept, *opened]
+            for one in [*self.kept, *opened]
             if (until_s is None or one.start_ns < until_s * 1e9)
             and (since_s is None or one.start_ns + one.length_ns > since_s * 1e9)
         ]
@@ -225,19 +225,14 @@ class Intervals:
             names=self._names.known,
             kept=sorted(kept, key=_start_of),
             first_open_ns=(self._closed + 1) * LENGTH_NS,
-            let_go=self.let_go,
+            let_go=self.kept.let_go,
             tool=tool,
         )
 
     @property
-    def let_go(self) -> int:
-        """Finished calls that no interval knows any more, though they are not 30 days old."""
-        return self._kept.let_go
-
-    @property
     def size_bytes(self) -> int:
         """About what all of it fills."""
-        return self._kept.size_bytes + sum(
+        return self.kept.size_bytes + sum(
             interval.size_bytes + interval.packed.size_bytes for interval in self._open.values()
         )
 
@@ -268,25 +263,25 @@ class Intervals:
             self._close(min(self._open))
         self._note_closed(delta.closed)
         self._stay_within_bounds()
-        gone = self._kept.age(self._closed * LENGTH_NS)
+        gone = self.kept.age(self._closed * LENGTH_NS)
         if gone > self.told[0]:
             self.missed += 1
             self.told = gone, _WHOLE
 
     def clear(self) -> None:
         """Forget everything but the time: what is closed stays so."""
-        self._kept, self._names, self._open = Kept(), _Names([]), {}
+        self.kept, self._names, self._open = Kept(), _Names([]), {}
         self._new = IntervalsDelta()
 
     def state(self) -> IntervalsState:
         """All of it, packed."""
         return IntervalsState(
             names=self._names.known,
-            kept=self._kept.state(),
+            kept=self.kept.state(),
             open=[interval.all_packed(self._names) for interval in self._open.values()],
             closed=self._closed,
             told=self.told,
-            let_go=self.let_go,
+            let_go=self.kept.let_go,
         )
 
     @classmethod
@@ -296,11 +291,11 @@ class Intervals:
         found._names = _Names(state.names)
         for at, kept in enumerate(state.kept):
             for one in sorted(kept, key=_start_of):
-                found._kept.put(one, at)
+                found.kept.put(one, at)
         found._open = {one.start_ns // LENGTH_NS: _Open(one) for one in state.open}
         found._note_closed(state.closed)
         found.told = state.told
-        found._kept.let_go = state.let_go
+        found.kept.let_go = state.let_go
         return found
 
     # --- within ----------------------------------------------------------------------------------
@@ -316,7 +311,7 @@ class Intervals:
     def _close(self, number: int) -> None:
         interval = self._open.pop(number)
         interval.pack(self._names)
-        self._kept.put(interval.packed)
+        self.kept.put(interval.packed)
         self._note_closed(number)
 
     def _note_closed(self, number: int) -> None:
@@ -338,7 +333,7 @@ class Intervals:
         for one in opened.values():
             while one.packed.size_bytes > _MOST_OPEN_BYTES:
                 rows = one.packed.pop(max(one.packed.chunks))
-                self._kept.let_go += sum(totals.count for totals in rows.values())
+                self.kept.let(sum(totals.count for totals in rows.values()))
 
 
 def _start_of(one: Packed) -> int:

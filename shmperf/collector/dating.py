@@ -47,6 +47,8 @@ class Dating:
     def look(self) -> None:
         """Time has passed, or another past was taken up."""
         ledger, offset_ns = self._ledger, self._wall.offset_ns
+        # Of a past that was taken up others were told before.
+        ledger.intervals.kept.let_go_untold = 0
         time = ledger.intervals.time
         time.look(self._wall.now_ns())
         self.begin_ns = time.start_ns(time.latest) - offset_ns

@@ -54,6 +54,7 @@ class Frames:
         if late or ledger.analyses.of(Optimization).has_news or not frame.is_empty():
             frame.analyses = parts.ledger.analyses.take_deltas()
             parts.past.add(frame)
+            self._tell_of_intervals()
             if parts.ledger.unusual.has_news:
                 parts.faults.guard("unusual", self._show_unusual)
         for worker in news:
@@ -73,6 +74,14 @@ class Frames:
             in_pass = any(worker.is_in_pass for worker in parts.roster.each())
             dating.close(is_caught_up=not in_pass)
         ledger.intervals.add(ledger.totals.parts())
+
+    def _tell_of_intervals(self) -> None:
+        """What of them had to be let go; counted from the next frame on."""
+        kept = self._parts.ledger.intervals.kept
+        if kept.let_go_untold:
+            text = "intervals fill what they may; the oldest are let go before they are 30 days old"
+            self._parts.faults.count("intervals_let_go", text, kept.let_go_untold)
+            kept.let_go_untold = 0
 
     def _build(self) -> Frame:
         """The one place where a frame is built: of what every part has noted since the last."""

@@ -164,7 +164,7 @@ def test_lengths_follow_age() -> None:
     told.wait(LENGTH_NS * 2)
     told.settle()
     assert list(told.intervals.view().totals()) == ["b"]
-    assert told.intervals.let_go == 0
+    assert told.intervals.kept.let_go == 0
 
 
 def test_a_range_is_answered_for_one_tool() -> None:
@@ -354,7 +354,7 @@ def test_what_is_too_much_is_merged_early_and_then_let_go_and_counted(
     told.settle()
     known = sum(totals.count for totals in told.intervals.view().totals().values())
     made = sum(len(d) for tools in told.calls.values() for d in tools.values())
-    assert known + told.intervals.let_go == made
+    assert known + told.intervals.kept.let_go == made
     assert told.intervals.size_bytes <= 3 * 3_000 + 2_000 + 130 * 400 + 2_000
 
 

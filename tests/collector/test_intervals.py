@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shmperf.analysis import aging
 from shmperf.analysis.packedtotals import IntervalTotals
 from shmperf.analysis.timeline import LENGTH_NS
 from shmperf.analysis.totals import Totals
@@ -323,3 +324,28 @@ def test_what_aged_while_the_storage_was_away_is_counted_as_untold(room: Room) -
     reader.read_all()
     assert room.collector.ledger.state.faults["totals_untold"] >= 1
     room.stats()
+
+
+def test_what_is_let_go_for_want_of_room_is_a_fault(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted once, also over a restart, and told in words by `status`."""
+    none = tuple(length._replace(most_bytes=0) for length in aging.LENGTHS)
+    monkeypatch.setattr(aging.Kept.__init__, "__defaults__", (none,))
+    room.kill()
+    worker = room.worker()
+    for _ in range(5):
+        worker.call("all")
+        room.turn()
+        room.wait(LENGTH_S + 3)
+        room.turn(2)
+    room.turn(4)
+    known = room.collector.ledger.intervals.view().totals()
+    let_go = 5 - sum(totals.count for totals in known.values())
+    assert let_go > 0
+    room.stats()
+    assert room.collector.ledger.state.faults["intervals_let_go"] == let_go
+    room.kill()
+    room.turn(2)
+    assert room.collector.ledger.state.faults["intervals_let_go"] == let_go
+    assert room.collector.ledger.intervals.view().let_go == let_go
