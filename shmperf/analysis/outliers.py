@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 
 from shmperf.shm.record import Outcome
@@ -27,6 +27,7 @@ _LEAST_GROWTH_BYTES = 4 << 20
 # Of all growth, from quarter to quarter: half of what an even growth has.
 _LEAST_RISE = 0.125
 _MB = 1 << 20
+_MOST_OTHERS = 3
 
 
 def timeout(evidence: Evidence) -> Iterator[Advice]:
@@ -76,37 +77,51 @@ def _is_far(call: Sighting, bound_ns: int, evidence: Evidence) -> bool:
 
 def memory(evidence: Evidence) -> Iterator[Advice]:
     """
-    Tools whose process holds more memory after each call.
+    Tools with whose calls their process grows on and on.
 
     A process's resident memory is read at each call's end. What it has grown by since the end
-    before, of whatever call, is put down to the call that ended; by several threads at a time it
-    may be another one's. That the least that is held rises, from quarter to quarter of a process's
-    calls of the tool, tells it from a start, from a cache that has filled and from what comes and
-    goes. What is saved is memory, not time.
+    before, of whatever call, is put down to the call that ended. That the least that is held rises,
+    from quarter to quarter of a process's calls of the tool, tells it from a start, from a cache
+    that has filled and from what comes and goes.
+
+    It is where memory came from the system, not who keeps it: a call may keep what another one had
+    asked for and given back. So those that run as often in the same process are named with it. What
+    is saved is memory, not time.
     """
     growth: dict[str, dict[int, list[int]]] = defaultdict(dict)
+    others: dict[str, Counter[str]] = defaultdict(Counter)
     for pid, calls in _by_process(evidence.calls).items():
-        for tool, grown in _grown(calls).items():
+        by_name = _grown(calls)
+        for tool, grown in by_name.items():
             if _is_steady(grown):
                 growth[tool][pid] = grown
+                counts = {name: len(own) for name, own in by_name.items() if name != tool}
+                others[tool].update(counts)
     for tool, by_pid in growth.items():
-        calls_of = sum(map(len, by_pid.values()))
-        total = sum(map(sum, by_pid.values()))
-        yield Advice(
-            kind="memory",
-            tool=tool,
-            text=(
-                f"{named(tool)}: resident memory grew by {total / _MB:,.1f} MB in {calls_of:,} "
-                f"calls, {total / calls_of / 1024:,.1f} KB a call, and did not stop. Look for what "
-                "it keeps: lists, caches without a bound, handles."
-            ),
-            evidence={
-                "calls": calls_of,
-                "grown_mb": total / _MB,
-                "grown_kb_a_call": total / calls_of / 1024,
-                "processes": len(by_pid),
-            },
-        )
+        yield _memory(tool, by_pid, others[tool])
+
+
+def _memory(tool: str, by_pid: Mapping[int, Sequence[int]], others: Counter[str]) -> Advice:
+    calls = sum(map(len, by_pid.values()))
+    total = sum(map(sum, by_pid.values()))
+    as_often = [name for name, count in others.most_common(_MOST_OTHERS) if count >= calls // 2]
+    beside = f", or what runs beside it ({', '.join(map(named, as_often))})" if as_often else ""
+    return Advice(
+        kind="memory",
+        tool=tool,
+        text=(
+            f"{named(tool)}: resident memory grew by {total / _MB:,.1f} MB in {calls:,} calls, "
+            f"{total / calls / 1024:,.1f} KB a call, and did not stop. Look for what it{beside} "
+            "keeps: lists, caches without a bound, handles."
+        ),
+        evidence={
+            "calls": calls,
+            "grown_mb": total / _MB,
+            "grown_kb_a_call": total / calls / 1024,
+            "processes": len(by_pid),
+            "beside": as_often,
+        },
+    )
 
 
 def _by_process(calls: Sequence[Sighting]) -> dict[int, list[Sighting]]:

@@ -311,6 +311,7 @@ def test_memory_that_grows_with_each_call() -> None:
     assert (piece.tool, piece.saves_s) == ("leaks", None)
     assert piece.evidence["grown_mb"] == pytest.approx(50, rel=0.02)
     assert piece.evidence["grown_kb_a_call"] == pytest.approx(256, rel=0.02)
+    assert "or what runs beside it (`honest`)" in piece.text, "it may keep what the other left"
 
 
 @pytest.mark.parametrize("kind", ["start", "waves", "little", "two processes", "unknown"])
