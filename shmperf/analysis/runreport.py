@@ -173,7 +173,8 @@ def report_of(
 def _note(run: Run, seen: Optimization) -> str:
     if not run.calls:
         seconds = max(0, run.ended_ns - run.began_ns) / 1e9
-        return f"no call began and ended in the {seconds:.1f} s of this run"
+        cut_short = ", which the end of the session cut short" if run.reason == "session" else ""
+        return f"no call began and ended in the {seconds:.1f} s of this run{cut_short}"
     if seen.unseen:
         return f"of {seen.unseen:,} calls only the figures of their tools are known"
     return ""

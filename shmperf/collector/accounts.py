@@ -47,6 +47,11 @@ class Accounts:
         change, self._change = self._change, Accounted()
         return change
 
+    def drained(self) -> int:
+        """All calls that have ended and were drained, those that no frame has told yet as well."""
+        untold = sum(change.finished for change in self._change.workers.values())
+        return self._ledger.state.drained() + untold
+
     def add(self, worker: WorkerDrain, ids: Sequence[int]) -> None:
         """The calls of these *ids* have ended, and are drained."""
         worker.rows.end(ids)

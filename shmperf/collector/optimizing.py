@@ -119,7 +119,7 @@ class Optimizing:
         return Look(
             self._clocks.seconds(),
             self._token,
-            parts.ledger.state.drained(),
+            parts.accounts.drained(),
             is_held(parts.session.word[0]),
             parts.past.is_taken_up and not parts.session.settings.current.is_test,
         )
@@ -129,7 +129,7 @@ class Optimizing:
         marks, boot_id = self.analysis.marks, self._parts.ledger.state.clock.boot_id
         if marks.session == self._token:
             return
-        marks.session, marks.counted_from = self._token, self._parts.ledger.state.drained()
+        marks.session, marks.counted_from = self._token, self._parts.accounts.drained()
         marks.automatic_s = None
         marks.key = marks.key or os.urandom(_KEY_BYTES)
         if marks.boot_id != boot_id:
@@ -215,7 +215,7 @@ class Optimizing:
         self._write(run)  # point: run-written
         cut = {} if run.keeps else self._to_clean(run)
         analysis.remember(run)
-        analysis.marks.counted_from = parts.ledger.state.drained()
+        analysis.marks.counted_from = parts.accounts.drained()
         analysis.end()
         parts.ingest.dating.in_run = False
         self._steps.cut(cut)

@@ -118,6 +118,19 @@ def test_the_threshold_begins_a_run_and_its_calls_end_it(new_room: NewRoom) -> N
     room.stats()
 
 
+def test_calls_are_counted_before_a_frame_tells_them(new_room: NewRoom) -> None:
+    """A fast program is not over before its calls are noticed: frames are seconds apart."""
+    room = new_room()
+    worker = room.worker(slots=64)
+    room.turn(2)
+    normal(worker, "few", 20)
+    # Not as long as a frame waits, and long enough for a look.
+    room.clock.now_s += 0.11
+    room.collector.step()
+    assert mode_of(room) == (True, True)
+    assert room.stats()["total_calls"] == 20
+
+
 def test_nobody_asked_so_no_whole_parameters_are_kept(new_room: NewRoom) -> None:
     """A run that began by itself leaves a summary and a hash, equal for equal parameters alone."""
     room = new_room()
