@@ -8,6 +8,7 @@ An alarm that has lasted a day is over whatever is seen: the new level is what i
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -38,6 +39,11 @@ class Alarm(msgspec.Struct, array_like=True):
     calm: int = 0
     needed: int = CALM_GROUPS
     lasted_s: float = 0.0
+
+    @property
+    def is_sound(self) -> bool:
+        """False for times that are none."""
+        return all(map(math.isfinite, (self.since_s, self.at_s, self.lasted_s)))
 
     def last(self, length_s: float) -> bool:
         """Last *length_s* longer; True when the new level has become the usual one."""

@@ -26,7 +26,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from .alarm import Reason, Verdict, What
-from .durations import LEARN_GROUPS, Durations
+from .durations import Durations
 from .errorrate import ErrorRate
 from .levels import observe
 
@@ -84,6 +84,17 @@ class Watched(msgspec.Struct, array_like=True):
     durations: Durations = msgspec.field(default_factory=Durations)
     errors: ErrorRate = msgspec.field(default_factory=ErrorRate)
     seen_s: float = 0.0
+
+    @property
+    def is_sound(self) -> bool:
+        """False for what no look can have left behind: it was read from a damaged file."""
+        alarm = self.errors.alarm
+        return (
+            self.durations.is_sound
+            and self.errors.rate.is_sound
+            and (alarm is None or alarm.is_sound)
+            and math.isfinite(self.seen_s)
+        )
 
 
 class _Open:
@@ -170,7 +181,7 @@ class Changes:
     def learning(self) -> dict[str, float]:
         """The tools that are learnt now, and which share of it is done."""
         return {
-            tool: len(watched.durations.lessons) / LEARN_GROUPS
+            tool: watched.durations.learnt
             for tool, watched in self.tools.items()
             if watched.durations.is_learning
         }
@@ -244,7 +255,7 @@ class Changes:
         for tool, watched in delta.items():
             self.tools.pop(tool, None)
             if watched is not None:
-                self.tools[tool] = watched
+                self.tools[tool] = watched if watched.is_sound else Watched()
 
     def clear(self) -> None:
         """Forget everything."""
@@ -258,7 +269,7 @@ class Changes:
     def restore(cls, state: dict[str, Watched]) -> Changes:
         """What was known before; nothing of it is told again."""
         found = cls()
-        found.tools = state
+        found.apply({**state})
         return found
 
 

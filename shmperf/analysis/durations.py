@@ -18,6 +18,7 @@ wild second costs nothing.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Annotated, TypeAlias
 
@@ -28,9 +29,9 @@ from .levels import QUANTILES, Level, Seen, median, pace_of
 from .rates import HALF, Rate
 from .totals import SCALE
 
-__all__ = ["LEARN_GROUPS", "Durations"]
+__all__ = ["Durations"]
 
-LEARN_GROUPS = 20
+_LEARN_GROUPS = 20
 _MOST_CALM_GROUPS = 40
 _AGAIN_S = 3_600.0
 _PER_MILLE = 1_000
@@ -39,15 +40,16 @@ _NAMES: tuple[What, ...] = ("p50", "p95")
 _FAR = 1 << SCALE
 
 # Of a group while a tool is learnt: log2 of seconds and deviations of one call, in thousandths, and
-# its calls as quarters of an octave: few bytes in a journal.
-Lesson: TypeAlias = Annotated[list[int], msgspec.Meta(min_length=5, max_length=5)]
+# its calls as quarters of an octave. As bytes: 20,000 tools learnt at once took 100 MiB as lists.
+_LESSON = struct.Struct("<5h")
+_MOST_FIGURE = 0x7FFF
 Finding: TypeAlias = tuple[What, float, float, float]
 
 
 class Durations(msgspec.Struct, array_like=True):
     """What is known of one tool's durations; it is learnt while ``levels`` is empty."""
 
-    lessons: Annotated[list[Lesson], msgspec.Meta(max_length=LEARN_GROUPS)] = []
+    lessons: Annotated[bytes, msgspec.Meta(max_length=_LEARN_GROUPS * _LESSON.size)] = b""
     levels: Annotated[list[Level], msgspec.Meta(max_length=len(QUANTILES))] = []
     slow: Rate = msgspec.field(default_factory=Rate)
     groups: int = 0
@@ -59,14 +61,32 @@ class Durations(msgspec.Struct, array_like=True):
     @property
     def is_learning(self) -> bool:
         """Whether too little was seen to say what is usual."""
-        return not self.levels
+        return len(self.levels) < len(QUANTILES)
+
+    @property
+    def learnt(self) -> float:
+        """Which share of what must be seen was seen; while it is learning."""
+        return len(self.lessons) / (_LEARN_GROUPS * _LESSON.size)
+
+    @property
+    def is_sound(self) -> bool:
+        """False for what no `look` can have left behind."""
+        return (
+            len(self.lessons) % _LESSON.size == 0
+            and len(self.levels) in {0, len(QUANTILES)}
+            and all(level.is_sound for level in self.levels)
+            and self.slow.is_sound
+            and self.groups >= 0
+            and (self.alarm is None or self.alarm.is_sound)
+            and math.isfinite(self.ended_s)
+        )
 
     def look(
         self, seen: Seen, histogram: Mapping[int, int], at_s: float, effect: float
     ) -> Verdict | None:
         """Take in a group that ended *at_s*: what is *seen* of its *histogram*; mostly nothing."""
         self.groups += 1
-        if not self.levels:
+        if self.is_learning:
             self._learn(seen)
             return None
         hits = self._slow_calls(histogram)
@@ -94,17 +114,20 @@ class Durations(msgspec.Struct, array_like=True):
     def _learn(self, seen: Seen) -> None:
         spreads = [math.sqrt(chance * seen.calls) for chance in seen.chances]
         figures = [round(one * _PER_MILLE) for one in (*seen.values, *spreads)]
-        self.lessons.append([*figures, round(4 * math.log2(seen.calls))])
-        if len(self.lessons) < LEARN_GROUPS:
+        figures.append(round(4 * math.log2(seen.calls)))
+        self.lessons += _LESSON.pack(
+            *(max(-_MOST_FIGURE, min(_MOST_FIGURE, figure)) for figure in figures)
+        )
+        if len(self.lessons) < _LEARN_GROUPS * _LESSON.size:
             return
-        *columns, calls = zip(*self.lessons, strict=True)
+        *columns, calls = zip(*_LESSON.iter_unpack(self.lessons), strict=True)
         figures_of = [[figure / _PER_MILLE for figure in column] for column in columns]
         half = len(QUANTILES)
         self.levels = [
             Level.learn(values, median(spreads) ** 2, 2 ** (median(calls) / 4))
             for values, spreads in zip(figures_of[:half], figures_of[half:], strict=True)
         ]
-        self.lessons, self.groups = [], 0
+        self.lessons, self.groups = b"", 0
 
     def _worse(self, seen: Seen, hits: int, start_s: float, effect: float) -> Finding | None:
         """What has risen beyond doubt, since when, from what to what."""

@@ -57,6 +57,8 @@ __all__ = ["QUANTILES", "Level", "Seen", "median", "observe", "pace_of"]
 QUANTILES = (0.50, 0.95)
 
 _PER_OCTAVE = 1 << SCALE
+# Log2 of seconds, beyond any bucket.
+_MOST_OCTAVES = 64
 # Deviations: what a group may add, what must be reached, what goes off each time, what is unusual.
 _CLIP, _ENOUGH, _SLACK, _BEYOND = 5.0, 6.0, 0.5, 3.2
 # Parts of what is needed: for a step, for a drift, to hold what is recent, to be calm.
@@ -141,6 +143,16 @@ class Level(msgspec.Struct, array_like=True):
         deviation = 1.4826 * median([abs(value - usual) for value in values])
         variance = max(_FIRST_SD**2, deviation**2 - chance / calls)
         return cls(usual, variance, chance, usual)
+
+    @property
+    def is_sound(self) -> bool:
+        """False for what no group can have left behind."""
+        amounts = (self.variance, self.chance, self.sum, self.since_s)
+        return (
+            all(abs(level) <= _MOST_OCTAVES for level in (self.usual, self.recent))
+            and all(0 <= amount < math.inf for amount in amounts)
+            and self.variance > 0
+        )
 
     def deviation(self, calls: int) -> float:
         """What the level of a group of so many *calls* varies."""

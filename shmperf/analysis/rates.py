@@ -64,6 +64,12 @@ class Rate(msgspec.Struct, array_like=True):
         high = (self.hits + 1 + math.sqrt(self.hits + 1)) / (self.calls + _PRIOR_CALLS)
         return min(_MOST, max(_LEAST, high))
 
+    @property
+    def is_sound(self) -> bool:
+        """False for what no look can have left behind."""
+        figures = (self.hits, self.calls, self.sum, self.back, self.since_s)
+        return all(0 <= figure < math.inf for figure in figures) and self.now_calls >= 0
+
     def gain(self, calls: int, hits: int) -> float:
         """How much likelier *hits* of *calls* are at the higher share than at the usual one."""
         low = self.usual

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shmperf.analysis.alarm import Alarm
 from shmperf.analysis.changes import Change, Changes, Group, Watched
+from shmperf.analysis.durations import Durations
+from shmperf.analysis.errorrate import ErrorRate
+from shmperf.analysis.levels import Level
+from shmperf.analysis.rates import Rate
 
 # The bucket of 20 ms.
 MS_20 = -91
@@ -255,6 +260,38 @@ ANY_GROUP = st.builds(
     st.floats(),
     st.floats(),
 )
+
+
+ANY_LEVEL = st.builds(Level, *[st.floats()] * 6)
+ANY_RATE = st.builds(Rate, *[st.floats()] * 5, st.integers(), st.integers())
+ANY_ALARM = st.none() | st.builds(
+    Alarm, st.sampled_from(["p50", "slow calls"]), st.floats(), st.floats()
+)
+ANY_WATCHED = st.builds(
+    Watched,
+    st.builds(
+        Durations,
+        st.binary(max_size=200),
+        st.lists(ANY_LEVEL, max_size=2),
+        ANY_RATE,
+        st.integers(),
+        ANY_ALARM,
+        st.floats(),
+    ),
+    st.builds(ErrorRate, ANY_RATE, ANY_ALARM),
+    st.floats(),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ANY_WATCHED)
+def test_what_a_file_says_is_not_believed(watched: Watched) -> None:
+    """Whatever was read of a tool, looking goes on; where it was nonsense it is learnt again."""
+    room = Room()
+    room.changes = Changes.restore({"tool": watched})
+    room.call(groups=25)
+    assert not room.changes.is_learning("tool")
+    assert room.changes.tools["tool"].is_sound
 
 
 @settings(max_examples=50, deadline=None)
