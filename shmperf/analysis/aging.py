@@ -21,6 +21,8 @@ __all__ = ["LENGTHS", "Kept", "Length"]
 _SECOND_NS = 10**9
 # Chunks that are merged at one time: some milliseconds each.
 _PIECE = 8
+# With so much more than it may have, a length is not waited for.
+_MOST_MORE_BYTES = 1 << 19
 
 
 class Length(NamedTuple):
@@ -32,9 +34,9 @@ class Length(NamedTuple):
 
 
 LENGTHS = (
-    Length(LENGTH_NS, 120, 3 << 20),
-    Length(300 * _SECOND_NS, 288, 3 << 19),
-    Length(3600 * _SECOND_NS, 720, 3 << 19),
+    Length(LENGTH_NS, 120, 5 << 19),
+    Length(300 * _SECOND_NS, 288, 2 << 20),
+    Length(3600 * _SECOND_NS, 720, 7 << 19),
 )
 
 
@@ -86,12 +88,16 @@ class Kept:
         if now_ns == self._aged_ns:
             return 0
         gone, left = 0, _PIECE
-        for at in range(len(self._lengths)):
-            while left and (oldest := self._surplus(at, now_ns)) is not None:
+        for at, length in enumerate(self._lengths):
+            most_bytes = length.most_bytes + _MOST_MORE_BYTES
+            while left > 0 or self._bytes[at] > most_bytes:
+                oldest = self._surplus(at, now_ns)
+                if oldest is None:
+                    break
                 left -= 1
                 gone = gone if at else oldest
                 self._age_chunk(at, oldest, now_ns)
-        if left:
+        if left > 0:
             self._aged_ns = now_ns
         return gone
 

@@ -17,10 +17,11 @@ other and whose `totals()` are all of them.
 Invariants
 - Whatever was added is in exactly one interval, or counted as let go, or older than 30 days: so
   counts, sums and histograms of any range of intervals are exact.
-- Bounded, however many tools there are and whatever they do, by 16 MiB: 8 of live totals (16,000
-  tools with a few buckets each; then they are packed early), 2 of open intervals that are packed,
-  and 3, 1.5 and 1.5 of the three lengths. 100 tools that work all the time fill half of that for
-  30 days; 20,000 have some minutes of 30 s, and then some hours.
+- Bounded, however many tools there are and whatever they do, by 16 MiB: 3.5 of live totals (7,500
+  tools with a bucket each; then they are packed early), 3 of open intervals that are packed, of the
+  three lengths 2.5, 2 and 3.5, and half a MiB more of each that is on its way. 30 tools with a
+  thousand calls an hour have all of it for 30 days, 100 tools hours for two weeks, and 20,000 some
+  minutes of 30 s and some hours.
 - A snapshot is written as fast as memory is copied: what is closed is bytes already.
 
     killed after …          the next collector finds
@@ -47,8 +48,8 @@ from .totals import Totals
 
 __all__ = ["IntervalTotals", "Intervals", "IntervalsDelta", "IntervalsState", "Untold"]
 
-_MOST_LIVE_BYTES = 8 << 20
-_MOST_OPEN_BYTES = 2 << 20
+_MOST_LIVE_BYTES = 7 << 19
+_MOST_OPEN_BYTES = 3 << 20
 # About what a live tool and a bucket of it fill.
 _TOOL_BYTES, _BUCKET_BYTES = 400, 60
 # Of an interval that nothing more is to be told of: no chunk has a higher number.
