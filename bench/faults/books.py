@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from shmperf.shm.inflight import FIRST_UNRECORDED
+
 from .log import Known, read_logs
 from .place import Place
 
@@ -82,6 +84,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     logs: tuple[Path, ...] | None = None
     nobody_died: bool = False  # then nothing is aborted
     may_be_off: bool = False  # tracking may have been told to be off
+    is_sampled: bool = False  # most calls have no id, no record, and no row while they are open
     may_be_unnamed: bool = False  # calls made in the middle of a collection don't know their ids
 
 
@@ -107,6 +110,9 @@ def check(tally: Tally, place: Place, what: str, rules: Rules | None = None) -> 
         _check_untouched(tally, known, times, stats, what)
         return known
     _check_lines(tally, known, times, aborted, what)
+    if rules.is_sampled:
+        _check_sampled(tally, known, times, stats, what)
+        return known
     _check_strangers(tally, known, lines, rules, what)
     _check_losses(tally, known, times, stats, rules, what)
     least, most = known.begun, known.begun + known.perhaps.total()
@@ -144,6 +150,31 @@ def _check_untouched(
     if missing > sum(stats["lost"].values()):
         tally.lost += missing
         tally.blame(f"{what}: {missing} calls of processes that nobody touched are missing")
+
+
+def _check_sampled(
+    tally: Tally, known: Known, times: Counter[int], stats: dict[str, Any], what: str
+) -> None:
+    """Every call that returned is counted once; those with a record are on disk, or lost."""
+    # A pair that is sampled out has an id all the same, for its end; no record has it.
+    named = [i for i in known.finished | known.opened if i < FIRST_UNRECORDED]
+    missing = sum(not times[call_id] for call_id in named)
+    lost = sum(stats["lost"].values())
+    left_out = sum(row["sampled_out"] for row in stats["tool_stats"].values())
+    on_disk = times.total() - stats["aborted"]
+    if missing > lost:
+        tally.lost += missing - lost
+        tally.blame(f"{what}: lost {stats['lost']}, missing {missing}")
+    if stats["total_calls"] != on_disk + left_out:
+        said = f"total_calls {stats['total_calls']}, {left_out} of them sampled out"
+        tally.blame(f"{what}: {said}, on disk {on_disk}")
+    least = known.begun - known.unrecorded_open
+    least -= sum(call_id >= FIRST_UNRECORDED for call_id in known.opened)
+    most = known.begun + known.perhaps.total()
+    if not least <= stats["begun"] <= most:
+        tally.lost += max(0, least - stats["begun"])
+        tally.doubled += max(0, stats["begun"] - most)
+        tally.blame(f"{what}: begun {stats['begun']}, expected {least} to {most}")
 
 
 def check_books(tally: Tally, stats: dict[str, Any], what: str) -> None:

@@ -23,6 +23,8 @@ _AT_ONCE = 3
 _BATCH = 60
 _LONGEST_LIFE_S = 0.02
 _LONGEST_TRAPPED_S = 20.0
+_SAMPLED = KEEP_ALL + "sampling: {every: 3}\n"
+_NAMED = {IN_DETAIL: ", detail", _SAMPLED: ", sampled"}
 _HOOKED = [kind for kind in KINDS if kind not in ("bare forks", "every tool")]
 
 
@@ -33,10 +35,12 @@ def kill_workers(campaign: Campaign, seconds: float) -> Tally:
     number = 0
     while not campaign.is_over:
         way = "fork" if number % 2 == 0 else started[number // 2 % len(started)]
-        config = IN_DETAIL if number % 3 == 2 else KEEP_ALL
+        config = (KEEP_ALL, _SAMPLED, IN_DETAIL)[number % 3]
+        if config is _SAMPLED and way == "bare forks":
+            config = KEEP_ALL
         number += 1
         take_samples(campaign, tally, config)
-        what = f"batch {number} ({way}{', detail' if config is IN_DETAIL else ''})"
+        what = f"batch {number} ({way}{_NAMED.get(config, '')})"
         with campaign.place(tally, config) as place:
             exempt: frozenset[int] = frozenset()
             if way in ("spawn", "forkserver"):
@@ -45,7 +49,7 @@ def kill_workers(campaign: Campaign, seconds: float) -> Tally:
                 exempt = _Batch(campaign, tally, place, (way, config)).run(_BATCH)
             if not place.end_sessions(campaign.nursery):
                 tally.blame(f"{what}: a session did not end")
-            check(tally, place, what, Rules(exempt=exempt))
+            check(tally, place, what, Rules(exempt=exempt, is_sampled=config is _SAMPLED))
     return tally
 
 

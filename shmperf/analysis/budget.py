@@ -73,7 +73,7 @@ def choose(budget: float, mean_ns: float, costs: Costs) -> Choice:
         every = _least_every(allowed_ns, counted_ns, costs.recorded_ns)
         if every:
             cost_ns = counted_ns + (costs.recorded_ns - counted_ns) / every
-            clocked = "" if keeps_slow else "; no time for clocks, so slow calls are not kept"
+            clocked = "" if keeps_slow else "; no time for clocks"
             reason = f"one of {every} costs {cost_ns / mean_ns:.1%} {share}{clocked}"
             return Choice(every, keeps_slow, reason, mean_ns)
     least = costs.counted_ns / mean_ns if mean_ns else math.inf

@@ -273,11 +273,22 @@ def _names(stats: Mapping[str, Any]) -> Iterator[Check]:
         yield _row("warn", "names", advice_for(made_up[0]), advice)
 
 
+def _sampling(stats: Mapping[str, Any]) -> Iterator[Check]:
+    """Of which tools not every call is recorded."""
+    rows = [row for row in stats["tool_stats"].values() if row["estimated"]]
+    if rows:
+        calls, left_out = (sum(row[key] for row in rows) for key in ("count", "sampled_out"))
+        found = f"{len(rows)} tools, {left_out:,} of {calls:,} calls counted without a record"
+        advice = "meant so by sampling in the configuration; why, tool by tool: shmperf status"
+        yield _row("ok", "sampling", found, advice)
+
+
 def _journal(storage: Path, options: Options) -> Iterator[Check]:
     row, stats = _read(storage, options)
     yield row
     if stats is not None:
         yield from _names(stats)
+        yield from _sampling(stats)
 
 
 def _read(storage: Path, options: Options) -> tuple[Check, dict[str, Any] | None]:

@@ -42,6 +42,7 @@ _NAMES_SHOWN = 3
 _MOST_SAMPLED = 20
 _BOOKS_SAY = "begun = calls + lost + aborted + in flight; lost: without a record"
 _COLUMNS_SAY = ("aborted: their process died first", "kept: records in the history")
+_ESTIMATES_SAY = "sampled out: counted, without a record; durations of such a tool are estimates"
 _STATE_STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -63,8 +64,10 @@ def stats(found: Mapping[str, Any]) -> RenderableType:
         return Group(_stats_table([found]), Text("; ".join(_COLUMNS_SAY), "dim"))
     rows = sorted(found["tool_stats"].values(), key=_total_time, reverse=True)
     table = _stats_table(rows) if rows else Text("no calls were recorded yet")
-    said = Text("; ".join((_BOOKS_SAY, *_COLUMNS_SAY)), "dim")
-    return Group(table, books(found), said, *_names(found))
+    notes = [_BOOKS_SAY, *_COLUMNS_SAY]
+    if any(row.get("estimated") for row in rows):
+        notes.append(_ESTIMATES_SAY)
+    return Group(table, books(found), Text("; ".join(notes), "dim"), *_names(found))
 
 
 def _names(found: Mapping[str, Any]) -> Iterator[Text]:
@@ -78,9 +81,11 @@ def _names(found: Mapping[str, Any]) -> Iterator[Text]:
 
 def _stats_table(rows: Sequence[Mapping[str, Any]]) -> Columns:
     columns = [*_FIGURES]
-    # Of no interest in a directory where nobody records.
+    # Of no interest in a directory where nobody records, or where every call has a record.
     if not any(row["in_flight"] for row in rows):
         columns.remove(_OPEN)
+    if not any(row.get("sampled_out") for row in rows):
+        columns.remove(_LEFT_OUT)
     return Columns(columns, ([_FIGURES[column](row) for column in columns] for row in rows))
 
 
@@ -367,10 +372,12 @@ def _count(count: int, style: str) -> Text:
 
 _TOOL = Column("tool", 0, 24, is_text=True)
 _OPEN = Column("open", 2)
+_LEFT_OUT = Column("sampled out", 3)
 _FIGURES: dict[Column, Callable[[Mapping[str, Any]], str | Text]] = {
     _TOOL: lambda row: _name(row["tool"]),
     Column("calls", 1): lambda row: f"{row['count']:,}",
     _OPEN: lambda row: _count(row["in_flight"], ""),
+    _LEFT_OUT: lambda row: _count(row.get("sampled_out", 0), ""),
     Column("avg", 2): lambda row: duration(row["avg_duration_s"]),
     Column("p50", 6): lambda row: duration(row["p50_s"]),
     Column("p95", 4): lambda row: duration(row["p95_s"]),
