@@ -17,9 +17,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from .analysis.alerts import Alerts, known_alerts, shown
 from .analysis.anomaly import told_of
 from .analysis.exemplars import Exemplar
 from .analysis.failures import ErrorsKnown
+from .analysis.shownalert import ShownAlert
 from .analysis.spans import IntervalsView
 from .analysis.stats import Figures, plain
 from .analysis.treestate import Edge
@@ -29,6 +31,7 @@ from .errors import ConfigError, FormatError, NoAnswer, SessionError, StoreError
 from .files import internals, reason_of, shown_path
 from .session.client import Client
 from .session.messages import (
+    AlertsOf,
     ConsumerStatus,
     Errors,
     ExemplarOf,
@@ -52,6 +55,7 @@ from .session.rendezvous import Request, known_storage, session_of_storage
 from .session.session import Session, attach, revive
 from .session.sidecar import last_report
 from .session.word import is_in_detail
+from .storage import alertfile
 from .storage.consumer import consumers
 from .storage.failing import ErrorGroup, groups_of
 from .storage.journal import Journal
@@ -116,13 +120,9 @@ class Answers:
                     raise
                 time.sleep(0.01)
             self.has_collector = False
-            if type(question) not in _SAY_IT_THEMSELVES and not self._is_complete_at_rest():
+            if type(question) not in _SAY_IT_THEMSELVES and not _is_complete(self.session):
                 print(f"shmperf: {_SHORT}", file=sys.stderr)
             return None
-
-    def _is_complete_at_rest(self) -> bool:
-        """True when the disk holds everything: nobody's memory waits for a collector."""
-        return self.session is None or not self.session.presences()
 
     def stats(self, tool: str | None = None) -> dict[str, Any]:
         """The statistics, from disk when no collector runs."""
@@ -155,6 +155,21 @@ class Answers:
         if answer is not None:
             return answer
         return self._on_disk().intervals.view(tool, since_s, until_s)
+
+    def alerts(self) -> list[ShownAlert]:
+        """What was wrong and what still is, in the order of its begin; StoreError."""
+        found = self._asked(AlertsOf(), list[ShownAlert])
+        if found is None:
+            found = known_alerts(self._on_disk().analyses.of(Alerts))
+        try:
+            known = {alert.id: alert for alert in alertfile.read(self.storage)}
+        except OSError as error:
+            raise StoreError(f"{alertfile.ALERTS}: {reason_of(error)}") from error
+        opened = {alert.id for alert in found if alert.ended is None}
+        # Of one that began and has no end a cleanup or a lost journal knows nothing any more.
+        known = {one: alert for one, alert in known.items() if alert.ended or one in opened}
+        known |= {alert.id: alert for alert in found}
+        return sorted(known.values(), key=lambda alert: (alert.began, alert.id))
 
     def in_flight(self) -> list[OpenCallAnswer]:
         """The calls that are open now; none can be seen without a collector."""
@@ -192,6 +207,7 @@ class Answers:
             consumers=_consumers_at_rest(self.storage),
             optimization=RunStatus(last_report=next(reversed(names(self.storage)), None)),
             bytes=bytes_by_kind(self.storage),
+            alerts=[shown(alert) for alert in ledger.analyses.of(Alerts).open.values()],
         )
 
     def errors(self) -> ErrorsKnown:
@@ -219,7 +235,7 @@ class Answers:
             if not self._has_told:
                 self._has_told = True
                 print(f"shmperf: {said}", file=sys.stderr)
-        return ledger, self._is_complete_at_rest() and not damage
+        return ledger, _is_complete(self.session) and not damage
 
     def mode(self) -> str:
         """The session's mode; without a session, the configured one."""
@@ -277,6 +293,11 @@ class Answers:
         # Only lines of failed calls say how a call ended; the others need not be taken apart.
         kept = map(kept_call, self.history(tool, _tells_of_its_end))
         return sorted(groups_of(self.errors(), kept, tool), key=lambda group: -group.count)
+
+
+def _is_complete(session: Session | None) -> bool:
+    """True when the disk holds everything: nobody's memory waits for a collector."""
+    return session is None or not session.presences()
 
 
 def _pids(session: Session | None) -> list[int]:

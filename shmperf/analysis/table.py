@@ -20,8 +20,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
+from .alerts import Alerts, AlertsDelta, AlertsState
 from .anomaly import Finding, Findings
 from .calltree import CallTree
+from .changes import Changes, Watched
 from .errorgroups import Bug, ErrorGroups
 from .exemplars import Exemplar, Exemplars, ExemplarsDelta
 from .extremes import Extremes, ExtremesState, Range
@@ -87,6 +89,8 @@ ANALYSES: tuple[Row, ...] = (
     Row("exemplars", 1, Exemplars, ExemplarsDelta, dict[str, list[Exemplar]]),
     Row("extremes", 1, Extremes, dict[str, dict[str, Range] | None], ExtremesState),
     Row("unusual", 1, Findings, list[Finding], list[Finding]),
+    Row("changes", 1, Changes, dict[str, Watched | None], dict[str, Watched]),
+    Row("alerts", 1, Alerts, AlertsDelta, AlertsState),
     Row("optimization", 1, Optimization, OptimizationDelta, OptimizationState),
 )
 

@@ -156,6 +156,7 @@ class Collector:
         guard("archive", self.frames.commit_each, self.parts.archiving.turn(handled < _MANY))
         if self.ingest.dating.in_run or due("optimization", waits.optimization_s):
             guard("optimization", self.optimizing.look)
+        guard("alerts", self.frames.commit_each, self.parts.watch(due("alerts", waits.alerts_s)))
         if due("config", waits.config_s):
             self.parts.wall.look()
             guard("config", self._settings.take_up_file)
@@ -254,6 +255,7 @@ class Collector:
         self.frames.has_cleaned = True  # point: cleanup-settled
         self.commit()  # point: cleanup-frame
         self.frames.commit_each(self.flusher.erase())  # point: cleanup-erase
+        self.parts.alerting.erase()
 
     def _take_up(self, *, late: bool = False) -> None:
         if late:
@@ -275,6 +277,7 @@ class Collector:
             self._guard("storage", self._take_up, late=True)
         self._guard("optimization", self.optimizing.end, "session")
         self._guard("flush", self.flush)
+        self._guard("alerts", self.frames.commit_each, self.parts.watch(True))
         self._guard("archive", self.frames.commit_each, self.parts.archiving.rest())
         # point below: finish-compact
         self._guard("compact", self.frames.commit_each, self.flusher.compact())

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from shmperf.analysis.alerts import Alerts
 from shmperf.analysis.anomaly import UNUSUAL
 from shmperf.analysis.optimization import Optimization
 from shmperf.session.files import write_aside
@@ -51,7 +52,9 @@ class Frames:
         # whether there are calls or not.
         ledger = parts.ledger
         late = ledger.exemplars.has_settled or ledger.intervals.has_news()
-        if late or ledger.analyses.of(Optimization).has_news or not frame.is_empty():
+        late = late or ledger.analyses.of(Alerts).has_news
+        late = late or ledger.analyses.of(Optimization).has_news
+        if late or not frame.is_empty():
             frame.analyses = parts.ledger.analyses.take_deltas()
             parts.past.add(frame)
             self._tell_of_intervals()
@@ -100,7 +103,7 @@ class Frames:
             files=filed.files | archived.files,
             segments=filed.segments | archived.segments,
             written=filed.written,
-            outbox=filed.outbox,
+            outbox=filed.outbox or parts.alerting.take_change(),
             buried=accounted.buried,
             removed=parts.roster.take_removed(),
             faults=parts.faults.news(state.faults),

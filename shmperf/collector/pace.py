@@ -48,6 +48,7 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     flush_s: float = 0.25
     config_s: float = 1.0
     optimization_s: float = 0.1
+    alerts_s: float = 1.0
     storage_s: float = 1.0
     linger_s: float = 0.5
     last_write_s: float = 10.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from shmperf.config.options import Options
 from shmperf.session.session import Session
@@ -10,6 +10,7 @@ from shmperf.storage.state import Ledger
 from shmperf.storage.writer import Disk
 
 from .accounts import Accounts
+from .alerting import Alerting
 from .archiving import Archiving
 from .bodies import Bodies
 from .choosing import Choosing
@@ -24,6 +25,7 @@ from .roster import Roster
 from .settling import Settling
 from .supervisor import Supervisor
 from .wallclock import WallClock, boot_id
+from .watching import Watching
 
 __all__ = ["Parts"]
 
@@ -49,17 +51,25 @@ class Parts:
         )
         self.flusher = Flusher(self.ledger, disk, self.settling.settled, self.faults.count)
         self.archiving = Archiving(self.ledger, disk, self.faults.count, clock, self.wall.now_ns)
+        self.watching = Watching(self.ledger, self.roster, self.ingest, self.wall)
+        self.alerting = Alerting(self.ledger, disk, self.faults.count)
         self.sampler = Sampler(session.options.collector.sample_interval_seconds, clock)
         self.supervisor = Supervisor(session.directory, session.storage, session.options, clock)
 
     @property
     def are_behind(self) -> bool:
         """True while a piece of what is to be written is left."""
-        return self.flusher.is_behind or self.archiving.is_behind
+        return self.flusher.is_behind or self.archiving.is_behind or self.alerting.is_behind
 
     def are_complete(self) -> bool:
         """True when an answer lacks nothing: the past is read, and everybody who is there."""
         return self.past.is_taken_up and not self.roster.is_anybody_waiting
+
+    def watch(self, is_due: bool) -> Iterator[None]:
+        """Look what turned bad when that *is_due*, and tell it; the cycle journals in between."""
+        if is_due:
+            self.watching.look()
+        yield from self.alerting.turn(self.past.is_taken_up)
 
     def configure(self, options: Options) -> None:
         """Give *options* to every part that holds some: the one list of them."""
@@ -70,5 +80,7 @@ class Parts:
         self.flusher.configure(options)
         self.archiving.configure(options)
         self.choosing.configure(options)
+        self.watching.configure(options)
+        self.alerting.configure(options)
         self.sampler.configure(options)
         self.supervisor.configure(options)

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from shmperf.analysis.alerts import Alerts, known_alerts, shown
 from shmperf.analysis.anomaly import told_of
 from shmperf.analysis.exemplars import Exemplar
 from shmperf.analysis.failures import ErrorsKnown
+from shmperf.analysis.shownalert import ShownAlert
 from shmperf.analysis.spans import IntervalsView
 from shmperf.analysis.stats import Figures, News, SessionStats
 from shmperf.analysis.totals import ToolStats, Totals
@@ -28,6 +30,7 @@ from shmperf.config.options import Options
 from shmperf.errors import ShmperfError
 from shmperf.files import shown_path
 from shmperf.session.messages import (
+    AlertsOf,
     Changes,
     Cleanup,
     CollectorStatus,
@@ -269,6 +272,10 @@ def _intervals(requests: Requests, request: IntervalsOf) -> IntervalsView:
     return intervals.view(request.tool, request.since_s, request.until_s)
 
 
+def _alerts(requests: Requests, _: AlertsOf) -> list[ShownAlert]:
+    return known_alerts(requests.parts.ledger.analyses.of(Alerts))
+
+
 def _tree(requests: Requests, _: Tree) -> list[Edge]:
     parts = requests.parts
     opened = {row.id: worker.callee(row.callee).tool for worker, row in parts.roster.open_calls()}
@@ -337,10 +344,13 @@ def _status(requests: Requests, _: Status) -> SessionStatus:
             for name, progress in parts.disk.consumers().items()
         },
         optimization=requests.deeds.runs.status(),
+        alerts=[shown(alert) for alert in parts.ledger.analyses.of(Alerts).open.values()],
+        learning=parts.watching.learning(),
     )
 
 
 ANSWERS: dict[type, Callable[[Requests, Any], Any]] = {
+    AlertsOf: _alerts,
     Changes: _changes,
     Cleanup: _cleanup,
     Errors: _errors,

@@ -38,6 +38,7 @@ COMMANDS = (
     ),
     Command("trace", _HERE + "trace", "one call: what lay below it, and when"),
     Command("inflight", _HERE + "inflight", "the calls that are open now"),
+    Command("alerts", _HERE + "alerts", "what turned bad, since when, and whether it is over"),
     Command("diff", _HERE + "diff", "what got slower between two runs, and how sure that is"),
     Command("rank", _HERE + "rank", "the tools for a task: fitting, reliable and fast"),
     Command("export", _HERE + "export", "kept calls in a format of other programs"),

@@ -33,13 +33,7 @@ _LINE_BREAK = re.compile("[\x80-\x9f\u2028\u2029\ufeff]")
 _AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 # Keys that hold a number for each tool, and what it may be.
 _BY_TOOL = {"tool_limits": Limit, "sampling.tools": Every}
-_NO_EFFECT = (
-    "anomaly.enabled",
-    "anomaly.interval_seconds",
-    "anomaly.effect",
-    "anomaly.stuck_factor",
-    "anomaly.webhook",
-)
+_NO_EFFECT = ("anomaly.webhook",)
 
 
 def load(path: Path) -> Options:

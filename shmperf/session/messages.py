@@ -23,6 +23,7 @@ from typing import Annotated, Any
 import msgspec
 
 from shmperf.analysis.anomaly import Unusual
+from shmperf.analysis.shownalert import ShownAlert
 from shmperf.analysis.unattached import Unattached
 from shmperf.stdlib import os
 
@@ -32,6 +33,7 @@ __all__ = [
     "LENGTH",
     "MOST_ANSWER_BYTES",
     "MOST_REQUEST_BYTES",
+    "AlertsOf",
     "Changes",
     "Cleanup",
     "CollectorStatus",
@@ -116,6 +118,10 @@ class IntervalsOf(msgspec.Struct, tag=True):
     tool: str | None = None
     since_s: float | None = None
     until_s: float | None = None
+
+
+class AlertsOf(msgspec.Struct, tag=True):
+    """What is wrong now, and what of the file of alerts is not written yet."""
 
 
 class ExemplarOf(msgspec.Struct, tag=True):
@@ -320,7 +326,8 @@ class SessionStatus(msgspec.Struct, kw_only=True):
     How a session is: the answer to `Status`, and what is known of a storage at rest.
 
     ``collector`` is None when none runs; ``told`` has the last fault of each cause in words, and
-    ``unusual`` the durations that left their usual range.
+    ``unusual`` the durations that left their usual range. ``alerts`` are open; ``learning`` has the
+    tools of which too little is known to tell what is usual, and which share of it is.
     """
 
     session: str | None
@@ -342,6 +349,8 @@ class SessionStatus(msgspec.Struct, kw_only=True):
     sampling: dict[str, SamplingStatus] = {}
     # Filled in by who asks: looking at very many files is nothing for the collector.
     bytes: dict[str, int] = {}
+    alerts: list[ShownAlert] = []
+    learning: dict[str, float] = {}
 
 
 Question = (
@@ -352,6 +361,7 @@ Question = (
     | SlowestOf
     | ExemplarOf
     | IntervalsOf
+    | AlertsOf
     | Flush
     | Cleanup
     | Mode

@@ -81,7 +81,7 @@ class Disk:
         longest_wait_s: float = LONGEST_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path = path
+        self.path = path
         self._pace = Pace(clock)
         self._journal = Journal(internals(path))
         self._history = History(path, self._pace)
@@ -177,7 +177,7 @@ class Disk:
 
     def consumers(self) -> Mapping[str, Progress]:
         """Who reads the outbox, and how far; nobody when storage is unavailable."""
-        return self._do(lambda: consumers(self._path)) or {}
+        return self._do(lambda: consumers(self.path)) or {}
 
     def compact(self, limits: Mapping[str, int]) -> dict[str, FileState] | None:
         """Cut every file to its tool's newest calls; the states of those that changed."""
@@ -208,7 +208,7 @@ class Disk:
 
     def copy_exemplars(self, exemplars: Iterable[tuple[Exemplar, list[str]]]) -> Iterator[None]:
         """Replace the file of *exemplars*, on which nothing depends, a step at a time; `steps`."""
-        return self.steps(exemplarfile.renew(self._path, exemplars))
+        return self.steps(exemplarfile.renew(self.path, exemplars))
 
     def steps(self, work: Generator[T]) -> Iterator[T]:
         """

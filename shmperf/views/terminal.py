@@ -22,6 +22,7 @@ from shmperf.analysis.names import Varying, advice_for
 from .columns import Column, Columns, Line
 from .formatting import duration, printable, size
 from .runs import going_on
+from .troubles import watched
 
 __all__ = [
     "books",
@@ -276,6 +277,7 @@ def status(found: Mapping[str, Any]) -> RenderableType:
         lines.append(f"\n{printable(cause)}: {printable(text, 200)}", "yellow")
     for row in found.get("unusual", ()):
         lines.append(f"\nunusual    {_unusual(row)}", "yellow")
+    lines.append_text(watched(found))
     if found.get("rag"):
         lines.append(f"\nrag        {_sink(found['rag'])}", "")
         if found["rag"]["problem"]:

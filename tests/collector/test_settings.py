@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from shmperf.analysis.changes import Changes
 from shmperf.collector.cycle import Collector
 from shmperf.collector.resources import Sampler
 from shmperf.config.options import Options
@@ -23,10 +24,6 @@ from .lab import FEW
 # Keys that a running collector does not follow, each with the reason.
 FIXED = {
     "optimization.enabled": "the mode that a session begins in; afterwards it is switched",
-    "anomaly.enabled": "no part reads it yet",
-    "anomaly.interval_seconds": "no part reads it yet",
-    "anomaly.effect": "no part reads it yet",
-    "anomaly.stuck_factor": "no part reads it yet",
     "anomaly.webhook": "no part reads it yet",
     "storage.path": "processes meet by it, and the journal lies there",
     "ring.budget_bytes": "a worker takes it when it makes its memory",
@@ -67,13 +64,26 @@ HOLDERS: dict[str, list[Holder]] = {
         lambda c: c.flusher.storage.max_bytes,
         lambda c: c.parts.archiving.most_bytes,
     ],
-    "storage.outbox_bytes": [lambda c: c.flusher.storage.outbox_bytes],
+    "storage.outbox_bytes": [
+        lambda c: c.flusher.storage.outbox_bytes,
+        lambda c: c.parts.alerting._outbox_bytes,
+    ],
     "capture.secret_keys": [
         lambda c: tuple(key for key in ("colour", "password") if c.parts.bodies.mask.hides(key, ""))
     ],
     "capture.secret_words": [
         lambda c: tuple(word for word in ("hue", "auth") if c.parts.bodies.mask.hides(word, ""))
     ],
+    "anomaly.enabled": [lambda c: c.parts.watching.anomaly.enabled],
+    "anomaly.interval_seconds": [
+        lambda c: c.parts.watching.anomaly.interval_seconds,
+        lambda c: c.ledger.analyses.of(Changes)._interval_s,
+    ],
+    "anomaly.effect": [
+        lambda c: c.parts.watching.anomaly.effect,
+        lambda c: round(2 ** c.ledger.analyses.of(Changes)._effect, 9),
+    ],
+    "anomaly.stuck_factor": [lambda c: c.parts.watching.anomaly.stuck_factor],
     "history.compress": [lambda c: c.parts.archiving.history.compress],
     "history.retention_days": [lambda c: c.parts.archiving.history.retention_days],
     "history.when_full": [

@@ -1,0 +1,103 @@
+"""What an alert says: its line for people, its evidence, and how severe it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from .changes import Change
+
+__all__ = ["Said", "Stuck", "change_said", "end_evidence", "lost_said", "stuck_said"]
+
+_FOUR_TIMES, _A_FOURTH, _TEN_TIMES, _A_HUNDREDTH = 4.0, 0.25, 10.0, 0.01
+_MOST_NAME, _MOST_CHAIN = 100, 20
+
+
+class Said(NamedTuple):
+    """How severe it is, the line, and what is behind it."""
+
+    severity: Literal["warning", "critical"]
+    text: str
+    evidence: dict[str, Any]
+
+
+class Stuck(NamedTuple):
+    """The oldest open call of a tool that is stuck, its callers from near to far; seconds."""
+
+    id: int
+    pid: int
+    running_s: float
+    chain: Sequence[str]
+
+
+def change_said(change: Change) -> Said:
+    """What is said of *change*, the begin of a tool's latency or errors."""
+    tool = _short(change.tool)
+    if change.what in ("p50", "p95"):
+        times = change.now / change.usual if change.usual > 0 else 0.0
+        text = (
+            f"{tool}: {change.what} is {_duration(change.now)}, usual is "
+            f"{_duration(change.usual)} ({times:.1f} times)"
+        )
+        is_critical = times >= _FOUR_TIMES
+    else:
+        noun = "calls fail" if change.what == "errors" else "calls are far slower than usual"
+        text = f"{tool}: {change.now:.1%} of {noun}, usual is {change.usual:.1%}"
+        is_critical = change.what == "errors" and change.now >= _A_FOURTH
+    evidence = {
+        "what": change.what,
+        "usual": change.usual,
+        "now": change.now,
+        "unit": "s" if change.what in ("p50", "p95") else "share",
+        "calls": change.calls,
+        "noticed_s": change.at_s - change.since_s,
+    }
+    return Said("critical" if is_critical else "warning", text, evidence)
+
+
+def end_evidence(change: Change) -> dict[str, Any]:
+    """What the end of a tool's latency or errors adds to the evidence."""
+    if not change.calls:
+        return {"reason": change.reason}
+    return {"reason": change.reason, "in_the_end": change.now}
+
+
+def stuck_said(tool: str, count: int, limit_s: float, oldest: Stuck) -> Said:
+    """What is said of *count* open calls of *tool* that run for longer than *limit_s*."""
+    noun = "call is" if count == 1 else "calls are"
+    chain = [_short(name) for name in oldest.chain[:_MOST_CHAIN]]
+    called = f", called by {' < '.join(chain)}" if chain else ""
+    text = (
+        f"{_short(tool)}: {count} {noun} open for longer than {_duration(limit_s)}; the oldest "
+        f"({oldest.id:016x} in {oldest.pid}) for {_duration(oldest.running_s)}{called}"
+    )
+    evidence = {
+        "calls": count,
+        "limit_s": limit_s,
+        "id": f"{oldest.id:016x}",
+        "pid": oldest.pid,
+        "running_s": oldest.running_s,
+        "chain": chain,
+    }
+    is_critical = oldest.running_s >= _TEN_TIMES * limit_s
+    return Said("critical" if is_critical else "warning", text, evidence)
+
+
+def lost_said(new: Mapping[str, int], begun: int) -> Said:
+    """What is said of lost calls by cause, *new* since the last look, while *begun* began."""
+    count = sum(new.values())
+    causes = ", ".join(f"{cause} {number:,}" for cause, number in sorted(new.items()))
+    is_critical = count >= _A_HUNDREDTH * max(begun, count)
+    text = f"{count:,} calls were lost ({causes})"
+    return Said("critical" if is_critical else "warning", text, {"lost": dict(new), "begun": begun})
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 1]}…"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}" if seconds < 1e3 else f"{seconds:,.0f} s"
+    return f"{seconds * 1e9:.0f} ns"

@@ -1,0 +1,259 @@
+"""From calls to alerts in a collector: what begins and ends one, told once whoever is killed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shmperf.analysis.alerts import Alerts, shown
+from shmperf.session.messages import Status
+from shmperf.shm.record import Outcome
+from shmperf.storage.alertfile import ALERTS
+from shmperf.storage.consumer import Consumer
+from shmperf.testing import BegunCall, Room, ScriptedWorker
+
+from .lab import Killed, a_room
+
+CONFIG = "anomaly: {interval_seconds: 1}\nstorage: {batch_size: 20}\n"
+MS = 1_000_000
+
+
+@pytest.fixture
+def room() -> Iterator[Room]:
+    """A room in which all is timed by one clock."""
+    with a_room(CONFIG) as found:
+        yield found
+
+
+def opened(room: Room) -> list[tuple[str, str | None]]:
+    """What is open now."""
+    alerts = room.collector.ledger.analyses.of(Alerts).open
+    return [(kind, tool) for kind, tool in alerts]
+
+
+def written(room: Room) -> list[dict[str, Any]]:
+    """The lines of the file."""
+    path = room.storage / ALERTS
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def call(worker: ScriptedWorker, room: Room, took_ns: int, *, fails: bool = False) -> None:
+    """An ``answer`` that does nothing but ``search``; both fail or neither."""
+    kind = Outcome.ERROR if fails else Outcome.OK
+    outer = worker.begin("answer")
+    inner = worker.begin("search", parent=outer.id)
+    room.pass_ns(took_ns)
+    worker.end(inner, kind=kind)
+    worker.end(outer, kind=kind)
+
+
+def work(worker: ScriptedWorker, room: Room, seconds: int, took_ns: int, fails: int = 0) -> None:
+    """So many *seconds* with 60 calls each, of which some fail."""
+    for _ in range(seconds):
+        for place in range(60):
+            # A machine's own unevenness.
+            call(worker, room, took_ns + place % 7 * took_ns // 50, fails=place < fails)
+            if place % 8 == 7:
+                room.turn()
+        room.wait(0.5)
+        room.turn()
+
+
+def test_slow_child_is_one_alert_with_begin_and_end(room: Room) -> None:
+    """A planted slowdown of the tool that all time goes into is told once, its caller beside it."""
+    worker = room.worker(slots=64)
+    work(worker, room, 45, 2 * MS)
+    assert opened(room) == []
+    work(worker, room, 12, 8 * MS)
+    assert opened(room) == [("latency", "search")]
+    work(worker, room, 20, 2 * MS)
+    room.turn(3)
+    assert opened(room) == []
+    begun, ended = written(room)
+    assert (begun["kind"], begun["tool"], begun["ended"]) == ("latency", "search", None)
+    assert ended["id"] == begun["id"]
+    assert ended["ended"] > begun["began"]
+    assert ended["evidence"]["explains"] == ["answer"]
+    assert 3 < begun["evidence"]["now"] / begun["evidence"]["usual"] < 5
+
+
+def test_failing_child_is_one_alert(room: Room) -> None:
+    """Errors travel up: the tool that raises is told, its caller is not."""
+    worker = room.worker(slots=64)
+    work(worker, room, 30, 2 * MS)
+    work(worker, room, 10, 2 * MS, fails=20)
+    assert opened(room) == [("errors", "search")]
+    (begun,) = written(room)
+    assert begun["severity"] == "critical"
+
+
+def test_status_says_who_is_learning(room: Room) -> None:
+    """Too little is known of a new tool, and that is said."""
+    worker = room.worker(slots=64)
+    work(worker, room, 10, 2 * MS)
+    status = room.collector.requests.value_for(Status())
+    assert set(status.learning) == {"answer", "search"}
+    assert all(0 < share < 1 for share in status.learning.values())
+
+
+def hang(worker: ScriptedWorker, room: Room) -> list[BegunCall]:
+    """Sixty quick calls, then one that calls another, and neither ends."""
+    for _ in range(60):
+        call(worker, room, 2 * MS)
+        room.turn()
+    outer = worker.begin("answer")
+    inner = worker.begin("search", parent=outer.id)
+    room.wait(3.0)
+    room.turn(3)
+    return [inner, outer]
+
+
+def test_stuck_call_is_told_with_its_callers(room: Room) -> None:
+    """The innermost call that hangs, who called it and where; over when it ends."""
+    worker = room.worker(slots=64)
+    inner, outer = hang(worker, room)
+    (begun,) = written(room)
+    assert (begun["kind"], begun["tool"]) == ("stuck", "search")
+    evidence = begun["evidence"]
+    assert evidence["id"] == inner.hex
+    assert evidence["chain"] == ["answer"]
+    assert evidence["running_s"] > evidence["limit_s"] >= 1.0
+    worker.end(inner)
+    worker.end(outer)
+    room.wait(2.0)
+    room.turn(3)
+    assert [line["ended"] is None for line in written(room)] == [True, False]
+
+
+def test_flood_of_stuck_calls_is_one_alert(room: Room) -> None:
+    """All calls of a tool that hang are one trouble; what is quick or new is none."""
+    worker = room.worker(slots=64)
+    hang(worker, room)
+    for _ in range(40):
+        worker.begin("search")
+    worker.begin("unknown")
+    room.wait(5.0)
+    room.turn(3)
+    assert opened(room) == [("stuck", "search")]
+
+
+def test_stuck_call_of_a_dead_worker_is_over(room: Room) -> None:
+    """Its call is aborted: nothing hangs any more."""
+    worker = room.worker(slots=64)
+    hang(worker, room)
+    worker.die()
+    room.wait(2.0)
+    room.turn(4)
+    assert opened(room) == []
+    assert len(written(room)) == 2
+
+
+def test_losses_are_told_by_cause(room: Room) -> None:
+    """Calls without a record are one alert, and over when no more are lost for a while."""
+    worker = room.worker(slots=16)
+    worker.call("search")
+    room.wait(2.0)
+    room.turn(4)
+    for _ in range(40):
+        worker.call("search")
+    room.wait(2.0)
+    room.turn(4)
+    assert opened(room) == [("lost", None)]
+    (begun,) = written(room)
+    assert sum(begun["evidence"]["lost"].values()) > 0
+    for _ in range(20):
+        room.wait(20.0)
+        room.turn()
+    room.turn(2)
+    assert opened(room) == []
+
+
+def test_switched_off_nothing_is_open(tmp_path: Path) -> None:
+    """An edited configuration ends what is open, and nothing begins."""
+    del tmp_path
+    with a_room(CONFIG) as room:
+        worker = room.worker(slots=64)
+        hang(worker, room)
+        assert opened(room)
+        room.config.write_text("anomaly: {enabled: false}\n")
+        room.wait(2.0)
+        room.turn(6)
+        assert opened(room) == []
+        assert written(room)[-1]["evidence"]["reason"] == "switched off"
+
+
+def test_cleanup_ends_what_is_open_and_deletes_the_file(room: Room) -> None:
+    """Who was told of a begin is told of an end, in a file of its own."""
+    worker = room.worker(slots=64)
+    hang(worker, room)
+    (begun,) = written(room)
+    room.collector.cleanup()
+    room.turn()
+    assert [(line["id"], line["ended"] is None) for line in written(room)] == [(begun["id"], False)]
+
+
+def test_open_alerts_outlive_the_collector(room: Room) -> None:
+    """kill -9: what was open is open, and is not told again."""
+    worker = room.worker(slots=64)
+    hang(worker, room)
+    for _ in range(3):
+        room.kill(torn=True)
+        room.wait(2.0)
+        room.turn(3)
+    assert opened(room) == [("stuck", "search")]
+    assert [line["ended"] for line in written(room) if "kind" in line] == [None]
+
+
+@pytest.mark.parametrize("last", range(1, 30))
+def test_killed_around_any_write_tells_each_change_once(last: int) -> None:
+    """A collector killed just before or after its n-th write: file and outbox have each once."""
+    with a_room(CONFIG) as room:
+        consumer = Consumer(room.storage, "reader")
+        consumer.register()
+        worker = room.worker(slots=64)
+        for _ in range(60):
+            call(worker, room, 2 * MS)
+            room.turn()
+        room.wait(1.0)
+        room.turn(4)
+        disk: Any = room.collector.disk
+        disk.uses_left = last
+        begun = [worker.begin("search") for _ in range(3)]
+        tried(room, lambda: room.wait(3.0))
+        for one in begun:
+            worker.end(one)
+        tried(room, lambda: room.wait(2.0))
+        lines = Counter((line["id"], line["ended"] is None) for line in written(room))
+        assert sorted(lines.values()) == [1, 1]
+        taken = consumer.read()
+        assert taken is not None
+        told = [json.loads(line)["alert"] for line in taken.lines if b'"kind":"alert"' in line]
+        assert [(one["id"], one["ended"] is None) for one in told] == list(lines)
+        assert room.stats()["total_calls"] == room.begun
+
+
+def tried(room: Room, pass_time: Callable[[], None]) -> None:
+    """Time passes and the collector works, a new one where the old one is killed."""
+    pass_time()
+    for _ in range(2):
+        try:
+            room.turn(6)
+            return
+        except Killed:
+            room.kill()
+            room.wait(1.5)
+
+
+def test_what_is_shown_is_what_is_written(room: Room) -> None:
+    """Status, answers and file have one shape."""
+    worker = room.worker(slots=64)
+    hang(worker, room)
+    (alert,) = room.collector.ledger.analyses.of(Alerts).open.values()
+    assert json.loads(json.dumps(written(room)[0])) == {
+        name: getattr(shown(alert), name) for name in shown(alert).__struct_fields__
+    }
