@@ -22,6 +22,7 @@ _RECORDING_NS = 1_400
 _LEAST_RECORDING = 0.05
 _LEAST_SAMPLED_CALLS = 500
 _SUGGESTED = (10, 100, 1_000)
+_RING_FULL = "ring_full"
 # Records that reach back less far than this answer nobody who looks.
 _SHORT_S = 5.0
 _LEAST_TURNS = 5
@@ -139,35 +140,44 @@ def sample(evidence: Evidence) -> Iterator[Advice]:
     Tools so short that recording all of their calls takes a share of their own time.
 
     Saved is what recording costs at most, for the calls that would be sampled out. Counts and
-    errors stay exact. Nothing for tools that are sampled already.
+    errors stay exact. Where calls of the session found their ring full, the tool with most calls is
+    named as well. Nothing for tools that are sampled already.
     """
-    for tool, calls in by_tool(evidence.calls).items():
+    full = evidence.lost.get(_RING_FULL, 0)
+    by_name = {
+        tool: calls
+        for tool, calls in by_tool(evidence.calls).items()
+        if evidence.every.get(tool, 1) == 1 and len(calls) >= _LEAST_SAMPLED_CALLS
+    }
+    busiest = max(by_name, key=lambda tool: len(by_name[tool]), default=None)
+    for tool, calls in by_name.items():
         own_ns = sum(evidence.own_ns.get(call.id, 0) for call in calls)
-        recording_ns = _RECORDING_NS * len(calls)
-        if evidence.every.get(tool, 1) != 1 or len(calls) < _LEAST_SAMPLED_CALLS:
-            continue
-        if recording_ns < _LEAST_RECORDING * own_ns:
-            continue
-        share = recording_ns / max(own_ns, 1)
-        every = next((n for n in _SUGGESTED if share / n < _LEAST_RECORDING), _SUGGESTED[-1])
-        saves_ns = recording_ns * (1 - 1 / every)
-        yield Advice(
-            kind="sample",
-            tool=tool,
-            text=(
-                f"{named(tool)} takes {time_text(own_ns / len(calls))} itself; recording adds up "
-                f"to {time_text(_RECORDING_NS)} to each call. `sampling.tools` of {every} records "
-                f"every {every}th, with exact counts and errors."
-            ),
-            saves_s=saves_ns / 1e9,
-            evidence={
-                "calls": len(calls),
-                "own_us_a_call": own_ns / len(calls) / 1e3,
-                "recording_us_a_call": _RECORDING_NS / 1e3,
-                "suggested_every": every,
-                "lost": dict(evidence.lost),
-            },
-        )
+        share = _RECORDING_NS * len(calls) / max(own_ns, 1)
+        if share >= _LEAST_RECORDING or (full and tool == busiest):
+            yield _sample(tool, len(calls), own_ns, full if tool == busiest else 0)
+
+
+def _sample(tool: str, calls: int, own_ns: int, full: int) -> Advice:
+    share = _RECORDING_NS * calls / max(own_ns, 1)
+    every = next((n for n in _SUGGESTED if share / n < _LEAST_RECORDING), _SUGGESTED[-1])
+    lost = f"{full:,} calls of the session found their ring full. " if full else ""
+    return Advice(
+        kind="sample",
+        tool=tool,
+        text=(
+            f"{named(tool)} takes {time_text(own_ns / calls)} itself; recording adds up to "
+            f"{time_text(_RECORDING_NS)} to each call. {lost}`sampling.tools` of {every} records "
+            f"every {every}th, with exact counts and errors."
+        ),
+        saves_s=_RECORDING_NS * calls * (1 - 1 / every) / 1e9,
+        evidence={
+            "calls": calls,
+            "own_us_a_call": own_ns / calls / 1e3,
+            "recording_us_a_call": _RECORDING_NS / 1e3,
+            "suggested_every": every,
+            _RING_FULL: full,
+        },
+    )
 
 
 def _rounded(value: float) -> int:

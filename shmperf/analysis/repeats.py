@@ -153,19 +153,21 @@ def _flaky(tool: str, calls: Sequence[Sighting], by_luck: Sequence[Sighting]) ->
     saves_ns = sum(call.duration_ns for call in by_luck)
     classes = Counter(call.err or "(no class)" for call in by_luck)
     shown = ", ".join(f"{named(err)} {n:,}" for err, n in classes.most_common(_EXAMPLES))
-    share = len(by_luck) / len(calls)
+    failed = sum(call.status in FAILED for call in calls)
+    percent = 100 * failed / len(calls)
     return Advice(
         kind="flaky",
         tool=tool,
         text=(
-            f"{named(tool)}: {len(by_luck):,} of {len(calls):,} calls ({share:.1%}) failed with "
-            f"parameters with which others succeeded: {shown}. Find out why, or try again where "
-            f"that is safe; the failed calls took {time_text(saves_ns)}."
+            f"{named(tool)}: {failed:,} of {len(calls):,} calls ({percent:.1f} %) failed, "
+            f" {len(by_luck):,} of them with parameters with which others succeeded: "
+            f"{shown}. Find out why, or try again where that is safe; these took "
+            f"{time_text(saves_ns)}."
         ),
         saves_s=saves_ns / 1e9,
         evidence={
             "calls": len(calls),
-            "failed": sum(call.status in FAILED for call in calls),
+            "failed": failed,
             "failed_by_luck": len(by_luck),
             "classes": dict(classes.most_common(_EXAMPLES)),
         },

@@ -75,7 +75,7 @@ def _since(report: Report) -> Iterator[str]:
     else:
         yield "No tool that both have seen changed by 5 % or more."
     if new:
-        yield from ("", f"{new:,} tools are not in that report.")
+        yield from ("", f"{new:,} tool{'s are' if new > 1 else ' is'} not in that report.")
 
 
 def _size(change: Change) -> float:

@@ -170,10 +170,9 @@ def _parallel(above: str, steps: Steps) -> Advice:
         kind="parallel",
         tool=above,
         text=(
-            f"{named(above)} waits for {shown} one after the other, "
-            f"{_mean(calls, len(steps.groups))} calls at a time. At the same time they would have "
-            f"taken {of_all(steps.saves_ns, steps.whole_ns)} less, if they do not need each "
-            "other's results."
+            f"{named(above)} waits for calls of {shown} one after the other, "
+            f"{_mean(calls, len(steps.groups))} on average. Overlapped they would have saved "
+            f"{of_all(steps.saves_ns, steps.whole_ns)}, if they do not need each other's results."
         ),
         saves_s=steps.saves_ns / 1e9,
         evidence={

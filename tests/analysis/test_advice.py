@@ -31,6 +31,7 @@ class Calls:
         self.limits: dict[str, int] = {}
         self.every: dict[str, int] = {}
         self.usual: dict[str, Totals] = {}
+        self.lost: dict[str, int] = {}
         self._last_id = 0
 
     def add(self, tool: str, ms: float, params: object = None, **more: Any) -> Sighting:
@@ -61,8 +62,8 @@ class Calls:
         self._last_id = max(self._last_id, parent + len(children))
         self.now_ns = start_ns + int(duration_ms * MS)
 
-    def report(self) -> Report:
-        """The report of it."""
+    def report(self, before: tuple[str, Report] | None = None) -> Report:
+        """The report of it, compared with that *before*."""
         run = self.seen.run
         assert run is not None
         self.seen.take_delta()
@@ -70,8 +71,8 @@ class Calls:
         run.reason = "calls"
         limits = {tool: self.limits.get(tool, KEEP_ALL) for tool in self.seen.totals.known}
         usual = self.seen.totals.known | self.usual
-        setting = Setting(limits=limits, every=self.every, usual=usual)
-        return report_of(run, self.seen, setting, None)
+        setting = Setting(limits=limits, every=self.every, usual=usual, lost=self.lost)
+        return report_of(run, self.seen, setting, before)
 
     def advice(self, kind: str = "") -> list[Advice]:
         """What is advised, of one *kind* or all; each report can be read as a text."""
@@ -392,6 +393,48 @@ def test_what_takes_no_longer_than_its_recording_is_sampled() -> None:
     assert piece.saves_s == pytest.approx(1_000 * 1.4e-6 * 0.9)
     calls.every["tiny"] = 10
     assert calls.advice("sample") == []
+
+
+def test_calls_that_found_their_ring_full() -> None:
+    """The tool with most calls is to be sampled, and told how many were lost."""
+    calls = Calls()
+    for n in range(1_000):
+        calls.add("slow", 1, n)
+        if n % 2 == 0:
+            calls.add("rare", 1, n)
+    calls.lost["ring_full"] = 1_234
+    (piece,) = calls.advice("sample")
+    assert (piece.tool, piece.evidence["ring_full"]) == ("slow", 1_234)
+    assert "1,234 calls of the session found their ring full." in piece.text
+    calls.lost = {"too_large": 1_234}
+    assert calls.advice("sample") == [], "no sampling makes room for those"
+
+
+# --- against the report before ------------------------------------------------------------------
+
+
+def test_what_changed_since_the_report_before() -> None:
+    """By the size of the change; what is new is counted, what stayed has no line."""
+    before, now = Calls(), Calls()
+    for n in range(100):
+        before.add("slower", 10, n)
+        now.add("slower", 20, n)
+        before.add("fails", 10, n)
+        now.add("fails", 10, n, status=Outcome(n < 30), err="OSError" if n < 30 else None)
+        before.add("same", 10, n)
+        now.add("same", 10.1, n)
+        now.add("young", 10, n)
+    report = now.report(("20261128T120000Z", before.report()))
+    text = markdown(report)
+    section = text.split("## Since 20261128T120000Z\n")[1].split("##")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == ["slower", "fails"]
+    assert "+100%" in rows[0]
+    assert "+30.0 points" in rows[1]
+    assert "1 tool is not in that report." in section
+    again = markdown(now.report(("20261128T120001Z", report)))
+    assert "No tool that both have seen changed by 5 % or more." in again
+    assert "not in that report" not in again
 
 
 # --- order, bounds, bad input --------------------------------------------------------------------

@@ -56,6 +56,8 @@ def test_a_program_has_a_report_without_asking(place: Place) -> None:
     (report,) = reports(place)
     assert (report["trigger"], report["ended_by"], report["calls"]) == ("threshold", "calls", 1_000)
     assert report["tools"]["lookup"]["count"] == 1_000
+    first = report["advice"][0]
+    assert (first["kind"], first["tool"], first["evidence"]["distinct"]) == ("cache", "lookup", 7)
     assert place.ask("mode")["mode"] == "normal"
     assert place.ask("optimize", "--last") == report
     assert place.stats()["total_calls"] == 30_000
