@@ -33,7 +33,7 @@ from shmperf.shm.mask import Mask
 from shmperf.shm.memory import remove_memory
 from shmperf.shm.ring import RingReader, ring_bytes
 from shmperf.shm.rowtable import RowTable
-from shmperf.storage import history, journal, lines, state
+from shmperf.storage import codecs, journal, lines, reading, segmentfile, state
 
 __all__ = ["TARGETS", "fuzz"]
 
@@ -138,9 +138,22 @@ def _file(parse: Callable[[Path], Any], name: str) -> Callable[[bytes], None]:
 
 
 def _history(path: Path) -> None:
-    for text in history._lines(path):
+    with path.open("rb") as file:
+        for text in reading._lines(file):
+            lines.parse(text)
+            lines.end_of(text)
+
+
+def _history_segment(path: Path) -> None:
+    for text in segmentfile.segment_lines(path, segmentfile.Window(), lambda _: None):
         lines.parse(text)
-        lines.end_of(text)
+
+
+def _history_segment_seed(codec: codecs.Codec) -> bytes:
+    frame = codec.compressor()(_LINE * 9)
+    summary = segmentfile.summary_of("t", _LINE.splitlines() * 9, len(frame))
+    index = segmentfile.Index("t", segmentfile.head_of(_LINE), [summary, summary])
+    return frame * 2 + segmentfile.encode_index(index, codec)
 
 
 def _identity(text: bytes) -> None:
@@ -185,6 +198,12 @@ TARGETS: dict[str, Target] = {
     "segment": Target(_segment, [bytes(512), b"\1" * 512], (FormatError,)),
     "configuration": Target(_file(config_file.load, "limits.yaml"), [_YAML], (ShmperfError,)),
     "history": Target(_file(_history, "history"), [_LINE * 3], ()),
+    **{
+        f"history{codec.suffix}": Target(
+            _file(_history_segment, f"history{codec.suffix}"), [_history_segment_seed(codec)], ()
+        )
+        for codec in codecs.CODECS
+    },
     "presence": Target(_identity, [b"\x93\x01\x02\x03"], _REFUSED),
 }
 

@@ -30,6 +30,7 @@ _GZIP = 31  # zlib's number for a window of 32 KiB with gzip's header and traile
 # Beyond level 1 a line of history gets no smaller, and takes longer.
 _ZSTD_LEVEL = 1
 _CHECKED = True
+_MOST_WINDOW_LOG = 24
 
 
 class Expander(Protocol):
@@ -93,7 +94,10 @@ class _Zstd(Codec):
         return lambda lines: compressor.compress(lines, compressor.FLUSH_FRAME)
 
     def expander(self) -> Expander:
-        found: Expander = _zstd().ZstdDecompressor()
+        module = _zstd()
+        # A frame may ask for memory: for no more than any of ours does.
+        options = {module.DecompressionParameter.window_log_max: _MOST_WINDOW_LOG}
+        found: Expander = module.ZstdDecompressor(options=options)
         return found
 
     def errors(self) -> tuple[type[Exception], ...]:
