@@ -15,7 +15,7 @@ import msgspec
 from shmperf.errors import NoAnswer, SessionError, StoreError
 from shmperf.query import Answers
 from shmperf.session.messages import Optimize
-from shmperf.storage.reports import newest
+from shmperf.storage.reports import names, newest
 from shmperf.views.runs import RunReport, progress
 
 from .arguments import add_reader, answers_for, positive, show
@@ -60,8 +60,17 @@ def _wait(answers: Answers, request: Optimize) -> dict[str, Any]:
     """The report of the run; asked for until it is over, also of the next collector."""
     if not answers.has_collector:
         raise NoAnswer("no collector is running: start the program whose calls you want to see")
+    before = names(answers.storage)
     while True:
-        found: dict[str, Any] = answers.ask(request, _ANSWER_S)
+        try:
+            found: dict[str, Any] = answers.ask(request, _ANSWER_S)
+        except NoAnswer:
+            # The session has ended, and the run with it.
+            last = newest(answers.storage)
+            if last is None or last[0] in before:
+                raise
+            report: dict[str, Any] = msgspec.to_builtins(last[1])
+            return report
         if found["is_over"]:
             return _report_in(found)
         _tell(progress(found, found["left_s"]))

@@ -131,6 +131,18 @@ def _pid(place: Place) -> int | None:
     return None if found is None else int(found["pid"])
 
 
+def test_who_waits_as_the_session_ends_has_the_report(
+    place: Place, calling: subprocess.Popen[str]
+) -> None:
+    """A run ends with its session, and nobody has to look for what it has seen."""
+    asking = place.start_module("optimize", "--seconds", "600", "--calls", "1000000", "--json")
+    wait_until(lambda: _in_run(place), "the run")
+    end(place, calling)
+    report = json.loads(place.finish(asking))
+    assert report["ended_by"] == "session"
+    assert reports(place) == [report]
+
+
 def test_ctrl_c_ends_the_run_with_its_report(place: Place, calling: subprocess.Popen[str]) -> None:
     """What was seen by then is printed; exit 130, and the mode is as before."""
     asking = place.start_module("optimize", "--seconds", "600", "--calls", "1000000", "--json")
