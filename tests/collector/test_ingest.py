@@ -322,3 +322,35 @@ def test_tools_without_a_name_are_counted_together_and_the_first_are_told(room: 
     assert found["aborted"] == 1
     assert found["tool_stats"]["tools beyond 1"]["aborted"] == 1
     assert found["nameless"] == {"tools beyond 1": ["job 50001", "job 50002"]}
+
+
+def test_a_counter_that_goes_back_is_not_believed(room: Room) -> None:
+    """What was counted stays, and nothing is counted twice when it comes forward again."""
+    worker = room.worker()
+    worker.leave_out("tool", 10)
+    room.turn(3)
+    place = worker._counters["tool"]
+    for count, total in ((3, 10), (10, 10), (12, 12)):
+        worker.segment.words[place] = count
+        room.turn(3)
+        stats = room.stats()
+        assert (stats["total_calls"], stats["begun"], stats["in_flight"]) == (total, total, 0)
+
+
+def test_calls_without_a_record_have_the_durations_of_those_with_one(room: Room) -> None:
+    """Mean and percentiles stand for all; the books and a cleanup count them all."""
+    worker = room.worker()
+    for _ in range(5):
+        worker.call("tool")
+    worker.leave_out("tool", 95)
+    room.turn(3)
+    worker.call("tool")
+    room.turn(3)
+    row = room.stats()["tool_stats"]["tool"]
+    assert (row["count"], row["sampled_out"], row["estimated"]) == (101, 95, True)
+    assert row["avg_duration_s"] == pytest.approx(1e-6)
+    room.collector.cleanup()
+    worker.leave_out("tool", 2)
+    room.turn(3)
+    stats = room.stats()
+    assert (stats["total_calls"], stats["begun"]) == (2, 2)

@@ -29,6 +29,7 @@ from shmperf.shm.segment import (
     Loss,
     Segment,
     SegmentReader,
+    begun_unmapped,
 )
 from shmperf.stdlib import os
 from tests.support import PROGRAMS, PYTHON, wait_until
@@ -38,6 +39,7 @@ MAGIC, VERSION, SIZE, PID, EPOCH, SEALED, ENTRIES = range(7)
 DIRECTORY = 4096 // 8
 NAMES = 4096 + (2 << 20)
 EXTENTS = NAMES + (4 << 20)
+AMONG_NAMES = (Kind.CALLEE, Kind.COUNT)
 # The least there is beside the budget: a page of the directory, one of names.
 NAMED = 2 * 4096
 MOST_ENTRIES = (2 << 20) // 32
@@ -73,9 +75,11 @@ def store(segment: Segment, ring: RingWriter, call_id: int) -> None:
 def exercise(reader: SegmentReader) -> None:
     """Read everything that the directory says, as the collector does."""
     for extent in reader.new_extents():
-        assert extent.offset >= (NAMES if extent.kind == Kind.CALLEE else EXTENTS)
+        assert extent.offset >= (NAMES if extent.kind in AMONG_NAMES else EXTENTS)
         if extent.kind == Kind.CALLEE:
             reader.callee(extent)
+        elif extent.kind == Kind.COUNT:
+            assert 0 <= reader.count(extent) <= 1 << 40
         elif extent.kind == Kind.ROWS:
             rows = reader.rows(extent)
             rows.has_changed()
@@ -187,6 +191,24 @@ def test_missing_memory_is_gone(name: str, tmp_path: Path) -> None:
     for fallback in (None, tmp_path):
         with pytest.raises(SegmentGone):
             SegmentReader(name, fallback=fallback)
+
+
+def test_calls_without_a_record_are_counted_where_their_reader_looks(name: str) -> None:
+    """A counter is one word under its callee's number, and what has begun knows of it."""
+    segment = Segment(name, budget_bytes=BUDGET)
+    segment.add_callee(1, Callee("tool"))
+    place = segment.add_counter(1)
+    assert place is not None
+    assert segment.words[place] == 0
+    segment.words[place] = 7
+    reader = SegmentReader(name)
+    (extent,) = [one for one in reader.new_extents() if one.kind == Kind.COUNT]
+    assert (extent.key, reader.count(extent)) == (1, 7)
+    with (SHARED_MEMORY / name).open("rb") as file:
+        assert begun_unmapped(file.fileno()) == 7
+    segment.words[place] = 2**64 - 1
+    assert reader.count(extent) == 1 << 40
+    reader.close()
 
 
 def test_blob_is_read_by_its_owner_name_alone(name: str) -> None:
@@ -397,7 +419,7 @@ ENTRY = st.one_of(
     st.tuples(WORDS, WORDS, WORDS, WORDS),
     st.builds(
         Extent,
-        kind=st.sampled_from([0, 1, 2, 3, 4]),
+        kind=st.sampled_from([0, *Kind, len(Kind) + 1]),
         key=WORDS,
         offset=st.one_of(WORDS, st.integers(EXTENTS // 8, LENGTH // 8).map(lambda n: n * 8)),
         size=st.one_of(WORDS, st.integers(0, 16).map(lambda n: 1 << n), st.just(BLOCK_BYTES)),
@@ -416,6 +438,9 @@ def test_damaged_directory_is_refused_and_counted(name: str) -> None:
     @example([(Kind.RING, 1, LENGTH - 512, 1), (Kind.RING, 1, LENGTH - 512, 2)])
     @example([(Kind.CALLEE, 1, LENGTH - 8, 8), (Kind.CALLEE, 1, LENGTH - 8, 16)])
     @example([(Kind.ROWS, 1, LENGTH - BLOCK_BYTES, BLOCK_BYTES)])
+    @example([(Kind.COUNT, 1, EXTENTS - 8, 8), (Kind.COUNT, 1, EXTENTS, 8)])
+    @example([(Kind.COUNT, SHARED + 1, NAMES, 8), (Kind.COUNT, 1, NAMES - 8, 8)])
+    @example([(Kind.COUNT, 1, NAMES + 4, 8), (Kind.COUNT, 1, NAMES, 16)])
     def check(entries: list[tuple[int, int, int, int]]) -> None:
         for number, entry in enumerate(entries):
             for word, value in enumerate(entry):
@@ -426,7 +451,7 @@ def test_damaged_directory_is_refused_and_counted(name: str) -> None:
         assert len(sound) + reader.refused == len(entries)
         for kind, _, offset, size in sound:
             used = 256 + size * 256 if kind == Kind.RING else size
-            first = NAMES if kind == Kind.CALLEE else EXTENTS
+            first = NAMES if kind in AMONG_NAMES else EXTENTS
             assert first <= offset <= offset + used <= len(reader.buffer)
         reader.close()
         reader = SegmentReader(name)
