@@ -23,6 +23,7 @@ TOOL_KEYS = [
     "last_updated",
     "in_flight",
     "complete",
+    "histogram",
     "estimated",
 ]
 ALL_KEYS = [
