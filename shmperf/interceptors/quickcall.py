@@ -22,6 +22,7 @@ from shmperf.worker.context import Pair, Seen, current_call, parent_of
 from shmperf.worker.gcwatch import collecting, is_collecting
 from shmperf.worker.opencall import OpenCall
 from shmperf.worker.process import Tool
+from shmperf.worker.slots import suspect_hole
 
 __all__ = ["Passage", "QuickCall"]
 
@@ -76,7 +77,11 @@ class QuickCall(msgspec.Struct):
 
     def resumed(self) -> OpenCall:
         """The same call, as far as it has come, to be ended step by step."""
-        marks = self.row, self.call_id, self.parent, self.start_ns, self.end_ns, self.position
+        times = self.start_ns, self.end_ns
+        marks = self.row, self.call_id, self.parent, *times, self.position, self.bound[-1]
+        if self.end_ns:
+            # Struck in its end, if there was a position to take.
+            suspect_hole(self.tool)
         opened = OpenCall.resumed(self.tool, self.callee, self.ready, marks)
         opened.outer = self.outer
         opened.body, opened.flags = self.body, kind_of(self.meta)

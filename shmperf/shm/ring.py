@@ -33,7 +33,9 @@ no mix of an old position's bytes and zeros equals a later position.
     taken, part of a store   an old position: a hole    the call, which was in flight: aborted
     stored                   the record                 –
 
-A hole is passed only once its writer is dead; while it lives the ring fills up and is replaced.
+A living writer whose store has failed (no memory for a number) fills the hole with a later record:
+it finds the position again among those that were taken. What it can't fill is passed only once the
+writer is dead; until then the ring fills up and is replaced.
 
 Why not a flag in the payload: one copy's bytes arrive in any order. Why not a tail word that the
 writer advances: two threads would have to agree on it, and pure Python has no compare-and-swap.
@@ -45,7 +47,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
-from operator import or_
+from operator import length_hint, or_
 from typing import NamedTuple
 
 from .record import SLOT, SLOT_BYTES, Slot, is_intact
@@ -89,9 +91,11 @@ class RingWriter:
         "_head_word",
         "_origin",
         "_retired_word",
+        "_spare",
         "_words",
         "current",
         "in_halves",
+        "may_have_hole",
         "size",
         "slots",
     )
@@ -105,7 +109,9 @@ class RingWriter:
         self.size = slots * SLOT_BYTES
         self.in_halves = slots >= _HALVED_SLOTS
         self._granted = self.size
-        self.current = Grant(NO_POSITIONS, 0)
+        self.current = self._spare = Grant(NO_POSITIONS, 0)
+        # Set by whoever was struck as it stored; the next record looks for what that has left.
+        self.may_have_hole = False
 
     def grant(self) -> Grant | None:
         """
@@ -139,6 +145,28 @@ class RingWriter:
         """True when the slot that the reader waits for is not committed, but the next one is."""
         head = self._words[self._head_word] or self.size
         return not self._is_committed(head) and self._is_committed(head + SLOT_BYTES)
+
+    def spare(self) -> Grant | None:
+        """
+        What a failed store has left: a position taken and not committed; None without one.
+
+        Taking and storing is one step, so a position that was taken and is not committed is a hole.
+        It is handed out once, to whoever comes first, and again when that store has failed, too.
+        """
+        self.may_have_hole = False
+        if not length_hint(self._spare.positions):
+            self._spare = self._hole()
+        self.may_have_hole = bool(length_hint(self._spare.positions))
+        return self._spare if self.may_have_hole else None
+
+    def _hole(self) -> Grant:
+        taken = self._granted - length_hint(self.current.positions) * SLOT_BYTES
+        head = self._words[self._head_word] or self.size
+        first = _slot_start(max(head, self._granted - self.size, self.size))
+        for position in range(first, taken, SLOT_BYTES):
+            if not self._is_committed(position):
+                return Grant(iter((position,)), self._origin + position % self.size - position)
+        return Grant(NO_POSITIONS, 0)
 
     def _is_committed(self, position: int) -> bool:
         word = (self._origin + position % self.size) // 8 + _SLOT_WORDS - 1

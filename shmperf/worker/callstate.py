@@ -23,8 +23,9 @@ class CallState:
     """
     Everything that is known of one call in its process.
 
-    ``outer`` was current before it; ``position`` is its slot's, once that is stored; ``row`` is the
-    word where its row begins, 0 when it has none any more; ``caught`` is what is told of its
+    ``outer`` was current before it; ``position`` is its slot's, which lies ``shift`` bytes
+    further in the segment, once that is taken; ``row`` is the word where its row begins, 0 when it
+    has none any more; ``caught`` is what is told of its
     exception beside the class; CPU times are -1 where nobody takes them. ``loose`` is what is
     current while the call is, where it may end anywhere.
 
@@ -55,6 +56,7 @@ class CallState:
         "row",
         "sample",
         "sampler",
+        "shift",
         "slow_ns",
         "start_ns",
         "tool",
@@ -66,7 +68,7 @@ class CallState:
         self.callee = callee
         self.outer = current_call.get()
         self.position = self.end_ns = self.call_id = self.row = self.flags = self.parent = 0
-        self.start_ns = self.sample = self.slow_ns = 0
+        self.start_ns = self.sample = self.slow_ns = self.shift = 0
         self.sampler: Sampler | None = None
         self.given: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), {})
         self.body = b""

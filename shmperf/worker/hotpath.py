@@ -46,6 +46,7 @@ from .gcwatch import collecting, is_collecting
 from .opencall import OpenCall, new_call
 from .process import Route, Tool, worker
 from .sampler import Recorder, Sampler
+from .slots import suspect_hole
 from .tool import NOT_RECORDED, PLAINLY
 
 __all__ = ["Wrapped", "finish", "is_seen", "track_function", "unfinished"]
@@ -150,7 +151,12 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 return function(*args, **kwargs)
             word, session, counts, place, numbers, slow, sampler = sampled
             outer = current.get()
-            if session[0] != word or in_collection or (outer and type(outer) is not int):
+            try:
+                is_rare = session[0] != word or in_collection or (outer and type(outer) is not int)
+            except MemoryError:
+                # None for the word's number.
+                is_rare = True
+            if is_rare:
                 return _detour(wrapped, args, kwargs)
             for _ in sampler.choice:
                 break
@@ -245,6 +251,7 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
             row = None
         if row is None:
             return _detour(wrapped, args, kwargs)
+        entry: Any = None
         call_id = position = end = start = 0
         outer = current.get()
         parent: Any = outer
@@ -279,10 +286,12 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
             if tool.bound is not bound:
                 # Another thread refilled, the mode changed, or the tool forked.
                 left = left_undone.setdefault(thread(), [])
-                marks = row, call_id, parent, start, end, 0
-                row = 0
+                marks = row, call_id, parent, start, end, 0, 0
+                entry = [None, None, wrapped, ready, marks, (body, low_meta)]
                 # point below: left-rebound
-                left.append([None, None, wrapped, ready, marks, (body, low_meta)])
+                left.append(entry)
+                row = 0
+                entry = None
                 finish(left, outer)
                 return result
             meta = plain_meta | low_meta
@@ -292,10 +301,12 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 break  # point: slot-stored
             else:
                 left = left_undone.setdefault(thread(), [])
-                marks = row, call_id, parent, start, end, 0
-                row = 0
+                marks = row, call_id, parent, start, end, 0, 0
+                entry = [None, None, wrapped, ready, marks, (body, low_meta)]
                 # point below: left-exhausted
-                left.append([None, None, wrapped, ready, marks, (body, low_meta)])
+                left.append(entry)
+                row = 0
+                entry = None
                 finish(left, outer)
                 return result
             current.set(outer)  # point: context-restore
@@ -309,10 +320,12 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
             try:
                 left = left_undone.setdefault(thread(), [])
                 if row:
-                    marks = row, call_id, parent, start, end, position
-                    row = 0
+                    marks = row, call_id, parent, start, end, position, shift
+                    entry = entry or [None, error, wrapped, ready, marks, (body, low_meta)]
                     # point below: left-raised
-                    left.append([None, error, wrapped, ready, marks, (body, low_meta)])
+                    left.append(entry)
+                    row = 0
+                    entry = None
                 passes = end == _RAISED or is_programs(error)
                 finish(left, outer)
             except BaseException as again:
@@ -320,9 +333,11 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 try:
                     left = left_undone.setdefault(thread(), [])
                     if row:
-                        marks = row, call_id, parent, start, end, position
+                        marks = row, call_id, parent, start, end, position, shift
+                        entry = entry or [None, error, wrapped, ready, marks, (body, low_meta)]
+                        left.append(entry)
                         row = 0
-                        left.append([None, error, wrapped, ready, marks, (body, low_meta)])
+                        entry = None
                     finish(left, outer)
                 except (RecursionError, MemoryError):
                     pass
@@ -346,7 +361,8 @@ def _cell_of(function: Any, name: str) -> CellType:
 # By thread: what an interruption left undone. A dict's and a list's own operations are atomic, and
 # listing a call takes no frame: there may be no room for one. An entry is the call, or None and
 # behind the error what the hot path knows of it: wrapper, ready rows, how far it came, parameters.
-# It stays listed until it is finished, whatever strikes meanwhile. Not of a subclass of dict: where
+# It stays listed until it is finished, whatever strikes meanwhile; struck just as it is listed, it
+# is so twice, and ends once. Not of a subclass of dict: where
 # there is no room for a frame, CPython 3.11 may refuse to call its methods.
 unfinished: dict[int, list[list[Any]]] = {}
 
@@ -358,7 +374,7 @@ def _resumed(entry: list[Any]) -> OpenCall:
         return _resumed_uncounted(entry)
     end = marks[4]
     opened = OpenCall.resumed(
-        wrapped.tool, wrapped.callee, ready, (*marks[:4], max(end, 0), marks[5])
+        wrapped.tool, wrapped.callee, ready, (*marks[:4], max(end, 0), *marks[5:])
     )
     opened.body, low_meta = captured
     opened.flags = kind_of(low_meta)
@@ -366,6 +382,7 @@ def _resumed(entry: list[Any]) -> OpenCall:
         if end:
             # The function had returned: what struck later is not its error.
             entry[1] = None
+            suspect_hole(wrapped.tool)
         elif not is_programs(error):
             # It is called all the same, and has no record.
             entry[1] = None

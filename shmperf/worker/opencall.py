@@ -29,7 +29,7 @@ from .failures import is_programs
 from .gcwatch import is_collecting
 from .outcome import status_for, status_named
 from .process import Route, Tool, worker
-from .slots import store_long, store_slot
+from .slots import is_stored, store_long, store_slot, suspect_hole
 
 __all__ = ["OpenCall", "new_call", "open_in_detail"]
 
@@ -43,12 +43,16 @@ class OpenCall(CallState):
 
     @classmethod
     def resumed(
-        cls, tool: Tool, callee: int, ready: list[int], marks: tuple[int, int, int, int, int, int]
+        cls,
+        tool: Tool,
+        callee: int,
+        ready: list[int],
+        marks: tuple[int, int, int, int, int, int, int],
     ) -> OpenCall:
-        """A call that a wrapper began: its row, id, parent, start, end and position so far."""
+        """A call begun elsewhere: row, id, parent, start, end, position and its shift so far."""
         opened = cls(tool, callee)
         opened.row, opened.call_id, opened.parent = marks[:3]
-        opened.start_ns, opened.end_ns, opened.position = marks[3:]
+        opened.start_ns, opened.end_ns, opened.position, opened.shift = marks[3:]
         opened._ready = ready
         return opened
 
@@ -234,6 +238,7 @@ class OpenCall(CallState):
             self._end(error)
         except BaseException as struck:
             # An interruption is taken up, and passed on.
+            suspect_hole(self.tool)
             self._end_again(error)
             if is_programs(struck):
                 raise
@@ -285,6 +290,9 @@ class OpenCall(CallState):
             # It is recorded all the same, or lost for want of a row.
             self._occupy_row(timed_cpu=False)  # point: end-forced
             self.lost = not self.row
+        if self.position and not is_stored(self):
+            # Taken, and then the store failed: it is the ring's hole, for this record or another.
+            self.position = 0
         if not self.position and not self.lost:
             status = _OK if error is None else _status_for(error)
             # An exit that says that all is well tells of no error.

@@ -12,14 +12,14 @@ from struct import Struct
 
 import msgspec
 
-from shmperf.shm.record import BLOCK, BODY_BYTES, PARTS, SLOT, meta_of, seal
-from shmperf.shm.ring import RingWriter
+from shmperf.shm.record import BLOCK, BODY_BYTES, PARTS, SLOT, SLOT_BYTES, meta_of, seal
+from shmperf.shm.ring import Grant, RingWriter
 from shmperf.shm.segment import Loss
 
 from .callstate import CallState
-from .process import worker
+from .process import Tool, worker
 
-__all__ = ["store_long", "store_slot"]
+__all__ = ["is_stored", "store_long", "store_slot", "suspect_hole"]
 
 _store = SLOT.pack_into
 _encode = msgspec.msgpack.Encoder().encode
@@ -78,6 +78,35 @@ def _store_blob(call: CallState, status: int, body: bytes) -> bool:
     return store_slot(call, status | call.flags | BLOCK, named)
 
 
+def suspect_hole(tool: Tool) -> None:
+    """Something failed as a call of *tool* was stored: let its ring be searched for a hole."""
+    lane = tool.lane
+    if lane is not None:
+        lane.writer.may_have_hole = True
+
+
+def is_stored(call: CallState) -> bool:
+    """Whether the call's record is, or was, at the position that was taken for it."""
+    segment, position = worker.segment, call.position
+    if segment is None:
+        return True
+    first = (position + call.shift) // 8
+    word = segment.words[first + SLOT_BYTES // 8 - 1]
+    # A later lap's record stands only where this one's was read; another call's fills a hole.
+    return word > position or (word == position and segment.words[first] == call.call_id)
+
+
+def _grant_of(ring: RingWriter) -> Grant:
+    """Where the next record of *ring* goes: into a hole, if there is one."""
+    if ring.may_have_hole:
+        return worker.guard.run(ring.spare, _no_spare) or ring.current
+    return ring.current
+
+
+def _no_spare() -> None:
+    """In the middle of other work: later."""
+
+
 def store_slot(call: CallState, kind: int, body: bytes, ring: RingWriter | None = None) -> bool:
     """
     Store the slot that makes the call finished, and mark it so; False when there is no room.
@@ -93,7 +122,8 @@ def store_slot(call: CallState, kind: int, body: bytes, ring: RingWriter | None 
         meta = seal((call_id, parent, start, end), meta, body)
     buffer, lane = segment.buffer, call.tool.lane
     while lane is not None and ring in (None, lane.writer):
-        positions, shift = (ring or lane.writer).current
+        positions, shift = _grant_of(ring or lane.writer)
+        call.shift = shift
         # One line: nothing may come between taking a position and storing it.
         for call.position in positions:
             # point below: open-slot-store
@@ -117,7 +147,7 @@ def _store_part(call: CallState, kind: int, numbered: tuple[bytes, int], ring: R
         meta = seal((call_id, number, 0, 0), meta, body)
     buffer, lane = segment.buffer, call.tool.lane
     while lane is not None and lane.writer is ring:
-        positions, shift = ring.current
+        positions, shift = _grant_of(ring)
         for position in positions:
             # point below: part-store
             _store(buffer, position + shift, call_id, number, 0, 0, meta, body, position)

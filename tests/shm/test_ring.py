@@ -245,6 +245,44 @@ def test_hole_of_a_living_writer_stops_the_reader(committed: int) -> None:
     assert ring.read() == [99]
 
 
+def test_writer_finds_what_a_failed_store_has_left() -> None:
+    """Each hole among the positions taken is handed out once, in order, in any lap."""
+    ring = Ring(8)
+    for call_id in range(5):
+        ring.write(call_id)
+    assert ring.read() == [0, 1, 2, 3, 4]
+    ring.release()
+    holes = []
+    for call_id in range(5, 12):
+        if call_id in (6, 9):
+            holes.append(ring.take())
+        else:
+            ring.write(call_id)
+    found = []
+    while (spare := ring.writer.spare()) is not None:
+        assert ring.writer.may_have_hole
+        assert ring.writer.spare() is spare
+        for position in spare.positions:
+            found.append(position)
+            ring.store(position, 100 + len(found), spare.shift)
+    assert found == holes
+    assert not ring.writer.may_have_hole
+    assert ring.read() + ring.read() == [5, 101, 7, 8, 102, 10, 11]
+
+
+def test_store_that_fails_again_leaves_its_hole_to_the_next_one() -> None:
+    """A hole that was handed out and not filled is found once more; a head is not believed."""
+    ring = Ring(8)
+    lost = ring.take()
+    ring.write(1)
+    for _ in range(2):
+        spare = ring.writer.spare()
+        assert spare is not None
+        assert list(spare.positions) == [lost]
+    ring.words[OFFSET // 8] = 1 << 63
+    assert ring.writer.spare() is None
+
+
 def test_partly_stored_slot_is_not_visible() -> None:
     """A writer killed before its last word leaves what no reader takes for a record."""
     ring = Ring(4)

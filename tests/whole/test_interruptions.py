@@ -177,6 +177,7 @@ def failed_nowhere(place: Place, what: str, kinds: tuple[str, ...], config: str 
     found, stats = json.loads(place.run_program(STRUCK, what, *kinds))
     assert [name for name, (_, wrong) in found.items() if wrong] == []
     assert_books_balance(stats)
+    assert stats["in_flight"] == 0
 
 
 @pytest.mark.parametrize("what", ["fail", pytest.param("memory", marks=STARVING)])
