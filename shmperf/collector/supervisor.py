@@ -84,7 +84,20 @@ def _wants_sink(options: Options, storage: Path) -> bool:
     return rag.enabled and (bool(rag.store) or (storage / TOOL_STORE).is_file())
 
 
-SIDECARS = (Sidecar("rag", "sink", "shmperf.rag.sink", _wants_sink, lambda options: options.rag),)
+def _wants_webhook(options: Options, _: Path) -> bool:
+    return options.anomaly.enabled and bool(options.anomaly.webhook)
+
+
+SIDECARS = (
+    Sidecar("rag", "sink", "shmperf.rag.sink", _wants_sink, lambda options: options.rag),
+    Sidecar(
+        "webhook",
+        "webhook",
+        "shmperf.exporters.webhook",
+        _wants_webhook,
+        lambda options: options.anomaly.webhook,
+    ),
+)
 
 
 class Supervisor:

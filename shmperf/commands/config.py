@@ -12,6 +12,7 @@ import msgspec
 
 from shmperf.config.file import dump
 from shmperf.config.locate import resolve
+from shmperf.exporters.webhook import masked
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,6 +26,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
     options, path = resolve(given.config, os.environ, Path.cwd())
+    anomaly = msgspec.structs.replace(options.anomaly, webhook=masked(options.anomaly.webhook))
+    options = msgspec.structs.replace(options, anomaly=anomaly)
     if given.json:
         print(json.dumps(msgspec.to_builtins(options), indent=2))
     else:

@@ -22,7 +22,7 @@ import msgspec
 
 from shmperf.analysis.names import Varying, advice_for
 from shmperf.analysis.stats import plain
-from shmperf.config.file import load, without_effect
+from shmperf.config.file import load
 from shmperf.config.locate import find
 from shmperf.config.options import Options
 from shmperf.errors import (
@@ -222,12 +222,7 @@ def _configuration(request: Request) -> tuple[Options, list[Check]]:
     except ConfigError as error:
         advice = "mend it; until then workers use the defaults"
         return Options(), [_row("fail", "configuration", str(error), advice)]
-    rows = [_row("ok", "configuration", str(path))]
-    idle = without_effect(path)
-    if idle:
-        advice = "nothing reads these keys yet; they may stay"
-        rows.append(_row("warn", "keys without effect", ", ".join(idle), advice))
-    return options, rows
+    return options, [_row("ok", "configuration", str(path))]
 
 
 def _storage(storage: Path, options: Options) -> Iterator[Check]:

@@ -23,7 +23,7 @@ from shmperf.files import reason_of
 
 from .options import Every, Limit, Options
 
-__all__ = ["dump", "load", "without_effect"]
+__all__ = ["dump", "load"]
 
 _MOST_BYTES = 1 << 20
 _MOST_DIGITS = 100
@@ -33,7 +33,6 @@ _LINE_BREAK = re.compile("[\x80-\x9f\u2028\u2029\ufeff]")
 _AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 # Keys that hold a number for each tool, and what it may be.
 _BY_TOOL = {"tool_limits": Limit, "sampling.tools": Every}
-_NO_EFFECT = ("anomaly.webhook",)
 
 
 def load(path: Path) -> Options:
@@ -51,14 +50,6 @@ def load(path: Path) -> Options:
         return msgspec.convert(content, Options, strict=True)
     except msgspec.ValidationError as error:
         raise _translated(path, content, str(error)) from None
-
-
-def without_effect(path: Path) -> list[str]:
-    """The keys set in *path* that nothing reads yet."""
-    content = _read(path)
-    if not isinstance(content, dict):
-        return []
-    return [key for key in _NO_EFFECT if _at(content, key.split(".")) is not None]
 
 
 def dump(options: Options) -> str:

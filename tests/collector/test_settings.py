@@ -24,7 +24,6 @@ from .lab import FEW
 # Keys that a running collector does not follow, each with the reason.
 FIXED = {
     "optimization.enabled": "the mode that a session begins in; afterwards it is switched",
-    "anomaly.webhook": "no part reads it yet",
     "storage.path": "processes meet by it, and the journal lies there",
     "ring.budget_bytes": "a worker takes it when it makes its memory",
     "ring.first_slots": "a worker takes it when it makes a ring; the collector reads the ring",
@@ -83,6 +82,7 @@ HOLDERS: dict[str, list[Holder]] = {
         lambda c: c.parts.watching.anomaly.effect,
         lambda c: round(2 ** c.ledger.analyses.of(Changes)._effect, 9),
     ],
+    "anomaly.webhook": [lambda c: c.parts.supervisor._options.anomaly.webhook],
     "anomaly.stuck_factor": [lambda c: c.parts.watching.anomaly.stuck_factor],
     "history.compress": [lambda c: c.parts.archiving.history.compress],
     "history.retention_days": [lambda c: c.parts.archiving.history.retention_days],
@@ -101,6 +101,7 @@ HOLDERS: dict[str, list[Holder]] = {
 # Other values than the defaults, where adding to those does not give one.
 EXAMPLES: dict[str, dict[str, Any]] = {
     "tool_limits": {"tool_limits": {"few": 3}},
+    "anomaly.webhook": {"webhook": "env:NOT_SET"},
     "history.compress": {"compress": "gzip"},
     "sampling.tools": {"tools": {"few": 3}},
     "history.when_full": {"when_full": "drop_oldest"},

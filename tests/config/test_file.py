@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shmperf.config.file import dump, load, without_effect
+from shmperf.config.file import dump, load
 from shmperf.config.locate import find, resolve
 from shmperf.config.options import (
     COMPRESSIONS,
@@ -273,14 +273,6 @@ def test_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
         find(None, {"SHMPERF_CONFIG": "nowhere.yaml"}, tmp_path)
     with pytest.raises(ConfigError, match="no such file"):
         find(None, {"SHMPERF_CONFIG": "x" * 5000}, tmp_path)
-
-
-def test_keys_without_effect_are_listed(tmp_path: Path) -> None:
-    """Keys that nothing reads yet are accepted and named."""
-    path = tmp_path / "c.yaml"
-    path.write_text("rag: {enabled: false}\nanomaly: {effect: 2}\n")
-    load(path)
-    assert without_effect(path) == ["anomaly.effect"]
 
 
 @pytest.mark.parametrize(

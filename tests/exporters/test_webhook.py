@@ -1,0 +1,179 @@
+"""Alerts by webhook: a real server, each change once, bounded, nowhere else."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shmperf.exporters.webhook import Webhook, masked, post
+from shmperf.storage.consumer import Consumer
+from shmperf.storage.outbox import Outbox
+from shmperf.testing import Clock
+
+
+class Server(ThreadingHTTPServer):
+    """Answers as it is told, and keeps what it got."""
+
+    daemon_threads = True
+    answers: list[tuple[int, dict[str, str]]]
+    got: list[tuple[str, str, Any]]
+
+
+class Answering(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: Server
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.got.append((self.path, self.headers["Idempotency-Key"], body))
+        status, headers = self.server.answers.pop(0) if self.server.answers else (200, {})
+        if status < 0:
+            self.wfile.write(b"\0garbage\r\n\r\n" if status == -1 else b"")
+            self.close_connection = True
+            return
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """One on this machine."""
+    found = Server(("127.0.0.1", 0), Answering)
+    found.answers, found.got = [], []
+    thread = threading.Thread(target=found.serve_forever, args=(0.01,))
+    thread.start()
+    yield found
+    found.shutdown()
+    thread.join()
+    found.server_close()
+
+
+class Story:
+    """An outbox, a webhook that reads it, and its clock."""
+
+    def __init__(self, storage: Path, server: Server) -> None:
+        self.storage, self.clock = storage, Clock()
+        self.url = f"http://user:word@127.0.0.1:{server.server_port}/secret/path"
+        first = Consumer(storage, "webhook")
+        first.register()
+        first.close()
+        self.outbox = Outbox(storage)
+        self.hook = self.new()
+
+    def new(self) -> Webhook:
+        """Another process of it."""
+        return Webhook(self.storage, "env:HOOK", {"HOOK": self.url}, self.clock)
+
+    def put(self, *names: str) -> None:
+        """Alerts that began, each behind some calls."""
+        self.outbox.prepare(1 << 20)
+        for name in names:
+            alert = {"id": name, "kind": "latency", "ended": None}
+            call = '{"kind":"call","tool":"t"}\n' * 3
+            line = json.dumps({"kind": "alert", "alert": alert}, separators=(",", ":"))
+            self.outbox.append(f"{call}{line}\n".encode())
+        self.outbox.commit()
+
+    def run(self) -> None:
+        """All that can be sent now."""
+        while self.hook.step():
+            pass
+
+
+@pytest.fixture
+def story(tmp_path: Path, server: Server) -> Iterator[Story]:
+    """A story with that server."""
+    found = Story(tmp_path, server)
+    yield found
+    found.hook._consumer.close()
+
+
+def test_each_alert_is_posted_once(story: Story, server: Server) -> None:
+    """In their order, the same object, and never again by another process."""
+    story.put("a", "b")
+    story.run()
+    story.hook._consumer.close()
+    story.hook = story.new()
+    story.put("c")
+    story.run()
+    assert [(path, key) for path, key, _ in server.got] == [
+        ("/secret/path", f"{name}-begin") for name in "abc"
+    ]
+    assert server.got[0][2] == {"id": "a", "kind": "latency", "ended": None}
+
+
+@pytest.mark.parametrize("answer", [(429, {}), (503, {}), (-1, {}), (-2, {})])
+def test_what_may_be_taken_later_is_sent_later(
+    story: Story, server: Server, answer: tuple[int, dict[str, str]]
+) -> None:
+    """After a pause that doubles; nothing overtakes, and the path is told nowhere."""
+    server.answers = [answer, answer]
+    story.put("a", "b")
+    story.run()
+    assert len(server.got) == 1
+    assert "secret" not in str(story.hook.report)
+    assert "word" not in str(story.hook.report)
+    story.clock.now_s += 1.1
+    story.run()
+    story.clock.now_s += 1.1
+    story.run()
+    assert len(server.got) == 2
+    story.clock.now_s += 1.1
+    story.run()
+    assert [key for _, key, _ in server.got] == ["a-begin"] * 3 + ["b-begin"]
+    assert story.hook.report.sent == 2
+
+
+def test_retry_after_is_heeded(story: Story, server: Server) -> None:
+    """Who says when to come again is not asked before."""
+    server.answers = [(429, {"Retry-After": "30"})]
+    story.put("a")
+    story.run()
+    story.clock.now_s += 29
+    story.run()
+    assert len(server.got) == 1
+    story.clock.now_s += 2
+    story.run()
+    assert len(server.got) == 2
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 404])
+def test_redirects_and_refusals_are_counted(story: Story, server: Server, status: int) -> None:
+    """Nothing is followed anywhere; what is refused is not in the way of the next one."""
+    elsewhere = f"http://localhost:{server.server_port}/elsewhere"
+    server.answers = [(status, {"Location": elsewhere})]
+    story.put("a", "b")
+    story.run()
+    assert [path for path, _, _ in server.got] == ["/secret/path"] * 2
+    assert (story.hook.report.sent, story.hook.report.dropped) == (1, 1)
+
+
+def test_nobody_there_is_no_error(tmp_path: Path) -> None:
+    """A host without a server, a variable that is not set: told, and tried again."""
+    answer = post("http://127.0.0.1:1/hidden", b"{}", "key")
+    assert (answer.is_taken, answer.is_worth_a_try) == (False, True)
+    assert "hidden" not in answer.text
+    hook = Webhook(tmp_path, "env:NOT_SET", {})
+    assert not hook.step()
+    assert hook.report.problem == "env:NOT_SET is not set"
+
+
+def test_urls_are_masked() -> None:
+    """Host and port may be seen, nothing else."""
+    assert masked("https://user:word@host.example:8443/T0/B0?key=1") == (
+        "https://host.example:8443/***"
+    )
+    assert masked("env:NAME") == "env:NAME"
+    assert masked("") == ""

@@ -1,0 +1,40 @@
+"""Alerts of a real program to a real server: told once, though the collector is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+from tests.exporters.test_webhook import Server, server
+from tests.support import Place, assert_books_balance, outputs, wait_until
+
+__all__ = ["server"]
+
+
+def test_hanging_call_is_told_everywhere_once(place: Place, server: Server) -> None:
+    """Begin and end by file, command and webhook; kill -9 in between changes nothing."""
+    url = f"http://127.0.0.1:{server.server_port}/hidden"
+    place.write("config/tool_perf_limits.yaml", f'anomaly: {{webhook: "{url}"}}\n')
+    program = place.start_program("alerts/hangs")
+    assert program.stdin is not None
+    wait_until(lambda: len(server.got) == 1, "the begin")
+    (alert,) = place.ask("alerts", "--open")["alerts"]
+    assert (alert["kind"], alert["tool"]) == ("stuck", "fetch")
+    assert alert["evidence"]["chain"] == ["answer"]
+    assert alert["evidence"]["pid"] == program.pid
+    assert "hidden" not in place.shmperf("config")
+    assert "hidden" not in place.shmperf("status")
+    os.kill(place.collector_pid(), signal.SIGKILL)
+    assert place.ask("status")["alerts"] == [alert]
+    program.stdin.write("\n")
+    program.stdin.flush()
+    wait_until(lambda: len(server.got) == 2, "the end")
+    outputs(program, "\n")
+    assert_books_balance(place.stats())
+    place.wait_for_end()
+    (ended,) = place.ask("alerts")["alerts"]
+    assert place.ask("alerts", "--open")["alerts"] == []
+    assert [body for _, _, body in server.got] == [alert, ended]
+    lines = (place.storage / "alerts.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [alert, ended]
