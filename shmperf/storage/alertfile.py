@@ -28,7 +28,7 @@ from shmperf.files import check_ours, make_storage, open_private, read_private, 
 
 from .writerthread import WriterThread
 
-__all__ = ["ALERTS", "MOST_LINES", "AlertFile", "append", "read", "remove"]
+__all__ = ["ALERTS", "MOST_LINES", "AlertFile", "append", "expire", "read", "remove"]
 
 ALERTS = "alerts.jsonl"
 MOST_LINES = 10_000
@@ -96,8 +96,27 @@ def append(storage: Path, alerts: Sequence[ShownAlert]) -> None:
 
 def _shorten(storage: Path) -> None:
     """Leave the newest lines."""
+    lines = read_private(storage / ALERTS, _MOST_BYTES).splitlines(keepends=True)
+    _replace(storage, lines[-MOST_LINES:])
+
+
+def expire(storage: Path, cutoff: str) -> None:
+    """Leave out alerts that ended before *cutoff*, an ISO time in UTC; OSError."""
+    try:
+        lines = read_private(storage / ALERTS, _MOST_BYTES).splitlines(keepends=True)
+    except FileNotFoundError:
+        return
+    shown = [next(iter(_read_lines(line)), None) for line in lines]
+    old = {one.id for one in shown if one is not None and one.ended and one.ended < cutoff}
+    kept = [
+        line for line, one in zip(lines, shown, strict=True) if one is None or one.id not in old
+    ]
+    if len(kept) < len(lines):
+        _replace(storage, kept)
+
+
+def _replace(storage: Path, lines: Iterable[bytes]) -> None:
     path, aside = storage / ALERTS, storage / f".{ALERTS}.new"
-    lines = read_private(path, _MOST_BYTES).splitlines(keepends=True)[-MOST_LINES:]
     aside.unlink(missing_ok=True)
     with os.fdopen(open_private(aside, _NEW), "wb") as file:
         file.writelines(lines)  # point: alerts-shorten

@@ -39,6 +39,7 @@ from pathlib import Path
 from shmperf.errors import FormatError
 from shmperf.files import open_private
 
+from . import alertfile
 from .codecs import Codec
 from .cutting import Cut
 from .filenames import file_name, segments_in, stem_of
@@ -267,7 +268,7 @@ class Archive:
             yield None if moved is None else moved._replace(gone=head.lines)
 
     def expire(self, cutoff: str, listed: Mapping[str, Segments]) -> Generator[Moved | None]:
-        """Let segments and lines go whose calls began before *cutoff*, and reports of then."""
+        """Let segments and lines go whose calls began before *cutoff*; reports, alerts of then."""
         yield from self.let_go(lambda: self.older_than(cutoff), listed)
         for count, tool in enumerate(list(self._history.files), 1):
             segments = listed.get(tool, Segments())
@@ -277,6 +278,7 @@ class Archive:
                 yield None
         for _ in delete_old_reports(self._path, cutoff):
             yield None
+        alertfile.expire(self._path, cutoff)
 
     def take_back(self, tool: str, segments: Segments, limit: int) -> Generator[Moved | None]:
         """

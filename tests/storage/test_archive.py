@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shmperf.analysis.shownalert import ShownAlert
 from shmperf.shm.record import Call
+from shmperf.storage import alertfile
 from shmperf.storage.archive import Archive
 from shmperf.storage.codecs import CODECS, Codec, codec_named
 from shmperf.storage.filenames import segments_in
@@ -424,3 +426,29 @@ def test_a_full_disk_as_the_rest_is_copied(place: Place) -> None:
     place.move(1000)
     assert place.history.files["tool"].lines == 90
     assert ids(place.path) == list(range(190))
+
+
+def test_alerts_that_ended_before_go_and_open_ones_stay(place: Place) -> None:
+    """Retention covers alerts: both lines of an old one, none of what is open or young."""
+
+    def alert(number: int, ended: str | None) -> ShownAlert:
+        return ShownAlert(
+            id=str(number),
+            kind="latency",
+            tool="t",
+            severity="warning",
+            began="2020-01-01T00:00:00.000000+00:00",
+            ended=ended,
+            text="x",
+            evidence={},
+        )
+
+    old, young = "2020-01-02T00:00:00.000000+00:00", "2026-01-02T00:00:00.000000+00:00"
+    alertfile.append(place.path, [alert(1, None), alert(2, None), alert(3, None)])
+    alertfile.append(place.path, [alert(1, old), alert(2, young)])
+    for _ in place.archive.expire("2025-01-01T00:00:00.000000+00:00", {}):
+        pass
+    assert [(one.id, one.ended) for one in alertfile.read(place.path)] == [
+        ("2", young),
+        ("3", None),
+    ]
