@@ -22,6 +22,7 @@ import psutil
 
 from shmperf.config.options import Options
 from shmperf.shm.memory import PREFIX, SHARED_MEMORY
+from shmperf.storage.alertfile import ALERTS
 from shmperf.storage.exemplarfile import EXEMPLARS
 from shmperf.storage.filenames import is_history
 from shmperf.storage.reading import lines_of
@@ -36,7 +37,7 @@ _NEW_NAMESPACE, _RECURSIVE_PRIVATE = 0x20000, 0x4000 | 0x40000
 _INTERNALS = re.compile(
     r"(snapshot|journal\.\d+|session|session\.lock|collector\.lock|blocks|outbox)\Z"
 )
-_STANDING = (".shmperf", ".gitignore", EXEMPLARS, FOLDER)
+_STANDING = (".shmperf", ".gitignore", ALERTS, EXEMPLARS, FOLDER)
 _before: frozenset[str] = frozenset()
 
 
