@@ -25,7 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from shmperf.errors import tell
 from shmperf.shm.record import Outcome
-from shmperf.shm.segment import Fault
+from shmperf.shm.segment import Fault, Loss
 from shmperf.worker.capture import error_text, positional_names
 from shmperf.worker.context import (
     TRACKED,
@@ -38,7 +38,7 @@ from shmperf.worker.context import (
     parent_of,
     parse_id,
 )
-from shmperf.worker.failures import is_handlers
+from shmperf.worker.failures import is_handlers, is_programs
 from shmperf.worker.gcwatch import is_collecting
 from shmperf.worker.opencall import OpenCall, open_in_detail
 from shmperf.worker.outcome import status_for, status_named
@@ -91,7 +91,8 @@ class Sight:
         """
         End the call, with *error* or a text that opens with its class; only the first time.
 
-        An interruption in the middle is passed on when the call has ended.
+        An interruption in the middle is passed on when the call has ended; a failure of ours is
+        not.
         """
         # One step: whoever ends it in another thread finds nothing to end.
         pair, self._pair = self._pair, None
@@ -102,15 +103,19 @@ class Sight:
             if opened is not None:
                 known = self._known_by_name(error) if isinstance(error, BaseException) else error
                 opened.end(known)
-        except BaseException:
+        except BaseException as struck:
             # Struck before or in its end.
             if opened is not None:
                 opened.end(error)
-            raise
+            if is_programs(struck):
+                raise
         finally:
             pair.is_open = False
-            if current_call.get() is pair and not is_collecting():
-                current_call.set(pair.outer)
+            try:
+                _leave(pair)
+            except MemoryError:
+                # Once more, as it would stay current for good.
+                _leave(pair)
 
     def _known_by_name(self, error: BaseException) -> BaseException | str:
         """*error*, or a text where a framework's own class tells more than what it inherits."""
@@ -120,6 +125,11 @@ class Sight:
         if status_for(error) is not Outcome.ERROR or status_named(name) is Outcome.ERROR:
             return error
         return f"{name}: {error_text(error)}"
+
+
+def _leave(pair: Pair) -> None:
+    if current_call.get() is pair and not is_collecting():
+        current_call.set(pair.outer)
 
 
 # Control flow: the framework asks for the call to be made again.
@@ -150,22 +160,24 @@ class Observer:
 
         Its parent is the call of id *parent*, for a framework that has carried it here; else the
         current call; else the call *beneath* which the framework says that it is. *key* is equal
-        for several sights of one call that this observer may have.
+        for several sights of one call that this observer may have. What fails of ours costs the
+        record, and is counted.
         """
-        found = tool_named(tool)
-        if found.bound is None:
-            return _NOT_RECORDED
-        tool = found.name
-        outer = parent_in(parent) if parent else outermost_open(current_call.get())
-        if not outer and beneath is not None and beneath._pair is not None:
-            outer = outermost_open(beneath._pair)
-        if self._has_seen(outer, tool, key):
-            return Sight(None, None, parent_of(outer))
-        opened = OpenCall(found, named_callee(found))
-        opened.outer = outer
-        opened.annotate({"source": self.source})
+        opened: OpenCall | None = None
         pair: Pair | None = None
         try:
+            found = tool_named(tool)
+            if found.bound is None:
+                return _NOT_RECORDED
+            tool = found.name
+            outer = parent_in(parent) if parent else outermost_open(current_call.get())
+            if not outer and beneath is not None and beneath._pair is not None:
+                outer = outermost_open(beneath._pair)
+            if self._has_seen(outer, tool, key):
+                return Sight(None, None, parent_of(outer))
+            opened = OpenCall(found, named_callee(found))
+            opened.outer = outer
+            opened.annotate({"source": self.source})
             if not opened.begin((), params if isinstance(params, Mapping) else {"input": params}):
                 return _NOT_RECORDED
             pair = seen = Seen(opened.call_id, outer, tool)
@@ -175,10 +187,16 @@ class Observer:
             if not is_collecting():
                 current_call.set(pair)
         except BaseException as error:
+            # An interruption is passed on; what fails of ours is not.
+            is_ours = not is_programs(error)
+            if is_ours and isinstance(error, Exception):
+                _forgo(opened, error)
             # Whoever asked gets no sight of it, so nobody else would end it.
-            if opened.call_id:
-                Sight(opened, pair or Pair(opened.call_id, outer), 0).end(error)
-            raise
+            if opened is not None and opened.call_id:
+                Sight(opened, pair or Pair(opened.call_id, opened.outer), 0).end(error)
+            if not is_ours:
+                raise
+            return _NOT_RECORDED
         return sight
 
     def join(self, call_id: str, tool: str, *observers: str) -> Sight:
@@ -202,20 +220,25 @@ class Observer:
         *reason* turns a result into the error that it stands for, or None, and an exception into
         the one that is to be recorded.
         """
+        has_returned = False
         try:
             result = await function(*args, **kwargs)
+            has_returned = True
             self._end(sight, result, reason)
-            return result
         except BaseException as error:
-            # Noted and passed on, whatever it is.
+            # Noted and passed on, whatever it is; but for what has failed of ours.
+            is_ours = has_returned and not is_programs(error)
             try:
-                self._end(sight, error, reason)
-            except BaseException:
+                self._end(sight, result if is_ours else error, reason)
+            except BaseException as struck:
                 # Struck again, or before the sight had ended.
                 if sight is not None:
-                    sight.end(error)
+                    sight.end(None if is_ours else error)
+                if is_programs(struck):
+                    raise
+            if not is_ours:
                 raise
-            raise
+        return result
 
     def guard(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R | None:
         """What *function* returns; None when what it looked at was not as expected."""
@@ -249,6 +272,15 @@ class Observer:
             if len(_seen) > _MOST_SEEN:
                 _seen.pop(next(iter(_seen)), None)
         return seen.is_seen_by(self.name, tool, key)
+
+
+def _forgo(opened: OpenCall | None, error: Exception) -> None:
+    """Count a call that can't be recorded, however far it has come."""
+    if opened is not None:
+        opened.forgo(error)
+    else:
+        worker.faults.note(error)
+        worker.losses.count(Loss.NO_ROW, is_refused=True)
 
 
 def named_params(
