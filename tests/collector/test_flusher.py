@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ import pytest
 
 from shmperf.analysis.exemplars import MOST
 from shmperf.errors import ShmperfError
-from shmperf.testing import Room
+from shmperf.shm.record import Call
+from shmperf.storage.writer import Disk, Filed
+from shmperf.testing import Clock, Room
 from tests.support import wait_until
 
 from .lab import FEW, new_room, storage_gone
@@ -429,6 +431,59 @@ def test_what_is_due_last_has_not_been_reached_before_it_is_written(room: Room) 
     room.turn(2)
     assert flusher.has_reached(before + 1)
     assert len(room.lines("all")) == 20
+
+
+class SlowDisk(Disk):
+    """A disk that appends to two or three files in the time that a piece may take."""
+
+    def __init__(self, storage: Path, clock: Clock) -> None:
+        self.step_s = 0.0
+        self.now_s = clock
+        super().__init__(storage, clock=self.passing)
+
+    def passing(self) -> float:
+        """Each look at the time takes some, while lines are appended."""
+        self.now_s.now_s += self.step_s
+        return self.now_s()
+
+    def append_calls(
+        self, calls: Mapping[str, list[Call]], limits: Mapping[str, int]
+    ) -> Filed | None:
+        """As the disk does, slowly."""
+        self.step_s = 0.02
+        try:
+            return super().append_calls(calls, limits)
+        finally:
+            self.step_s = 0.0
+
+
+def test_who_waits_is_told_of_no_tool_that_there_was_no_time_for(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """What a slow disk has not come to stays due, in the order in which it became so."""
+    room = Room(tmp_path / "cwd", runtime, disk=SlowDisk)
+    worker = room.worker(slots=16)
+    try:
+        for n in reversed(range(9)):
+            worker.call(f"tool-{n}")
+        room.collector.settle()
+        flusher = room.collector.flusher
+        tools = list(room.collector.ledger.state.kept)
+        before = flusher.choose(at_once=False)
+        last = flusher.choose(at_once=True)
+        numbers = {tool: before + 1 + n for n, tool in enumerate(tools)}
+        rounds = 0
+        while not flusher.has_reached(last):
+            rounds += 1
+            room.turn()
+            reached = {tool for tool, number in numbers.items() if flusher.has_reached(number)}
+            assert reached == {tool for tool in tools if room.lines(tool)}
+        assert rounds > 2
+        assert all(room.lines(tool) for tool in tools)
+        worker.close()
+        room.finish()
+    finally:
+        room.close()
 
 
 def test_a_flush_that_storage_fails_in_the_middle_is_told(room: Room) -> None:

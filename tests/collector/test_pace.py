@@ -1,0 +1,39 @@
+"""When each part of the cycle has its turn, and what filling rings leave of its wait."""
+
+from __future__ import annotations
+
+from shmperf.collector.pace import Due, Pressure, pressure_of
+from shmperf.testing import Clock
+
+
+def test_a_turn_comes_once_an_interval_and_at_its_very_end() -> None:
+    """What is due every second is due after exactly one, and not twice at the same moment."""
+    clock = Clock(100.0)
+    due = Due(clock)
+    assert due("look", 1.0)
+    assert not due("look", 1.0)
+    clock.now_s += 0.75
+    assert not due("look", 1.0)
+    clock.now_s += 0.25
+    assert due("look", 1.0)
+    assert not due("look", 1.0)
+
+
+def test_what_was_put_off_waits_for_its_whole_interval() -> None:
+    """A turn taken elsewhere counts, and others are not put off by it."""
+    clock = Clock(100.0)
+    due = Due(clock)
+    due.put_off("commit", 2.0)
+    assert not due("commit", 2.0)
+    assert due("flush", 2.0)
+    clock.now_s += 2.0
+    assert due("commit", 2.0)
+
+
+def test_who_rings_leaves_less_of_the_wait_than_what_a_look_finds() -> None:
+    """A bell means half a ring in one wait; a fourth of a large one is found by looking."""
+    assert pressure_of(has_rung=True, fills=True) is Pressure.MUCH
+    assert pressure_of(has_rung=True, fills=False) is Pressure.MUCH
+    assert pressure_of(has_rung=False, fills=True) is Pressure.SOME
+    assert pressure_of(has_rung=False, fills=False) is Pressure.NONE
+    assert Pressure.MUCH < Pressure.SOME < Pressure.NONE
