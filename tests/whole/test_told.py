@@ -1,0 +1,66 @@
+"""What is told of a program's calls is true, and its secrets stay its own: as outsiders look."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support import Place
+
+# Few enough that most of the program's calls leave the newest.
+FEW = "default_perf_points: 10\n"
+
+
+@pytest.fixture
+def seen(place: Place) -> tuple[int, dict[str, Any]]:
+    """How often objects were shown, and statistics by tool, of a program that ran here."""
+    place.write("config/tool_perf_limits.yaml", FEW)
+    reprs, by_tool, told = json.loads(place.run_program("told/calls_of_each_kind"))
+    assert told == []
+    return reprs, by_tool
+
+
+def test_slow_lists_what_left_the_newest(seen: tuple[int, dict[str, Any]], place: Place) -> None:
+    """The slowest call is the one of which the statistics have the maximum."""
+    _, by_tool = seen
+    assert by_tool["waits"]["count"] == 151
+    slowest = place.ask("slow")[0]
+    assert slowest["tool"] == "waits"
+    assert slowest["duration_s"] == by_tool["waits"]["max_duration_s"] >= 0.2
+
+
+def test_errors_count_all_and_an_exit_is_none(
+    seen: tuple[int, dict[str, Any]], place: Place
+) -> None:
+    """Failed calls are counted whether or not they are kept; ``SystemExit(0)`` has not failed."""
+    _, by_tool = seen
+    assert (by_tool["fails"]["errors"], by_tool["leaves"]["errors"]) == (22, 0)
+    assert by_tool["leaves"]["count"] == 1
+    assert [(one["tool"], one["count"]) for one in place.ask("errors")] == [("fails", 22)]
+
+
+def test_large_parameters_are_not_shown_whole(seen: tuple[int, dict[str, Any]]) -> None:
+    """Of a deque of 20,000 objects a few are asked what they look like."""
+    reprs, _ = seen
+    assert 0 < reprs < 200
+
+
+def test_secrets_in_objects_and_values_reach_no_file(
+    seen: tuple[int, dict[str, Any]], place: Place
+) -> None:
+    """Names in other spellings, fields of dataclasses, and what looks like a key are masked."""
+    assert len(place.lines("given")) == seen[1]["given"]["count"] == 2
+    files = [path for path in place.storage.rglob("*") if path.is_file()]
+    assert files
+    assert [path.name for path in files if b"hunter" in path.read_bytes()] == []
+
+
+def test_losses_are_told_once_by_cause_with_what_to_do(place: Place) -> None:
+    """A program whose calls nobody drains hears of it in one line, however many there are."""
+    place.write("config/tool_perf_limits.yaml", "ring: {budget_bytes: 1048576}\n")
+    told = json.loads(place.run_program("told/losses", SHMPERF_SESSION="nobody-drains"))
+    (line,) = [line for line in told if "lost" in line]
+    assert "ring_full" in line
+    assert "shmperf collect" in line
