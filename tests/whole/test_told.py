@@ -64,3 +64,13 @@ def test_losses_are_told_once_by_cause_with_what_to_do(place: Place) -> None:
     (line,) = [line for line in told if "lost" in line]
     assert "ring_full" in line
     assert "shmperf collect" in line
+
+
+def test_a_list_of_children_that_is_cut_says_so(place: Place) -> None:
+    """Of a thousand calls inside one all are named; of one more not, and the line tells."""
+    place.write("config/tool_perf_limits.yaml", "optimization: {enabled: true}\n")
+    place.run_program("told/many_children")
+    whole, cut = (line["data"] for line in place.lines("outer"))
+    assert [len(line["child_tools"]) for line in (whole, cut)] == [1_000, 1_000]
+    assert [line["children"]["inner"]["count"] for line in (whole, cut)] == [1_000, 1_001]
+    assert [line.get("truncated", False) for line in (whole, cut)] == [False, True]
