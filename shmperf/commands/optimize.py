@@ -93,9 +93,14 @@ def _tell(text: str) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds <= _LONGEST_S:
-        raise argparse.ArgumentTypeError(f"found {text}, expected up to {_LONGEST_S:.0f}")
+        raise argparse.ArgumentTypeError(
+            f"found {text}, expected more than 0 and at most {_LONGEST_S:.0f}"
+        )
     return seconds
 
 

@@ -29,7 +29,7 @@ from shmperf.files import reason_of
 from shmperf.integrations.registry import ALL, refuse_unknown
 from shmperf.query import Answers
 from shmperf.session.client import Client
-from shmperf.session.messages import Flush, Mode, Stats, Tree
+from shmperf.session.messages import Flush, Mode, Stats, Status, Tree
 from shmperf.session.paths import named_directory, runtime_root
 from shmperf.session.session import attach
 from shmperf.storage.reports import FOLDER, names, newest
@@ -89,6 +89,7 @@ class Collecting:
         self.directory = directory
         self._process = process
         self._session = attach(directory)
+        self._last_known: dict[str, Any] = {"begun": 0, "storage_state": "ok"}
 
     @property
     def storage(self) -> Path:
@@ -117,6 +118,8 @@ class Collecting:
     def stop(self) -> dict[str, Any]:
         """Drain, write everything, end the collector; the final statistics, from disk."""
         if self._process.poll() is None:
+            with suppress(ShmperfError):
+                self._last_known = Client(self.directory).ask(Status(), _STOP_WAIT_S)
             self._process.terminate()
         ended_well = self._process.wait(_STOP_WAIT_S) == 0
         answers = Answers(
@@ -127,6 +130,17 @@ class Collecting:
             with suppress(ShmperfError):
                 answers.ask(Flush(), _STOP_WAIT_S)
         return answers.stats()
+
+    def unwritten(self, found: Mapping[str, Any]) -> str:
+        """What the final statistics *found* lack of what the collector knew; empty for nothing."""
+        known, state = self._last_known["begun"], self._last_known["storage_state"]
+        if found["begun"] >= known:
+            return ""
+        reason = "" if state == "ok" else f" ({printable(state, 200)})"
+        return (
+            f"storage could not be written{reason}: the figures above are the last that were; "
+            f"of {known:,} calls begun {known - found['begun']:,} are missing"
+        )
 
 
 @contextmanager
@@ -189,6 +203,8 @@ def run_command(
         found = session.stop()
         console.print(stats(found))
         console.print(Text(f"history: {session.storage}", "dim"))
+        if missing := session.unwritten(found):
+            console.print(Text(missing, "red"))
         _tell_of_report(session.storage, last, console)
         if found["begun"] == before:
             console.print(Text(advice(command, os.environ, instrument, code), "yellow"))

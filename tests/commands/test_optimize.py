@@ -193,6 +193,8 @@ def test_without_tracking_there_is_an_empty_report(place: Place) -> None:
         (("--seconds", "nan"), 2, "--seconds: found nan"),
         (("--seconds", "x"), 2, "--seconds: invalid"),
         (("--calls", "0"), 2, "--calls: found 0"),
+        (("--calls", "x"), 2, "--calls: found 'x', expected a whole number"),
+        (("--seconds", "0"), 2, "--seconds: found 0, expected more than 0"),
         (("--calls", "2000000"), 2, "--calls: found 2000000"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -124,6 +125,24 @@ def test_full_storage_recovers(place: Place) -> None:
     mounts = f"mkdir -p {place.storage}; mount -t tmpfs -o size=64k tmpfs {place.storage}"
     out = in_mounts(place, mounts, program_text("bad_input/full_storage_recovers"))
     assert out == "True True\n"
+
+
+@AS_ROOT
+def test_run_says_what_a_full_storage_cost(place: Place) -> None:
+    """Figures that a full disk kept from being written are not passed off as all there were."""
+    storage = place.storage
+    mounts = f"mkdir -p {storage}; mount -t tmpfs -o size=64k tmpfs {storage}"
+    script = place.write("filling.py", program_text("bad_input/run_on_a_full_storage"))
+    run = f"{PYTHON} -m shmperf run --storage {storage} -- {PYTHON} {script}"
+    program = place.start("unshare", "-m", "sh", "-ec", f"{mounts}\nexec {run}")
+    out, error = outputs(program)
+    assert out == "2000\n", error
+    said = " ".join(error.split())
+    missing = re.search(r"storage could not be written.*of 2,000 calls begun ([0-9,]+) are", said)
+    written = re.search(r"([0-9,]+) begun ·", said)
+    assert missing is not None, error
+    assert written is not None, error
+    assert sum(int(found[1].replace(",", "")) for found in (missing, written)) == 2000
 
 
 def test_storage_deleted_while_running_is_made_anew(place: Place) -> None:
