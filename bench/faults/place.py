@@ -76,11 +76,13 @@ def _segments() -> set[str]:
     return {name for name in os.listdir(SHARED_MEMORY) if name.startswith(PREFIX)}  # noqa: PTH208
 
 
-# What there is no room for is told, and stands in the books, which are compared.
+# What there is no room for is told, and stands in the books, which are compared. So are alerts: on
+# a machine that is starved calls hang or become slower.
 _PROMISED = (
     "calls are lost (",
     "no memory for further names: ",
     "the collector did not start: ",
+    *("warning: ", "critical: ", "over: "),
 )
 
 

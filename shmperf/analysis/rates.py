@@ -34,6 +34,8 @@ _BACK_ENOUGH, _BACK_CLIP = 10.0, 3.0
 _LEARN_CALLS = 200.0
 _TIME_CONSTANT_S, _MOST_CALLS = 3_000.0, 1_000.0
 _LEAST, _MOST = 0.001, 0.97
+# From that share on there is nothing left that could become worse.
+_HOPELESS = 0.8
 # Given before anything was seen: one hit in so many calls.
 _PRIOR_CALLS = 100.0
 
@@ -62,7 +64,9 @@ class Rate(msgspec.Struct, array_like=True):
     def usual(self) -> float:
         """The share that is usual, a standard error high."""
         high = (self.hits + 1 + math.sqrt(self.hits + 1)) / (self.calls + _PRIOR_CALLS)
-        return min(_MOST, max(_LEAST, high))
+        # The prior is made for shares that are low; it makes nothing of a tool that always fails.
+        seen = self.hits / self.calls if self.calls else 0.0
+        return min(_MOST, max(_LEAST, high, seen))
 
     @property
     def is_sound(self) -> bool:
@@ -82,7 +86,7 @@ class Rate(msgspec.Struct, array_like=True):
 
         A group adds *most* at most: with `HALF` it needs a second one.
         """
-        if self.is_learning:
+        if self.is_learning or self.usual >= _HOPELESS:
             return False
         if not self.sum:
             self.since_s, self.now_hits, self.now_calls = start_s, 0, 0

@@ -187,6 +187,14 @@ def test_few_errors_are_nothing() -> None:
     assert room.call(groups=300, errors=60) == []
 
 
+@pytest.mark.parametrize("failing", [250, 290, 300])
+def test_what_mostly_fails_does_not_become_worse(failing: int) -> None:
+    """A tool that has always failed, or nearly so, is no news when it fails altogether."""
+    room = Room()
+    assert room.call(groups=200, errors=failing) == []
+    assert room.call(groups=200, errors=300) == []
+
+
 def test_an_alarm_without_calls_ends_after_an_hour() -> None:
     """Nobody can say whether it is over; it is not left open for ever."""
     room = learnt()
