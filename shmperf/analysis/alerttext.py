@@ -6,8 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from .changes import Change
+from .silences import Silent
 
-__all__ = ["Said", "Stuck", "change_said", "end_evidence", "lost_said", "stuck_said"]
+__all__ = [
+    "Said",
+    "Stuck",
+    "change_said",
+    "end_evidence",
+    "lost_said",
+    "silence_said",
+    "stuck_said",
+]
 
 _FOUR_TIMES, _A_FOURTH, _TEN_TIMES, _A_HUNDREDTH = 4.0, 0.25, 10.0, 0.01
 _MOST_NAME, _MOST_CHAIN = 100, 20
@@ -90,6 +99,21 @@ def lost_said(new: Mapping[str, int], begun: int) -> Said:
     is_critical = count >= _A_HUNDREDTH * max(begun, count)
     text = f"{count:,} calls were lost ({causes})"
     return Said("critical" if is_critical else "warning", text, {"lost": dict(new), "begun": begun})
+
+
+def silence_said(silent: Silent, now_s: float) -> Said:
+    """What is said of a tool that is called no more."""
+    silent_s = now_s - silent.since_s
+    text = (
+        f"{_short(silent.tool)}: no call has ended for {_duration(silent_s)}, usual are gaps of "
+        f"{_duration(silent.usual_s)} at most"
+    )
+    evidence = {
+        "silent_s": silent_s,
+        "longest_gap_s": silent.usual_s,
+        "limit_s": silent.limit_s,
+    }
+    return Said("warning", text, evidence)
 
 
 def _short(name: str) -> str:

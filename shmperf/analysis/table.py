@@ -30,6 +30,7 @@ from .extremes import Extremes, ExtremesState, Range
 from .failures import Failure, Failures
 from .intervals import Intervals, IntervalsDelta, IntervalsState
 from .optimization import Optimization, OptimizationDelta, OptimizationState
+from .silences import Rhythm, Silences
 from .tooltotals import ToolTotals
 from .totals import Totals
 from .treestate import TreeDelta, TreeState
@@ -90,6 +91,7 @@ ANALYSES: tuple[Row, ...] = (
     Row("extremes", 1, Extremes, dict[str, dict[str, Range] | None], ExtremesState),
     Row("unusual", 1, Findings, list[Finding], list[Finding]),
     Row("changes", 1, Changes, dict[str, Watched | None], dict[str, Watched]),
+    Row("silences", 1, Silences, dict[str, Rhythm | None], dict[str, Rhythm]),
     Row("alerts", 1, Alerts, AlertsDelta, AlertsState),
     Row("optimization", 1, Optimization, OptimizationDelta, OptimizationState),
 )

@@ -4,6 +4,7 @@ What turned bad: the collector looks now and then, and alerts begin and end.
     totals that changed ──► groups ──► changes ──► explained? ──► latency, errors
     open calls ───────────► older than stuck_factor · p99 ──────► stuck
     losses, by cause ─────► new ones ───────────────────────────► lost
+    nobody called ────────► its workers are there (`silencing`) ► silence
 
 A look takes little: totals of tools that have changed since the last, a piece of them at a time.
 Of a tool that is being learnt there is a group each second, of others one an interval. What was
@@ -31,6 +32,7 @@ from shmperf.storage.state import Ledger
 from .drain import WorkerDrain
 from .ingest import Ingest
 from .roster import Roster
+from .silencing import Silencing
 from .wallclock import WallClock
 
 __all__ = ["Watching"]
@@ -65,6 +67,7 @@ class Watching:
         self._roster = roster
         self._ingest = ingest
         self._wall = wall
+        self._silencing = Silencing(ledger, roster)
         # By tool: count, errors and histogram at its last group, packed, and when that was.
         self._seen: dict[str, bytes] = {}
         self._changes: Changes | None = None
@@ -115,6 +118,7 @@ class Watching:
         totals = self._ledger.totals
         self._due = {}
         self._interval_began_s = now_s
+        self._silencing.begin_anew(now_s)
         self._revision = self._interval_revision = totals.revision
         self._seen = {tool: _kept(one, now_s) for tool, one in totals.known.items()}
 
@@ -128,11 +132,13 @@ class Watching:
             self._revision = totals.revision
         found: list[Change] = []
         if now_s - self._interval_began_s >= self.anomaly.interval_seconds:
-            self._due |= totals.changed_after(self._interval_revision)
+            called = totals.changed_after(self._interval_revision)
+            self._due |= called
             self._interval_revision = totals.revision
             self._interval_began_s = now_s
             found += changes.expire(now_s)
             self._look_at_losses(now_s)
+            self._silencing.look(called, now_s, self.anomaly.interval_seconds)
         for tool in list(self._due)[:_PIECE]:
             group = self._group(tool, self._due.pop(tool), now_s)
             if group is not None:

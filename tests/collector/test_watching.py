@@ -257,3 +257,93 @@ def test_what_is_shown_is_what_is_written(room: Room) -> None:
     assert json.loads(json.dumps(written(room)[0])) == {
         name: getattr(shown(alert), name) for name in shown(alert).__struct_fields__
     }
+
+
+def run(worker: ScriptedWorker, room: Room, seconds: int, *tools: str) -> None:
+    """So many *seconds* in which each of *tools* is called some times."""
+    for _ in range(seconds):
+        for tool in tools:
+            worker.call(tool)
+        room.wait(1.1)
+        room.turn()
+
+
+def silent(room: Room) -> list[tuple[str, str | None]]:
+    """The silences that are open."""
+    return [key for key in opened(room) if key[0] == "silence"]
+
+
+def test_tool_that_stops_is_told(room: Room) -> None:
+    """Its worker is there and calls others: it is silent, until it is called again."""
+    worker = room.worker(slots=64)
+    run(worker, room, 60, "search", "poll")
+    run(worker, room, 4, "poll")
+    assert silent(room) == []
+    run(worker, room, 10, "poll")
+    assert silent(room) == [("silence", "search")]
+    run(worker, room, 3, "search", "poll")
+    assert silent(room) == []
+    begun, ended = written(room)
+    assert begun["evidence"]["silent_s"] > begun["evidence"]["limit_s"]
+    assert ended["evidence"]["reason"] == "called again"
+
+
+def test_caller_that_stops_explains_what_it_calls(room: Room) -> None:
+    """All that stops at once is one trouble, and the outermost tool is told."""
+    worker = room.worker(slots=64)
+    for _ in range(60):
+        call(worker, room, 2 * MS)
+        room.wait(1.1)
+        room.turn()
+    run(worker, room, 20, "poll")
+    assert silent(room) == [("silence", "answer")]
+    (alert,) = room.collector.ledger.analyses.of(Alerts).open.values()
+    assert alert.evidence["explains"] == ["search"]
+
+
+def test_tool_that_runs_is_not_silent(room: Room) -> None:
+    """A call that is open for long is stuck, if anything."""
+    worker = room.worker(slots=64)
+    run(worker, room, 60, "search", "poll")
+    begun = worker.begin("search")
+    run(worker, room, 40, "poll")
+    assert silent(room) == []
+    worker.end(begun)
+
+
+def test_tool_whose_worker_has_gone_is_not_silent(room: Room) -> None:
+    """A program has ended, and another goes on with its own tools."""
+    worker, other = room.worker(slots=64), room.worker(slots=64)
+    for _ in range(60):
+        run(worker, room, 1, "search")
+        other.call("poll")
+    worker.die()
+    run(other, room, 40, "poll")
+    assert silent(room) == []
+
+
+def test_silence_is_over_when_its_worker_goes(room: Room) -> None:
+    """Nobody is left who could call it."""
+    worker, other = room.worker(slots=64), room.worker(slots=64)
+    for _ in range(60):
+        run(worker, room, 1, "search")
+        other.call("poll")
+    run(other, room, 15, "poll")
+    assert silent(room) == [("silence", "search")]
+    worker.die()
+    run(other, room, 5, "poll")
+    assert silent(room) == []
+    assert written(room)[-1]["evidence"]["reason"] == "no worker has it"
+
+
+def test_silence_outlives_the_collector(room: Room) -> None:
+    """kill -9: it is open, told once, and ends with the next call."""
+    worker = room.worker(slots=64)
+    run(worker, room, 60, "search", "poll")
+    run(worker, room, 15, "poll")
+    room.kill(torn=True)
+    run(worker, room, 15, "poll")
+    assert silent(room) == [("silence", "search")]
+    run(worker, room, 3, "search", "poll")
+    assert silent(room) == []
+    assert [line["ended"] is None for line in written(room)] == [True, False]

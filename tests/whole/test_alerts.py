@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+from typing import Any
 
 from tests.exporters.test_webhook import Server, server
-from tests.support import Place, assert_books_balance, outputs, wait_until
+from tests.support import DEADLINE_S, Place, assert_books_balance, outputs, wait_until
 
 __all__ = ["server"]
+
+_LEARNT_S = 70.0
 
 
 def test_hanging_call_is_told_everywhere_once(place: Place, server: Server) -> None:
@@ -38,3 +41,28 @@ def test_hanging_call_is_told_everywhere_once(place: Place, server: Server) -> N
     assert [body for _, _, body in server.got] == [alert, ended]
     lines = (place.storage / "alerts.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [alert, ended]
+
+
+def test_tool_that_falls_silent_is_told(place: Place) -> None:
+    """It alone, while its worker goes on with another; over with its next call."""
+    place.write("config/tool_perf_limits.yaml", "anomaly: {interval_seconds: 1}\n")
+    program = place.start_program("alerts/falls_silent")
+    assert program.stdin is not None
+    # Learnt in 40 intervals, silent for more than ten.
+    (alert,) = wait_until(lambda: silent(place), "the begin", timeout_s=_LEARNT_S + DEADLINE_S)
+    assert alert["tool"] == "fetch"
+    evidence = alert["evidence"]
+    assert evidence["silent_s"] > evidence["limit_s"] >= 10
+    program.stdin.write("\n")
+    program.stdin.flush()
+    wait_until(lambda: not silent(place), "the end")
+    outputs(program, "\n")
+    assert_books_balance(place.stats())
+    place.wait_for_end()
+    (ended,) = (one for one in place.ask("alerts")["alerts"] if one["kind"] == "silence")
+    assert ended["evidence"]["reason"] == "called again"
+
+
+def silent(place: Place) -> list[dict[str, Any]]:
+    """The silences that are open: what a busy machine slows down is another matter."""
+    return [one for one in place.ask("status")["alerts"] if one["kind"] == "silence"]
