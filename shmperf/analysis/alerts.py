@@ -27,7 +27,17 @@ import msgspec
 from .changes import Change
 from .shownalert import ShownAlert
 
-__all__ = ["Alert", "Alerts", "AlertsDelta", "AlertsState", "Held", "Kind", "known_alerts", "shown"]
+__all__ = [
+    "Alert",
+    "Alerts",
+    "AlertsDelta",
+    "AlertsState",
+    "Held",
+    "Key",
+    "Kind",
+    "known_alerts",
+    "shown",
+]
 
 Kind: TypeAlias = Literal["latency", "errors", "stuck", "silence", "lost", "memory"]
 Severity: TypeAlias = Literal["warning", "critical"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from .changes import Change
+from .growth import Grown
 from .silences import Silent
 
 __all__ = [
@@ -14,12 +15,15 @@ __all__ = [
     "change_said",
     "end_evidence",
     "lost_said",
+    "memory_said",
     "silence_said",
     "stuck_said",
 ]
 
 _FOUR_TIMES, _A_FOURTH, _TEN_TIMES, _A_HUNDREDTH = 4.0, 0.25, 10.0, 0.01
-_MOST_NAME, _MOST_CHAIN = 100, 20
+_MOST_NAME, _MOST_CHAIN, _MOST_PIDS = 100, 20, 100
+_TWICE = 2.0
+_MIB = 1 << 20
 
 
 class Said(NamedTuple):
@@ -114,6 +118,27 @@ def silence_said(silent: Silent, now_s: float) -> Said:
         "limit_s": silent.limit_s,
     }
     return Said("warning", text, evidence)
+
+
+def memory_said(pid: int, grown: Grown, pids: Sequence[int]) -> Said:
+    """What is said of the worker *pid*, the fastest of *pids* that grow."""
+    an_hour = grown.slope * 3_600 / _MIB
+    others = f", and {len(pids) - 1} more" if len(pids) > 1 else ""
+    text = (
+        f"process {pid}{others}: resident memory grows steadily, from "
+        f"{grown.from_bytes / _MIB:,.0f} to {grown.to_bytes / _MIB:,.0f} MiB in "
+        f"{_duration(grown.length_s)} ({an_hour:,.0f} MiB an hour)"
+    )
+    evidence = {
+        "pid": pid,
+        "from_bytes": round(grown.from_bytes),
+        "to_bytes": round(grown.to_bytes),
+        "mib_an_hour": an_hour,
+        "length_s": grown.length_s,
+        "pids": list(pids[:_MOST_PIDS]),
+    }
+    has_doubled = grown.to_bytes >= _TWICE * grown.from_bytes
+    return Said("critical" if has_doubled else "warning", text, evidence)
 
 
 def _short(name: str) -> str:

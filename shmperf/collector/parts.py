@@ -18,6 +18,7 @@ from .cost import measured_costs
 from .counting import Counting
 from .faults import Faults
 from .flusher import Flusher
+from .growing import Growing
 from .ingest import Ingest
 from .past import Past
 from .resources import Sampler
@@ -53,7 +54,9 @@ class Parts:
         self.archiving = Archiving(self.ledger, disk, self.faults.count, clock, self.wall.now_ns)
         self.watching = Watching(self.ledger, self.roster, self.ingest, self.wall)
         self.alerting = Alerting(self.ledger, disk, self.faults.count)
-        self.sampler = Sampler(session.options.collector.sample_interval_seconds, clock)
+        self.growing = Growing(self.ledger, self.wall)
+        sample_s = session.options.collector.sample_interval_seconds
+        self.sampler = Sampler(sample_s, clock, self.growing.note)
         self.supervisor = Supervisor(session.directory, session.storage, session.options, clock)
 
     @property
@@ -69,6 +72,8 @@ class Parts:
         """Look what turned bad when that *is_due*, and tell it; the cycle journals in between."""
         if is_due:
             self.watching.look()
+            if self.are_complete():
+                self.growing.look(self.roster.pids)
         yield from self.alerting.turn(self.past.is_taken_up)
 
     def configure(self, options: Options) -> None:

@@ -1,13 +1,13 @@
 """
 What the operating system says of the workers: resident memory, CPU and threads, now and then.
 
-For `shmperf status`; nothing of it enters the history.
+For `shmperf status`, and for who watches whether they grow; nothing of it enters the history.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from shmperf.config.options import Options
@@ -21,7 +21,14 @@ _FIRST_S = 1.0
 class Sampler:
     """Keeps the last sample of every worker; the collector's thread."""
 
-    def __init__(self, interval_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        interval_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        note: Callable[[Iterable[WorkerStatus]], None] = lambda _: None,
+    ) -> None:
+        """*note* is given each sample of all."""
+        self._note = note
         self.interval_s = interval_s
         self._clock = clock
         self._due_s = clock() + min(interval_s, _FIRST_S)
@@ -42,6 +49,7 @@ class Sampler:
         present = pids()
         self._rows = {pid: row for pid in present if (row := self._sample(pid)) is not None}
         self._processes = {pid: p for pid, p in self._processes.items() if pid in self._rows}
+        self._note(self._rows.values())
 
     def rows(self, pids: list[int]) -> list[WorkerStatus]:
         """The last sample of each of *pids*, nulls where there is none yet."""

@@ -63,6 +63,28 @@ def test_tool_that_falls_silent_is_told(place: Place) -> None:
     assert ended["evidence"]["reason"] == "called again"
 
 
+def test_worker_that_grows_is_told(place: Place) -> None:
+    """By its process and how fast; over when it is gone."""
+    config = "{anomaly: {interval_seconds: 1}, collector: {sample_interval_seconds: 0.2}}\n"
+    place.write("config/tool_perf_limits.yaml", config)
+    program = place.start_program("alerts/grows")
+    (alert,) = wait_until(lambda: memory(place), "the begin", timeout_s=_LEARNT_S + DEADLINE_S)
+    evidence = alert["evidence"]
+    assert evidence["pid"] == program.pid
+    assert evidence["to_bytes"] - evidence["from_bytes"] >= 32 << 20
+    # Five MiB a second, on a quiet machine.
+    assert 1_000 < evidence["mib_an_hour"] < 20_000
+    outputs(program, "\n")
+    place.wait_for_end()
+    (ended,) = (one for one in place.ask("alerts")["alerts"] if one["kind"] == "memory")
+    assert ended["evidence"]["reason"] == "the worker is gone"
+
+
+def memory(place: Place) -> list[dict[str, Any]]:
+    """Who grows now."""
+    return [one for one in place.ask("status")["alerts"] if one["kind"] == "memory"]
+
+
 def silent(place: Place) -> list[dict[str, Any]]:
     """The silences that are open: what a busy machine slows down is another matter."""
     return [one for one in place.ask("status")["alerts"] if one["kind"] == "silence"]
