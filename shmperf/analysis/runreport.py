@@ -50,7 +50,8 @@ class ToolReport(msgspec.Struct, kw_only=True):
 
     ``own_s`` is their time without that of their children, ``own_share`` its part of all tools'
     own time. ``memory_mb`` is the most that a process held at a call's end, ``cpu_percent`` the
-    mean of the calls for which it is known.
+    mean of the calls for which it is known. ``histogram`` has the durations by bucket, as
+    statistics have; what is missing there of ``count`` took no time at all.
     """
 
     count: int = 0
@@ -65,6 +66,9 @@ class ToolReport(msgspec.Struct, kw_only=True):
     memory_mb: float | None = None
     cpu_percent: float | None = None
     change: Change | None = None
+    min_ms: float | None = None
+    max_ms: float | None = None
+    histogram: dict[int, int] | None = None
 
 
 class EdgeReport(msgspec.Struct, kw_only=True):
@@ -213,6 +217,9 @@ def _tool(totals: Totals, calls: Sequence[Sighting]) -> ToolReport:
         aborted=totals.aborted,
         memory_mb=max(memory) / _MB if memory else None,
         cpu_percent=sum(cpu) / len(cpu) if cpu else None,
+        min_ms=_ms(totals.min_ns),
+        max_ms=_ms(totals.max_ns),
+        histogram=dict(sorted(totals.histogram.items())),
     )
 
 

@@ -89,6 +89,9 @@ def _answer(answers: Answers, call_id: str, exemplar: Exemplar | None) -> _Answe
             "failed ones, nor open"
         )
     root, is_cut = traced(spans.values(), call_id)
+    if exemplar is not None and exemplar.is_cut and _count(root) > len(exemplar.nodes()) + 1:
+        # The history has more than was kept with it.
+        exemplar = None
     return _Answer(
         trace=trace or call_id,
         above=list(_above(spans, spans[call_id])),
@@ -123,6 +126,14 @@ def _naming(answers: Answers, call_id: str, window: Window = EVERYTHING) -> Iter
     """The kept calls whose lines name that call; the other lines are not taken apart."""
     sought = f'"{call_id}"'.encode()
     return answers.calls(None, lambda line: sought in line, window)
+
+
+def _count(root: Traced) -> int:
+    found, level = 0, [root]
+    while level:
+        found += len(level)
+        level = [child for node in level for child in node.children]
+    return found
 
 
 def _above(spans: dict[str, Span], span: Span) -> Iterator[str]:

@@ -89,6 +89,14 @@ def test_changes_are_against_the_report_before() -> None:
     assert [(row.tool, row.status, row.count) for row in report.errors] == [("a", "error", 1)]
 
 
+def test_reports_can_be_compared() -> None:
+    """A tool's row says how its durations were spread, so a comparison knows how sure it is."""
+    row = reported(*(call("a", n, 0, n) for n in range(1, 21))).tools["a"]
+    assert row.histogram is not None
+    assert sum(row.histogram.values()) == row.count == 20
+    assert (row.min_ms, row.max_ms) == (1, 20)
+
+
 def test_nothing_seen_is_said() -> None:
     """A report of no call is a report."""
     report = reported()
