@@ -142,11 +142,13 @@ def test_reports_are_compared(place: Place) -> None:
 def test_times_within_one_storage_are_compared(place: Place, recorded: Recorded) -> None:
     """From the intervals, split at the last @; a time without calls, or without an end, is told."""
     b = recorded("b@home", 1.2)
-    whole = json.loads(said(place, str(b), f"{b}@-1h..", "--json")[0])["tools"]["tool 7"]
+    day = f"{b}@2023-11-14..2023-11-15"
+    whole = json.loads(said(place, str(b), day, "--json")[0])["tools"]["tool 7"]
     assert whole["a"] == whole["b"]
     assert whole["a"]["calls"] == CALLS
     for span, expected in (
         ("-2h..-1h", "no calls in that time"),
+        ("..2023-11-14T00:00:00Z", "no calls in that time"),
         ("-1h..-2h", "ends before it begins"),
         ("-1h", "found no '..'"),
         ("soon..", "expected an ISO time"),
