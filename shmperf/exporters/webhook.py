@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -76,14 +77,14 @@ def masked(url: str) -> str:
     return "***"
 
 
-def post(url: str, body: bytes, key: str) -> Answer:
-    """Post *body* to *url*, bounded in time; never raises for what the other side does."""
+def post(url: str, body: bytes, key: str, longest_s: float = _LONGEST_S) -> Answer:
+    """Post *body* to *url*, in *longest_s* at most; never raises for what the other side does."""
     try:
         parts = urlsplit(url)
         connection = _connection(parts)
     except ValueError:
         return Answer(0, "the URL can't be read")
-    guard = threading.Timer(_LONGEST_S, _break_off, (connection,))
+    guard = threading.Timer(longest_s, _break_off, (connection,))
     guard.daemon = True
     guard.start()
     try:
@@ -125,9 +126,14 @@ def _break_off(connection: http.client.HTTPConnection) -> None:
 
 
 def _wish(answer: http.client.HTTPResponse) -> float | None:
-    """Retry-After in seconds, bounded; a date is taken for none."""
+    """Retry-After in seconds, bounded, whether it was said as such or as a date (RFC 9110)."""
     text = answer.headers.get("Retry-After", "")
-    return min(float(text), _LONGEST_WISH_S) if text.isascii() and text.isdigit() else None
+    if text.isascii() and text.isdigit():
+        return min(float(text[:10]), _LONGEST_WISH_S)
+    with suppress(ValueError, OverflowError):
+        at_s = parsedate_to_datetime(text).timestamp()
+        return min(max(0.0, at_s - time.time()), _LONGEST_WISH_S)
+    return None
 
 
 class Webhook:

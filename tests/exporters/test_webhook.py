@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -147,6 +150,54 @@ def test_retry_after_is_heeded(story: Story, server: Server) -> None:
     story.clock.now_s += 2
     story.run()
     assert len(server.got) == 2
+
+
+def test_retry_after_may_be_a_date(story: Story, server: Server) -> None:
+    """As HTTP has it, in whole seconds; further away than an hour it is an hour."""
+    server.answers = [
+        (429, {"Retry-After": formatdate(time.time() + 600, usegmt=True)}),
+        (503, {"Retry-After": formatdate(time.time() + 10**7, usegmt=True)}),
+    ]
+    story.put("a")
+    for tries, wait_s in ((1, 500.0), (1, 101.0), (2, 3_500.0), (2, 101.0)):
+        story.run()
+        assert len(server.got) == tries
+        story.clock.now_s += wait_s
+    story.run()
+    assert len(server.got) == 3
+
+
+@pytest.mark.parametrize(
+    "text", ["soon", "-5", "1e3", "٣٠", "9" * 400, "Mon, 99 Foo 2026 00:00:00 GMT", "0"]
+)
+def test_odd_retry_after_is_bounded(story: Story, server: Server, text: str) -> None:
+    """What is no wish is none, and no wish is longer than an hour."""
+    server.answers = [(429, {"Retry-After": text.encode().decode("latin-1")})]
+    story.put("a")
+    story.run()
+    story.clock.now_s += 3_601.0
+    story.run()
+    assert len(server.got) == 2
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 20"])
+def test_server_that_hangs_is_let_go(said: bytes) -> None:
+    """Before its status or within it: after a while the alert is to be sent again."""
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        held: list[socket.socket] = []
+
+        def hang() -> None:
+            connection, _ = hanging.accept()
+            connection.sendall(said)
+            held.append(connection)
+
+        thread = threading.Thread(target=hang)
+        thread.start()
+        answer = post(f"http://127.0.0.1:{hanging.getsockname()[1]}/", b"{}", "key", 0.3)
+        thread.join()
+        for connection in held:
+            connection.close()
+    assert (answer.is_taken, answer.is_worth_a_try) == (False, True)
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 404])
