@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from shmperf.config.destinations import masked
 from shmperf.config.file import dump
 from shmperf.config.locate import resolve
-from shmperf.exporters.webhook import masked
 
 __all__ = ["add_arguments", "run"]
 

@@ -31,6 +31,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from shmperf.config.destinations import masked
 from shmperf.errors import ShmperfError, StoreError
 from shmperf.files import path_of
 from shmperf.session.client import Client
@@ -38,7 +39,7 @@ from shmperf.session.messages import Report, SidecarReport
 from shmperf.session.sidecar import handed_settings
 from shmperf.storage.consumer import Consumer
 
-__all__ = ["Webhook", "main", "masked", "post"]
+__all__ = ["Webhook", "main", "post"]
 
 _NAME = "webhook"
 _TIMEOUT_S, _LONGEST_S = 10.0, 20.0
@@ -64,17 +65,6 @@ class Answer(NamedTuple):
     def is_worth_a_try(self) -> bool:
         """It may take it another time."""
         return self.status < 100 or self.status in _LATER or self.status >= 500
-
-
-def masked(url: str) -> str:
-    """*url* without what may be secret in it."""
-    if not url or url.startswith("env:"):
-        return url
-    with suppress(ValueError):
-        parts = urlsplit(url)
-        port = "" if parts.port is None else f":{parts.port}"
-        return f"{parts.scheme}://{parts.hostname}{port}/***"
-    return "***"
 
 
 def post(url: str, body: bytes, key: str, longest_s: float = _LONGEST_S) -> Answer:

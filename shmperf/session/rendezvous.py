@@ -168,6 +168,7 @@ def found_named(root: Path, request: Request) -> Session:
         is_test=_is_test(request),
     )
     _found(directory, settings)
+    _tell_destinations(settings, request)
     return Session(directory)
 
 
@@ -190,20 +191,34 @@ def _join_unnamed(root: Path, request: Request) -> Session:
     storage = _storage_path(request, options)
     settings = Settings(options, path_text(storage), config, is_test=_is_test(request))
     try:
-        session = _meet_on(root, storage, settings)
+        session = _meet_on(root, storage, settings, request)
     except OSError as error:
         return _meet_without(root, storage, settings, error)
     _write_pointer(root, request, config, storage)
     return session
 
 
-def _meet_on(root: Path, storage: Path, settings: Settings) -> Session:
+def _meet_on(root: Path, storage: Path, settings: Settings, request: Request) -> Session:
     place = internals_of(storage)
     with _founding(place):
         session = session_of_storage(storage)  # point: found-locked
         if session is None or not _is_live(session):
             session = _found_on(root, place, settings)
+            _tell_destinations(settings, request)
     return session
+
+
+def _tell_destinations(settings: Settings, request: Request) -> None:
+    """Say once a session where a file sends alerts that was found, and that nobody has named."""
+    if request.config or request.environ.get("SHMPERF_CONFIG"):
+        return
+    if not settings.options.anomaly.webhook:
+        return
+    # Most programs have none, and wait for each import.
+    from shmperf.config.destinations import destinations  # noqa: PLC0415
+
+    for sentence in destinations(settings.options):
+        tell(f"by {settings.config}, {sentence}")
 
 
 def _meet_without(root: Path, storage: Path, settings: Settings, error: OSError) -> Session:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from shmperf.exporters.webhook import Webhook, masked, post
+from shmperf.exporters.webhook import Webhook, post
 from shmperf.storage.consumer import Consumer
 from shmperf.storage.outbox import Outbox
 from shmperf.testing import Clock
@@ -219,12 +219,3 @@ def test_nobody_there_is_no_error(tmp_path: Path) -> None:
     hook = Webhook(tmp_path, "env:NOT_SET", {})
     assert not hook.step()
     assert hook.report.problem == "env:NOT_SET is not set"
-
-
-def test_urls_are_masked() -> None:
-    """Host and port may be seen, nothing else."""
-    assert masked("https://user:word@host.example:8443/T0/B0?key=1") == (
-        "https://host.example:8443/***"
-    )
-    assert masked("env:NAME") == "env:NAME"
-    assert masked("") == ""

@@ -43,6 +43,22 @@ def test_hanging_call_is_told_everywhere_once(place: Place, server: Server) -> N
     assert [json.loads(line) for line in lines] == [alert, ended]
 
 
+def test_found_destination_is_told_once(place: Place, server: Server) -> None:
+    """By whoever founds the session, without its path; who names the file knows what it says."""
+    url = f"http://127.0.0.1:{server.server_port}/hidden"
+    file = "config/tool_perf_limits.yaml"
+    place.write(file, f'anomaly: {{webhook: "{url}"}}\n')
+    _, said = outputs(place.start_program("end_to_end/ten_calls"))
+    sentence = f"alerts are posted to http://127.0.0.1:{server.server_port}/***"
+    assert said.count(sentence) == 1
+    assert file in said
+    assert "hidden" not in said
+    place.wait_for_end()
+    named = place.start_program("end_to_end/ten_calls", SHMPERF_CONFIG=file)
+    assert sentence not in outputs(named)[1]
+    place.wait_for_end()
+
+
 def test_tool_that_falls_silent_is_told(place: Place) -> None:
     """It alone, while its worker goes on with another; over with its next call."""
     place.write("config/tool_perf_limits.yaml", "anomaly: {interval_seconds: 1}\n")

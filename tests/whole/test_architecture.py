@@ -52,6 +52,7 @@ LATE_ROOMS = {("worker", "storage"), ("worker", "analysis"), ("optimized_perf_tr
 LATE = {
     ("integrations.startup.sitecustomize", "integrations.registry"),
     ("config.locate", "config.file"),
+    ("session.rendezvous", "config.destinations"),
     ("session.settings", "config.file"),
     ("worker.api", "storage.state"),
     ("worker.api", "analysis.stats"),
