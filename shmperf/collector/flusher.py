@@ -39,6 +39,8 @@ __all__ = ["Filed", "Flusher"]
 _MOST_BATCHES = 250
 # As many files are written in some hundredths of a second.
 _PIECE = 256
+# With ``drop_oldest``: how far files may be beyond ``storage.max_bytes`` until room is made.
+_MOST_AHEAD_BYTES = 64 << 20
 
 
 class Filed(msgspec.Struct):
@@ -261,8 +263,8 @@ class Flusher:
             return ready
         used, most = used_bytes(self._ledger.state, self.limit_of), self.storage.max_bytes
         if self.drops_oldest:
-            # Room is being made for these.
-            most += most // 10
+            # Room is being made for these: the oldest go, also where a burst comes faster.
+            most += max(most // 10, _MOST_AHEAD_BYTES)
         if used < most:
             return ready
         text = f"tools with limit -1 fill storage.max_bytes ({used:,} bytes); calls are not kept"

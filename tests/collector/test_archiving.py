@@ -161,6 +161,30 @@ def test_the_oldest_segment_goes_when_room_is_short(tmp_path: Path, runtime: Pat
         assert 800_000 < size < 1_100_000
 
 
+def test_a_burst_pushes_out_the_oldest_though_room_is_made_later(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """``drop_oldest`` never refuses the newest calls because the files are full for a moment."""
+    more = "storage: {max_bytes: 1048576}\n"
+    with a_room(tmp_path, runtime, ", when_full: drop_oldest", more) as room:
+        worker = room.worker(slots=4096)
+        expected: list[str] = []
+        for _ in range(6):
+            for n in range(2_000):
+                call = worker.begin("all")
+                expected.append(call.hex)
+                noise = os.urandom(75).hex()
+                assert worker.end(call, msgspec.msgpack.encode({"n": f"{n}{noise}"}))
+            room.turn(2)
+            room.collector.flush()
+        for _ in range(40):
+            settle(room)
+        found = [line["id"] for line in room.lines("all")]
+        assert found == expected[len(expected) - len(found) :]
+        assert len(found) > 1_000
+        assert room.stats()["faults"] == {"oldest_dropped": len(expected) - len(found)}
+
+
 def test_without_segments_the_oldest_lines_go(tmp_path: Path, runtime: Path) -> None:
     """``drop_oldest`` with compression off lets the head of the largest file go."""
     more = "storage: {max_bytes: 1048576}\n"
