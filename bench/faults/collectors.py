@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,10 @@ class _Round:
         """End them, one way or the other."""
         for pid, log in self._workers.items():
             if self.rng.random() < 0.5:
-                os.kill(pid, signal.SIGKILL)
-                self.tally.worker_kills += 1
+                # One that has ended by itself is reaped below.
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    self.tally.worker_kills += 1
             elif wait_until(Path(log).exists):
                 ask_to_stop(Path(log))
         while self._workers:

@@ -68,7 +68,7 @@ class ToolReport(msgspec.Struct, kw_only=True):
     change: Change | None = None
     min_ms: float | None = None
     max_ms: float | None = None
-    histogram: dict[int, int] | None = None
+    histogram: dict[str, int] | None = None
 
 
 class EdgeReport(msgspec.Struct, kw_only=True):
@@ -219,7 +219,7 @@ def _tool(totals: Totals, calls: Sequence[Sighting]) -> ToolReport:
         cpu_percent=sum(cpu) / len(cpu) if cpu else None,
         min_ms=_ms(totals.min_ns),
         max_ms=_ms(totals.max_ns),
-        histogram=dict(sorted(totals.histogram.items())),
+        histogram={str(bucket): n for bucket, n in sorted(totals.histogram.items())},
     )
 
 
