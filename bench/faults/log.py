@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import shmperf
+from shmperf.shm.inflight import FIRST_UNRECORDED
 
 __all__ = ["Full", "Known", "Log", "ask_to_stop", "read_logs"]
 
@@ -120,9 +121,14 @@ def read_logs(paths: list[Path]) -> Known:
                 unrecorded += done
                 unrecorded_open += not done
             elif done:
-                known.finished.add(call_id)
+                known.finished.add(_unique(call_id, pid))
             elif call_id:
-                known.opened.add(call_id)
+                known.opened.add(_unique(call_id, pid))
             else:
                 known.perhaps[pid] += 1
     return known._replace(unrecorded=unrecorded, unrecorded_open=unrecorded_open)
+
+
+def _unique(call_id: int, pid: int) -> int:
+    """A call that is sampled out has an id of its process, which others have as well."""
+    return call_id | pid << 64 if call_id >= FIRST_UNRECORDED else call_id

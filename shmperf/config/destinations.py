@@ -18,8 +18,7 @@ def masked(url: str) -> str:
     """*url* without what may be secret in it."""
     if not url or url.startswith("env:"):
         return url
-    # For the few programs that have one.
-    from urllib.parse import urlsplit  # noqa: PLC0415
+    from urllib.parse import urlsplit  # noqa: PLC0415  for the few programs that have one
 
     with suppress(ValueError):
         parts = urlsplit(url)

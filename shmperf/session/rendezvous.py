@@ -214,8 +214,7 @@ def _tell_destinations(settings: Settings, request: Request) -> None:
         return
     if not settings.options.anomaly.webhook:
         return
-    # Most programs have none, and wait for each import.
-    from shmperf.config.destinations import destinations  # noqa: PLC0415
+    from shmperf.config.destinations import destinations  # noqa: PLC0415  most programs have none
 
     for sentence in destinations(settings.options):
         tell(f"by {settings.config}, {sentence}")

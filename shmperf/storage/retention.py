@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .lines import timestamp
+from .reports import FOLDER
 
-__all__ = ["REPORTS", "cutoff_of", "delete_old_reports", "is_older"]
+__all__ = ["cutoff_of", "delete_old_reports", "is_older"]
 
-# Reports of optimization runs, by the moment at which they were written: YYYYMMDDTHHMMSSZ.
-REPORTS = "optimization"
+
 _DAY_NS = 86_400_000_000_000
 
 
@@ -37,11 +37,11 @@ def is_older(stamp: str, cutoff: str) -> bool:
 def delete_old_reports(storage: Path, cutoff: str) -> Iterator[None]:
     """Delete reports of before *cutoff*, one after the other."""
     try:
-        names = os.listdir(storage / REPORTS)  # noqa: PTH208  names, not paths
+        names = os.listdir(storage / FOLDER)  # noqa: PTH208  names, not paths
     except OSError:
         return
     for name in names:
         is_report = name[:8].isdigit() and name.endswith((".json", ".md"))
         if is_report and is_older(name, cutoff):
-            (storage / REPORTS / name).unlink(missing_ok=True)
+            (storage / FOLDER / name).unlink(missing_ok=True)
             yield

@@ -11,6 +11,7 @@ from shmperf.files import INTERNALS
 
 from .exemplarfile import EXEMPLARS
 from .filenames import SUFFIX, is_history
+from .reports import FOLDER
 
 __all__ = ["bytes_by_kind"]
 
@@ -21,7 +22,6 @@ _OF_INTERNALS = (
     (re.compile(r"outbox\Z"), "outbox"),
     (re.compile(r".*\.log\Z"), "logs"),
 )
-_REPORTS = "optimization"
 
 
 def bytes_by_kind(storage: Path) -> dict[str, int]:
@@ -48,7 +48,7 @@ def _kind_of_file(name: str) -> str:
         return "segments"
     if name == EXEMPLARS:
         return "exemplars"
-    return "reports" if name == _REPORTS else _kind(name, _OF_FILES)
+    return "reports" if name == FOLDER else _kind(name, _OF_FILES)
 
 
 def _kind(name: str, kinds: tuple[tuple[re.Pattern[str], str], ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from bench.faults.__main__ import _run, _Section
 from bench.faults.books import Least, Tally
 from bench.faults.campaign import Campaign, Sample
+from bench.faults.log import read_logs
 from bench.faults.selftest import PLANTS, Plant, plant
+from shmperf.shm.inflight import FIRST_UNRECORDED
 
 
 @pytest.mark.parametrize("fault", PLANTS, ids=lambda fault: fault.name)
@@ -53,3 +56,14 @@ def test_no_point_is_drawn_twice_before_all_were() -> None:
     sample = Sample(Counter(dict.fromkeys("abcdefgh", 5)))
     drawn = [sample.draw(rng, "kill")[0] for _ in range(16)]
     assert sorted(drawn[:8]) == sorted(drawn[8:]) == list("abcdefgh")
+
+
+def test_calls_that_are_sampled_out_count_once_a_process(tmp_path: Path) -> None:
+    """Two processes give the same ids to calls without a record: these are two calls."""
+    paths = [tmp_path / str(pid) for pid in (11, 12)]
+    for pid, path in zip((11, 12), paths, strict=True):
+        path.write_bytes(
+            array("Q", [0, pid, *[0] * 6, 1, FIRST_UNRECORDED + 1, 1, 1, pid, 1]).tobytes()
+        )
+    known = read_logs(paths)
+    assert known.begun == len(known.finished) == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from typing import Any
 
 from tests.exporters.test_webhook import Server, server
@@ -62,7 +63,7 @@ def test_found_destination_is_told_once(place: Place, server: Server) -> None:
 def test_tool_that_falls_silent_is_told(place: Place) -> None:
     """It alone, while its worker goes on with another; over with its next call."""
     place.write("config/tool_perf_limits.yaml", "anomaly: {interval_seconds: 1}\n")
-    program = place.start_program("alerts/falls_silent")
+    program = recording(place, "alerts/falls_silent")
     assert program.stdin is not None
     # Learnt in 40 intervals, silent for more than ten.
     (alert,) = wait_until(lambda: silent(place), "the begin", timeout_s=_LEARNT_S + DEADLINE_S)
@@ -83,7 +84,7 @@ def test_worker_that_grows_is_told(place: Place) -> None:
     """By its process and how fast; over when it is gone."""
     config = "{anomaly: {interval_seconds: 1}, collector: {sample_interval_seconds: 0.2}}\n"
     place.write("config/tool_perf_limits.yaml", config)
-    program = place.start_program("alerts/grows")
+    program = recording(place, "alerts/grows")
     (alert,) = wait_until(lambda: memory(place), "the begin", timeout_s=_LEARNT_S + DEADLINE_S)
     evidence = alert["evidence"]
     assert evidence["pid"] == program.pid
@@ -94,6 +95,14 @@ def test_worker_that_grows_is_told(place: Place) -> None:
     place.wait_for_end()
     (ended,) = (one for one in place.ask("alerts")["alerts"] if one["kind"] == "memory")
     assert ended["evidence"]["reason"] == "the worker is gone"
+
+
+def recording(place: Place, name: str) -> subprocess.Popen[str]:
+    """That program, once it has made a first call: before, nothing was recorded there."""
+    program = place.start_program(name)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    return program
 
 
 def memory(place: Place) -> list[dict[str, Any]]:

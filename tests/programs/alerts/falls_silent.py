@@ -24,6 +24,8 @@ def is_told() -> bool:
     return bool(select.select([sys.stdin], [], [], 0.05)[0])
 
 
+fetch()
+print("ready", flush=True)
 until_s = time.monotonic() + _LEARNT_S
 while time.monotonic() < until_s:
     fetch()

@@ -17,5 +17,7 @@ def remember() -> None:
         kept.append(bytearray(b"x" * _MIB))
 
 
+remember()
+print("ready", flush=True)
 while not select.select([sys.stdin], [], [], 0.2)[0]:
     remember()
