@@ -34,6 +34,7 @@ class Fault(IntEnum):
     TOO_MANY_CALLEES = 5
     INTERNAL = 6
     NO_NAME = 7
+    NO_CONTEXT = 8
 
 
 LOSSES = tuple(cause.name.lower() for cause in Loss)

@@ -49,7 +49,12 @@ _PEM = re.compile(
     r"(?:(?!-----END)[\s\S])*(?:-----END [A-Z0-9 ]*-----)?"
 )
 _USERINFO = re.compile(r"(://[^\s/@:\"']*:)([^\s/@\"']+)(?=@)")
+# What GitHub and others take without a user before it; a name alone is mostly shorter, or plain.
+_ALONE = re.compile(r"(://)([^\s/@:\"']{16,})(?=@)")
+_CUT_ALONE = re.compile(r"(://)([^\s/@:\"'.]{16,})\Z")
 _CUT_USERINFO = re.compile(r"(://[^\s/@:\"']+:)(?!\d{1,5}\Z)([^\s/@\"']+)\Z")
+# "curl -u me:x", among its other options.
+_CURL = re.compile(r"(curl\s(?:[^\n]{0,200}?\s)??(?:-u|--user)[\s=]+[\"']?[^\s:\"']+:)([^\s\"']+)")
 
 _WORD_BEFORE = re.compile(r"[A-Za-z0-9]\Z")
 # Of a text in quotes or in an address, where a letter may be part of a line's end or a blank.
@@ -150,8 +155,19 @@ def _hide_pem(text: str, is_cut: bool) -> str:  # noqa: ARG001  one shape for al
 
 
 def _hide_userinfo(text: str, is_cut: bool) -> str:
-    shown = _USERINFO.sub(rf"\1{HIDDEN}", text)
-    return _CUT_USERINFO.sub(rf"\1{HIDDEN}", shown) if is_cut else shown
+    shown = _ALONE.sub(_unless_name, _USERINFO.sub(rf"\1{HIDDEN}", text))
+    if is_cut:
+        shown = _CUT_ALONE.sub(_unless_name, _CUT_USERINFO.sub(rf"\1{HIDDEN}", shown))
+    return shown
+
+
+def _unless_name(found: re.Match[str]) -> str:
+    is_key = any(map(str.isdigit, found[2])) and any(map(str.isalpha, found[2]))
+    return found[1] + HIDDEN if is_key else found[0]
+
+
+def _hide_curl(text: str, is_cut: bool) -> str:  # noqa: ARG001  one shape for all families
+    return _CURL.sub(rf"\1{HIDDEN}", text)
 
 
 def _prefixed(prefix: str, letters: str, least: int) -> _Hide:
@@ -168,6 +184,7 @@ _FAMILIES: tuple[tuple[str, _Hide], ...] = (
     ("eyj", _hide_jwt),
     ("sk-", _hide_sk),
     ("://", _hide_userinfo),
+    ("curl ", _hide_curl),
     *(
         (prefix.lower(), _prefixed(prefix, letters, least))
         for prefixes, letters, least in _PREFIXES

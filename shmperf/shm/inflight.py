@@ -44,6 +44,7 @@ __all__ = [
     "IN_DETAIL",
     "KEY_MASK",
     "LOSS",
+    "MOST_BLOCKS",
     "PARENT",
     "ROWS",
     "ROW_WORDS",
@@ -76,6 +77,8 @@ _ROW_BITS = 6
 GENERATION_STEP = 1 << _ROW_BITS
 _GENERATIONS = 1 << 26
 _GENERATION_MASK = _GENERATIONS - 1
+# Numbers of blocks lie below: ids above stand for what called from elsewhere, and for no record.
+MOST_BLOCKS = 1 << 31
 # What of an id is the same for all calls that occupy one row in turn; for whole columns of ids.
 KEY_MASK = (1 << 64) - 1 - (_GENERATION_MASK << _ROW_BITS)
 # The last block, which is none: ids from here on tell apart, in one process, the open calls that
@@ -209,6 +212,15 @@ class InFlightReader:
             self._change(at // ROW_WORDS, words[at : at + ROW_WORDS], last[at], last[at + LOSS])
             for at in range(0, len(words), ROW_WORDS)
             if words[at] != last[at] or words[at + LOSS] != last[at + LOSS]
+        ]
+
+    def used(self) -> list[RowChange]:
+        """Every row that was used, at this moment; it does not count as a reading."""
+        words = memoryview(self._look()).cast("Q").tolist()
+        return [
+            self._change(at // ROW_WORDS, words[at : at + ROW_WORDS], 0, 0)
+            for at in range(0, len(words), ROW_WORDS)
+            if words[at]
         ]
 
     def _change(self, number: int, row: list[int], last_id: int, last_loss: int) -> RowChange:

@@ -8,9 +8,11 @@ are all *apikey*, which is looked for anywhere in a name. Short words such as *a
 looked for as whole words, since *author* is none. What a name turned out to be is remembered.
 
 A name and its value may stand in a dict or an object's fields; as a pair in a list, as headers do;
-as ``{"name": …, "value": …}``; or in a text: ``password=x``, ``{'apiKey': 'x'}``, a header's line.
+as ``{"name": …, "value": …}``; or in a text: ``password=x``, ``{'apiKey': 'x'}``, a header's line,
+an element of XML, a block of YAML.
 
 Counts are no secrets: ``max_tokens=256`` and ``"tokens": 512`` are what people tune their tools by.
+Nor are words that only begin as one: a *tokenizer* is a program, and a *secretary* a person.
 """
 
 from __future__ import annotations
@@ -30,25 +32,37 @@ _MOST_KEYS, _LONGEST_KEY = 4_096, 200
 _HARMLESS, _SECRET, _COUNT = 0, 1, 2
 _CONTAINERS = frozenset({dict, list})
 _TEXTS = frozenset({str, bytes})
-_PAIR = 2
+_PAIR, _TRIPLE = 2, 3
+# A pair may say in a third place whether it is one to be hidden, as HPACK's headers do.
+_FLAGS = frozenset({bool, int, type(None)})
 _SHORTEST_NEEDLE = 3
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\da-zA-Z_]+|\d+")
+_ORDINARY = re.compile(r"(?:de|re)?tokeni[sz]\w*|secretar\w*|cookiecutter\w*")
 _COUNTING = frozenset({"count", "counts", "limit", "budget", "usage", "max", "min", "num", "total"})
 _NAMING = ("name", "key", "header")
 
 # Left of a word, the rest of its name; right of it the same, a sign, and the value.
 _NAME_BEFORE = re.compile(r"(\(\s*)?(b?\\*[\"'])?((?:[\w-]{1,30} )?[\w.-]{0,60})\Z")
 _ASSIGNED = re.compile(
-    r"(?P<name>[\w.-]{0,60})(?P<closed>\\*[\"']\]?)?\s{0,8}(?P<sign>=>|=(?!=)|:(?![:/])|,)\s{0,8}"
+    r"(?P<name>[\w.-]{0,60})(?P<closed>\\*[\"']\]?)?\s{0,8}(?P<sign>=>|=(?!=)|:(?![:/])|%3[Dd]|,)\s{0,8}"
     r"(?P<opened>b?\\*[\"'])?"
 )
 # An option of a command: "--password x".
 _GIVEN = re.compile(
     r"(?P<name>[\w.-]{0,60})(?P<closed>)(?P<sign>)\s{1,8}(?!-)(?P<opened>\\*[\"'])?"
 )
+# In words: "WITH PASSWORD 'x'". Of a password alone: an "unexpected token '<'" is none.
+_QUOTED = re.compile(r"(?P<name>)(?P<closed>)(?P<sign>)\s{1,8}(?P<opened>\\*[\"'])")
+_QUOTED_WORDS = ("passw", "passphrase", "pwd")
+_ELEMENT = re.compile(
+    r"(?P<name>[\w.-]{0,60})(?:\s[^<>=]{1,60}=[^<>]{0,200})?(?<!/)>(?P<raw><!\[CDATA\[)?"
+)
+_ELEMENT_BEFORE = re.compile(r"<(?:[\w.-]{1,30}:)?\Z")
+_BLOCK = re.compile(r"[|>][-+\d]{0,2}[ \t]*(?:\r?\n(?:[ \t]+[^\n]*|[ \t]*(?=\r?\n)))+")
 _OPTION = re.compile(r"(?:\A|\s)--[\w-]*\Z")
 _PLAIN_VALUE = re.compile(r"[^\s,;&)}\]\"']+")
+_ENCODED_VALUE = re.compile(r"(?:(?!%26)[^\s,;&)}\]\"'])+")
 _BRACKET = re.compile(r"[\w.]*[(\[{]")
 _BRACKETS = re.compile(r"[()\[\]{}]")
 _REST_OF_LINE = re.compile(r"[^\r\n\"']+")
@@ -58,7 +72,7 @@ _NAME_CHARACTERS = 100
 _LONGEST_COUNTS = 2_000
 
 # What a text must have to give a name a value, or to hold a credential that is no plain word.
-_NAMING_SIGNS, _LOOKING_SIGNS = ("=", ":", "(", "--"), "-_.@"
+_NAMING_SIGNS, _LOOKING_SIGNS = ("=", ":", "(", "--", "<", "'", '"', "%3d"), "-_.@"
 # "pwd=x" is as short as it gets; in a body it has two bytes before it.
 _SHORTEST = 7
 
@@ -70,7 +84,7 @@ def _words(name: str) -> list[str]:
 
 def _sign_of(needle: str) -> str:
     """A sign without which there is none of *needle*'s family; empty where it needs none."""
-    found = {"://": "@", "xox": "-", "eyj": "."}.get(needle)
+    found = {"://": "@", "xox": "-", "eyj": ".", "curl ": "-"}.get(needle)
     return found or next((one for one in _LOOKING_SIGNS if one in needle), "")
 
 
@@ -122,7 +136,7 @@ class Mask:
         return found != _HARMLESS and not (found == _COUNT and _is_count(value))
 
     def _look(self, name: str) -> int:
-        words = _words(name)
+        words = [word for word in _words(name) if self._says_something(word)]
         joined = "".join(words)
         found = _HARMLESS
         if (
@@ -136,6 +150,9 @@ class Mask:
                 self._known.clear()
             self._known[name] = found
         return found
+
+    def _says_something(self, word: str) -> bool:
+        return word in self._parts or word in self._whole or _ORDINARY.fullmatch(word) is None
 
     # --- values ----------------------------------------------------------------------------------
 
@@ -188,10 +205,11 @@ class Mask:
         return shown
 
     def _list_by_name(self, value: list[Any]) -> list[Any]:
-        if len(value) == _PAIR and type(value[0]) in _TEXTS:
+        is_pair = len(value) == _PAIR or (len(value) == _TRIPLE and type(value[2]) in _FLAGS)
+        if is_pair and type(value[0]) in _TEXTS:
             name = _named(value[0])
             if self.hides(name, value[1]):
-                return [name, HIDDEN]
+                return [name, HIDDEN, *value[_PAIR:]]
         shown, option = [], ""
         for member in value:
             kind = type(member)
@@ -244,20 +262,39 @@ class Mask:
 
     def _span(self, text: str, start: int, end: int) -> tuple[int, int] | None:
         """Where in *text* the value is that belongs to the name around a word of it."""
-        assigned = _ASSIGNED.match(text, end) or _GIVEN.match(text, end)
-        if assigned is None:
-            return None
         before = _NAME_BEFORE.search(text[max(0, start - _NAME_CHARACTERS) : start])
         opened, left = (before[1] and before[2], before[3]) if before else (None, "")
+        assigned = _ASSIGNED.match(text, end) or _GIVEN.match(text, end)
+        if assigned is None:
+            return self._span_beside(text, start, end, left)
         sign = assigned["sign"]
         if sign == "," and not (opened and assigned["closed"] and assigned["opened"]):
             return None
         if not sign and not _OPTION.search(left):
-            return None
-        name, at = left + text[start:end] + assigned["name"], assigned.end()
+            return self._span_beside(text, start, end, left)
+        at = assigned.end()
+        name = left + text[start:end] + assigned["name"]
         if not self.hides(name, ""):
             return None
-        stop = _end_of_value(text, at, assigned["opened"], name)
+        return self._unless_plain(text, name, at, _end_of_value(text, at, assigned, name))
+
+    def _span_beside(self, text: str, start: int, end: int, left: str) -> tuple[int, int] | None:
+        """The same where no sign stands between them: XML's elements, and words before a quote."""
+        element = _ELEMENT.match(text, end)
+        name_at = start - len(left)
+        if element and _ELEMENT_BEFORE.search(text[max(0, name_at - _NAME_CHARACTERS) : name_at]):
+            name, at = left + text[start:end] + element["name"], element.end()
+            stop = text.find("]]>" if element["raw"] else "<", at)
+            stop = len(text) if stop < 0 else stop
+        else:
+            quoted = _QUOTED.match(text, end)
+            if quoted is None or not text[start:end].lower().startswith(_QUOTED_WORDS):
+                return None
+            name, at = left + text[start:end], quoted.end()
+            stop = _end_of_value(text, at, quoted, name)
+        return self._unless_plain(text, name, at, stop) if self.hides(name, "") else None
+
+    def _unless_plain(self, text: str, name: str, at: int, stop: int) -> tuple[int, int] | None:
         value = text[at:stop]
         if not value or value.lower() in _NO_VALUES or not self.hides(name, _parsed(value)):
             return None
@@ -320,7 +357,8 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _end_of_value(text: str, at: int, opened: str | None, name: str) -> int:
+def _end_of_value(text: str, at: int, assigned: re.Match[str], name: str) -> int:
+    opened = assigned["opened"]
     if opened:
         quote = opened.lstrip("b")
         if len(quote) == 1:
@@ -331,8 +369,13 @@ def _end_of_value(text: str, at: int, opened: str | None, name: str) -> int:
     bracket = _BRACKET.match(text, at)
     if bracket:
         return _end_of_bracket(text, bracket.end() - 1)
+    block = _BLOCK.match(text, at)
+    if block:
+        return block.end()
     words = "".join(_words(name))
-    pattern = _REST_OF_LINE if any(word in words for word in _HEADERS) else _PLAIN_VALUE
+    pattern = _ENCODED_VALUE if assigned["sign"][:1] == "%" else _PLAIN_VALUE
+    if any(word in words for word in _HEADERS):
+        pattern = _REST_OF_LINE
     found = pattern.match(text, at)
     return found.end() if found else at
 

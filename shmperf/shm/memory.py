@@ -71,8 +71,9 @@ class _SharedMemory(shared_memory.SharedMemory):
             raise
         self._buf = memoryview(self._mmap)
 
-    def __del__(self) -> None:
-        """Nothing: the mapping ends with the process, whatever views of it are still alive."""
+    # Nothing: the mapping ends with the process, whatever views of it are still alive. And nothing
+    # in Python: no handler's exception can get in, which would be printed as one that is ignored.
+    __del__: Any = bool
 
     def close(self) -> None:
         """Let go of the mapping."""

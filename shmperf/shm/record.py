@@ -11,9 +11,10 @@ The sample says how a call came to be recorded: FORCED that it is recorded altho
 chosen, since it failed or was slow; UNTIMED that nobody knows how long it took, and its times are
 when that was noted. Of a chosen call, as of every call of a tool that is not sampled, it is 0: how
 many it stands for the worker's counters say, exactly. A slot whose status is BESIDE and that has no
-times is no call: it holds what belongs to the call of that id and is written once (a trace id from
-elsewhere), before the call's own. Nothing writes one yet; a reader passes over what it does not
-know, by count.
+times is no call: it holds what belongs to the call of that id and is written once, before the
+call's own. Nothing writes one yet; a reader passes over what it does not know, by count.
+
+The parent is a call's id, or that of a context from elsewhere (see `remote`).
 
 The position is the commit word: it is stored last, and a reader that does not find exactly the
 position it expects has no record yet. The five words before the body are plain, so that a reader
@@ -168,7 +169,9 @@ class Call(msgspec.Struct, array_like=True, gc=False):
     ``detail`` says otherwise, and ``{}`` where it is unknown. ``duration_ns`` is None for an
     aborted call, and for one that nobody timed: its start is when it was noted. ``message``,
     ``fingerprint`` and ``where`` are of a caught exception (see `errorgroups`). ``trace`` is the id
-    of the root above the call, 0 where that is the call itself, or can't be known.
+    of the root above the call, 0 where that is the call itself, or can't be known. ``remote`` is
+    the trace of somebody else's that this root belongs to, 32 hexadecimal digits, and of the root
+    itself, behind a dash, its parent there: 16.
     """
 
     tool: str
@@ -186,6 +189,7 @@ class Call(msgspec.Struct, array_like=True, gc=False):
     fingerprint: str | None = None
     where: str | None = None
     trace: int = 0
+    remote: str = ""
 
     @property
     def end_ns(self) -> int:

@@ -18,6 +18,7 @@ from itertools import repeat
 from operator import and_
 
 from .inflight import KEY_MASK, InFlightReader, OpenRow, RowChange, block_of
+from .remote import is_remote
 
 __all__ = ["RowTable"]
 
@@ -34,6 +35,7 @@ class RowTable:
         # Of calls drained since it was last emptied.
         self.newly_ended: dict[int, int] = {}
         self.open: dict[int, OpenRow] = {}
+        # By id of an open call: its parent, or the context from elsewhere that it began under.
         self.parents: dict[int, int] = {}
         # How many calls of each line of the name table are open.
         self.callees: dict[int, int] = {}
@@ -78,6 +80,15 @@ class RowTable:
             return list(self._readers.values())
         return [self._readers[block] for block in self._warm]
 
+    def parents_now(self) -> dict[int, int]:
+        """By id of each call that is open at this moment, read or not: what it began under."""
+        return {
+            row.row.id: row.row.parent
+            for reader in self._readers.values()
+            for row in reader.used()
+            if row.may_be_open and row.row.id > self.ended.get(row.key, 0)
+        }
+
     def end(self, ids: Sequence[int]) -> None:
         """The calls of these *ids* are drained."""
         ended, opened = self.ended, self.open
@@ -102,8 +113,9 @@ class RowTable:
         if key in self.open:
             self._close(key)
         if change.may_be_open and row.id > self.ended.get(key, 0):
-            self.open[key] = row
             self.parents[row.id] = row.parent
+            # One that somebody else's span has led to is shown as a root.
+            self.open[key] = row._replace(parent=0) if is_remote(row.parent) else row
             self.callees[row.callee] = self.callees.get(row.callee, 0) + 1
 
     def _close(self, key: int) -> None:

@@ -11,14 +11,16 @@ The segment is a large sparse file, mapped once. Every extent is reserved with `
 before it is touched, so a full file system is an ENOSPC at that call and never a SIGBUS, and what
 has been reserved keeps working. Rings and the first rows fill a budget; directory and names, whose
 areas are their bounds, lie outside it, or a program with many tools would have names for a
-thousand, and so do the rows of a peak of open calls, whose ends all need slots at once. Tools
-without a name are shown in the header (see `beyond`). The directory only grows, and its count is
-stored after the entry:
+thousand, and so do the rows of a peak of open calls, whose ends all need slots at once, and what
+open calls show. Tools without a name are shown in the header (see `beyond`). The directory only
+grows, and its count is stored after the entry:
 
     CALLEE  number of the callee   a msgpack `Callee`, among the names
     COUNT   number of a callee     calls of its tool that ended without a record, as one word
     ROWS    number of the block    one block of the in-flight table
     RING    number of a callee     the tool's newest ring; SHARED for the ring of all that got none
+    REMOTE  their order            contexts from elsewhere (see `remote`)
+    BOARD   their order            parameters of open calls (see `board`)
 
 The writer's magic number is stored last, so a segment is complete or is not one.
 
@@ -39,10 +41,12 @@ from shmperf.files import read_private
 from shmperf.stdlib import Path, os, secrets
 
 from .beyond import Beyond, note_beyond, read_beyond
+from .board import BOARD_BYTES, MOST_BOARDS, BoardReader, BoardWriter
 from .causes import FAULTS, LOSSES, Fault, Loss
 from .inflight import BLOCK_BYTES, InFlightReader, begin_block
 from .memory import SHARED_MEMORY, attach_memory, create_memory, remove_memory
 from .record import SLOT_BYTES, Callee
+from .remote import ENTRY_BYTES, MOST_EXTENTS, PLACES, RemoteReader, RemoteWriter
 from .ring import RingReader, RingWriter, ring_bytes
 
 __all__ = [
@@ -60,8 +64,9 @@ __all__ = [
 ]
 
 _MAGIC = int.from_bytes(b"shmperf\0", "little")
-# Raised with every change of what lies where; a segment of another layout is refused.
-LAYOUT = 2
+# Raised with every change of what lies where, or of what it means, and with every change of what a
+# session's word and settings mean; a segment, and a session, of another layout is refused.
+LAYOUT = 5
 _MIB = 1 << 20
 _PAGE = 4096
 _DIRECTORY = _PAGE
@@ -82,6 +87,7 @@ _MOST_SLOTS = 1 << 16
 _LONGEST_CALLEE = 1 << 20
 # More than any worker counts, and so little that sums of it can be written.
 _MOST_COUNT = 1 << 40
+_REMOTE_BYTES = PLACES * ENTRY_BYTES
 
 _W_MAGIC, _W_VERSION, _W_SIZE, _W_PID, _W_EPOCH, _W_SEALED, _W_ENTRIES = range(7)
 _W_LOSSES, _W_FAULTS = 32, 64
@@ -96,6 +102,16 @@ class Kind(IntEnum):
     ROWS = 2
     RING = 3
     COUNT = 4
+    REMOTE = 5
+    BOARD = 6
+
+
+# How many bytes an extent of that kind has, and what its key may be.
+_OF_ONE_SIZE: dict[int, tuple[int, range]] = {
+    Kind.ROWS: (BLOCK_BYTES, range(1, 1 << 32)),
+    Kind.REMOTE: (_REMOTE_BYTES, range(MOST_EXTENTS)),
+    Kind.BOARD: (BOARD_BYTES, range(MOST_BOARDS)),
+}
 
 
 class Extent(NamedTuple):
@@ -205,6 +221,17 @@ class Segment:
     def add_shared_ring(self) -> RingWriter | None:
         """The ring of all tools for which there was no memory."""
         return self.add_ring(SHARED, _SHARED_SLOTS)
+
+    def extend(self, writer: RemoteWriter | BoardWriter) -> bool:
+        """Give *writer* another extent; False without memory for it, or when it has all."""
+        is_board = isinstance(writer, BoardWriter)
+        kind, area = (Kind.BOARD, self._peak) if is_board else (Kind.REMOTE, _EXTENTS)
+        size, _ = _OF_ONE_SIZE[kind]
+        offset = self._extent(area, size, 64) if writer.wants_more() else None
+        if offset is None or not self._publish(Extent(kind, writer.extents, offset, size)):
+            return False
+        writer.add(offset)
+        return True
 
     def count_loss(self, cause: Loss) -> None:
         """Count one lost call by its cause."""
@@ -373,6 +400,14 @@ class SegmentReader:
         """A reader of the block in *extent*."""
         return InFlightReader(self.words, extent.offset, extent.key)
 
+    def remotes(self) -> RemoteReader:
+        """A reader of its contexts from elsewhere, which is told of each extent."""
+        return RemoteReader(self.buffer)
+
+    def board(self) -> BoardReader:
+        """A reader of what its open calls show, which is told of each extent."""
+        return BoardReader(self.buffer)
+
     def ring(self, extent: Extent, position: int = 0) -> RingReader:
         """A reader of the ring in *extent*, from the greater of its head and *position*."""
         memory = (self.buffer, self.words)
@@ -421,8 +456,9 @@ class SegmentReader:
             return key <= SHARED and size == 8 and size <= room and offset < _EXTENTS
         if offset < _EXTENTS:
             return False
-        if kind == Kind.ROWS:
-            return size == BLOCK_BYTES and size <= room and 0 < key < 1 << 32
+        if kind in _OF_ONE_SIZE:
+            expected, keys = _OF_ONE_SIZE[kind]
+            return size == expected <= room and key in keys
         if kind == Kind.RING:
             whole = 0 < size <= _MOST_SLOTS and size & (size - 1) == 0
             return whole and key <= SHARED and ring_bytes(size) <= room

@@ -24,6 +24,7 @@ from .failures import is_programs
 from .gcwatch import is_collecting
 from .opencall import OpenCall, new_call, open_in_detail
 from .process import named_callee, tool_named, worker
+from .zeros import zeros
 
 __all__ = [
     "Tracker",
@@ -205,6 +206,17 @@ def get_perf_stats(tool: str | None = None) -> dict[str, Any]:
     ``complete`` false; with tracking off, zeros.
     """
     client = _client()
+    try:
+        return _answered(client, tool)
+    except Exception as error:
+        # The reader of the disk can't be imported here; or the program's own.
+        if is_programs(error):
+            raise
+    return zeros(tool, "off" if client is None else _tracker.mode)
+
+
+def _answered(client: Client | None, tool: str | None) -> dict[str, Any]:
+    """What the collector says, else the disk; raises what keeps modules from being imported."""
     if client is None:
         # Off the hot path, and needed by nobody who records: the figures' module.
         from shmperf.analysis.stats import empty_stats  # noqa: PLC0415
@@ -247,10 +259,14 @@ def optimize(seconds: float | None = None, calls: int | None = None) -> dict[str
     collector half a minute more. Where there is no report, an empty one whose ``note`` says why.
     Parameters out of bounds are a ValueError. ``shmperf help optimization`` names the keys.
     """
-    if seconds is not None and not 0 < seconds <= _LONGEST_RUN_S:
-        raise ValueError(f"seconds: found {seconds}, expected up to {_LONGEST_RUN_S}")
-    if calls is not None and not 1 <= calls <= _MOST_RUN_CALLS:
-        raise ValueError(f"calls: found {calls}, expected 1 to {_MOST_RUN_CALLS}")
+    if seconds is not None:
+        if not 0 < seconds <= _LONGEST_RUN_S:
+            raise ValueError(f"seconds: found {seconds}, expected up to {_LONGEST_RUN_S}")
+        seconds = float(seconds)
+    if calls is not None:
+        if not (1 <= calls <= _MOST_RUN_CALLS and calls == int(calls)):
+            raise ValueError(f"calls: found {calls}, expected 1 to {_MOST_RUN_CALLS}")
+        calls = int(calls)
     problem = "tracking is off"
     client = _client()
     if client is not None:

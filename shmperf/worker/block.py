@@ -19,15 +19,18 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
     """
     Record a block as a call: ``with call("name", key=value):``, or ``async with``.
 
-    An object is for one block. In an async block the parent and the times are right across awaits.
+    An object is for one block at a time, and those inside it; several threads need one each. In an
+    async block the parent and the times are right across awaits.
     """
 
-    __slots__ = ("_opened", "_params", "_tool")
+    __slots__ = ("_around", "_opened", "_params", "_tool")
 
     def __init__(self, name: str, /, **params: Any) -> None:
         self._tool = tool_named(name)
         self._params = params
         self._opened: OpenCall | None = None
+        # Of blocks inside it: those that are still open, the innermost last.
+        self._around: list[OpenCall] | None = None
 
     def __enter__(self) -> Self:
         return self._begin(awaited=False)
@@ -48,6 +51,9 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
             # An interruption of the end: ended, and passed on.
             if take_up(opened, error, struck):
                 raise
+        finally:
+            if self._around:
+                self._opened = self._around.pop()
 
     async def __aenter__(self) -> Self:
         return self._begin(awaited=True)
@@ -74,8 +80,11 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
     def _begin(self, *, awaited: bool) -> Self:
         if self._tool.bound is None:
             return self
-        opened = self._opened = new_call(self._tool, named_callee(self._tool))
+        opened = new_call(self._tool, named_callee(self._tool))
+        before, self._opened = self._opened, opened
         try:
+            if before is not None and before.call_id and not before.end_ns:
+                self._around = [*(self._around or ()), before]
             # Of who entered the block.
             in_order = ends_in_order(sys._getframe(2), awaited=awaited)
             opened.open((), self._params, timed_cpu=not awaited, in_order=in_order)

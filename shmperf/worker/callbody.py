@@ -13,6 +13,7 @@ from shmperf.stdlib import Path, os
 from . import capture
 from .callstate import CallState
 from .failures import is_handlers
+from .outcome import is_text
 from .process import worker
 
 __all__ = ["detailed_body", "plain_body"]
@@ -24,8 +25,7 @@ def plain_body(call: CallState, error: BaseException | str | None) -> bytes:
     """The parameters, and of a failed call its exception."""
     if error is None:
         return call.body
-    name = error.partition(":")[0] if isinstance(error, str) else capture.error_class(error)
-    return capture.failed_body(call.body, name[:200], *(call.caught or ()))
+    return capture.failed_body(call.body, _name_of(error), *(call.caught or ()))
 
 
 def detailed_body(call: CallState, error: BaseException | str | None) -> bytes:
@@ -36,14 +36,17 @@ def detailed_body(call: CallState, error: BaseException | str | None) -> bytes:
         cpu = 100.0 * spent / elapsed if spent < elapsed else 100.0
     name = text = None
     if error is not None:
-        name = (error.partition(":")[0] if isinstance(error, str) else capture.error_class(error))[
-            :200
-        ]
+        name = _name_of(error)
         text = capture.error_text(error)
     params = msgspec.Raw(call.body) if call.body else None
     metadata = _encoded_metadata(call.metadata) if call.metadata else None
     found = (params, _memory.read(call.end_ns), cpu, name, text, metadata)
     return _encode(found if call.caught is None else (*found, *call.caught[1:]))
+
+
+def _name_of(error: Any) -> str:
+    name = error.partition(":")[0] if is_text(error) else capture.error_class(error)
+    return name[:200]
 
 
 def _encoded_metadata(metadata: dict[str, Any]) -> msgspec.Raw | None:

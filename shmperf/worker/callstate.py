@@ -11,7 +11,7 @@ from shmperf.shm.segment import Fault, Loss
 from shmperf.stdlib import perf_counter_ns
 
 from . import capture
-from .context import Loose, Pair, current_call, next_unrecorded
+from .context import Loose, Pair, current_call, next_unrecorded, remote_above
 from .failures import is_handlers
 from .process import Tool, worker
 from .sampler import Sampler
@@ -25,9 +25,9 @@ class CallState:
 
     ``outer`` was current before it; ``position`` is its slot's, which lies ``shift`` bytes
     further in the segment, once that is taken; ``row`` is the word where its row begins, 0 when it
-    has none any more; ``caught`` is what is told of its
-    exception beside the class; CPU times are -1 where nobody takes them. ``loose`` is what is
-    current while the call is, where it may end anywhere.
+    has none any more, and ``cell`` where its parameters are shown, 0 where they are not; ``caught``
+    is what is told of its exception beside the class; CPU times are -1 where nobody takes them.
+    ``loose`` is what is current while the call is, where it may end anywhere.
 
     A call that is *sampled out* has an id of this process's own, which no record has, and no row;
     ``sampler`` counts it when it ends. What failed, or took longer than ``slow_ns``, is recorded
@@ -40,6 +40,7 @@ class CallState:
         "call_id",
         "callee",
         "caught",
+        "cell",
         "cpu_end_ns",
         "cpu_ns",
         "end_ns",
@@ -68,7 +69,7 @@ class CallState:
         self.callee = callee
         self.outer = current_call.get()
         self.position = self.end_ns = self.call_id = self.row = self.flags = self.parent = 0
-        self.start_ns = self.sample = self.slow_ns = self.shift = 0
+        self.start_ns = self.sample = self.slow_ns = self.shift = self.cell = 0
         self.sampler: Sampler | None = None
         self.given: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), {})
         self.body = b""
@@ -158,7 +159,7 @@ class CallState:
     @property
     def id_inside(self) -> int:
         """What the calls that begin inside have as their parent; 0 for none."""
-        return 0 if self.is_sampled_out else self.call_id
+        return remote_above(self.outer) if self.is_sampled_out else self.call_id
 
     @property
     def is_foreign(self) -> bool:

@@ -10,15 +10,15 @@ What msgpack does not know, or would show without the names of its fields, is wa
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SUMMARY_CHARACTERS
 
-from .display import args_of, found_in
+from .display import args_of, class_name, found_in
 from .failures import is_handlers
 from .walk import BYTES, NATIVE, Walk, plain_text
 
@@ -33,7 +33,6 @@ __all__ = [
     "failed_body",
     "picture",
     "picture_all",
-    "positional_names",
     "short_body",
 ]
 
@@ -51,12 +50,20 @@ _DEPTH = 6
 _DEPTH_ALL = 40
 _DEEPEST = 400
 _MANY, _LARGE = 1 << 25, 256
-_UNBOUNDED = 1 << 62
+# So many bytes of a text count as one member; with them `_MANY` is 256 MiB.
+_TEXT_SHIFT = 3
+_MOST_CHARACTERS = _MANY << _TEXT_SHIFT
+# From here on it is asked first whether there is memory for it; what encoding takes at most, for
+# each member and for each character, while a buffer grows.
+_WEIGHED = 1 << 17
+_MEMBER_BYTES, _CHARACTER_BYTES = 48, 8
 
 _encode = msgspec.msgpack.Encoder().encode
 # What msgpack has a form for, whatever it holds; and what holds others.
 _LEAVES = PLAIN_TYPES | BYTES | NATIVE | {str}
-_HOLDERS = _CONTAINERS | {set, frozenset}
+_TEXTS = BYTES | {str}
+_MAPS = frozenset({dict, OrderedDict, defaultdict, Counter})
+_HOLDERS = _CONTAINERS | _MAPS | {set, frozenset}
 _KEYS = frozenset({str, int})
 
 
@@ -145,42 +152,68 @@ def picture(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:
 
 
 def picture_all(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:
-    """All of a call's parameters, whatever their size."""
+    """
+    All of a call's parameters, whatever their size, up to 256 MiB of text, and as far as a second
+    goes where they have to be walked; the summary's share where there is no memory for all.
+    """
+    try:
+        return _picture_of_all(args, kwargs)
+    except MemoryError as error:
+        if is_handlers(error):
+            raise
+        return picture(args, kwargs)
+
+
+def _picture_of_all(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:
     flags = NAMED if args and kwargs else 0
     value: Any = [args, kwargs] if flags else (kwargs or args)
     try:
         sizes = {0: 0}
         size = _plain_size(value, _DEEPEST, sizes)
-        # What refers to the same lists over and over is endless when it is written out.
+        # What refers to the same lists or texts over and over is endless when it is written out.
         if size and (size < _MANY or size < _LARGE * sizes[0]):
+            _make_sure_of(size * _MEMBER_BYTES)
             return Picture(_encode(value), flags)
+    except MemoryError:
+        raise
     except Exception as error:
         # Too large a number, somebody's time zone, no more stack.
         if is_handlers(error):
             raise
-    return _encoded(args, kwargs, Walk(_UNBOUNDED, _DEPTH_ALL, _REPR_CHARACTERS, is_whole=True))
+    walk = Walk(_MOST_CHARACTERS, _DEPTH_ALL, _REPR_CHARACTERS, is_whole=True)
+    return _encoded(args, kwargs, walk)
+
+
+def _make_sure_of(size_bytes: int) -> None:
+    """MemoryError unless there is that much memory; where msgspec finds none, the process ends."""
+    if size_bytes > _WEIGHED * _MEMBER_BYTES:
+        # Nothing of it is touched, so nothing is taken.
+        bytes(size_bytes)
 
 
 def _plain_size(value: Any, levels: int, sizes: dict[int, int]) -> int:
     """
-    How many members msgpack writes of *value*, a container, as they are; 0 when not all.
+    How many members msgpack writes of *value*, a container, as they are; 0 when not all. A long
+    text counts as several.
 
     It takes structures and named tuples too, but some without the names that tell secrets.
     *sizes* are those of large containers, by id, and under 0 how many members they have themselves.
     """
     members = value
-    if type(value) is dict:
+    if type(value) in _MAPS:
         if not _KEYS.issuperset(map(type, value)):
             return 0
         members = value.values()
     size = own = len(value) + 1
     if id(value) in sizes:
         return sizes[id(value)]
-    if size > _FEW and _LEAVES.issuperset(map(type, members)):
+    if size > _FEW and _LEAVES.issuperset(kinds := set(map(type, members))):
+        size += 0 if kinds.isdisjoint(_TEXTS) else _length(members) >> _TEXT_SHIFT
         members = ()
     for member in members:
         kind = type(member)
         if kind in _LEAVES:
+            size += len(member) >> _TEXT_SHIFT if kind in _TEXTS else 0
             continue
         inner = _plain_size(member, levels - 1, sizes) if levels and kind in _HOLDERS else 0
         if not inner:
@@ -192,6 +225,13 @@ def _plain_size(value: Any, levels: int, sizes: dict[int, int]) -> int:
     return size
 
 
+def _length(members: Collection[Any]) -> int:
+    """Of all texts among *members*."""
+    if _TEXTS.issuperset(map(type, members)):
+        return sum(map(len, members))
+    return sum(len(member) for member in members if type(member) in _TEXTS)
+
+
 def _encoded(args: tuple[Any, ...], kwargs: Mapping[str, Any], walk: Walk) -> Picture:
     flags = 0
     if not kwargs:
@@ -201,13 +241,15 @@ def _encoded(args: tuple[Any, ...], kwargs: Mapping[str, Any], walk: Walk) -> Pi
     else:
         flags = NAMED
         value = [walk.copy(args), walk.copy(kwargs)]
+    if walk.is_whole:
+        _make_sure_of((_MOST_CHARACTERS - walk.budget) * _CHARACTER_BYTES)
     body = _encode(value)
     return Picture(body, flags | (PRUNED if walk.pruned else 0), walk.failures)
 
 
 def error_class(error: BaseException) -> str:
     """The class of *error* as people name it."""
-    return type(error).__qualname__[:SUMMARY_CHARACTERS]
+    return class_name(type(error))[:SUMMARY_CHARACTERS]
 
 
 def error_text(error: BaseException | str) -> str:
@@ -243,16 +285,3 @@ def failed_body(body: bytes, error: str, *caught: str) -> bytes:
     params = msgspec.Raw(body) if body else None
     failed = _encode((params, error.encode("utf-8", "backslashreplace").decode(), *caught))
     return failed if len(failed) <= BODY_BYTES * 64 else _encode((None, "…", *caught))
-
-
-def positional_names(function: Callable[..., Any]) -> tuple[tuple[str, ...], str | None, bool]:
-    """Names of the positional parameters, of the rest, and whether the first is self or cls."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return (), None, False
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [p.name for p in parameters if p.kind in kinds]
-    rest = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
-    skip = bool(names) and names[0] in ("self", "cls")
-    return tuple(names[skip:]), rest, skip

@@ -51,7 +51,8 @@ def wrap_method(base: Any, method: str, wrap: Wrap) -> Any:
 
 
 def _subclasses(base: type[Any]) -> list[type[Any]]:
-    return [found for cls in base.__subclasses__() for found in (cls, *_subclasses(cls))]
+    # Not what its metaclass, foreign code, makes of the question.
+    return [found for cls in type.__subclasses__(base) for found in (cls, *_subclasses(cls))]
 
 
 # --- subclasses -----------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """
-Whose call this is: the current call of a context, and carrying it to where contexts don't reach.
+Whose call this is: the current call of a context.
 
 The current call lives in a ``ContextVar``, which asyncio tasks and ``to_thread`` inherit, and new
-threads, executors and processes do not: for those there are `adopt` and `propagate`. It holds the
-id of a call, 0 for none, or the `Pair` of a start without an end yet: such a call may end in
+threads, executors and processes do not: for those there are `adopt` and `propagate` (see
+`adoption`). It holds the id of a call, or of a context from elsewhere (see `shm.remote`), 0 for
+none, or the `Pair` of a start without an end yet: such a call may end in
 another thread or task, or before calls that began inside it, so whoever finds it asks whether it
 is still open. A hot path that stores the value as a word notices a Pair by the TypeError, and pays
 nothing otherwise.
@@ -11,18 +12,12 @@ nothing otherwise.
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable
-from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from itertools import count
-from types import TracebackType
-from typing import Any, Generic, ParamSpec, TypeVar
 
 from shmperf.shm.inflight import FIRST_UNRECORDED
+from shmperf.shm.remote import is_remote
 
-from .frames import ends_in_order
 from .gcwatch import is_collecting
 
 __all__ = [
@@ -30,8 +25,6 @@ __all__ = [
     "Loose",
     "Pair",
     "Seen",
-    "adopt",
-    "carried",
     "current",
     "current_call",
     "hex_id",
@@ -40,13 +33,10 @@ __all__ = [
     "parent_in",
     "parent_of",
     "parse_id",
-    "propagate",
+    "remote_above",
 ]
 
 _DIGITS = frozenset("0123456789abcdef")
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Pair:
@@ -140,8 +130,15 @@ def outermost_open(value: int | Pair) -> int | Pair:
 def parent_of(value: int | Pair) -> int:
     """The id that a call started under *value* has as its parent; 0 for none."""
     value = outermost_open(value)
-    call_id = value.call_id if isinstance(value, Pair) else value
-    return call_id if call_id < FIRST_UNRECORDED else 0
+    if not isinstance(value, Pair):
+        return value if value < FIRST_UNRECORDED else 0
+    return value.call_id if value.call_id < FIRST_UNRECORDED else remote_above(value.outer)
+
+
+def remote_above(value: int | Pair) -> int:
+    """The context from elsewhere that *value* is; 0 when it is a call's, or nothing."""
+    found = parent_of(value)
+    return found if is_remote(found) else 0
 
 
 # More are not open at once.
@@ -173,75 +170,6 @@ def parent_in(text: object) -> int:
 
 
 def current() -> str | None:
-    """The id of the call that runs in this context, or None."""
+    """The id of the call that runs in this context, or of what it has adopted; None for neither."""
     call_id = parent_of(current_call.get())
     return hex_id(call_id) if call_id else None
-
-
-class adopt(ContextDecorator):  # noqa: N801  used like a function: ``with adopt(parent):``
-    """
-    Run a block under *parent*, an id from `current` in another thread or process.
-
-    None, or a text that is no id, means no parent: none is better than a wrong one. A block may end
-    in another context than it began in, as a generator's may.
-    """
-
-    def __init__(self, parent: str | None) -> None:
-        self._parent = parent
-        self._outer: int | Pair = 0
-        self._loose: Loose | None = None
-
-    def __enter__(self) -> None:
-        call_id, self._outer = parent_in(self._parent), current_call.get()
-        if ends_in_order(sys._getframe(1), awaited=False):
-            current_call.set(call_id)
-        else:
-            self._loose = Loose(call_id, self._outer)
-            self._loose.enter()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        loose = self._loose
-        if loose is not None:
-            loose.is_open = False
-            if current_call.get() is not loose:
-                return
-        current_call.set(outermost_open(self._outer))
-
-    def _recreate_cm(self) -> adopt:
-        # As a decorator: one for each call of the function.
-        return adopt(self._parent)
-
-
-def propagate(function: Callable[P, R]) -> Callable[P, R]:
-    """
-    *function* as a callable that runs under the caller's current call, wherever it is called.
-
-    For threads, executors and other processes: it pickles when *function* does.
-    """
-    return _Propagated(function, current())
-
-
-def carried(function: object) -> tuple[Callable[..., Any], str | None] | None:
-    """The callable and the parent of what `propagate` made; None for others."""
-    if type(function) is not _Propagated:
-        return None
-    return function._function, function._parent
-
-
-class _Propagated(Generic[P, R]):
-    def __init__(self, function: Callable[P, R], parent: str | None) -> None:
-        functools.update_wrapper(self, function, updated=())
-        self._function = function
-        self._parent = parent
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        with adopt(self._parent):
-            return self._function(*args, **kwargs)
-
-    def __reduce__(self) -> Any:
-        return _Propagated, (self._function, self._parent)

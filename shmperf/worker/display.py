@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     # The walk that asks: it takes what it has room for.
     from .walk import Walk
 
-__all__ = ["Show", "args_of", "found_in", "show_of", "type_text"]
+__all__ = ["Show", "args_of", "class_name", "found_in", "show_of", "type_text"]
 
 
 Show: TypeAlias = Callable[[Any, Any, int], Any]
@@ -66,6 +66,12 @@ def show_of(kind: type) -> Show:
 def type_text(kind: type) -> str:
     """The name of *kind*, as what stands for a value of it."""
     return f"<{_named(kind)}>"
+
+
+def class_name(kind: type) -> str:
+    """The name of *kind*, whatever its metaclass says of it."""
+    name: str = _qualname(kind)
+    return name
 
 
 def found_in(kind: type, name: str) -> Any:

@@ -8,7 +8,7 @@ What tells them apart:
     no ``Exception``          KeyboardInterrupt, SystemExit, cancellations: the program's
     a class of its own        what libraries set in other threads, or raise from handlers
     beneath a signal handler  the traceback leads through one that is installed
-    anything else             ours
+    anything else             ours, and so is what hooks of imports raise, whatever its class
 
 In the middle of foreign code (a ``repr``, a property, an interceptor's hook) a class of its own
 tells nothing, as that code may raise what it likes and nobody is to hear of it: there the handler
@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from inspect import CO_VARARGS
+from opcode import opmap
 from signal import getsignal, valid_signals
 from types import CodeType, FunctionType, MethodType, TracebackType
 from typing import Any
@@ -28,6 +29,8 @@ __all__ = ["is_handlers", "is_programs"]
 
 # Where the classes are at home that code of ours, and what it calls, raises.
 _OUR_HOMES = frozenset({"builtins", "shmperf", "msgspec", "socket", "struct", "zipimport", "zlib"})
+_IMPORTS = "<frozen importlib._bootstrap"
+_IMPORT_NAME = opmap["IMPORT_NAME"]
 _SIGNALS = tuple(valid_signals())
 
 
@@ -38,12 +41,12 @@ def is_programs(error: BaseException) -> bool:
     Asked in the frame that has caught it, of what neither a tool nor another foreign function
     called from there has raised.
     """
-    if not isinstance(error, Exception):
+    if not issubclass(type(error), Exception):
         return True
     home = type(error).__module__
-    if type(home) is not str or home.partition(".")[0] not in _OUR_HOMES:
-        return True
     traceback = error.__traceback__
+    if type(home) is not str or home.partition(".")[0] not in _OUR_HOMES:
+        return not _is_of_an_import_hook(traceback) or _is_handlers(traceback)
     # With no frame beneath the one that asks, something written in C has failed.
     return traceback is not None and traceback.tb_next is not None and _is_handlers(traceback)
 
@@ -70,6 +73,24 @@ def _is_handlers(traceback: TracebackType | None) -> bool:
             codes.add(code)
         traceback = traceback.tb_next
     return bool(codes) and not codes.isdisjoint(_handlers())
+
+
+def _is_of_an_import_hook(traceback: TracebackType | None) -> bool:
+    """
+    True when what an import calls has raised it: a finder, a loader, an ``__import__`` of its own.
+
+    A sandbox says so that something may not be imported, by an error of a class of its own. Where a
+    module's own code is interrupted in its import, its frame is in between.
+    """
+    while traceback is not None and (beneath := traceback.tb_next) is not None:
+        code, called = traceback.tb_frame.f_code, beneath.tb_frame.f_code
+        if called.co_name != "<module>" and not called.co_filename.startswith(_IMPORTS):
+            if code.co_filename.startswith(_IMPORTS):
+                return True
+            if code.co_code[traceback.tb_lasti] == _IMPORT_NAME:
+                return True
+        traceback = beneath
+    return False
 
 
 def _handlers() -> Iterator[CodeType]:

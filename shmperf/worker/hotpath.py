@@ -25,7 +25,6 @@ of ours. So the function is never called from within a handler of ours.
 from __future__ import annotations
 
 import copyreg
-import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from struct import Struct
@@ -36,17 +35,20 @@ import msgspec
 
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
 from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SLOT, Callee, kind_of
+from shmperf.shm.remote import FIRST_REMOTE
 from shmperf.shm.segment import Loss
 from shmperf.stdlib import get_ident, perf_counter_ns
 
-from .capture import PLAIN_TYPES, SHORT, Cut, positional_names, short_body
+from .capture import PLAIN_TYPES, SHORT, Cut, short_body
 from .context import TRACKED, Pair, Seen, current_call, next_unrecorded, parent_of
 from .failures import is_handlers, is_programs
 from .gcwatch import collecting, is_collecting
 from .opencall import OpenCall, new_call
 from .process import Route, Tool, worker
 from .sampler import Recorder, Sampler
+from .signature import Chosen, positional_names
 from .slots import suspect_hole
+from .spans import spans
 from .tool import NOT_RECORDED, PLAINLY
 
 __all__ = ["Wrapped", "finish", "is_seen", "track_function", "unfinished"]
@@ -65,7 +67,7 @@ class Wrapped:
     """A function, the tool that its calls are recorded under, and how to name its parameters."""
 
     __slots__ = (
-        *("callee", "cell", "function", "goes_on", "hand_out", "is_chosen"),
+        *("callee", "cell", "chosen", "function", "goes_on", "hand_out", "is_chosen"),
         *("params", "probe", "skip", "tool", "twin"),
     )
 
@@ -73,6 +75,8 @@ class Wrapped:
         self.function = function
         self.tool = tool
         self.params = params
+        # Of the names in `params`: where they stand; read at the first call.
+        self.chosen: Chosen | None = None
         names, rest, self.skip = positional_names(function)
         self.callee = worker.callee(tool, Callee(tool.name, names, rest))
         # Where the hot path has its tool; a tool that sends each call to `_detour`; and what makes
@@ -127,8 +131,10 @@ class Wrapped:
     def _chosen(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         if callable(self.params):
             return dict(self.params(*args, **kwargs))
-        bound = inspect.signature(self.function).bind(*args, **kwargs).arguments
-        return {name: bound[name] for name in self.params if name in bound}
+        chosen = self.chosen
+        if chosen is None:
+            chosen = self.chosen = Chosen(self.function, self.params)
+        return chosen.of(args, kwargs)
 
 
 def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR0915  see above
@@ -141,7 +147,10 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
     simple, short, cut, most = PLAIN_TYPES, SHORT, Cut, BODY_BYTES
     named, pruned = NAMED << 8, PRUNED << 8
     left_undone, thread, in_collection = unfinished, get_ident, collecting
+    spanned = spans
     not_called, raised, returned = _NOT_CALLED, _RAISED, _RETURNED
+    # What is current from there on is no call, and stays so inside one that has no record.
+    first_remote = FIRST_REMOTE
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0911, PLR0912, PLR0915  see above
         bound = tool.bound
@@ -150,7 +159,7 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
             if sampled is None:
                 return function(*args, **kwargs)
             word, session, counts, place, numbers, slow, sampler = sampled
-            outer = current.get()
+            outer: Any = current.get()
             try:
                 is_rare = session[0] != word or in_collection or (outer and type(outer) is not int)
             except MemoryError:
@@ -164,7 +173,7 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 return _chosen(wrapped, sampler)(*args, **kwargs)
             stage, start = not_called, 0
             try:
-                if outer:
+                if outer and outer < first_remote:
                     current.set(0)
                 if slow:
                     start = clock()
@@ -259,14 +268,15 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
             start = clock()
             words[row + row_start] = start  # point: row-start
             try:
-                words[row + row_parent] = parent
+                # Of a root: 0, or what the memory refuses where OpenTelemetry may have a span.
+                words[row + row_parent] = parent or spanned.root
             except TypeError:
                 if type(outer) is Seen and outer.is_seen_by(TRACKED, tool.name):
                     # Made below, where no handler of ours is its exceptions' context.
                     free, row = row, 0
                     ready.append(free)
                     raise
-                words[row + row_parent] = parent = parent_of(outer)
+                words[row + row_parent] = parent = parent_of(outer) or spanned.above()
             words[row + row_callee] = callee  # point: row-callee
             call_id = words[row] + step  # point: row-next-id
             words[row] = call_id  # point: row-id
@@ -449,6 +459,7 @@ def finish(left: list[list[Any]], outer: int | Pair) -> None:
                 else:
                     opened.free_row()
                 left.remove(entry)  # point: left-finished
+                _enter_if_slow(entry)
             except ValueError as error:
                 # A signal handler's own call has finished it meanwhile.
                 if is_programs(error):
@@ -468,7 +479,7 @@ def take_up(opened: OpenCall, error: BaseException | None, struck: BaseException
     """
     left = unfinished.setdefault(get_ident(), [])
     # Who closes a generator has had enough, which is no error.
-    its_own = None if opened.end_ns or isinstance(error, GeneratorExit) else error
+    its_own = None if opened.end_ns or issubclass(type(error), GeneratorExit) else error
     left.append([opened, its_own])
     finish(left, opened.outer_now())
     return is_programs(struck)
@@ -489,9 +500,13 @@ def is_seen(tool: Tool, observer: str = TRACKED) -> bool:
 def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A call of a plain function by the long way: first calls, detail, long parameters."""
     try:
-        route = worker.route(wrapped.tool)
-        if route.is_sampled and wrapped.is_chosen:
-            route = PLAINLY
+        tool, session = wrapped.tool, worker.session
+        route = tool.route
+        # Of a tool that is not recorded, limit 0, each call comes by here.
+        if route is not NOT_RECORDED or session is None or tool.word != session.word[0]:
+            route = worker.route(tool)
+            if route.is_sampled and wrapped.is_chosen:
+                route = PLAINLY
     except MemoryError:
         # None for its frame.
         route = NOT_RECORDED
@@ -503,16 +518,18 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     opened = new_call(wrapped.tool, wrapped.callee)
     try:
         wrapped.open(opened, args, kwargs, route)
+        # By this name a debugger finds the call on its thread's stack, on the hot path as here.
+        call_id = opened.call_id
         result = wrapped.function(*args, **kwargs)
         # A coroutine that the function hands out: its call goes on there, and it keeps coming by
         # here; on the hot path a look at every result would be the price. All others leave.
         goes_on = type(result) is CoroutineType
         wrapped.goes_on = wrapped.goes_on or goes_on
-        if wrapped.cell is not None:
-            wrapped.cell.cell_contents = _entrance(wrapped)
-        if goes_on and opened.call_id and wrapped.hand_out is not None:
+        if goes_on and call_id and wrapped.hand_out is not None:
+            _enter_anew(wrapped)
             return wrapped.hand_out(opened, result)
         opened.close()
+        _enter_anew(wrapped)
         return result
     except BaseException as error:
         # Noted and passed on.
@@ -520,8 +537,8 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             left = unfinished.setdefault(get_ident(), [])
             left.append([opened, None if opened.end_ns else error])
             finish(left, opened.outer_now())
-            if wrapped.cell is not None and not wrapped.goes_on:
-                wrapped.cell.cell_contents = _entrance(wrapped)
+            if not wrapped.goes_on:
+                _enter_anew(wrapped)
         except BaseException as again:
             # Struck again. Without room for a frame it stays listed, for a later call.
             if type(again) is not RecursionError and take_up(opened, error, again):
@@ -529,14 +546,23 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         raise
 
 
-def _entrance(wrapped: Wrapped) -> Tool | Sampler | Recorder:
-    """What a wrapper looks at from its next call on."""
+def _enter_if_slow(entry: list[Any]) -> None:
+    """Of a call that the hot path has listed: the next ones show their parameters, if slow."""
+    if len(entry) > 2 and entry[2].tool.is_shown:
+        _enter_anew(entry[2])
+
+
+def _enter_anew(wrapped: Wrapped) -> None:
+    """Let a wrapper look where it belongs from its next call on."""
     tool, sampler = wrapped.tool, wrapped.tool.sampler
-    if wrapped.goes_on:
-        return wrapped.probe
-    if sampler is None or not tool.route.is_sampled:
-        return tool
-    return sampler.recorder if wrapped.is_chosen else sampler
+    found: Tool | Sampler | Recorder = tool
+    if sampler is not None and tool.route.is_sampled:
+        found = sampler.recorder if wrapped.is_chosen else sampler
+    elif tool.is_shown:
+        # What is slow shows its parameters while it runs, which the hot path has no time for.
+        found = wrapped.probe
+    if wrapped.cell is not None:
+        wrapped.cell.cell_contents = wrapped.probe if wrapped.goes_on else found
 
 
 # --- functions sent by value ----------------------------------------------------------------------

@@ -22,9 +22,11 @@ from types import FunctionType, MethodType
 from typing import Any, Protocol
 
 from .asyncgens import next_step
+from .classcell import with_class_of
 from .failures import is_handlers, is_programs
 from .kinds import as_iterable_coroutine, kind_of
 from .standin import is_stand_in, made_from, stand_in
+from .walk import plain_text
 
 __all__ = ["Wrap", "replacement", "site_of", "static_attribute"]
 
@@ -133,19 +135,21 @@ class Site:
 
 def called_by(instance: Any, cls: type) -> str:
     """The name of an instance (or a class alone) when it is a text, else of its class."""
+    name: Any = None
     try:
         name = getattr(cls if instance is None else instance, "name", None)
     except Exception as error:
         # A property is foreign code.
         if is_handlers(error):
             raise
-        name = None
-    return name if isinstance(name, str) else cls.__name__
+    # Of a class of its own it is foreign code: what it says is taken, and nothing of it is called.
+    return plain_text(name) if issubclass(type(name), str) else cls.__name__
 
 
 def _made_for(own: Any, site: Site) -> Any:
     if type(own) is FunctionType:
-        return functools.update_wrapper(_dispatcher(own, _chooser(own, site)), own)
+        made = with_class_of(own, _dispatcher(own, _chooser(own, site)))
+        return functools.update_wrapper(made, own)
     if isinstance(own, (classmethod, staticmethod)):
         return _read(own, site)
     if isinstance(own, functools.partialmethod):
@@ -295,7 +299,7 @@ def _plain_chooser(function: Any, site: Site) -> Chooser:
             if is_handlers(error):
                 raise
             name = None
-        called = name if isinstance(name, str) else cls.__name__
+        called = name if type(name) is str else called_by(instance, cls)
         found = by_name.get(called)
         return site.way(function, called, is_bound=True) if found is None else found
 
@@ -312,16 +316,35 @@ def _dispatcher(function: Any, way_for: Chooser) -> Callable[..., Any]:
 
         return dispatch_coroutine
     if kind == "generator":
-
-        def dispatch_generator(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-            return (yield from way_for(self)(self, *args, **kwargs))
-
+        dispatch_generator = _generator_dispatcher(way_for)
         return as_iterable_coroutine(function, dispatch_generator)  # type: ignore[no-any-return]  # same
     if kind == "async generator":
         return _async_generator_dispatcher(way_for)
 
     def dispatch(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return way_for(self)(self, *args, **kwargs)
+
+    return dispatch
+
+
+def _generator_dispatcher(way_for: Chooser) -> Callable[..., Any]:
+    # Written out: whoever closes what is behind a ``yield from`` never hears what comes of it.
+    def dispatch(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        generator = way_for(self)(self, *args, **kwargs)
+        sent: Any = None
+        thrown: BaseException | None = None
+        while True:
+            try:
+                value = generator.send(sent) if thrown is None else generator.throw(thrown)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                # Also where it is raised: it knows this frame, and would be garbage for long.
+                sent = thrown = None
+            try:
+                sent = yield value
+            except BaseException as error:  # noqa: BLE001  thrown in by the caller, or a close
+                thrown = error
 
     return dispatch
 
@@ -337,14 +360,13 @@ def _async_generator_dispatcher(way_for: Chooser) -> Callable[..., Any]:
                 value = await next_step(generator, sent, thrown, is_first=is_first)
             except StopAsyncIteration:
                 return
-            sent = thrown = None
+            finally:
+                # As above.
+                sent = thrown = None
             is_first = False
             try:
                 sent = yield value
-            except GeneratorExit:
-                await generator.aclose()
-                raise
-            except BaseException as error:  # noqa: BLE001  thrown in by the caller, handed through
+            except BaseException as error:  # noqa: BLE001  thrown in by the caller, or a close
                 thrown = error
 
     return dispatch

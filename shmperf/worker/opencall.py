@@ -22,14 +22,16 @@ from shmperf.shm.record import BODY_BYTES, DETAIL, Outcome
 from shmperf.shm.segment import Loss
 from shmperf.stdlib import perf_counter_ns, thread_time_ns
 
+from .boards import SLOW_NS
 from .callbody import detailed_body, plain_body
 from .callstate import CallState
 from .context import Loose, Pair, current_call, outermost_open, parent_of
 from .failures import is_programs
 from .gcwatch import is_collecting
-from .outcome import status_for, status_named
+from .outcome import is_text, status_for, status_named
 from .process import Route, Tool, worker
 from .slots import is_stored, store_long, store_slot, suspect_hole
+from .spans import spans
 
 __all__ = ["OpenCall", "new_call", "open_in_detail"]
 
@@ -132,12 +134,16 @@ class OpenCall(CallState):
             return
         self.row = row
         words = segment.words
+        call_id = words[row] + GENERATION_STEP
+        if self.body and self.tool.is_shown and not self.end_ns:
+            self.show(call_id)
         outer = self.outer
         self.parent = outer if type(outer) is int else parent_of(outer)
+        if not self.parent:
+            self.parent = spans.above()
         if timed_cpu and self.flags & DETAIL:
             self.cpu_ns = thread_time_ns()
         self.start_ns = self.start_ns or perf_counter_ns()
-        call_id = words[row] + GENERATION_STEP
         words[row + START] = self.start_ns  # point: open-start
         words[row + PARENT] = self.parent
         words[row + CALLEE] = self.callee | (IN_DETAIL if self.flags & DETAIL else 0)
@@ -145,6 +151,20 @@ class OpenCall(CallState):
             _in_detail[call_id] = self
         self.call_id = call_id  # point: open-marks
         words[row] = call_id  # point: open-id
+
+    def show(self, call_id: int) -> None:
+        """Let the parameters be seen while the call, whose id that is, is open."""
+        boards = worker.boards
+        try:
+            if not self.cell:
+                # One line, as a slot's: a cell that is taken and not noted is never given back.
+                for self.cell in boards.free():
+                    break  # point: board-taken
+            if self.cell:
+                boards.write(self.cell, call_id, self.flags, self.body)
+        except (IndexError, RecursionError, MemoryError):
+            # No cell, or no room for a frame: the call is there without.
+            return
 
     def forgo(self, error: Exception) -> None:
         """Count as lost what has failed to begin; where it has begun all the same, it only ends."""
@@ -225,6 +245,8 @@ class OpenCall(CallState):
             self.given = (), params
         elif params and not self.end_ns:
             self.capture((), params)
+            if self.row and self.tool.is_shown and not self.is_foreign:
+                self.show(self.call_id)
 
     def end(self, error: BaseException | str | None = None) -> None:
         """
@@ -267,12 +289,15 @@ class OpenCall(CallState):
         if row:
             if self.call_id in worker.forked_in:
                 worker.forks.tell(row, self.call_id)
+            if self.cell:
+                cell, self.cell = self.cell, 0
+                worker.boards.give_back(cell)
             self.row = 0
             self._ready.append(row)  # point: end-row-free
 
     def abandon(self) -> None:
         """Leave the call to the process that it began in: this one is a fork of it."""
-        self.row = 0
+        self.row = self.cell = 0
         self.lost = True
         self.free_row()
 
@@ -290,6 +315,8 @@ class OpenCall(CallState):
             # It is recorded all the same, or lost for want of a row.
             self._occupy_row(timed_cpu=False)  # point: end-forced
             self.lost = not self.row
+        elif self.start_ns:
+            self.tool.is_shown = self.end_ns - self.start_ns >= SLOW_NS
         if self.position and not is_stored(self):
             # Taken, and then the store failed: it is the ring's hole, for this record or another.
             self.position = 0
@@ -342,5 +369,5 @@ class _NeverCall(OpenCall):
 _never = _NeverCall(Tool(""), 0)
 
 
-def _status_for(error: BaseException | str) -> int:
-    return status_named(error) if isinstance(error, str) else status_for(error)
+def _status_for(error: Any) -> int:
+    return status_named(error) if is_text(error) else status_for(error)

@@ -39,8 +39,9 @@ from shmperf.shm.record import Callee
 from shmperf.shm.segment import SHARED, Fault, Loss, Segment, is_supported
 from shmperf.stdlib import os
 
+from .boards import Boards
 from .context import current_call
-from .failures import is_programs
+from .failures import is_handlers, is_programs
 from .faults import Faults
 from .forks import Forks
 from .gcwatch import collecting, is_collecting, watch_collections
@@ -51,9 +52,12 @@ from .lanes import Lanes
 from .leaving import wait_until_written
 from .losses import Losses
 from .names import MANY, tell_of_names
+from .remotes import Remotes
 from .rows import Rows
 from .sampler import Recorder, Sampler, provide_sampler, settle_sampler
+from .spans import spans
 from .tool import IN_DETAIL, NO_ROOM, NOT_RECORDED, PLAINLY, SAMPLED, UNBOUND, Bound, Route, Tool
+from .traceparent import parse_traceparent
 
 __all__ = [
     "Bound",
@@ -146,11 +150,17 @@ def _wait_at_exit(worker: Worker) -> None:
     session = worker.session
     if session is None or worker.pid != os.getpid():
         return
-    worker.losses.tell()
-    session.start_collector()
-    if session.name is not None:
-        return  # whoever named it waits for the last drain
-    wait_until_written(Client(session.directory, partial(revive, session)))
+    try:
+        worker.losses.tell()
+        session.start_collector()
+        if session.name is not None:
+            return  # whoever named it waits for the last drain
+        wait_until_written(Client(session.directory, partial(revive, session)))
+    except Exception as error:
+        # Nothing is in its middle any more that a foreign exception could be meant for.
+        if is_handlers(error):
+            raise
+        tell(f"not every call may be on disk: {type(error).__name__}: {error}")
 
 
 class Worker:
@@ -183,6 +193,8 @@ class Worker:
         self.faults = Faults()
         self.rows = Rows(self.guard)
         self.ready = self.rows.ready
+        self.remotes = Remotes(self.guard)
+        self.boards = Boards(self.guard)
         self.options = Options()
         self.word = -1
         self.off_reason = ""
@@ -248,6 +260,10 @@ class Worker:
         self._settled = msgspec.structs.replace(request, storage=str(session.storage))
         self.options = session.options
         self.rows.open(session, segment)
+        own = parse_traceparent(os.environ.get("TRACEPARENT"))
+        self.remotes.open(segment, next(iter(self.rows.blocks), 0), own)
+        spans.open(self.remotes)
+        self.boards.open(segment)
         self._lanes = lanes = Lanes(segment)
         self._grants = grants = Grants(session, segment, self.rows, lanes)
         self.forks.open(segment, self.rows, grants)
@@ -427,6 +443,7 @@ class Worker:
             return False
         if self._grants is None:
             return False
+        spans.look()
         refilled = self.guard.run(self._grants.refill, _refuse_refill, tool, exhausted)
         self.losses.tell()
         return refilled

@@ -51,10 +51,15 @@ class Tool:
     A name under which calls are recorded, in this process.
 
     ``sampler`` is there from when the tool was first sampled. ``sampled`` is what a wrapper looks
-    at where ``bound`` is None: of a tool itself there is nothing, and tracking is off.
+    at where ``bound`` is None: of a tool itself there is nothing, and tracking is off. Its calls
+    show their parameters while they are open where ``is_shown``: until one has ended, and then
+    while the last that came by the long way was slow.
     """
 
-    __slots__ = ("bound", "callees", "lane", "name", "route", "sampled", "sampler", "word")
+    __slots__ = (
+        *("bound", "callees", "is_shown", "lane", "name", "route", "sampled", "sampler"),
+        "word",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -66,6 +71,7 @@ class Tool:
     def forget(self, *, off: bool) -> None:
         """Back to before the first call; with *off*, until tracking is switched on again."""
         self.lane: Lane | None = None
+        self.is_shown = True
         self.route = NOT_RECORDED
         self.word = -1
         self.bound: Bound | None = None if off else UNBOUND

@@ -27,6 +27,7 @@ _INT_BITS = 63
 _SHOWN_INT_BITS = 1024
 
 _MOST_REPEATS = 100_000
+_LONGEST_NS = 1_000_000_000
 
 BYTES = frozenset({bytes, bytearray, memoryview})
 # What msgpack has a form for beside the plain types; only of these exact types.
@@ -46,6 +47,7 @@ class Walk:
     __slots__ = (
         "budget",
         "clock",
+        "deadline_ns",
         "depth",
         "failures",
         "holder",
@@ -75,6 +77,8 @@ class Walk:
         self.repr_characters = repr_characters
         self.is_whole = is_whole
         self.clock = clock
+        # Where all is wanted, what takes longer is cut: the tool waits for it.
+        self.deadline_ns = clock() + _LONGEST_NS if is_whole else None
         self.failures = 0
         self.pruned = False
         # Whose members come next; all such by id, which keeps them where they are; how many came.
@@ -127,6 +131,13 @@ class Walk:
             return self.visits > len(self.seen) + _MOST_REPEATS
         return False
 
+    def _is_over(self) -> bool:
+        """True when there is no room for another member, or no time."""
+        if self.deadline_ns is not None and self.clock() > self.deadline_ns:
+            self.budget = min(self.budget, 0)
+        self.pruned = self.pruned or self.budget <= 0
+        return self.budget <= 0
+
     # --- what values are made of (see `display`) -------------------------------------------------
 
     def text(self, value: str) -> str:
@@ -149,8 +160,7 @@ class Walk:
             return found
         try:
             for key, member in members:
-                if self.budget <= 0:
-                    self.pruned = True
+                if self._is_over():
                     break
                 name = self.text(key if issubclass(type(key), str) else self._key(key, depth))
                 found[name] = self.copy(member, depth + 1)
@@ -169,8 +179,7 @@ class Walk:
             return found
         try:
             for member in members:
-                if self.budget <= 0:
-                    self.pruned = True
+                if self._is_over():
                     break
                 found.append(self.copy(member, depth + 1))
                 self.budget -= 2
@@ -227,7 +236,7 @@ class Walk:
         size = max(1, min(self.budget, self.repr_characters))
         try:
             if self.is_whole:
-                return bytes(value)
+                return self._whole(value)
             length = value.nbytes if type(value) is memoryview else len(value)
             if length > size and type(value) is memoryview and value.ndim != 1:
                 return self.text(f"<memoryview shape={value.shape} format={value.format}>")
@@ -238,6 +247,14 @@ class Walk:
             if is_handlers(error):
                 raise
             return self.foreign(value)
+
+    def _whole(self, value: Any) -> bytes:
+        """The bytes of *value*, as far as there is room."""
+        held = bytes(value)
+        room = max(1, self.budget)
+        self.pruned = self.pruned or len(held) > room
+        self.budget -= min(len(held), room) + 2
+        return held[:room]
 
     def _number(self, value: int) -> int | str:
         bits = value.bit_length()

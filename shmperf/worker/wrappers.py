@@ -11,8 +11,10 @@ from weakref import WeakKeyDictionary, finalize
 
 from shmperf.stdlib import get_ident
 
+from .api import annotate
 from .asyncgens import next_step
 from .block import call
+from .classcell import with_class_of
 from .context import current_call, outermost_open
 from .failures import is_programs
 from .frames import is_in_asyncio
@@ -23,8 +25,10 @@ from .opencall import OpenCall, new_call
 from .process import tool_named
 from .standin import made_from, stand_in
 
-# What a program has imported a part of it can use where imports are forbidden later: a block, too.
+# What a program has imported a part of it can use where imports are forbidden later: a block, too,
+# and with one name all that is called by hand.
 __all__ = [
+    "annotate",
     "call",
     "recipe_of",
     "track",
@@ -74,7 +78,7 @@ def track_as(function: Any, name: str | None, params: Any) -> Any:
         function.callback = track_as(function.callback, name, params)
         return function
     wrapped = Wrapped(function, tool_named(name_of(function) if name is None else name), params)
-    made = _made_for(wrapped)
+    made = with_class_of(function, _made_for(wrapped))
     if type(function) is not FunctionType:
         again = functools.partial(track_as, name=wrapped.tool.name, params=params)
         return stand_in(function, functools.update_wrapper(made, function), again, wrapped)
@@ -139,8 +143,10 @@ def _track_chosen(wrapped: Wrapped) -> Callable[..., Any]:
         opened = new_call(wrapped.tool, wrapped.callee)
         try:
             wrapped.open(opened, args, kwargs)
+            # By this name a debugger finds the call on its thread's stack.
+            call_id = opened.call_id
             result = wrapped.function(*args, **kwargs)
-            if type(result) is CoroutineType and opened.call_id:
+            if type(result) is CoroutineType and call_id:
                 return _handed_out(opened, result)
             opened.close()
             return result
@@ -167,6 +173,7 @@ def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
         try:
             if wrapped.begin(opened, args, kwargs):
                 opened.enter(in_order=is_in_asyncio())
+            call_id = opened.call_id  # noqa: F841  as above
             result = await wrapped.function(*args, **kwargs)
             opened.close()
             return result
@@ -212,6 +219,7 @@ async def _gone_on(opened: OpenCall, coroutine: CoroutineType[Any, Any, Any]) ->
     try:
         opened.outer = current_call.get()
         opened.enter(in_order=is_in_asyncio())
+        call_id = opened.call_id  # noqa: F841  as above
         result = await coroutine
         opened.close()
         return result
@@ -260,22 +268,41 @@ def _step_out(opened: OpenCall) -> None:
 
 
 def _track_generator(wrapped: Wrapped) -> Callable[..., Any]:
+    # Written out: whoever closes what is behind a ``yield from`` never hears what comes of it.
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         generator = wrapped.function(*args, **kwargs)
         opened = new_call(wrapped.tool, wrapped.callee)
+        # What is sent and thrown stands here as it came: what would hold it takes memory of ours.
+        sent: Any = None
+        thrown: BaseException | None = None
         try:
             if not is_seen(wrapped.tool):
                 wrapped.begin(opened, args, kwargs)
-            result = yield from _step_through(generator, opened)
-            if opened.call_id:
+            call_id = opened.call_id
+            while True:
+                try:
+                    _step_in(opened)
+                    value = generator.send(sent) if thrown is None else generator.throw(thrown)
+                except StopIteration as stop:
+                    result = stop.value
+                    break
+                finally:
+                    _step_out(opened)
+                    # Also where it is raised: it knows this frame, and would be garbage for long.
+                    sent = thrown = None
+                try:
+                    sent = yield value
+                except BaseException as error:  # noqa: BLE001  thrown in by the caller, or a close
+                    thrown = error
+            if call_id:
                 opened.end()
             return result
         except BaseException as error:
             # Noted and passed on; who closes it has had enough, which is no error.
             try:
-                its_own = None if isinstance(error, GeneratorExit) else error
+                is_ended = opened.end_ns or issubclass(type(error), GeneratorExit)
                 left = unfinished.setdefault(get_ident(), [])
-                left.append([opened, None if opened.end_ns else its_own])
+                left.append([opened, None if is_ended else error])
                 finish(left, opened.outer_now())
             except BaseException as again:
                 # Struck again. Without room for a frame it stays listed, for a later call.
@@ -284,34 +311,6 @@ def _track_generator(wrapped: Wrapped) -> Callable[..., Any]:
             raise
 
     return wrapper
-
-
-def _step_through(
-    generator: Generator[Any, Any, Any], opened: OpenCall
-) -> Generator[Any, Any, Any]:
-    # What is sent and thrown stands here as it came: what would hold it takes memory of ours.
-    sent: Any = None
-    thrown: BaseException | None = None
-    while True:
-        try:
-            _step_in(opened)
-            value = generator.send(sent) if thrown is None else generator.throw(thrown)
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            _step_out(opened)
-        sent = thrown = None
-        try:
-            sent = yield value
-        except GeneratorExit:
-            try:
-                _step_in(opened)
-                generator.close()
-            finally:
-                _step_out(opened)
-            raise
-        except BaseException as error:  # noqa: BLE001  thrown in by the caller, handed through
-            thrown = error
 
 
 def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
@@ -324,6 +323,7 @@ def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
         try:
             if not is_seen(wrapped.tool):
                 wrapped.begin(opened, args, kwargs)
+            call_id = opened.call_id
             while True:
                 try:
                     _step_in(opened)
@@ -332,27 +332,21 @@ def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
                     break
                 finally:
                     _step_out(opened)
-                sent = thrown = None
+                    # As above.
+                    sent = thrown = None
                 is_first = False
                 try:
                     sent = yield value
-                except GeneratorExit:
-                    try:
-                        _step_in(opened)
-                        await generator.aclose()
-                    finally:
-                        _step_out(opened)
-                    raise
-                except BaseException as error:  # noqa: BLE001  thrown in by the caller
+                except BaseException as error:  # noqa: BLE001  thrown in by the caller, or a close
                     thrown = error
-            if opened.call_id:
+            if call_id:
                 opened.end()
         except BaseException as error:
             # Noted and passed on; who closes it has had enough, which is no error.
             try:
-                its_own = None if isinstance(error, GeneratorExit) else error
+                is_ended = opened.end_ns or issubclass(type(error), GeneratorExit)
                 left = unfinished.setdefault(get_ident(), [])
-                left.append([opened, None if opened.end_ns else its_own])
+                left.append([opened, None if is_ended else error])
                 finish(left, opened.outer_now())
             except BaseException as again:
                 # Struck again. Without room for a frame it stays listed, for a later call.

@@ -112,6 +112,23 @@ def test_words_are_whole_words(name: str) -> None:
     assert not MASK.hides(name, SENTINEL)
 
 
+@pytest.mark.parametrize("spell", SPELLINGS)
+@pytest.mark.parametrize("word", ["tokenizer", "tokenization", "detokenise", "secretary"])
+def test_ordinary_words_are_no_secrets(word: str, spell: Callable[[list[str]], str]) -> None:
+    """A word that begins as a secret's name and is another is shown, unless one stands beside."""
+    assert not MASK.hides(spell([word, "name"]), SENTINEL)
+    assert MASK.hides(spell([word, "token"]), SENTINEL)
+    assert Mask([word]).hides(spell(["my", word]), SENTINEL)
+
+
+@pytest.mark.parametrize("flag", [True, 0, None])
+def test_a_pair_may_have_a_flag(flag: object) -> None:
+    """A header that says whether it is to be hidden is one; three texts are a list."""
+    found = MASK.masked([["Authorization", SENTINEL, flag], ["Accept", SENTINEL, flag]])
+    assert found == [["Authorization", "***", flag], ["Accept", SENTINEL, flag]]
+    assert MASK.masked(["password", "email", "name"]) == ["password", "email", "name"]
+
+
 @pytest.mark.parametrize(
     "name",
     ["tokens", "max_tokens", "maxTokens", "MAX-TOKENS", "prompt_tokens", "token_count", "nTokens"],
@@ -181,6 +198,18 @@ def test_the_value_of_an_option_is_hidden() -> None:
         f"\u0130stanbul password={SENTINEL}",
         f"mysql --user u --password {SENTINEL} -h db",
         f"curl --api-key '{SENTINEL} {SENTINEL}' url",
+        f"<user>u</user><password>{SENTINEL}]{SENTINEL}</password>",
+        f'<ns:apiKey type="x" n="1">{SENTINEL}</ns:apiKey>',
+        f"<db><clientSecret><![CDATA[{SENTINEL}<{SENTINEL}]]></clientSecret></db>",
+        f"<password>{SENTINEL}",
+        f"user: u\npassword: |\n  {SENTINEL}\n\n  {SENTINEL}\nhost: h",
+        f"private_key: >-\r\n    {SENTINEL}\r\n",
+        f"ALTER USER u WITH PASSWORD '{SENTINEL} {SENTINEL}'",
+        f'the passphrase "{SENTINEL}" is wrong',
+        f"body=user%3Du%26password%3D{SENTINEL}%26n%3D1",
+        f"curl -s https://h -u u:{SENTINEL}",
+        f"curl --user 'u:{SENTINEL}' https://h",
+        f"password=a<{SENTINEL}",
     ],
 )
 def test_what_a_text_says_under_a_secret_name_is_hidden(text: str) -> None:
@@ -205,6 +234,16 @@ def test_what_a_text_says_under_a_secret_name_is_hidden(text: str) -> None:
         "missing: ['password', 'user']",
         "std::token::next",
         "see https://example.com:80/token/x@y",
+        "tokenizer=gpt2, tokenization: fast",
+        '{"tokenizer": "gpt2", "retokenize": "no"}',
+        "the secretary: Ann",
+        "Unexpected token '<', \"<!DOCTYPE \"... is not valid JSON",
+        "x <password and y> 3",
+        "a < token > b",
+        "<br/>password",
+        "password%20rules",
+        "curl -u name https://h",
+        "https://git@example.com/a and ssh://deploy-of-project@h",
     ],
 )
 def test_a_text_without_secrets_is_shown(text: str) -> None:
@@ -245,6 +284,14 @@ def test_of_a_cut_credential_nothing_is_left(parts: tuple[str, ...]) -> None:
         assert found.startswith(f"see {before}***"), end
         assert is_block or found == f"see {before}***"
         assert "MII" not in found
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_key_in_the_place_of_a_user_is_hidden(is_cut: bool) -> None:
+    """As GitHub takes it; of a text that was cut, also where the rest of the address is missing."""
+    key = "0123456789abcdef0123"
+    text = f"clone https://{key}" + ("" if is_cut else "@github.com/a/b.git")
+    assert without_credentials(text, is_cut=is_cut) == text.replace(key, "***")
 
 
 @pytest.mark.parametrize(
@@ -349,7 +396,18 @@ def test_texts_like_code_are_looked_through(text: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["token=(", "password='", "tokens=[", "key ", "://a:", "bearer ", "eyJ", "sk-", "ghp_"]
+    "part",
+    [
+        *("token=(", "password='", "tokens=[", "key ", "://a:", "bearer ", "eyJ", "sk-", "ghp_"),
+        *(
+            "<token>",
+            "token: |\n a\n",
+            "password 'a",
+            "token%3d",
+            "curl -u ",
+            "://0a0a0a0a0a0a0a0a",
+        ),
+    ],
 )
 def test_a_large_text_takes_no_time_beyond_its_length(part: str) -> None:
     """However often a name or a beginning stands in it: this would take hours."""

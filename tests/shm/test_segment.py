@@ -349,7 +349,7 @@ def test_format_error_names_both_versions(name: str) -> None:
     """Who meets another version is told which it is and which was expected."""
     segment = Segment(name, budget_bytes=BUDGET)
     segment.words[VERSION] = 77
-    with pytest.raises(FormatError, match=r"layout 77, expected 2\b"):
+    with pytest.raises(FormatError, match=r"layout 77, expected 5\b"):
         SegmentReader(name)
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from shmperf.analysis.stats import empty_stats
+from shmperf.worker.zeros import zeros
 from tests.support import Place, outputs
 
 TOOL_KEYS = [
@@ -151,3 +155,19 @@ def test_nobody_waits_for_a_collector_that_can_not_start(place: Place) -> None:
     assert program.returncode == 0, told
     assert "not every call was on disk" in told
     assert "the collector did not start: no such luck" in told
+
+
+@pytest.mark.parametrize("tool", [None, "tool"])
+def test_answers_without_a_reader_have_the_shape_of_all_others(tool: str | None) -> None:
+    """Where nothing can be imported any more zeros look as they do elsewhere, and say so."""
+    assert zeros(tool, "off") == empty_stats(tool)
+    assert zeros(tool, "normal")["complete"] is False
+
+
+def test_one_block_object_may_be_entered_many_times(place: Place) -> None:
+    """One after the other, and inside itself: each is a call, and each ends."""
+    place.run_program("api/one_block_object_many_times")
+    place.wait_for_end()
+    counts = {tool: row["count"] for tool, row in place.stats()["tool_stats"].items()}
+    assert counts == {"again": 3, "inner": 1}
+    assert (place.stats()["begun"], place.stats()["in_flight"]) == (4, 0)

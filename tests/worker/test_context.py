@@ -14,16 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shmperf.worker.context import (
-    Pair,
-    adopt,
-    current,
-    current_call,
-    hex_id,
-    parent_of,
-    parse_id,
-    propagate,
-)
+from shmperf.worker.adoption import adopt, propagate
+from shmperf.worker.context import Pair, current, current_call, hex_id, parent_of, parse_id
 from tests.support import PYTHON
 
 ID = "00000001000000c5"

@@ -87,6 +87,31 @@ def test_async_generators_left_open_tell_nothing(place: Place) -> None:
     assert counts == {"steps": 3, "Tool": 1}
 
 
+def test_generators_end_as_they_do_untracked(place: Place) -> None:
+    """Closed or thrown into: the same result or exception, which nothing of ours keeps alive."""
+    assert json.loads(place.run_program("wrappers/generators_as_they_are")) == {}
+    counts = {name: row["count"] for name, row in place.stats()["tool_stats"].items()}
+    assert counts == {"tracked": 18, "Tool": 18}
+
+
+def test_methods_know_the_class_that_was_made_anew(place: Place) -> None:
+    """attrs with slots exchanges a class: super() goes on in tracked methods of every kind."""
+    assert place.run_program("wrappers/classes_made_anew") == ""
+    counts = {name: row["count"] for name, row in place.stats()["tool_stats"].items()}
+    methods = ("coroutine", "generator", "async_generator", "chosen", "of_class", "twice", "inner")
+    assert counts == {"plain": 2, **dict.fromkeys(methods, 1), "Own": 4, "Heir": 4}
+
+
+def test_odd_classes_are_tracked_or_as_they_are(place: Place) -> None:
+    """Whatever a name, a metaclass or an exception says of itself, nothing of ours asks it."""
+    assert place.run_program("wrappers/odd_classes") == ""
+    found = place.stats()
+    counts = {name: (row["count"], row["errors"]) for name, row in found["tool_stats"].items()}
+    failed = dict.fromkeys(("raises", "steps", "is_awaited"), (1, 1))
+    assert counts == {"search": (2, 0), "Closed": (1, 0), "signed": (3, 0), **failed}
+    assert found["lost"] == found["faults"] == {}
+
+
 def test_what_would_not_be_itself_is_refused_with_what_to_do(place: Place) -> None:
     """Classes and descriptors are a TypeError where they are decorated; a command is recorded."""
     lines = place.run_program("wrappers/refused_callables").splitlines()
