@@ -11,27 +11,16 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Iterator
 
 from shmperf.storage.kept import KeptCall
 
-__all__ = ["COLUMNS", "export"]
+from .columns import CALLS, values_of
 
-COLUMNS = (
-    "tool",
-    "timestamp",
-    "id",
-    "parent",
-    "trace",
-    "pid",
-    "ms",
-    "status",
-    "err",
-    "params",
-)
+__all__ = ["export"]
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# The full-width forms count as the others where such are typed.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _CHUNK_CHARACTERS = 1 << 16
 
 
@@ -39,9 +28,9 @@ def export(calls: Iterable[KeptCall]) -> Iterator[bytes]:
     """A line of column names, then *calls* in their order; at most about 64 KiB a chunk."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(CALLS)
     for call in calls:
-        writer.writerow(_row(call))
+        writer.writerow(map(_cell, values_of(call)))
         if text.tell() >= _CHUNK_CHARACTERS:
             yield _taken(text)
     yield _taken(text)
@@ -55,29 +44,7 @@ def _taken(text: io.StringIO) -> bytes:
     return chunk
 
 
-def _row(call: KeptCall) -> tuple[str | int | float, ...]:
-    return (
-        _cell(call.tool),
-        _cell(call.timestamp),
-        _cell(call.id),
-        _cell(call.parent),
-        _cell(call.trace),
-        "" if call.pid is None else call.pid,
-        _milliseconds(call.duration_s),
-        _cell(call.status),
-        _cell(call.err),
-        _cell(call.params),
-    )
-
-
-def _cell(text: str | None) -> str:
-    if not text:
-        return ""
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _milliseconds(seconds: float | None) -> float | str:
-    """To the nanosecond; empty for what is no number."""
-    if seconds is None or not math.isfinite(seconds):
-        return ""
-    return round(seconds * 1000, 6)
+def _cell(value: str | float | None) -> str | int | float:
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    return "" if value is None else value

@@ -3,7 +3,9 @@ Celery: each run of a task is a call, in the worker's process that runs it.
 
 `attach` belongs in the module that makes the app, so that clients and workers have it: workers fork
 after it. Who sends a task puts its current call's id into the message's headers, and the run has it
-as its parent; a retry keeps the parent of the first try. A task that a hard time limit kills is an
+as its parent; a retry keeps the parent of the first try. For workers of another session, and for
+whoever else reads it, ``traceparent`` is there too, unless somebody has put one there; a task whose
+sender is none of ours is in the trace that it names. A task that a hard time limit kills is an
 aborted call.
 """
 
@@ -12,17 +14,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from shmperf.integrations.observer import Observer, Sight, foreign_call, named_params, shared_call
+from shmperf.integrations.observer import (
+    Observer,
+    Sight,
+    foreign_call,
+    named_params,
+    shared_call,
+    taken_up,
+)
 from shmperf.worker.context import current
+from shmperf.worker.outgoing import traceparent
 
 from .patching import imported, undo_all
 
 __all__ = ["attach"]
 
 _HEADER = "shmperf_call"
+_TRACEPARENT = "traceparent"
 _observer = Observer("celery")
-# Running tasks by id, with the text that named their parent.
-_running: dict[str, tuple[Sight, str | None]] = {}
+# Running tasks by id, with the headers that named their parent.
+_running: dict[str, tuple[Sight, dict[str, Any]]] = {}
 
 
 def attach() -> Callable[[], None]:
@@ -55,10 +66,16 @@ def _on_publish(*, headers: Any = None, **_: Any) -> None:
 
 def _send_parent(headers: Any) -> None:
     if isinstance(headers, dict):
-        _, before = _running.get(headers.get("id", ""), (None, None))
-        known = before if headers.get("retries") else shared_call(current())
+        _, before = _running.get(headers.get("id", ""), (None, {}))
+        if headers.get("retries"):
+            headers.update(before)
+            return
+        known = shared_call(current())
         if known:
             headers[_HEADER] = known
+        found = traceparent()
+        if found and _TRACEPARENT not in headers:
+            headers[_TRACEPARENT] = found
 
 
 def _on_prerun(*, task_id: str, task: Any, args: Any, kwargs: Any, **_: Any) -> None:
@@ -66,14 +83,16 @@ def _on_prerun(*, task_id: str, task: Any, args: Any, kwargs: Any, **_: Any) -> 
 
 
 def _begin(task_id: str, task: Any, args: Any, kwargs: Any) -> None:
-    known = task.request.get(_HEADER)
+    given = {key: task.request.get(key) for key in (_HEADER, _TRACEPARENT)}
+    named = {key: value for key, value in given.items() if value is not None}
+    parent = foreign_call(given[_HEADER]) or taken_up(given[_TRACEPARENT])
     module, _, name = task.name.rpartition(".")
     params = named_params(task.run, tuple(args or ()), kwargs or {})
-    sight = _observer.begin(name, params, parent=foreign_call(known))
+    sight = _observer.begin(name, params, parent=parent)
     sight.annotate(
         call_id=task_id, module=module or None, retries=getattr(task.request, "retries", 0) or None
     )
-    _running[task_id] = sight, known
+    _running[task_id] = sight, named
 
 
 def _on_postrun(*, task_id: str, **_: Any) -> None:
@@ -90,6 +109,6 @@ def _on_retry(*, request: Any, reason: Any, **_: Any) -> None:
 
 
 def _end(task_id: str, error: BaseException | str | None) -> None:
-    sight, _ = _running.get(task_id, (None, None))
+    sight, _ = _running.get(task_id, (None, {}))
     if sight is not None:
         _observer.guard(sight.end, error)

@@ -1,17 +1,19 @@
 """
 FastMCP servers: a middleware that sees every tool call.
 
+A request whose ``_meta`` has a ``traceparent`` is in that trace, where no call of ours leads to it.
+
 `attach` gives it to every server of the process, also to those that exist; `middleware` makes one
 for ``FastMCP(…, middleware=[…])`` or ``server.add_middleware(…)``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from shmperf.integrations.observer import Observer, Sight
+from shmperf.integrations.observer import Observer, Sight, taken_up
 from shmperf.worker.context import current
 
 from .patching import equip, imported
@@ -64,7 +66,8 @@ def _begin(context: Any) -> Sight:
     known = _passed_on(message.name, server)
     if known:
         return _observer.join(known, message.name)
-    sight = _observer.begin(message.name, message.arguments or {}, key=id(message))
+    parent = taken_up(_traceparent(request))
+    sight = _observer.begin(message.name, message.arguments or {}, parent=parent, key=id(message))
     sight.annotate(server=getattr(server, "name", None), call_id=_request_id(request))
     _handled.set((message.name, id(server), sight.id))
     return sight
@@ -84,6 +87,17 @@ def _request_id(request: Any) -> str | None:
         return str(request.request_id)
     except (AttributeError, RuntimeError, ValueError):
         return None  # called in the program, without a request
+
+
+def _traceparent(request: Any) -> object:
+    """What the request says of its caller's span; the metadata is a mapping, or a model of one."""
+    try:
+        meta = request.request_context.meta
+    except (AttributeError, RuntimeError, ValueError):
+        return None
+    if isinstance(meta, Mapping):
+        return meta.get("traceparent")
+    return getattr(meta, "traceparent", None)
 
 
 def _reason(outcome: Any) -> BaseException | str | None:

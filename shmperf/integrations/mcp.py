@@ -4,7 +4,9 @@ The MCP SDK, both sides: a server's middleware, and the client session's ``call_
 Where client and server are of one session, in one process or two, the client sends its call's id
 with the request's metadata, and a random word that names the session: the call is counted once, as
 the client's, and what the tool calls is beneath it. Other servers ignore the key, as the protocol
-wants it.
+wants it. For them, and for clients of other sessions, there is ``traceparent`` beside it: the span
+of the client's call, which the server's is beneath in the exports. One that somebody else has put
+there is left alone.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from shmperf.integrations.observer import Observer, Sight, foreign_call, shared_call
+from shmperf.integrations.observer import Observer, Sight, foreign_call, shared_call, taken_up
+from shmperf.worker.outgoing import traceparent
 
 from .patching import equip, imported, replace, undo_all
 
@@ -23,6 +26,8 @@ _VERSIONS = ">=2.0"
 # JSON-RPC's code for a request that was not answered in time, as the SDK has it.
 _REQUEST_TIMEOUT = -32001
 _META_KEY = "shmperf/call"
+# As MCP has it since 2025: SEP-414, reserved without a prefix.
+_TRACEPARENT = "traceparent"
 _client = Observer("mcp client", "mcp")
 _server = Observer("mcp server", "mcp")
 
@@ -83,11 +88,13 @@ def _text(part: Any) -> str:
 def _begin_serving(context: Any) -> Sight:
     params = context.params or {}
     tool = params["name"]
-    known = foreign_call((params.get("_meta") or {}).get(_META_KEY))
+    meta = params.get("_meta") or {}
+    known = foreign_call(meta.get(_META_KEY))
     if known:
         return _server.join(known, tool, _client.name)
     key = (id(context.session), context.request_id)
-    sight = _server.begin(tool, params.get("arguments") or {}, key=key)
+    parent = taken_up(meta.get(_TRACEPARENT))
+    sight = _server.begin(tool, params.get("arguments") or {}, parent=parent, key=key)
     sight.annotate(call_id=str(context.request_id))
     return sight
 
@@ -98,12 +105,20 @@ def _tracked(original: Callable[..., Any]) -> Callable[..., Any]:
         self: Any, name: str, arguments: dict[str, Any] | None = None, *args: Any, **kwargs: Any
     ) -> Any:
         sight = _client.guard(_begin_asking, self, name, arguments)
-        known = shared_call(sight.id) if sight is not None else None
-        if known:
-            kwargs["meta"] = {**(kwargs.get("meta") or {}), _META_KEY: known}
+        if sight is not None:
+            kwargs["meta"] = _client.guard(_handed_on, sight, kwargs.get("meta"))
         return await _client.watch(sight, failure, original, self, name, arguments, *args, **kwargs)
 
     return call_tool
+
+
+def _handed_on(sight: Sight, meta: Any) -> Any:
+    """*meta* with what says whose call it is; as it is, where there is nothing to say."""
+    ours = {_TRACEPARENT: traceparent()}
+    known = shared_call(sight.id)
+    theirs = {} if known is None else {_META_KEY: known}
+    found = {key: value for key, value in ours.items() if value is not None}
+    return {**found, **(meta or {}), **theirs} or meta
 
 
 def _begin_asking(session: Any, name: str, arguments: dict[str, Any] | None) -> Sight:

@@ -26,7 +26,8 @@ from typing import Any, ParamSpec, TypeVar
 from shmperf.errors import tell
 from shmperf.shm.record import Outcome
 from shmperf.shm.segment import Fault, Loss
-from shmperf.worker.capture import error_text, positional_names
+from shmperf.worker.adoption import mentioned
+from shmperf.worker.capture import error_text
 from shmperf.worker.context import (
     TRACKED,
     Pair,
@@ -43,8 +44,9 @@ from shmperf.worker.gcwatch import is_collecting
 from shmperf.worker.opencall import OpenCall, open_in_detail
 from shmperf.worker.outcome import status_for, status_named
 from shmperf.worker.process import named_callee, tool_named, worker
+from shmperf.worker.signature import positional_names
 
-__all__ = ["Observer", "Sight", "foreign_call", "named_params", "shared_call"]
+__all__ = ["Observer", "Sight", "foreign_call", "named_params", "shared_call", "taken_up"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,12 +59,16 @@ _MOST_SEEN = 4_096
 class Sight:
     """One tool call as one observer sees it."""
 
-    __slots__ = ("_id", "_opened", "_pair")
+    __slots__ = ("_before", "_id", "_opened", "_pair")
 
-    def __init__(self, opened: OpenCall | None, pair: Pair | None, call_id: int) -> None:
+    def __init__(
+        self, opened: OpenCall | None, pair: Pair | None, call_id: int, before: int | Pair = 0
+    ) -> None:
         self._opened = opened
         self._pair = pair
         self._id = call_id
+        # What was current when it began: its parent, but for one that a framework has named.
+        self._before = before
 
     @property
     def id(self) -> str | None:
@@ -112,10 +118,10 @@ class Sight:
         finally:
             pair.is_open = False
             try:
-                _leave(pair)
+                _leave(pair, self._before)
             except MemoryError:
                 # Once more, as it would stay current for good.
-                _leave(pair)
+                _leave(pair, self._before)
 
     def _known_by_name(self, error: BaseException) -> BaseException | str:
         """*error*, or a text where a framework's own class tells more than what it inherits."""
@@ -127,9 +133,9 @@ class Sight:
         return f"{name}: {error_text(error)}"
 
 
-def _leave(pair: Pair) -> None:
+def _leave(pair: Pair, before: int | Pair) -> None:
     if current_call.get() is pair and not is_collecting():
-        current_call.set(pair.outer)
+        current_call.set(outermost_open(before))
 
 
 # Control flow: the framework asks for the call to be made again.
@@ -165,12 +171,14 @@ class Observer:
         """
         opened: OpenCall | None = None
         pair: Pair | None = None
+        before: int | Pair = 0
         try:
             found = tool_named(tool)
             if found.bound is None:
                 return _NOT_RECORDED
             tool = found.name
-            outer = parent_in(parent) if parent else outermost_open(current_call.get())
+            before = current_call.get()
+            outer = parent_in(parent) if parent else outermost_open(before)
             if not outer and beneath is not None and beneath._pair is not None:
                 outer = outermost_open(beneath._pair)
             if self._has_seen(outer, tool, key):
@@ -183,7 +191,7 @@ class Observer:
             pair = seen = Seen(opened.call_id, outer, tool)
             seen.is_seen_by(self.name, tool, key)
             # Made here, since a return is no longer within the try.
-            sight = Sight(opened, pair, opened.call_id)
+            sight = Sight(opened, pair, opened.call_id, before)
             if not is_collecting():
                 current_call.set(pair)
         except BaseException as error:
@@ -193,7 +201,7 @@ class Observer:
                 _forgo(opened, error)
             # Whoever asked gets no sight of it, so nobody else would end it.
             if opened is not None and opened.call_id:
-                Sight(opened, pair or Pair(opened.call_id, opened.outer), 0).end(error)
+                Sight(opened, pair or Pair(opened.call_id, opened.outer), 0, before).end(error)
             if not is_ours:
                 raise
             return _NOT_RECORDED
@@ -201,9 +209,10 @@ class Observer:
 
     def join(self, call_id: str, tool: str, *observers: str) -> Sight:
         """Run beneath a call of *tool* that *observers* in another task or process record."""
-        pair = Seen(parse_id(call_id), current_call.get(), tool, self.name, *observers)
+        before = current_call.get()
+        pair = Seen(parse_id(call_id), before, tool, self.name, *observers)
         current_call.set(pair)
-        return Sight(None, pair, pair.call_id)
+        return Sight(None, pair, pair.call_id, before)
 
     async def watch(
         self,
@@ -310,3 +319,12 @@ def foreign_call(text: object) -> str | None:
         return None
     token, _, call_id = text.partition(":")
     return call_id if token == worker.session.token.decode() and parse_id(call_id) else None
+
+
+def taken_up(text: object) -> str | None:
+    """
+    The id of the span that *text*, a message's ``traceparent``, names, as a call's parent.
+
+    None where it names none, and where a call is current: that is the parent.
+    """
+    return None if parent_of(current_call.get()) else mentioned(text)

@@ -24,9 +24,10 @@ from weakref import WeakKeyDictionary
 
 from shmperf.integrations.observer import Observer, Sight, foreign_call, shared_call
 from shmperf.stdlib import perf_counter_ns
-from shmperf.worker.capture import positional_names
-from shmperf.worker.context import carried, current, current_call, parse_id
+from shmperf.worker.adoption import carried
+from shmperf.worker.context import current, current_call, parse_id
 from shmperf.worker.process import worker
+from shmperf.worker.signature import positional_names
 from shmperf.worker.standin import is_stand_in
 from shmperf.worker.wrappers import recipe_of, tracked_name
 

@@ -10,7 +10,8 @@ from itertools import repeat
 import msgspec
 import pytest
 
-from shmperf.exporters.csv_table import COLUMNS, export
+from shmperf.exporters.columns import CALLS
+from shmperf.exporters.csv_table import export
 from shmperf.storage.kept import KeptCall, kept_call
 
 CALL = KeptCall(
@@ -37,7 +38,7 @@ def _rows(*calls: KeptCall) -> list[dict[str, str]]:
 def test_a_call_is_a_line_of_the_columns_of_the_view_calls() -> None:
     """Cells come back as they were, and what is not known is empty."""
     (row,) = _rows(CALL)
-    assert tuple(row) == COLUMNS
+    assert tuple(row) == tuple(CALLS)
     assert (row["tool"], row["ms"], row["pid"]) == ("search", "0.007061", "7")
     assert (row["parent"], row["trace"], row["err"]) == ("", "", "")
     assert row["params"] == CALL.params
@@ -49,7 +50,7 @@ def test_what_is_no_duration_is_an_empty_cell(seconds: float | None) -> None:
     assert _rows(msgspec.structs.replace(CALL, duration_s=seconds))[0]["ms"] == ""
 
 
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b"])
 def test_no_text_is_a_formula(first: str) -> None:
     """What a spreadsheet would run begins with an apostrophe."""
     text = f"{first}cmd|' /C calc'!A0"

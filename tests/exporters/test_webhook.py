@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from shmperf.exporters.webhook import Webhook, post
+from shmperf.exporters.webhook import Webhook, is_worth_a_try, post
 from shmperf.storage.consumer import Consumer
 from shmperf.storage.outbox import Outbox
 from shmperf.testing import Clock
@@ -197,7 +197,7 @@ def test_server_that_hangs_is_let_go(said: bytes) -> None:
         thread.join()
         for connection in held:
             connection.close()
-    assert (answer.is_taken, answer.is_worth_a_try) == (False, True)
+    assert (answer.is_taken, is_worth_a_try(answer)) == (False, True)
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 404])
@@ -214,8 +214,17 @@ def test_redirects_and_refusals_are_counted(story: Story, server: Server, status
 def test_nobody_there_is_no_error(tmp_path: Path) -> None:
     """A host without a server, a variable that is not set: told, and tried again."""
     answer = post("http://127.0.0.1:1/hidden", b"{}", "key")
-    assert (answer.is_taken, answer.is_worth_a_try) == (False, True)
+    assert (answer.is_taken, is_worth_a_try(answer)) == (False, True)
     assert "hidden" not in answer.text
     hook = Webhook(tmp_path, "env:NOT_SET", {})
     assert not hook.step()
     assert hook.report.problem == "env:NOT_SET is not set"
+
+
+@pytest.mark.parametrize("text", ["ftp://host/hidden", "http:///hidden", "http://h/hidden\r\nA: b"])
+def test_variable_that_holds_no_url_is_told(tmp_path: Path, text: str) -> None:
+    """What is wrong with it, not what it is; nothing is sent anywhere."""
+    hook = Webhook(tmp_path, "env:HOOK", {"HOOK": text})
+    assert not hook.step()
+    assert (hook.report.problem or "").startswith("env:HOOK: expected a")
+    assert "hidden" not in (hook.report.problem or "")

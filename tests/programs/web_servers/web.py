@@ -1,11 +1,10 @@
-"""A web application, as WSGI and as ASGI, with a tool; the middleware is the manual's."""
+"""A web application, as WSGI and as ASGI, with a tool."""
 
 import os
 import signal
 
-from middleware import TrackRequests, track_requests
-
 import shmperf
+from shmperf.integrations import asgi, wsgi
 
 
 @shmperf.track
@@ -30,4 +29,4 @@ async def answers_asgi(scope, receive, send):
 
 
 search("before any fork")
-wsgi, asgi = track_requests(answers_wsgi), TrackRequests(answers_asgi)
+wsgi, asgi = wsgi.TrackRequests(answers_wsgi), asgi.TrackRequests(answers_asgi)
