@@ -17,6 +17,7 @@ Bounded: so many open alerts and so many untold changes, the oldest untold go, c
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -43,6 +44,7 @@ Kind: TypeAlias = Literal["latency", "errors", "stuck", "silence", "lost", "memo
 Severity: TypeAlias = Literal["warning", "critical"]
 Key: TypeAlias = tuple[Kind, str | None]
 
+_ID = re.compile("[0-9a-f]{16}")
 _MOST_OPEN = 1_000
 _MOST_UNTOLD = 2_000
 _MOST_HELD = 1_000
@@ -100,12 +102,27 @@ class Held(msgspec.Struct, array_like=True):
     cause: str = ""
 
 
+class Amendment(msgspec.Struct, array_like=True):
+    """What has become known of an open alert: joins its evidence, and the end of its text."""
+
+    kind: Kind
+    tool: str | None
+    evidence: dict[str, Any]
+    text: str
+
+    @property
+    def key(self) -> Key:
+        """That of its alert."""
+        return self.kind, self.tool
+
+
 class AlertsDelta(msgspec.Struct, array_like=True):
     """
     Alerts that began or ended, and up to which change others were told.
 
     ``explained`` has tools with what explains them, ``held`` all that are held, where that has
-    changed; ``losses`` the lost calls by cause that are no news.
+    changed; ``losses`` the lost calls by cause that are no news; ``amended`` what became known of
+    alerts that were open before.
     """
 
     at_s: float = 0.0
@@ -114,6 +131,7 @@ class AlertsDelta(msgspec.Struct, array_like=True):
     told: int = 0
     held: list[Held] | None = None
     losses: dict[str, int] | None = None
+    amended: list[Amendment] = []
 
 
 class AlertsState(msgspec.Struct, array_like=True):
@@ -136,6 +154,8 @@ class Alerts:
         self.untold: dict[int, Alert] = {}
         self.held: dict[tuple[str, str], Held] = {}
         self.losses: dict[str, int] | None = None
+        # Calls that are stuck, and of which nothing but that is known: their ends will tell.
+        self.awaited: dict[int, str] = {}
         # Changes that were let go before anybody was told.
         self.let_go = 0
         self._number = 0
@@ -173,7 +193,18 @@ class Alerts:
         alert = self.open.get(key)
         if alert is None or any(one.key == key for one in self._new.changes):
             return
+        for amendment in self._new.amended:
+            if amendment.key == key:
+                alert = _amended(alert, amendment)
         self._new.changes.append(_ended(alert, at_s, evidence))
+
+    def amend(self, key: Key, evidence: dict[str, Any], text: str) -> None:
+        """This has become known of what is open, for its *evidence* and the end of its text."""
+        if key in self.open:
+            self._new.amended.append(Amendment(*key, evidence, text))
+            # There is one alert of a tool, so one of its calls is waited for.
+            waiting = self.awaited.items() if key[0] == "stuck" else ()
+            self.awaited = {call_id: tool for call_id, tool in waiting if tool != key[1]}
 
     def explain(self, kind: Kind, cause: str, tool: str) -> None:
         """The alert of *cause* is why *tool* is worse, too."""
@@ -203,7 +234,7 @@ class Alerts:
         """True when something is to be journalled."""
         new = self._new
         has_changed = new.held is not None or new.losses is not None
-        return bool(new.changes or new.explained or new.told or has_changed)
+        return bool(new.changes or new.explained or new.amended or new.told or has_changed)
 
     # --- the journal -----------------------------------------------------------------------------
 
@@ -218,6 +249,9 @@ class Alerts:
     def apply(self, delta: AlertsDelta) -> None:
         """Make the change of *delta*, which is taken over."""
         self._at_s = max(self._at_s, delta.at_s)
+        for amendment in delta.amended:
+            if amendment.key in self.open:
+                self.open[amendment.key] = _amended(self.open[amendment.key], amendment)
         for alert in delta.changes:
             if alert.ended_s is None:
                 self.open[alert.key] = alert
@@ -232,12 +266,14 @@ class Alerts:
             self.held = {(one.change.kind, one.change.tool): one for one in delta.held}
         if delta.losses is not None:
             self.losses = delta.losses
+        if delta.changes or delta.amended:
+            self.awaited = _awaited(self.open.values())
 
     def clear(self) -> None:
         """End what is open, and forget all else but what others are still to be told of."""
         for alert in self.open.values():
             self._note_untold(_ended(alert, max(self._at_s, alert.began_s), None))
-        self.open, self.held, self.losses = {}, {}, None
+        self.open, self.held, self.losses, self.awaited = {}, {}, None, {}
         self._new = AlertsDelta()
 
     def state(self) -> AlertsState:
@@ -261,6 +297,7 @@ class Alerts:
         found.untold = dict(state.untold)
         found.held = {(one.change.kind, one.change.tool): one for one in state.held}
         found.losses = state.losses
+        found.awaited = _awaited(found.open.values())
         return found
 
     def _note_untold(self, alert: Alert) -> None:
@@ -278,6 +315,24 @@ class Alerts:
         known = alert.evidence.get("explains", [])
         if tool not in known and len(known) < _MOST_EXPLAINED:
             alert.evidence = alert.evidence | {"explains": [*known, tool]}
+
+
+def _amended(alert: Alert, amendment: Amendment) -> Alert:
+    more = alert.evidence | amendment.evidence
+    return msgspec.structs.replace(alert, text=alert.text + amendment.text, evidence=more)
+
+
+def _awaited(alerts: Iterable[Alert]) -> dict[int, str]:
+    """The calls that *alerts* tell of as stuck, by id, with their tools."""
+    found = {}
+    for alert in alerts:
+        call_id = alert.evidence.get("id")
+        if alert.kind != "stuck" or alert.tool is None or "outcome" in alert.evidence:
+            continue
+        # What comes from a journal may be anything.
+        if isinstance(call_id, str) and _ID.fullmatch(call_id):
+            found[int(call_id, 16)] = alert.tool
+    return found
 
 
 def _ended(alert: Alert, at_s: float, evidence: dict[str, Any] | None) -> Alert:

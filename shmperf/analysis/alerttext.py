@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from shmperf.shm.record import SUMMARY_CHARACTERS, Call, Outcome
+
 from .changes import Change
 from .growth import Grown
 from .silences import Silent
@@ -12,10 +14,12 @@ from .silences import Silent
 __all__ = [
     "Said",
     "Stuck",
+    "aborted_said",
     "change_said",
     "end_evidence",
     "lost_said",
     "memory_said",
+    "released_said",
     "silence_said",
     "stuck_said",
 ]
@@ -45,7 +49,7 @@ class Stuck(NamedTuple):
 
 def change_said(change: Change) -> Said:
     """What is said of *change*, the begin of a tool's latency or errors."""
-    tool = _short(change.tool)
+    tool = short_name(change.tool)
     if change.what in ("p50", "p95"):
         times = change.now / change.usual if change.usual > 0 else 0.0
         text = (
@@ -78,10 +82,10 @@ def end_evidence(change: Change) -> dict[str, Any]:
 def stuck_said(tool: str, count: int, limit_s: float, oldest: Stuck) -> Said:
     """What is said of *count* open calls of *tool* that run for longer than *limit_s*."""
     noun = "call is" if count == 1 else "calls are"
-    chain = [_short(name) for name in oldest.chain[:_MOST_CHAIN]]
+    chain = [short_name(name) for name in oldest.chain[:_MOST_CHAIN]]
     called = f", called by {' < '.join(chain)}" if chain else ""
     text = (
-        f"{_short(tool)}: {count} {noun} open for longer than {_duration(limit_s)}; the oldest "
+        f"{short_name(tool)}: {count} {noun} open for longer than {_duration(limit_s)}; the oldest "
         f"({oldest.id:016x} in {oldest.pid}) for {_duration(oldest.running_s)}{called}"
     )
     evidence = {
@@ -91,9 +95,34 @@ def stuck_said(tool: str, count: int, limit_s: float, oldest: Stuck) -> Said:
         "pid": oldest.pid,
         "running_s": oldest.running_s,
         "chain": chain,
+        # Of an open call they are in its own process only; its end tells.
+        "params": None,
     }
     is_critical = oldest.running_s >= _TEN_TIMES * limit_s
     return Said("critical" if is_critical else "warning", text, evidence)
+
+
+def released_said(call: Call) -> tuple[dict[str, Any], str]:
+    """What the end of a stuck *call* adds to its alert's evidence and text."""
+    outcome = Outcome(min(call.status, Outcome.ABORTED)).name.lower()
+    params = call.params[:SUMMARY_CHARACTERS]
+    is_cut = call.truncated or len(params) < len(call.params)
+    evidence = {
+        "params": params,
+        "params_cut": is_cut,
+        "outcome": outcome,
+        "took_s": None if call.duration_ns is None else call.duration_ns / 1e9,
+    }
+    if call.err:
+        evidence["err"] = short_name(call.err)
+    took = "" if call.duration_ns is None else f" after {_duration(call.duration_ns / 1e9)}"
+    text = f"; it ended{took} ({outcome}), called with {params}{'…' if is_cut else ''}"
+    return evidence, text
+
+
+def aborted_said() -> tuple[dict[str, Any], str]:
+    """What is added for a stuck call whose process died: nobody knows its parameters."""
+    return {"outcome": "aborted"}, "; its process died"
 
 
 def lost_said(new: Mapping[str, int], begun: int) -> Said:
@@ -109,8 +138,8 @@ def silence_said(silent: Silent, now_s: float) -> Said:
     """What is said of a tool that is called no more."""
     silent_s = now_s - silent.since_s
     text = (
-        f"{_short(silent.tool)}: no call has ended for {_duration(silent_s)}, usual are gaps of "
-        f"{_duration(silent.usual_s)} at most"
+        f"{short_name(silent.tool)}: no call has ended for {_duration(silent_s)}, usual are gaps "
+        f"of {_duration(silent.usual_s)} at most"
     )
     evidence = {
         "silent_s": silent_s,
@@ -141,7 +170,9 @@ def memory_said(pid: int, grown: Grown, pids: Sequence[int]) -> Said:
     return Said("critical" if has_doubled else "warning", text, evidence)
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """A tool's *name* in a sentence, which goes to logs and terminals: on one line, and cut."""
+    name = "".join(one if one.isprintable() else "?" for one in name).strip() or "(no name)"
     return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 1]}…"
 
 

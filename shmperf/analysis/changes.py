@@ -35,6 +35,8 @@ __all__ = ["Change", "Changes", "Group", "Watched"]
 Kind: TypeAlias = Literal["latency", "errors"]
 
 _LEAST_CALLS, _QUICK_S = 50, 1.0
+# Whoever looks may come a little earlier than the last time: that is an interval, too.
+_NEARLY = 0.9
 _SILENT_S = 3_600.0
 _TOLD_EVERY = 10
 _MOST_TOOLS = 20_000
@@ -173,6 +175,11 @@ class Changes:
             for change in self._end(tool, watched, "no calls", now_s)
         ]
 
+    def end_all(self, at_s: float) -> None:
+        """End all alarms: nobody watches any more. What is usual stays known."""
+        for tool, watched in self.tools.items():
+            self._end(tool, watched, "forgotten", at_s)
+
     def is_learning(self, tool: str) -> bool:
         """Whether too little is known of *tool* to tell what is usual."""
         watched = self.tools.get(tool)
@@ -188,7 +195,7 @@ class Changes:
 
     def _close(self, tool: str, watched: Watched, open_: _Open) -> Iterator[Change]:
         has_calls = open_.recorded >= _LEAST_CALLS
-        is_over = open_.length_s >= self._interval_s
+        is_over = open_.length_s >= _NEARLY * self._interval_s
         is_quick = watched.durations.is_learning and open_.histogram_s >= _QUICK_S
         if not (is_over or (is_quick and has_calls)):
             return

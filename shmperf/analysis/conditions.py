@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from .diff import QUANTILES, Comparison
+from .diff import QUANTILES, Comparison, change_text
 from .quantiles import Estimate
 
 __all__ = ["Broken", "Condition", "ConditionError", "broken", "unmatched"]
@@ -78,8 +78,13 @@ class Condition(NamedTuple):
 
     def shown(self, change: Estimate) -> str:
         """*change* for a person."""
-        low, high = _signed(self, change.low), _signed(self, change.high)
-        return f"{self.field} {_signed(self, change.value)} ({low} to {high})"
+        if self.field != _ERRORS:
+            return f"{self.field} {change_text(change.value, change.low, change.high)}"
+        value, low, high = (
+            "?" if one is None else f"{one * 100:+.2f} points"
+            for one in (change.value, change.low, change.high)
+        )
+        return f"{self.field} {value} ({low} to {high})"
 
 
 def broken(conditions: Iterable[Condition], found: Comparison) -> Iterator[Broken]:
@@ -96,11 +101,3 @@ def broken(conditions: Iterable[Condition], found: Comparison) -> Iterator[Broke
 def unmatched(conditions: Iterable[Condition], found: Comparison) -> list[str]:
     """The conditions on tools that were not called on both sides."""
     return [one.text for one in conditions if not any(map(one.matches, found.both))]
-
-
-def _signed(condition: Condition, value: float | None) -> str:
-    if value is None:
-        return "?"
-    if condition.field == _ERRORS:
-        return f"{value * 100:+.2f} points"
-    return f"{(value - 1) * 100:+.1f}%"

@@ -24,6 +24,7 @@ from .totals import Totals
 
 __all__ = [
     "QUANTILES",
+    "Against",
     "Change",
     "Comparison",
     "Difference",
@@ -31,11 +32,13 @@ __all__ = [
     "Side",
     "ToolComparison",
     "Verdict",
+    "change_text",
     "compare",
 ]
 
 DOUBT = 0.05
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+_SHARES = tuple(QUANTILES.values())
 _DECISIVE = ("p50", "p95")
 _LEAST_EFFECT = 1.05
 _SAME = 1.10
@@ -103,7 +106,7 @@ class Measured(NamedTuple):
     def of(cls, totals: Totals) -> Measured:
         """What *totals* say."""
         histogram = Histogram(totals)
-        found = {name: totals.quantile(q) for name, q in QUANTILES.items()}
+        found = dict(zip(QUANTILES, totals.quantiles(_SHARES), strict=True))
         return cls(totals, histogram, {name: ns for name, ns in found.items() if ns is not None})
 
     @property
@@ -186,6 +189,13 @@ class Comparison:
         )
 
 
+class Against(NamedTuple):
+    """The other run, by the name that it was given, and both side by side."""
+
+    name: str
+    found: Comparison
+
+
 def compare(
     a: Mapping[str, Measured], b: Mapping[str, Measured], tool: str | None = None
 ) -> Comparison:
@@ -194,6 +204,14 @@ def compare(
         a = {name: found for name, found in a.items() if name == tool}
         b = {name: found for name, found in b.items() if name == tool}
     return Comparison(a, b)
+
+
+def change_text(ratio: float | None, low: float | None, high: float | None) -> str:
+    """A ratio and its interval for a person: ``+20.0% (+17.3% to +22.9%)``."""
+    value, least, most = (
+        "?" if one is None else f"{(one - 1) * 100:+.1f}%" for one in (ratio, low, high)
+    )
+    return f"{value} ({least} to {most})"
 
 
 def _verdict(ratios: list[Estimate]) -> Verdict:

@@ -2,7 +2,7 @@
 Whether one tool's durations are worse than usual: two levels and a rate of far slower calls.
 
     20 groups ──► learnt: Level of p50, Level of p95 (see `levels`)
-                          Rate of calls beyond twice the usual p95 (see `rates`)
+                          Rate of calls beyond twice the usual p95, or the effect (see `rates`)
     a group ────► worse by any of the three ──► an alarm
                   calm in all, often enough ──► its end
 
@@ -36,7 +36,7 @@ _MOST_CALM_GROUPS = 40
 _AGAIN_S = 3_600.0
 _PER_MILLE = 1_000
 _NAMES: tuple[What, ...] = ("p50", "p95")
-# So many buckets beyond its usual p95 a call is far slower than usual.
+# So many buckets beyond its usual p95 a call is far slower than usual, if the effect is no more.
 _FAR = 1 << SCALE
 
 # Of a group while a tool is learnt: log2 of seconds and deviations of one call, in thousandths, and
@@ -89,7 +89,7 @@ class Durations(msgspec.Struct, array_like=True):
         if self.is_learning:
             self._learn(seen)
             return None
-        hits = self._slow_calls(histogram)
+        hits = self._slow_calls(histogram, effect)
         worse = self._worse(seen, hits, at_s - seen.length_s, effect)
         verdict: Verdict | None = None
         if self.alarm is not None:
@@ -187,8 +187,9 @@ class Durations(msgspec.Struct, array_like=True):
     def _each(self, seen: Seen) -> Iterator[tuple[Level, What, float]]:
         return zip(self.levels, _NAMES, seen.values, strict=True)
 
-    def _slow_calls(self, histogram: Mapping[int, int]) -> int:
-        least = math.ceil(self.levels[-1].usual * (1 << SCALE)) + _FAR
+    def _slow_calls(self, histogram: Mapping[int, int], effect: float) -> int:
+        far = max(_FAR, math.ceil(effect * (1 << SCALE)))
+        least = math.ceil(self.levels[-1].usual * (1 << SCALE)) + far
         return sum(count for index, count in histogram.items() if index >= least)
 
     def _calm_groups(self, at_s: float) -> int:

@@ -8,7 +8,7 @@ not read again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -89,12 +89,35 @@ class Evidence(msgspec.Struct, kw_only=True, dict=True):
         return {call.id: call.tool for call in self.calls}
 
     @cached_property
+    def parent_of(self) -> dict[int, int]:
+        """The id of each call's parent, by its own."""
+        return {call.id: call.parent for call in self.calls}
+
+    @cached_property
     def families(self) -> dict[int, list[Sighting]]:
         """The children of each call that has some, by id, in the order of their starts."""
         found: dict[int, list[Sighting]] = defaultdict(list)
         for call in self.calls:
             if call.parent:
                 found[call.parent].append(call)
+        return found
+
+    def outermost(self, calls: Iterable[Sighting]) -> list[Sighting]:
+        """Those of *calls* that lie below no other one of them: only their times add up."""
+        found = list(calls)
+        ids = {call.id for call in found}
+        known: dict[int, bool] = {}
+        return [call for call in found if not self._is_below(call.parent, ids, known)]
+
+    def _is_below(self, at: int, ids: Collection[int], known: dict[int, bool]) -> bool:
+        path = []
+        while at and at not in ids and at not in known:
+            # Of a circle in what others wrote the end is here, too.
+            known[at] = False
+            path.append(at)
+            at = self.parent_of.get(at, 0)
+        found = at in ids or known.get(at, False)
+        known.update(dict.fromkeys(path, found))
         return found
 
     def is_worth(self, saves_ns: float) -> bool:

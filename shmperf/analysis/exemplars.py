@@ -14,6 +14,7 @@ exemplars keep a summary of their parameters, and no calls below them.
 
 from __future__ import annotations
 
+import time
 from bisect import insort
 from collections.abc import Iterable, Iterator
 from heapq import nlargest
@@ -150,8 +151,10 @@ class Exemplars:
         self.floors: dict[str, int] = {}
         # Calls whose settling matters: exemplars, and candidates of the change that is made now.
         self.waiting: set[int] = set()
-        # Goes up with each change: whoever writes them down knows whether that is current.
-        self.revision = 0
+        # Goes up with each change: whoever writes them down knows whether that is current. Beyond
+        # those of a collector before, as in `tooltotals`.
+        self.revision = self._anew_at = time.monotonic_ns()
+        self._changed_at: dict[str, int] = {}
         self._tools: dict[str, _OfTool] = {}
         self._bytes = 0
         self._share = MOST
@@ -212,6 +215,19 @@ class Exemplars:
                 kinds = [("slow", slowest), ("failed", failed)]
                 yield one, [name for name, ids in kinds if one.call.id in ids]
 
+    def changed_after(self, revision: int) -> tuple[bool, dict[str, list[Exemplar]]]:
+        """
+        Those of the tools that have got one after that *revision* of any process; -1: all.
+
+        True before them when what was known then is forgotten.
+        """
+        changed_at = self._changed_at
+        return revision < self._anew_at, {
+            tool: list(of_tool)
+            for tool, of_tool in self._tools.items()
+            if changed_at.get(tool, 0) > revision
+        }
+
     def take_delta(self) -> ExemplarsDelta | None:
         """What is new, or settled, since the last delta."""
         delta, self._new = self._new, ExemplarsDelta()
@@ -236,6 +252,7 @@ class Exemplars:
         self._new = ExemplarsDelta()
         self._bytes, self._share = 0, MOST
         self.revision += 1
+        self._anew_at, self._changed_at = self.revision, {}
 
     def state(self) -> dict[str, list[Exemplar]]:
         """All of them, by tool."""
@@ -259,6 +276,7 @@ class Exemplars:
                 return
             of_tool = self._tools[tool] = _OfTool()
             self._narrow()
+        self._changed_at[tool] = self.revision
         self.known[new.call.id] = new
         self.waiting.add(new.call.id)
         self._bytes += new.size_bytes

@@ -61,6 +61,8 @@ _PER_OCTAVE = 1 << SCALE
 _MOST_OCTAVES = 64
 # Deviations: what a group may add, what must be reached, what goes off each time, what is unusual.
 _CLIP, _ENOUGH, _SLACK, _BEYOND = 5.0, 6.0, 0.5, 3.2
+# A step may measure shorter than it is by a fourth of this, log2: of an effect of 1.25.
+_MEASURED = math.log2(1.25)
 # Parts of what is needed: for a step, for a drift, to hold what is recent, to be calm.
 _STEP, _DRIFT, _HOLD, _CALM = 0.75, 1.4, 0.5, 2 / 3
 # A group pulls what is recent half the way: two or three groups are the last minutes.
@@ -173,7 +175,9 @@ class Level(msgspec.Struct, array_like=True):
         self.is_held = self.sum > 0 and jump > _HOLD * needed
         if not self.is_held:
             self.recent += _RECENT_SHARE * jump
-        is_step = min(rise, jump) > _STEP * needed
+        # Not of all that is needed: who wants to be told of ten times is not told of six.
+        short = min(needed, max(_MEASURED, _BEYOND * self.deviation(calls)))
+        is_step = min(rise, jump) > needed - (1 - _STEP) * short
         return self.sum > _ENOUGH and (is_step or rise > _DRIFT * needed)
 
     def calm(self, value: float, calls: int, effect: float) -> int:

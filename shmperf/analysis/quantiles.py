@@ -50,7 +50,9 @@ class Histogram:
     """The durations of one tool, asked for quantiles; nanoseconds."""
 
     def __init__(self, totals: Totals) -> None:
-        self._counts = {bucket: n for bucket, n in totals.histogram.items() if n > 0}
+        self._counts = totals.histogram
+        if any(map((0).__ge__, self._counts.values())):
+            self._counts = {bucket: n for bucket, n in self._counts.items() if n > 0}
         self._buckets = sorted(self._counts)
         counts = [self._counts[bucket] for bucket in self._buckets]
         # At n stands how many calls lie in bucket n or below.
@@ -86,21 +88,25 @@ class Histogram:
         if place == 0:
             return 0.0
         bucket = self._buckets[place - 1]
-        before, inside = self._up_to[place - 1], self._up_to[place] - self._up_to[place - 1]
-        lower, upper = upper_bound(bucket - 1), upper_bound(bucket)
-        within = (rank - 1 + part - before) / inside
         if (is_upper or part < 1.0) and not self._is_smooth_at(bucket):
             within = float(is_upper)
-        return min(max(lower + (upper - lower) * within, self._least), self._most)
+        else:
+            before = self._up_to[place - 1]
+            within = (rank - 1 + part - before) / (self._up_to[place] - before)
+        lower = upper_bound(bucket - 1)
+        found = lower + (upper_bound(bucket) - lower) * within
+        if found < self._least:
+            return self._least
+        return min(found, self._most)
 
     def _is_smooth_at(self, bucket: int) -> bool:
         """True when the calls in *bucket* are spread over it, as its neighbours let assume."""
-        least = self._counts[bucket] * _SMOOTH
-        beside = (self._counts.get(bucket - 1, 0), self._counts.get(bucket + 1, 0))
-        return min(beside) >= least
+        counts = self._counts
+        least = counts[bucket] * _SMOOTH
+        return counts.get(bucket - 1, 0) >= least and counts.get(bucket + 1, 0) >= least
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 16)
 def _exceeding(count: int, share_above: float, doubt: float) -> tuple[int, int]:
     """
     How many of *count* calls exceed a quantile: too few, and too many, to be likely.
@@ -124,17 +130,23 @@ def _exceeding(count: int, share_above: float, doubt: float) -> tuple[int, int]:
 
 
 def _approximately(mean: float, share_above: float, doubt: float) -> tuple[int, int]:
-    z = NormalDist().inv_cdf(1 - doubt)
+    z = _deviations(1 - doubt)
     deviation = math.sqrt(mean * (1 - share_above))
     skew = (1 - 2 * share_above) * (z * z - 1) / 6
     return math.floor(mean - z * deviation + skew) - 1, math.ceil(mean + z * deviation + skew) + 1
+
+
+@lru_cache(maxsize=256)
+def _deviations(share_below: float) -> float:
+    """How many standard deviations from the mean that share of a normal distribution ends."""
+    return NormalDist().inv_cdf(share_below)
 
 
 def share(part: int, whole: int, doubt: float) -> Estimate | None:
     """The share of *part* in *whole* with Wilson's limits; None of nothing."""
     if whole <= 0:
         return None
-    z2 = NormalDist().inv_cdf(1 - doubt / 2) ** 2
+    z2 = _deviations(1 - doubt / 2) ** 2
     found = part / whole
     middle = (found + z2 / (2 * whole)) / (1 + z2 / whole)
     reach = math.sqrt(z2 * found * (1 - found) / whole + (z2 / (2 * whole)) ** 2)
@@ -160,8 +172,11 @@ def ratio(a: Estimate, b: Estimate) -> Estimate | None:
     """How many times *a* fits into *b*; None where one of them is nothing."""
     if a.value <= 0 or b.value <= 0:
         return None
-    found = difference(_logarithm(a), _logarithm(b))
-    return Estimate(*(None if part is None else math.exp(part) for part in found))  # type: ignore[arg-type]  # the first is a number
+    value, low, high = difference(_logarithm(a), _logarithm(b))
+    exp = math.exp
+    return Estimate(
+        exp(value), None if low is None else exp(low), None if high is None else exp(high)
+    )
 
 
 def _logarithm(one: Estimate) -> Estimate:

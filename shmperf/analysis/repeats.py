@@ -4,12 +4,15 @@ Advice from calls with equal parameters: those that a cache saves, those that fa
 Equal are calls of one tool with equal hashes, over all processes (see `optimization`). Calls whose
 parameters are not all known have no hash, and calls without parameters nothing that could be
 compared: what they answer depends on something else, as of a clock or a queue.
+
+Of a tool that calls itself the time of the outermost calls counts: that of those below is part of
+it.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from shmperf.shm.record import Outcome
 
@@ -51,24 +54,23 @@ def cache(evidence: Evidence) -> Iterator[Advice]:
         succeeded = [call for call in calls if call.status == Outcome.OK]
         equal = _equal(succeeded)
         repeats = [again for group in equal.values() for again in _repeats(group)]
-        saves_ns = sum(call.duration_ns for call in repeats)
-        if len(repeats) < _LEAST_REPEATS or saves_ns < _LEAST_MEAN_NS * len(repeats):
+        spared = evidence.outermost(repeats)
+        saves_ns = _sum_ns(spared)
+        if len(repeats) < _LEAST_REPEATS or saves_ns < _LEAST_MEAN_NS * len(spared):
             continue
         if evidence.is_worth(saves_ns):
-            yield _cache(tool, calls, equal, repeats)
+            yield _cache(evidence, tool, calls, equal)
 
 
 def _cache(
-    tool: str,
-    calls: Sequence[Sighting],
-    equal: dict[str, list[Sighting]],
-    repeats: Sequence[Sighting],
+    evidence: Evidence, tool: str, calls: Sequence[Sighting], equal: dict[str, list[Sighting]]
 ) -> Advice:
-    saves_ns = sum(call.duration_ns for call in repeats)
-    whole_ns = sum(call.duration_ns for call in calls)
+    repeats = [again for group in equal.values() for again in _repeats(group)]
+    saves_ns = _sum_ns(evidence.outermost(repeats))
+    whole_ns = _sum_ns(evidence.outermost(calls))
     again = Counter(str(call.params_hash) for call in repeats)
     processes = len({call.pid for call in calls})
-    alone_ns = _within_processes(equal)
+    alone_ns = _sum_ns(evidence.outermost(_within_processes(equal)))
     text = (
         f"{named(tool)}: {len(repeats):,} of {len(calls):,} calls repeat {_so_many(len(again))}. "
         f"A cache would have saved {of_all(saves_ns, whole_ns)}, if the result depends on the "
@@ -115,15 +117,18 @@ def _repeats(group: Sequence[Sighting]) -> list[Sighting]:
     return [call for call in group if call.start_ns >= first_end_ns]
 
 
-def _within_processes(equal: dict[str, list[Sighting]]) -> int:
-    saved_ns = 0
+def _within_processes(equal: dict[str, list[Sighting]]) -> Iterator[Sighting]:
+    """The repeats of what the same process had."""
     for group in equal.values():
         by_pid: dict[int, list[Sighting]] = defaultdict(list)
         for call in group:
             by_pid[call.pid].append(call)
         for own in by_pid.values():
-            saved_ns += sum(call.duration_ns for call in _repeats(own))
-    return saved_ns
+            yield from _repeats(own)
+
+
+def _sum_ns(calls: Iterable[Sighting]) -> int:
+    return sum(call.duration_ns for call in calls)
 
 
 def flaky(evidence: Evidence) -> Iterator[Advice]:
@@ -139,7 +144,7 @@ def flaky(evidence: Evidence) -> Iterator[Advice]:
         failed = sum(call.status in FAILED for call in calls)
         if len(by_luck) < _LEAST_FAILURES or failed > _MOST_FAILING * len(calls):
             continue
-        yield _flaky(tool, calls, by_luck)
+        yield _flaky(evidence, tool, calls, by_luck)
 
 
 def _by_luck(group: Sequence[Sighting]) -> list[Sighting]:
@@ -149,8 +154,10 @@ def _by_luck(group: Sequence[Sighting]) -> list[Sighting]:
     return [call for call in group if call.status in FAILED]
 
 
-def _flaky(tool: str, calls: Sequence[Sighting], by_luck: Sequence[Sighting]) -> Advice:
-    saves_ns = sum(call.duration_ns for call in by_luck)
+def _flaky(
+    evidence: Evidence, tool: str, calls: Sequence[Sighting], by_luck: Sequence[Sighting]
+) -> Advice:
+    saves_ns = _sum_ns(evidence.outermost(by_luck))
     classes = Counter(call.err or "(no class)" for call in by_luck)
     shown = ", ".join(f"{named(err)} {n:,}" for err, n in classes.most_common(_EXAMPLES))
     failed = sum(call.status in FAILED for call in calls)
@@ -160,7 +167,7 @@ def _flaky(tool: str, calls: Sequence[Sighting], by_luck: Sequence[Sighting]) ->
         tool=tool,
         text=(
             f"{named(tool)}: {failed:,} of {len(calls):,} calls ({percent:.1f} %) failed, "
-            f" {len(by_luck):,} of them with parameters with which others succeeded: "
+            f"{len(by_luck):,} of them with parameters with which others succeeded: "
             f"{shown}. Find out why, or try again where that is safe; these took "
             f"{time_text(saves_ns)}."
         ),

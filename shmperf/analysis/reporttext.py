@@ -89,7 +89,7 @@ def _size(change: Change) -> float:
 def _change(name: str, row: ToolReport, change: Change) -> list[str]:
     rate = change.error_rate
     return [
-        _code(name),
+        _name_of(name),
         f"{row.count:,}",
         *(_ms(row.p50_ms), _share(change.p50)),
         *(_ms(row.p95_ms), _share(change.p95)),
@@ -102,8 +102,8 @@ def _tables(report: Report) -> Iterator[str]:
     yield from _section("Tools", _TOOLS, [_tool(*row) for row in report.tools.items()])
     edges = [
         [
-            _PROGRAM if edge.parent is None else _code(edge.parent),
-            _code(edge.tool),
+            _PROGRAM if edge.parent is None else _name_of(edge.parent),
+            _name_of(edge.tool),
             f"{edge.calls:,}",
             time_text(edge.total_s * 1e9),
         ]
@@ -112,7 +112,7 @@ def _tables(report: Report) -> Iterator[str]:
     yield from _section("Who calls whom", _EDGES, edges)
     slowest = [
         [
-            _code(call.tool),
+            _name_of(call.tool),
             _ms(call.duration_ms),
             _line(call.status),
             _code(call.id),
@@ -122,7 +122,7 @@ def _tables(report: Report) -> Iterator[str]:
     ]
     yield from _section("Slowest calls", _SLOWEST, slowest)
     errors = [
-        [_code(row.tool), _line(row.status), _code(row.err or ""), f"{row.count:,}"]
+        [_name_of(row.tool), _line(row.status), _code(row.err or ""), f"{row.count:,}"]
         for row in report.errors
     ]
     yield from _section("Failed calls", _ERRORS, errors)
@@ -137,7 +137,7 @@ _ERRORS = ("tool", "status", "class", "calls")
 
 def _tool(name: str, row: ToolReport) -> list[str]:
     return [
-        _code(name),
+        _name_of(name),
         f"{row.count:,}",
         *(_ms(one) for one in (row.avg_ms, row.p50_ms, row.p95_ms, row.p99_ms)),
         f"{row.errors:,}",
@@ -173,6 +173,10 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[st
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _name_of(name: str) -> str:
+    return _code(name) or "`(no name)`"
 
 
 def _code(text: str) -> str:

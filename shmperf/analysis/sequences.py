@@ -141,17 +141,23 @@ def parallel(evidence: Evidence) -> Iterator[Advice]:
 
     Saved is, for each group of such children, the sum of their durations without the longest one.
     Nothing is said of a parent of whose children two overlap anywhere: it knows how. Children that
-    computed for half of their time or more are left out, where that is known. The advice is about
+    computed for half of their time or more are left out, where that is known. Of a parent that
+    calls itself its outermost calls count, whose time holds that of the others. The advice is about
     the parent.
     """
     groups: dict[str, list[Row]] = defaultdict(list)
     overlapping = set()
+    outermost = {
+        call.id for calls in by_tool(evidence.calls).values() for call in evidence.outermost(calls)
+    }
     for parent, children in evidence.families.items():
         above = evidence.tool_of.get(parent)
         if above is None:
             continue
         if _overlap(children):
             overlapping.add(above)
+        if parent not in outermost:
+            continue
         groups[above] += [own for group in _groups(children) if len(own := _distinct(group)) > 1]
     for above, found in groups.items():
         steps = Steps(found)

@@ -189,6 +189,12 @@ class Silences:
             rhythm.seen_s = now_s
             self.settle(tool, "called")
 
+    def begin_all_anew(self) -> None:
+        """Nobody is told of any silence any more: who goes on being silent is told of again."""
+        for tool, rhythm in self.tools.items():
+            if rhythm.standing in ("told", "explained"):
+                self.settle(tool, "called")
+
     def take_delta(self) -> dict[str, Rhythm | None] | None:
         """The tools of which something has changed that a restart must know; None: forgotten."""
         delta, self._changed = self._changed, {}

@@ -69,7 +69,9 @@ class Figures(msgspec.Struct, kw_only=True):
     """
     What statistics are made of; ``forgotten`` grows with every cleanup.
 
-    ``extremes`` has the least and the greatest duration by tool since the mark that was asked for.
+    ``since_ns`` is the wall time of the last one, or of the storage's begin; 0: nobody knows.
+    ``extremes`` has the least and the greatest duration by tool since the mark that was asked for,
+    ``failed`` the part of the totals that failed, by type of error.
     """
 
     totals: dict[str, Totals] = {}
@@ -77,6 +79,8 @@ class Figures(msgspec.Struct, kw_only=True):
     books: Books = Books()
     forgotten: int = 0
     extremes: dict[str, Range] = {}
+    failed: dict[str, dict[str, Totals]] = {}
+    since_ns: int = 0
 
 
 class News(msgspec.Struct, kw_only=True):

@@ -27,6 +27,7 @@ from .changes import Changes, Watched
 from .errorgroups import Bug, ErrorGroups
 from .exemplars import Exemplar, Exemplars, ExemplarsDelta
 from .extremes import Extremes, ExtremesState, Range
+from .failedtimes import FailedTimes, Times
 from .failures import Failure, Failures
 from .intervals import Intervals, IntervalsDelta, IntervalsState
 from .optimization import Optimization, OptimizationDelta, OptimizationState
@@ -87,6 +88,7 @@ ANALYSES: tuple[Row, ...] = (
     Row("tree", 1, CallTree, TreeDelta, TreeState),
     Row("errors", 1, ErrorGroups, dict[str, Bug], dict[str, Bug]),
     Row("failures", 1, Failures, list[Failure], list[Failure]),
+    Row("failedtimes", 1, FailedTimes, Times, Times),
     Row("exemplars", 1, Exemplars, ExemplarsDelta, dict[str, list[Exemplar]]),
     Row("extremes", 1, Extremes, dict[str, dict[str, Range] | None], ExtremesState),
     Row("unusual", 1, Findings, list[Finding], list[Finding]),

@@ -5,7 +5,8 @@ One call as people look into it: what lay below, when, and where nothing below w
 
 Own time is the duration minus the union of the children's intervals, so children that overlap are
 not counted twice. A gap is a piece of it: between children, before the first or behind the last.
-A child that outlives its parent takes nothing beyond the parent's end.
+A child that outlives its parent takes nothing beyond the parent's end. Of one that nobody timed (it
+failed, and was sampled out) only the moment is known: it takes no time.
 """
 
 from __future__ import annotations
@@ -14,15 +15,21 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-__all__ = ["MOST_SPANS", "Gap", "Span", "Traced", "traced"]
+__all__ = ["ENDLESS", "MOST_LEVELS", "MOST_SPANS", "Gap", "Span", "Traced", "traced"]
 
 MOST_SPANS = 10_000
+# How a call is that has no end yet, or never had one.
+ENDLESS = frozenset({"open", "aborted"})
 # A tree that is deeper is cut: JSON of more levels is read by hardly anybody.
-_MOST_LEVELS = 200
+MOST_LEVELS = 200
 
 
 class Span(msgspec.Struct, kw_only=True):
-    """A call; *start_s* is Unix time, *duration_s* None for one that is open or was aborted."""
+    """
+    A call; *start_s* is Unix time.
+
+    *duration_s* is None for one that is open or was aborted, and for one that nobody timed.
+    """
 
     id: str
     tool: str
@@ -33,6 +40,11 @@ class Span(msgspec.Struct, kw_only=True):
     err: str | None = None
     params: str | None = None
     pid: int | None = None
+
+    @property
+    def runs_on(self) -> bool:
+        """True for one whose end nobody knows."""
+        return self.duration_s is None and self.status in ENDLESS
 
 
 class Gap(msgspec.Struct, kw_only=True):
@@ -55,11 +67,11 @@ class Traced(Span, kw_only=True):
     children: list[Traced] = []
 
 
-def traced(spans: Iterable[Span], top: str) -> tuple[Traced, bool]:
+def traced(spans: Iterable[Span], top: str, most: int = MOST_SPANS) -> tuple[Traced, bool]:
     """
     The tree below the span with the id *top*, and whether spans are missing from it.
 
-    Of more than `MOST_SPANS`, or of very many levels, those nearest to the top stay. KeyError when
+    Of more than *most*, or of very many levels, those nearest to the top stay. KeyError when
     there is no such span.
     """
     by_id = {span.id: span for span in spans}
@@ -69,13 +81,13 @@ def traced(spans: Iterable[Span], top: str) -> tuple[Traced, bool]:
             below.setdefault(span.parent, []).append(span)
     root = _node(by_id[top], by_id[top].start_s)
     level, count = [root], 1
-    for _ in range(_MOST_LEVELS):
+    for _ in range(MOST_LEVELS):
         reached: list[Traced] = []
         for node in level:
             # Taken out: what stands twice, or above itself, in a damaged file ends here.
             children = sorted(below.pop(node.id, ()), key=lambda span: span.start_s)
-            if count + len(children) > MOST_SPANS:
-                children = children[: MOST_SPANS - count]
+            if count + len(children) > most:
+                children = children[: most - count]
                 _close(node, children, root.start_s)
                 return root, True
             count += len(children)
@@ -109,7 +121,7 @@ def _gaps(node: Traced, children: list[Span]) -> Iterator[Gap]:
             if until_s > reached_s:
                 yield Gap(offset_s=reached_s - node.start_s, duration_s=until_s - reached_s)
         # One that is open, or has died, is taken to have run on.
-        lasted_s = end_s if child.duration_s is None else child.start_s + child.duration_s
+        lasted_s = end_s if child.runs_on else child.start_s + (child.duration_s or 0.0)
         reached_s = max(reached_s, lasted_s)
     if end_s > reached_s:
         yield Gap(offset_s=reached_s - node.start_s, duration_s=end_s - reached_s)

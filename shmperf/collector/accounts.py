@@ -23,12 +23,14 @@ class Accounted(msgspec.Struct):
     """
     What a frame says of workers: those that have changed, and those that are closed.
 
-    ``nameless`` has the first of the tools that are counted together, for want of names.
+    ``nameless`` has the first of the tools that are counted together, for want of names;
+    ``removed`` are workers of whom nothing is left.
     """
 
     workers: dict[str, WorkerState] = {}
     buried: list[str] = []
     nameless: dict[str, list[str]] = {}
+    removed: list[str] = []
 
 
 class Accounts:
@@ -99,6 +101,13 @@ class Accounts:
             last.losses = known.losses | {"segment_gone": missing}
         self._change.buried.append(name)  # point: bury-unread
 
+    def lose_unwritten(self, calls: int) -> None:
+        """So many *calls* a former collector knew, and could not write down before it ended."""
+        name = "unwritten"
+        self._change.workers[name] = WorkerState(begun=calls, lost=calls, losses={name: calls})
+        self._change.buried.append(name)
+        self._change.removed.append(name)
+
     def _note_nameless(self, worker: WorkerDrain) -> None:
         if worker.beyond is None:
             return
@@ -137,7 +146,7 @@ def _read_of(worker: WorkerDrain, *, is_new: bool) -> WorkerState:
         positions=worker.positions(),
         ended=dict(worker.rows.ended) if is_new else {},
         callees=worker.new_callees,
-        sampled_out=dict(worker.sampled_out),
+        sampled_out=dict(worker.left_out.taken),
     )
 
 

@@ -17,6 +17,7 @@ from functools import partial
 import msgspec
 
 from shmperf.analysis.alerts import Alerts, shown
+from shmperf.analysis.alerttext import short_name
 from shmperf.analysis.shownalert import ShownAlert
 from shmperf.config.options import Options
 from shmperf.errors import tell
@@ -119,4 +120,5 @@ def _line(alert: ShownAlert) -> bytes:
 def _sentence(alert: ShownAlert) -> str:
     if alert.ended is None:
         return f"{alert.severity}: {alert.kind}: {alert.text}"
-    return f"over: {alert.kind} of {alert.tool or 'the session'}, since {alert.began}"
+    whose = "the session" if alert.tool is None else short_name(alert.tool)
+    return f"over: {alert.kind} of {whose}, since {alert.began}"

@@ -12,10 +12,13 @@ import msgspec
 
 from shmperf.config.options import Options
 from shmperf.errors import ShmperfError
+from shmperf.shm.board import Shown
 from shmperf.shm.mask import Mask
 from shmperf.shm.memory import read_blob
 from shmperf.shm.record import (
     DETAIL,
+    NAMED,
+    PRUNED,
     Call,
     Callee,
     Detail,
@@ -26,6 +29,7 @@ from shmperf.shm.record import (
     decode,
     has_block,
     kind_bits,
+    meta_of,
     status_of,
 )
 
@@ -68,6 +72,15 @@ class Bodies:
             if not quietly:
                 self._fault("body_damaged", f"{worker.name}: {error}", 1)
             return self._without_body(slot, callee, worker.pid)
+
+    def params_of(self, shown: Shown, callee: Callee) -> str | None:
+        """The parameters of an open call, as its record will have them; None when damaged."""
+        meta = meta_of(0, shown.kind & (NAMED | PRUNED), len(shown.body))
+        slot = (0, 0, 0, 0, meta, shown.body, 0)
+        try:
+            return decode(slot, shown.body, callee, self.mask, 0).params
+        except (ValueError, TypeError):
+            return None
 
     def _without_body(self, slot: Slot, callee: Callee, pid: int) -> Call:
         status = status_of(slot[4])

@@ -105,9 +105,10 @@ class Choosing:
         found = dict(self._chosen())
         if found != self.told:
             self.told = found
+            # point below: choosing-told
             self._session.settings.amend(
                 lambda settings: msgspec.structs.replace(settings, sampled=found)
-            )  # point: choosing-told
+            )
 
     def status(self) -> dict[str, SamplingStatus]:
         """How tools are sampled, and why; those of which not every call is recorded."""

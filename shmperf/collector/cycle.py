@@ -141,6 +141,7 @@ class Collector:
         if due("rows", waits.rows_s):
             for worker in self.roster.each():
                 worker.rows.look_everywhere()
+        self.parts.lag.look()
         handled = self._pass(self.roster.each())
         if due("liveness", waits.liveness_s):
             guard("bury", self._bury_the_dead)  # point: bury-look
@@ -159,6 +160,7 @@ class Collector:
         guard("alerts", self.frames.commit_each, self.parts.watch(due("alerts", waits.alerts_s)))
         if due("config", waits.config_s):
             self.parts.wall.look()
+            self.parts.wall.tell(self.parts.faults)
             guard("config", self._settings.take_up_file)
         guard("sampling", self.parts.choosing.look)
         guard("sample", self.parts.sampler.look, self.roster.seen_pids)
@@ -195,7 +197,7 @@ class Collector:
             goes_on = True
             while goes_on:
                 handled += self.ingest.drain(worker, thoroughly=thoroughly)
-                if worker.half_full():
+                if worker.wants_release():
                     self.commit()
                 goes_on = thoroughly and worker.is_in_pass
         self.ingest.passes_done()
@@ -263,11 +265,17 @@ class Collector:
             self.commit()
         if self.past.try_take_up():
             self.optimizing.resume()
+            self.roster.settle(self.past.left_out)
             for worker in self.roster.each():
                 # Not all frames of before may have found room to wait in.
                 worker.rows.newly_ended = dict(worker.rows.ended)
+                self.parts.counting.count_out(worker)
             self.frames.commit_each(self.flusher.erase())  # point: restart-erase
+            if self.parts.shortfall.take_up(self.past.begun) or late:
+                self.commit()  # point: restart-shortfall
             self.past.snapshot()  # point: restart-snapshot
+            if not self.disk.reason:
+                self.parts.shortfall.settle()
             self.ingest.dating.look()
 
     def _write_all(self) -> None:
@@ -290,7 +298,9 @@ class Collector:
         self.requests.close()
         self.server.close()
         self.roster.close()
-        if self.past.is_taken_up and not self.disk.reason:
+        if self.past.is_taken_up and self.disk.reason:
+            self.parts.shortfall.leave()
+        elif self.past.is_taken_up:
             self.disk.drop_older()
         self.disk.close()  # point: finish-disk
         # It reads from the disk what came last.

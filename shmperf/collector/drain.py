@@ -32,10 +32,11 @@ from shmperf.shm.record import (
 )
 from shmperf.shm.ring import READ_SLOTS, Batch
 from shmperf.shm.rowtable import RowTable
-from shmperf.shm.segment import SHARED, Extent, Kind, SegmentReader
+from shmperf.shm.segment import SHARED, Kind, SegmentReader
 from shmperf.storage.state import WorkerState
 
 from .lanes import Lane, Lanes
+from .leftout import LeftOut
 
 __all__ = ["Portion", "Take", "WorkerDrain"]
 
@@ -60,11 +61,14 @@ class WorkerDrain:
         known: WorkerState | None,
         fallback: Path | None = None,
         naming: Callable[[Callee], Callee] = lambda callee: callee,
+        *,
+        is_past_known: bool = True,
     ) -> None:
         """
         Attach where *known*, a former collector, stopped; raises SegmentGone or FormatError.
 
-        *naming* says as what a line of its name table counts.
+        *naming* says as what a line of its name table counts. As long as it is not known what a
+        former collector has done, *is_past_known* is false.
         """
         self._segment = SegmentReader(name, fallback=fallback)  # point: drain-attach
         self.name = name
@@ -78,9 +82,7 @@ class WorkerDrain:
         self.callees: dict[int, Callee] = dict(self.known.callees)
         self.new_callees: dict[int, Callee] = {}
         self.rows = RowTable(dict(self.known.ended))
-        # What is taken of the counters of calls without a record, by their places.
-        self.sampled_out: dict[int, int] = dict(self.known.sampled_out)
-        self._counters: list[Extent] = []
+        self.left_out = LeftOut(self._segment, self.known.sampled_out, is_known=is_past_known)
         self.is_dead = False
         self.has_news = True
         # Why the last look at it failed.
@@ -90,6 +92,9 @@ class WorkerDrain:
         self._steps: Iterator[tuple[Lane, int, list[Portion]]] | None = None
         self._slots_read = 0
         self.blocks: set[int] = set()
+        self.first_block = 0
+        self.remotes = self._segment.remotes()
+        self.board = self._segment.board()
         self.holes = 0
         self.incomplete = 0
         self.beyond: Beyond | None = None
@@ -113,8 +118,13 @@ class WorkerDrain:
             elif extent.kind == Kind.ROWS:
                 self.rows.add(self._segment.rows(extent))
                 self.blocks.add(extent.key)
+                self.first_block = self.first_block or extent.key
+            elif extent.kind == Kind.REMOTE:
+                self.remotes.add(extent.offset)
+            elif extent.kind == Kind.BOARD:
+                self.board.add(extent.offset)
             elif extent.kind == Kind.COUNT:
-                self._counters.append(extent)
+                self.left_out.add(extent)
             else:
                 tool = None if extent.key == SHARED else self.callee(extent.key).tool
                 position = self.known.positions.get(extent.offset, 0)
@@ -162,6 +172,7 @@ class WorkerDrain:
         self._slots_read += count
         if not self.is_in_pass:
             self.passes_since_record = 0 if self._slots_read else self.passes_since_record + 1
+            self.lanes.note_all(self._slots_read)
         self.has_news = True
         return count
 
@@ -183,28 +194,22 @@ class WorkerDrain:
         self.rows.read(everywhere=everywhere)
         losses = self._segment.losses()
         rowless = losses.get("no_row", 0) + losses.get("no_memory", 0)
-        self.begun = self.rows.begun + rowless + sum(self.sampled_out.values())
+        self.begun = self.rows.begun + rowless + self.left_out.begun
         self.lost = self.rows.lost + rowless
 
     def take_sampled_out(self) -> list[tuple[str, int]]:
         """By tool, the calls that have ended without a record since the last time; once each."""
-        found = []
-        for extent in self._counters:
-            count, known = self._segment.count(extent), self.sampled_out.get(extent.offset, 0)
-            # One that goes back is damaged.
-            if count > known:
-                found.append((self.callee(extent.key).tool, count - known))
-                self.begun += count - known
-                self.sampled_out[extent.offset] = count  # point: drain-count
-        return found
+        news = self.left_out.take()
+        self.begun += sum(count for _, count in news)
+        return [(self.callee(number).tool, count) for number, count in news]
 
     def positions(self) -> dict[int, int]:
         """Where each ring in use is read up to, by its offset."""
         return self.lanes.positions()
 
-    def half_full(self) -> bool:
-        """True when what is read and not yet released fills half of a ring."""
-        return self.lanes.half_full()
+    def wants_release(self) -> bool:
+        """True when what is read and not released yet fills half of a ring, or a third of all."""
+        return self.lanes.wants_release()
 
     def release(self) -> None:
         """Hand everything read so far back to the worker; only once it is in the journal."""

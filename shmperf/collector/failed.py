@@ -8,9 +8,19 @@ of a group, which stands for the others.
 from __future__ import annotations
 
 from shmperf.analysis.errorgroups import Bug
+from shmperf.analysis.failedtimes import FailedTimes
 from shmperf.analysis.failures import Failure
 from shmperf.errors import ShmperfError
-from shmperf.shm.record import STATUS_BITS, Body, Call, Outcome, Slot, parse_body, status_of
+from shmperf.shm.record import (
+    STATUS_BITS,
+    UNTIMED_BIT,
+    Body,
+    Call,
+    Outcome,
+    Slot,
+    parse_body,
+    status_of,
+)
 from shmperf.shm.ring import Batch
 from shmperf.storage.state import Ledger
 
@@ -21,6 +31,7 @@ from .wallclock import WallClock
 __all__ = ["Failed"]
 
 _SAMPLE_CHARACTERS = 2_000
+_FAILURES = (Outcome.ERROR, Outcome.TIMEOUT)
 
 
 class Failed:
@@ -34,16 +45,21 @@ class Failed:
     def look(self, worker: WorkerDrain, tool: str, batch: Batch) -> None:
         """Count the failed calls of *batch*, all of one *tool*."""
         uncaught: dict[tuple[int, str | None], list[Slot]] = {}
+        by_type: dict[str, list[Slot]] = {}
         for index, meta in enumerate(batch.metas):
             if not meta & STATUS_BITS:
                 continue
             slot = batch.at(index)
             parsed = self._parsed(slot, worker)
+            outcome = Outcome(min(status_of(meta), Outcome.CANCELLED))
+            if outcome in _FAILURES:
+                by_type.setdefault(parsed.err or outcome.name.lower(), []).append(slot)
             if parsed.fingerprint is not None:
                 self._add_bug(worker, tool, slot, parsed)
             else:
-                key = min(status_of(meta), Outcome.CANCELLED), parsed.err
-                uncaught.setdefault(key, []).append(slot)
+                uncaught.setdefault((outcome, parsed.err), []).append(slot)
+        for error_type, slots in by_type.items():
+            self._add_times(tool, error_type, slots)
         for (status, err), slots in uncaught.items():
             self._add_failures(worker, tool, (status, err), slots)
 
@@ -53,6 +69,13 @@ class Failed:
         self._ledger.failures.add(
             Failure(call.tool, call.status, None, 1, start_ns, start_ns, call)
         )
+
+    def _add_times(self, tool: str, error_type: str, slots: list[Slot]) -> None:
+        timed = [slot for slot in slots if not slot[4] & UNTIMED_BIT]
+        durations_ns = [slot[3] - slot[2] for slot in timed]
+        ended_ns = self._wall.of(slots[-1][3])
+        times = self._ledger.analyses.of(FailedTimes)
+        times.add(tool, error_type, durations_ns, len(slots) - len(timed), ended_ns)
 
     def _add_failures(
         self, worker: WorkerDrain, tool: str, key: tuple[int, str | None], slots: list[Slot]

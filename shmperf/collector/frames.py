@@ -17,7 +17,7 @@ from shmperf.analysis.optimization import Optimization
 from shmperf.session.files import write_aside
 from shmperf.session.word import is_in_detail
 from shmperf.shm.memory import remove_memory
-from shmperf.storage.state import Frame
+from shmperf.storage.state import Clock, Frame, Limits
 
 from .pace import Due
 from .parts import Parts
@@ -33,6 +33,8 @@ class Frames:
         self._parts = parts
         self._due = due
         self._interval_s = interval_s
+        # When the first was asked for, monotonic: calls of all frames are counted since then.
+        self._began_ns: int | None = None
         # Of one cleanup; the next frame tells it.
         self.has_cleaned = False
         # Of a run's clean-up: up to when, by tool; the next frame tells it.
@@ -41,6 +43,8 @@ class Frames:
     def commit(self) -> None:
         """Journal what was drained since the last frame, make it the state, release its slots."""
         parts = self._parts
+        if self._began_ns is None:
+            self._began_ns = parts.wall.monotonic_ns()
         news = [worker for worker in parts.roster.each() if worker.has_news]
         for worker in news:
             if worker.rows.has_cold:
@@ -94,6 +98,7 @@ class Frames:
         filed, archived = parts.flusher.take_change(), parts.archiving.take_change()
         state, in_detail = parts.ledger.state, is_in_detail(parts.session.word[0])
         cleaned, self.has_cleaned = self.has_cleaned, False
+        limits = Limits.in_force(parts.ledger.options)
         cut = dict(self.cut)
         self.cut.clear()
         return Frame(
@@ -105,7 +110,7 @@ class Frames:
             written=filed.written,
             outbox=filed.outbox or parts.alerting.take_change(),
             buried=accounted.buried,
-            removed=parts.roster.take_removed(),
+            removed=[*parts.roster.take_removed(), *accounted.removed],
             faults=parts.faults.news(state.faults),
             clock=parts.wall.take_change(),
             cleaned=cleaned,
@@ -114,7 +119,18 @@ class Frames:
             nameless=accounted.nameless | parts.roster.naming.take_change(),
             cut=cut,
             was_cut=filed.was_cut,
+            limits=None if limits == state.limits else limits,
+            since_ns=self._since_ns(is_cleanup=cleaned),
         )
+
+    def _since_ns(self, *, is_cleanup: bool) -> int:
+        """From when on is counted, where that begins anew."""
+        wall = self._parts.wall
+        if is_cleanup or self._began_ns is None:
+            return wall.now_ns()
+        # No frame was ever written; what this one has was counted since there is a collector.
+        is_first = self._parts.ledger.state.clock == Clock()
+        return wall.of(self._began_ns) if is_first else 0
 
     def commit_each(self, steps: Iterator[None]) -> None:
         """Run *steps*; what each has noted is in the journal before the next one begins."""

@@ -11,8 +11,7 @@ counted, and a body that can't be read leaves its call without parameters.
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from operator import sub
 from typing import NamedTuple
 
@@ -24,7 +23,6 @@ from shmperf.analysis.extremes import Extremes
 from shmperf.analysis.lately import Columns, Lately
 from shmperf.analysis.limits import Newest
 from shmperf.analysis.optimization import Optimization, sighting_of
-from shmperf.analysis.roots import Roots
 from shmperf.config.options import Options, Watch
 from shmperf.shm.inflight import OpenRow, block_of, blocks_of
 from shmperf.shm.record import (
@@ -39,6 +37,7 @@ from shmperf.shm.record import (
     kind_bits,
     status_of,
 )
+from shmperf.shm.remote import is_remote
 from shmperf.shm.ring import Batch
 from shmperf.storage.state import Ledger
 
@@ -48,7 +47,9 @@ from .counting import Counted, Counting
 from .dating import Dating
 from .drain import Portion, WorkerDrain
 from .failed import Failed
+from .released import Released
 from .settling import Settling
+from .tracing import Tracing
 from .wallclock import WallClock
 
 __all__ = ["Drained", "Ingest"]
@@ -101,8 +102,9 @@ class Ingest:
         # Whoever begins a run of the optimization cycle says so: `dating.in_run`.
         self.dating = Dating(ledger, wall)
         self._failed = Failed(ledger, bodies, wall)
+        self._released = Released(ledger, bodies)
         self._lately = Lately()
-        self._roots = Roots(self._lately)
+        self._tracing = Tracing(self._lately, fault)
         self._candidates = Candidates(ledger, settling, wall, self._lately)
         self._kept: dict[str, Newest[_Raw]] = {}
         self._in_detail = False
@@ -144,6 +146,7 @@ class Ingest:
         self._candidates.begin()
         ledger, taken = self._ledger, Columns()
         live = _Live(ledger.extremes, ledger.tree)
+        is_waited_for = self._released.is_waiting
         ids = [call_id for _, batch, _ in portions for call_id in batch.ids]
         are_known = blocks_of(ids) <= worker.blocks
         for tool, found, seen in portions:
@@ -152,6 +155,8 @@ class Ingest:
                 batch = self._admitted(worker, found, seen)
             if batch:
                 self._take(worker, tool, batch, seen, live)
+                if is_waited_for:
+                    self._released.look(worker, batch)
                 taken.add(tool, (batch.ids, batch.parents, batch.starts, batch.ends))
         if taken.ids:
             self._lately.add(taken)
@@ -185,7 +190,8 @@ class Ingest:
             self._count_by_interval(tool, (durations, batch.metas, seen), batch.ends, errors)
         if live.extremes.marks:
             live.extremes.add(tool, min(durations), max(durations))
-        live.tree.add(worker.name, tool, (ids, batch.parents, starts, ends))
+        parents = self._tracing.calls_alone(worker, batch.parents)
+        live.tree.add(worker.name, tool, (ids, parents, starts, ends))
         limit = self.limit_of(tool)
         if self.dating.in_run and seen & _DETAIL:
             self._sight(worker, batch)
@@ -241,12 +247,14 @@ class Ingest:
             if meta & _DETAIL:
                 call = self._bodies.call_in(batch.at(index), worker, quietly=True)
                 call.start_ns = self._wall.of(call.start_ns)
+                call.parent = 0 if is_remote(call.parent) else call.parent
                 is_failed = meta & STATUS_BITS in _FAILURES
                 optimization.add(sighting_of(call, optimization.marks.key), int(is_failed))
 
     def abort(self, worker: WorkerDrain, row: OpenRow, below: Below = NOBODY) -> None:
         """A call that was open when its worker died; *below* it were these calls."""
         tool = worker.callee(row.callee).tool
+        self._released.abort(row.id)
         self._ledger.totals.of(tool).aborted += 1
         if self.dating.in_run and row.in_detail:
             self._ledger.analyses.of(Optimization).add_aborted(tool)
@@ -254,7 +262,7 @@ class Ingest:
             tool=tool,
             id=row.id,
             pid=worker.pid,
-            parent=row.parent,
+            parent=worker.rows.parents.get(row.id, row.parent),
             start_ns=self._wall.of(row.start_ns),
             duration_ns=None,
             status=Outcome.ABORTED,
@@ -291,6 +299,7 @@ class Ingest:
         tree.add_aborted({row.id: worker.callee(row.callee).tool for row in opened})
         for row in opened:
             self.abort(worker, row, below.get(row.id, NOBODY))
+        self._tracing.bury(worker)
         self._accounts.close(worker, len(opened))
 
     # --- changes ---------------------------------------------------------------------------------
@@ -305,7 +314,8 @@ class Ingest:
             ]
             self._change.kept.setdefault(tool, []).extend(calls)
         self._kept.clear()
-        self._trace(workers, candidates.values())
+        kept_now = [call for kept_of_tool in self._change.kept.values() for call in kept_of_tool]
+        self._tracing.name([*kept_now, *candidates.values()], workers)
         self._candidates.tell(candidates)
         change, self._change = self._change, Drained()  # point: intake-frame
         if change.settled:
@@ -314,17 +324,6 @@ class Ingest:
             ids = {call.id for calls in waiting for call in calls if call.detail is not None}
             change.settled = [row for row in change.settled if row[0] in ids]
         return change
-
-    def _trace(self, workers: Sequence[WorkerDrain], more: Iterable[Call]) -> None:
-        """Name the root above each kept call: open, or drained a moment ago, in any process."""
-        calls = [call for kept in self._change.kept.values() for call in kept if call.parent]
-        calls += [call for call in more if call.parent]
-        if not calls:
-            return
-        opened = ChainMap(*(worker.rows.parents for worker in workers))
-        roots = self._roots.of(((call.id, call.parent) for call in calls), opened)
-        for call in calls:
-            call.trace = roots.get(call.id, 0)
 
     def _known(self, worker: WorkerDrain, batch: Batch) -> Batch:
         worker.look()

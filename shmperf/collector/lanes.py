@@ -10,7 +10,8 @@ from shmperf.shm.ring import RingReader
 __all__ = ["Lane", "Lanes"]
 
 # Rings for which that is a fourth or less are replaced by larger ones, or ring the bell.
-_MANY_BYTES = 256 * SLOT_BYTES
+_MANY = 256
+_MANY_BYTES = _MANY * SLOT_BYTES
 
 
 class Lane:
@@ -33,8 +34,9 @@ class Lanes:
         self._lanes: list[Lane] = []
         # Those of which something is read and not yet released.
         self._read: set[Lane] = set()
+        self._unreleased = 0
         self._is_pressed = False
-        self._has_half_full = False
+        self._wants_release = False
 
     def __iter__(self) -> Iterator[Lane]:
         """All of them; others may come meanwhile."""
@@ -65,7 +67,20 @@ class Lanes:
         if read >= _MANY_BYTES and read * 4 >= reader.size:
             self._is_pressed = True
         if reader.unreleased * 2 >= reader.size:
-            self._has_half_full = True
+            self._wants_release = True
+
+    def note_all(self, slots: int) -> None:
+        """
+        So many *slots* were read in a whole pass.
+
+        Where many small rings fill at once they grow at once, and memory for that comes to an end
+        before any of them rings the bell; what is read and not released makes them smaller still.
+        """
+        self._unreleased += slots
+        if self._unreleased >= _MANY:
+            size = sum(lane.reader.size for lane in self._lanes) // SLOT_BYTES
+            self._is_pressed = self._is_pressed or slots * 2 >= size
+            self._wants_release = self._wants_release or self._unreleased * 3 >= size
 
     def has_record(self, tools: Collection[str]) -> bool:
         """True when a record waits in a ring of one of *tools*, or in one that is shared."""
@@ -80,13 +95,13 @@ class Lanes:
         return {lane.offset: lane.reader.position for lane in self._lanes}
 
     def take_pressure(self) -> bool:
-        """True when since this was last asked a fourth of a large ring was found full."""
+        """True when a fourth of a large ring or half of all was full, since this was last asked."""
         pressed, self._is_pressed = self._is_pressed, False
         return pressed
 
-    def half_full(self) -> bool:
-        """True when what is read and not yet released fills half of a ring."""
-        return self._has_half_full
+    def wants_release(self) -> bool:
+        """True when what is read and not yet released fills half of a ring, or a third of all."""
+        return self._wants_release
 
     def release(self) -> None:
         """Hand everything read so far back to the worker; only once it is in the journal."""
@@ -96,6 +111,7 @@ class Lanes:
         for lane in self._read:
             lane.reader.release(lane.reader.position)  # point: drain-released
         self._read.clear()
-        self._has_half_full = False
+        self._unreleased = 0
+        self._wants_release = False
         for lane in left:
             self._lanes.remove(lane)  # point: drain-lane-gone

@@ -212,9 +212,10 @@ class Optimizing:
                 # A word that stays held is released as soon as it can be.
                 parts.faults.count("mode", f"the mode can't be switched back: {error}")
             self._steps.settle()  # point: run-drained
-        self._write(run)  # point: run-written
+        if _has_seen(run, analysis):
+            self._write(run)  # point: run-written
+            analysis.remember(run)
         cut = {} if run.keeps else self._to_clean(run)
-        analysis.remember(run)
         analysis.marks.counted_from = parts.accounts.drained()
         analysis.end()
         parts.ingest.dating.in_run = False
@@ -242,3 +243,14 @@ class Optimizing:
         """Up to when records of each tool go: of tools that the run has seen."""
         seen = self.analysis.totals.known.items()
         return {tool: run.began_ns for tool, one in seen if one.count and self._limit_of(tool) >= 0}
+
+
+def _has_seen(run: Run, seen: Optimization) -> bool:
+    """
+    False for a run that nobody asked for and that its session ended before a call did.
+
+    A program that is over as soon as the threshold is reached: a report of nothing would stand
+    before the last one that tells something.
+    """
+    is_cut_short = run.trigger == THRESHOLD and run.reason == "session"
+    return not is_cut_short or run.calls > 0 or bool(seen.totals.known)

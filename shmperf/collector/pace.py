@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["Clocks", "Due", "Pressure", "Waits", "pressure_of"]
+__all__ = ["Clocks", "Due", "Lag", "Pressure", "Waits", "pressure_of"]
 
 
 class Pressure(float, Enum):
@@ -68,6 +68,31 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
             # From the least on: after a round that had no time to wait, 0 times 1.5 stays 0.
             return min(longest_s, max(self.busy_s, wait_s * 1.5))
         return max(self.busy_s, wait_s * pressure)
+
+
+class Lag:
+    """How long rings wait to be looked at: the longest time between two looks, of late."""
+
+    def __init__(self, clock: Callable[[], float], window_s: float = 30.0) -> None:
+        """Of late: in the last *window_s* or twice as long."""
+        self._clock = clock
+        self._window_s = window_s
+        self._turned_s = self._looked_s = clock()
+        self._longest_s = self._before_s = 0.0
+
+    def look(self) -> None:
+        """All rings are looked at now."""
+        now_s = self._clock()
+        self._longest_s = max(self._longest_s, now_s - self._looked_s)
+        self._looked_s = now_s
+        if now_s - self._turned_s >= self._window_s:
+            self._before_s, self._longest_s = self._longest_s, 0.0
+            self._turned_s = now_s
+
+    @property
+    def longest_s(self) -> float:
+        """The longest of them, the one that goes on included."""
+        return max(self._longest_s, self._before_s, self._clock() - self._looked_s)
 
 
 class Due:

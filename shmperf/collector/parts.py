@@ -20,10 +20,12 @@ from .faults import Faults
 from .flusher import Flusher
 from .growing import Growing
 from .ingest import Ingest
+from .pace import Lag
 from .past import Past
 from .resources import Sampler
 from .roster import Roster
 from .settling import Settling
+from .shortfall import Shortfall
 from .supervisor import Supervisor
 from .wallclock import WallClock, boot_id
 from .watching import Watching
@@ -36,6 +38,7 @@ class Parts:
 
     def __init__(self, session: Session, disk: Disk, clock: Callable[[], float]) -> None:
         self.session = session
+        self.lag = Lag(clock)
         self.disk = disk
         self.ledger = Ledger(session.options)
         self.faults = Faults()
@@ -43,12 +46,13 @@ class Parts:
         self.wall = WallClock(self.ledger, boot_id())
         self.roster = Roster(session, self.ledger, self.faults.count)
         self.accounts = Accounts(self.ledger)
+        self.shortfall = Shortfall(session, self.ledger, disk, self.accounts)
         self.settling = Settling()
         self.bodies = Bodies(session.options, self.faults.count)
         self.choosing = Choosing(self.ledger, session, clock, measured_costs)
-        counting = Counting(self.ledger, self.accounts, self.wall, self.choosing)
+        self.counting = Counting(self.ledger, self.accounts, self.wall, self.choosing)
         self.ingest = Ingest(
-            self.ledger, counting, self.bodies, self.settling, self.wall, self.faults.count
+            self.ledger, self.counting, self.bodies, self.settling, self.wall, self.faults.count
         )
         self.flusher = Flusher(self.ledger, disk, self.settling.settled, self.faults.count)
         self.archiving = Archiving(self.ledger, disk, self.faults.count, clock, self.wall.now_ns)
@@ -74,6 +78,7 @@ class Parts:
             self.watching.look()
             if self.are_complete():
                 self.growing.look(self.roster.pids)
+            self.supervisor.tell(self.faults.count)
         yield from self.alerting.turn(self.past.is_taken_up)
 
     def configure(self, options: Options) -> None:

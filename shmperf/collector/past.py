@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from shmperf.storage.counters import Begun
 from shmperf.storage.state import Frame, Ledger, State
 from shmperf.storage.writer import Disk, Listed
 
@@ -31,6 +32,10 @@ class Past:
 
     def __init__(self, ledger: Ledger, disk: Disk, faults: Faults) -> None:
         self.is_taken_up = False
+        # Calls that had begun as far as the journal knows, without those that wait behind it.
+        self.begun = Begun(0, {})
+        # By worker: how much of its counters of calls without a record is counted in it.
+        self.left_out: dict[str, dict[int, int]] = {}
         self._ledger = ledger
         self._disk = disk
         self._faults = faults
@@ -54,6 +59,9 @@ class Past:
         damage = recovered.damage or unread
         if damage:
             self._faults.count("journal_damaged", damage)
+        self.begun = self._ledger.state.begun()
+        workers = self._ledger.state.workers
+        self.left_out = {name: dict(worker.sampled_out) for name, worker in workers.items()}
         for frame in self._held:
             self._ledger.apply(frame)
         self._held.clear()

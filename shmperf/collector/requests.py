@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import msgspec
 
 from shmperf.analysis.alerts import Alerts, known_alerts, shown
 from shmperf.analysis.anomaly import told_of
+from shmperf.analysis.bucketcalls import BucketNews, bucket_news
 from shmperf.analysis.exemplars import Exemplar
 from shmperf.analysis.failures import ErrorsKnown
 from shmperf.analysis.shownalert import ShownAlert
@@ -31,6 +31,7 @@ from shmperf.errors import ShmperfError
 from shmperf.files import shown_path
 from shmperf.session.messages import (
     AlertsOf,
+    BucketCallsOf,
     Changes,
     Cleanup,
     CollectorStatus,
@@ -60,6 +61,7 @@ from shmperf.session.messages import (
 from shmperf.session.server import Pending
 from shmperf.session.word import is_in_detail
 
+from .opened import open_calls
 from .parts import Parts
 from .runrequests import RunRequests
 from .supervisor import Supervisor
@@ -267,6 +269,10 @@ def _exemplar(requests: Requests, request: ExemplarOf) -> list[Exemplar]:
     return [] if found is None else [found]
 
 
+def _bucket_calls(requests: Requests, request: BucketCallsOf) -> BucketNews:
+    return bucket_news(requests.parts.ledger.exemplars, request.after)
+
+
 def _intervals(requests: Requests, request: IntervalsOf) -> IntervalsView:
     intervals = requests.parts.ledger.intervals
     return intervals.view(request.tool, request.since_s, request.until_s)
@@ -283,20 +289,7 @@ def _tree(requests: Requests, _: Tree) -> list[Edge]:
 
 
 def _in_flight(requests: Requests, _: InFlight) -> list[OpenCallAnswer]:
-    now_ns = time.perf_counter_ns()
-    offset_ns = requests.parts.wall.offset_ns
-    rows = [
-        OpenCallAnswer(
-            id=f"{row.id:016x}",
-            tool=worker.callee(row.callee).tool,
-            pid=worker.pid,
-            parent=f"{row.parent:016x}" if row.parent else None,
-            started=(row.start_ns + offset_ns) / 1e9,
-            running_s=max(0.0, (now_ns - row.start_ns) / 1e9),
-        )
-        for worker, row in requests.parts.roster.open_calls()
-    ]
-    return sorted(rows, key=lambda row: -row.running_s)
+    return open_calls(requests.parts)
 
 
 def _sink(supervisor: Supervisor) -> SinkStatus | None:
@@ -326,7 +319,10 @@ def _status(requests: Requests, _: Status) -> SessionStatus:
         storage=shown_path(parts.session.storage),
         mode=_mode(requests, Mode()),
         collector=CollectorStatus(
-            pid=os.getpid(), uptime_s=requests.uptime_s(), records=parts.ingest.records
+            pid=os.getpid(),
+            uptime_s=requests.uptime_s(),
+            records=parts.ingest.records,
+            lag_s=parts.lag.longest_s,
         ),
         storage_state=parts.disk.reason or "ok",
         workers=parts.sampler.rows(parts.roster.pids()),
@@ -361,6 +357,7 @@ ANSWERS: dict[type, Callable[[Requests, Any], Any]] = {
     Mode: _mode,
     Optimize: _optimize,
     Ping: _ping,
+    BucketCallsOf: _bucket_calls,
     Report: _report,
     SlowestOf: _slowest,
     ExemplarOf: _exemplar,

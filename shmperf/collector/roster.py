@@ -10,7 +10,7 @@ What a burial means for the books is the ingest's; this is about processes and t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from shmperf.analysis.unattached import Unattached
@@ -44,6 +44,7 @@ class Roster:
         self._presences: dict[str, Presence] = {}
         self._removed: list[str] = []
         self._unread = Unread(session.directory, ledger, fault)
+        self._is_past_known = False
         self._looked_ns = self._changed_ns = 0
 
     def may_have_changed(self) -> bool:
@@ -74,7 +75,9 @@ class Roster:
         known = self._ledger.state.workers.get(name)
         try:
             directory = self._session.directory
-            self.workers[name] = WorkerDrain(name, known, directory, self.naming)
+            self.workers[name] = WorkerDrain(
+                name, known, directory, self.naming, is_past_known=self._is_past_known
+            )
         except (SegmentGone, FormatError, OSError, MemoryError) as error:
             return error
         self._presences[name] = presence  # point: find-found
@@ -92,6 +95,12 @@ class Roster:
     def _failed(self) -> dict[str, str]:
         """Those attached to whom the last look failed at, by segment: why."""
         return {name: one.problem for name, one in self.workers.items() if one.problem}
+
+    def settle(self, left_out: Mapping[str, Mapping[int, int]]) -> None:
+        """The past is known: how much of whose calls without a record is counted in it."""
+        self._is_past_known = True
+        for worker in self.each():
+            worker.left_out.settle(left_out.get(worker.name, {}))
 
     def vanished(self) -> list[str]:
         """
@@ -156,7 +165,7 @@ class Roster:
         return [worker.pid for worker in self.workers.values()]
 
     def is_pressed(self) -> bool:
-        """True when the last passes found a fourth of a large ring full."""
+        """True when a fourth of a large ring was found full, or half of all that a worker has."""
         return any([worker.lanes.take_pressure() for worker in self.workers.values()])  # noqa: C419  of all
 
     def seen_pids(self) -> list[int]:
@@ -165,8 +174,8 @@ class Roster:
         return [one.pid for one in identities if one is not None and one.is_running()]
 
     def wants_release(self) -> bool:
-        """True when what is read and not released fills half of somebody's ring."""
-        return any(worker.half_full() for worker in self.each())
+        """True when what is read and not released is much of somebody's rings."""
+        return any(worker.wants_release() for worker in self.each())
 
     def close(self) -> None:
         """Let go of everybody's memory."""

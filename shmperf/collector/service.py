@@ -15,7 +15,7 @@ from pathlib import Path
 
 from shmperf.config.locate import resolve
 from shmperf.errors import SessionError, StoreError
-from shmperf.files import path_text
+from shmperf.files import path_text, refuse_newer
 from shmperf.session.paths import runtime_root
 from shmperf.session.rendezvous import Request, found_named, join, sweep
 from shmperf.session.restarts import note_start
@@ -29,7 +29,10 @@ from .cycle import Collector
 __all__ = ["cleanup_at_rest", "serve", "serve_embedded", "serve_named"]
 
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LOCK_TRIES = 100
+# Sidecars that send what was recorded end themselves before that.
+_FAREWELL_S = 12.0
 # Objects that hold others, more than there were, before garbage is looked for.
 _GARBAGE = 20_000
 
@@ -47,7 +50,9 @@ def serve_named(request: Request, ready_fd: int | None = None) -> None:
     """
     Collect for the named session of *request*, with its storage and configuration.
 
-    Raises SessionError when another collector serves that session or that storage.
+    Returns when what it sends elsewhere is sent, or can't be for now: with it a container may end.
+    Raises SessionError when another collector serves that session or that storage, FormatError when
+    a newer version of the program has written it.
     """
     root = runtime_root(request.environ)
     options, config = resolve(request.config, request.environ, Path(request.cwd))
@@ -57,22 +62,34 @@ def serve_named(request: Request, ready_fd: int | None = None) -> None:
         _refuse_living_strangers(session)
         path = request.storage or options.storage.path
         storage = Path(os.path.normpath(Path(request.cwd) / path))
+        refuse_newer(storage)
         known = path_text(config) if config else ""
-        session.settings.move_to(storage, options, known)  # point: daemon-move
-        serve(session, ready_fd, until_stopped=True)
+        session.settings.move_to(storage, options, known, request.otlp)  # point: daemon-move
+        collector = serve(session, ready_fd, until_stopped=True)
         if not session.is_in_place:
             raise SessionError(f"{session.directory} has gone; what was recorded is on disk")
         session.leave()  # point: daemon-leave
     finally:
         os.close(lock_fd)
+    for number in _SIGNALS:
+        # Who is in a hurry says so again.
+        signal.signal(number, signal.SIG_DFL)
+    collector.parts.supervisor.see_out(_FAREWELL_S)
+    if collector.disk.reason:
+        raise StoreError(
+            f"not everything is on disk: {collector.disk.reason}; "
+            "the next collector there counts the calls that are missing as lost"
+        )
 
 
-def serve(session: Session, ready_fd: int | None = None, *, until_stopped: bool = False) -> None:
+def serve(
+    session: Session, ready_fd: int | None = None, *, until_stopped: bool = False
+) -> Collector:
     """
     Collect for *session* until it is over or a signal comes; the caller holds the collector's lock.
 
-    A byte is written to *ready_fd* once records are drained. Raises SessionError when the storage
-    is another collector's.
+    Returns the collector, at its end. A byte is written to *ready_fd*
+    once records are drained. Raises SessionError when the storage is another collector's.
     """
     storage_fd = session.claim_storage()  # point: daemon-claim
     collector = Collector(
@@ -81,7 +98,7 @@ def serve(session: Session, ready_fd: int | None = None, *, until_stopped: bool 
         Disk(session.storage),
         until_stopped=until_stopped,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         signal.signal(number, lambda *_: collector.stop())
     try:
         collector.open()  # point: daemon-open
@@ -94,6 +111,7 @@ def serve(session: Session, ready_fd: int | None = None, *, until_stopped: bool 
     finally:
         if storage_fd is not None:
             os.close(storage_fd)
+    return collector
 
 
 def _collect_garbage_rarely() -> None:

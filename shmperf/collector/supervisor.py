@@ -8,6 +8,10 @@ The processes beside the collector, by one table: started, watched, started agai
                  └─ not wanted any more, other options, the collector ends or is killed:
                     the pipe that is its standard input ends, and it finishes by itself
 
+A row that reads the outbox names its cursor there. It stays while the row is wanted, running or
+not; once it is not, and its process has gone, what waited for it is let go, counted and told: lines
+that nobody is going to read would fill all that the outbox may.
+
 What can hang (looking for a file on a dead network disk, starting a process) happens in a thread of
 this module's own, one for all rows: a drain never waits for it. A sidecar is started by exec, so
 that it inherits neither locks nor memory; the session's settings are opened for it, since it may
@@ -21,20 +25,23 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from shmperf.config.options import Options
+from shmperf.errors import StoreError, tell
 from shmperf.session.interpreter import python_command
 from shmperf.session.launch import Child
 from shmperf.session.messages import SidecarReport, SidecarStatus
 from shmperf.session.paths import TOOL_STORE
 from shmperf.session.sidecar import SETTINGS_FD
+from shmperf.storage.consumer import Consumer
 
 __all__ = ["SIDECARS", "BackOff", "Sidecar", "Supervisor"]
 
-_LOOK_S = 0.25
+_LOOK_S, _ENDED_LOOK_S = 0.25, 0.05
 # A sidecar ends itself before that.
 _ENDING_S = 30.0
 
@@ -67,8 +74,8 @@ class Sidecar(NamedTuple):
 
     *wants* says of options and storage directory whether it is to run; *serves* picks the options
     that it was started with: with others it is started anew. *back_off* says when one that died is
-    started again. It writes to ``<noun>.log`` in the
-    session's directory.
+    started again. It writes to ``<noun>.log`` in the session's directory. *consumer* is the name
+    under which it reads the outbox, if it does.
     """
 
     name: str
@@ -77,6 +84,7 @@ class Sidecar(NamedTuple):
     wants: Callable[[Options, Path], bool]
     serves: Callable[[Options], object]
     back_off: BackOff = BackOff()
+    consumer: str = ""
 
 
 def _wants_sink(options: Options, storage: Path) -> bool:
@@ -96,6 +104,22 @@ SIDECARS = (
         "shmperf.exporters.webhook",
         _wants_webhook,
         lambda options: options.anomaly.webhook,
+        consumer="webhook",
+    ),
+    Sidecar(
+        "otlp",
+        "otlp",
+        "shmperf.exporters.otlplive",
+        lambda options, _: bool(options.export.otlp.endpoint),
+        lambda options: (options.export.otlp, options.export.most_tools),
+        consumer="otlp",
+    ),
+    Sidecar(
+        "prometheus",
+        "prometheus",
+        "shmperf.exporters.prometheuslive",
+        lambda options, _: bool(options.export.prometheus.listen),
+        lambda options: (options.export.prometheus, options.export.most_tools),
     ),
 )
 
@@ -111,6 +135,7 @@ class Supervisor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
+        self._clock = clock
         self._keepers = {row.name: _Keeper(row, directory, storage, clock) for row in SIDECARS}
         self._end = threading.Event()
 
@@ -127,6 +152,13 @@ class Supervisor:
         self._end.set()
         self._hang_up()
 
+    def see_out(self, longest_s: float) -> None:
+        """Wait, after `close`, until those that send what was recorded have ended."""
+        deadline_s = self._clock() + longest_s
+        for keeper in self._keepers.values():
+            while not keeper.has_sent_all() and self._clock() < deadline_s:
+                time.sleep(_ENDED_LOOK_S)
+
     def status(self) -> dict[str, SidecarStatus]:
         """How each sidecar is that runs, or can't."""
         found = {name: keeper.status() for name, keeper in self._keepers.items()}
@@ -138,6 +170,12 @@ class Supervisor:
             return False
         self._keepers[name].report = report
         return True
+
+    def tell(self, fault: Callable[[str, str, int], None]) -> None:
+        """Give *fault* what was let go since the last time: cause, sentence and lines."""
+        for keeper in self._keepers.values():
+            while keeper.let_go:
+                fault("outbox_let_go", *keeper.let_go.popleft())
 
     def report_of(self, name: str) -> SidecarReport | None:
         """What the sidecar *name* said last; None without it."""
@@ -163,6 +201,8 @@ class _Keeper:
         self, row: Sidecar, directory: Path, storage: Path, clock: Callable[[], float]
     ) -> None:
         self.report: SidecarReport | None = None
+        # Sentences with the lines that they are about, for `Supervisor.tell`.
+        self.let_go: deque[tuple[str, int]] = deque()
         self._row = row
         self._directory = directory
         self._storage = storage
@@ -178,6 +218,11 @@ class _Keeper:
         process = self._process
         if process is not None:
             process.hang_up()
+
+    def has_sent_all(self) -> bool:
+        """True once it has ended, or where it sends nothing that was recorded."""
+        process = self._process
+        return not self._row.consumer or process is None or process.has_ended()
 
     def status(self) -> SidecarStatus | None:
         """How it is; None when none is wanted."""
@@ -214,8 +259,36 @@ class _Keeper:
                 self._launch()
         else:
             self._problem = ""
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Nothing is to be kept for it in the outbox any more."""
+        if not self._row.consumer:
+            return
+        try:
+            lines = Consumer(self._storage, self._row.consumer).let_go()
+        except StoreError:
+            # One of a collector that was killed may still be finishing, or the disk is away.
+            return
+        if lines:
+            text = f"{self._row.name} is wanted no more; lines that waited for it: {lines:,}"
+            self.let_go.append((text, lines))
+            tell(text)
+
+    def _register(self) -> None:
+        """Keep lines for it from now on: its process needs a moment to come up."""
+        consumer = Consumer(self._storage, self._row.consumer)
+        try:
+            consumer.register()
+        except StoreError:
+            # It says so itself, and tries again.
+            return
+        finally:
+            consumer.close()
 
     def _launch(self) -> None:
+        if self._row.consumer:
+            self._register()
         command = python_command(_RUN, self._row.module, str(self._directory))
         self._started_s, self._kill_at_s = self._clock(), 0.0
         child = Child(command, self._log, {SETTINGS_FD: self._directory / "settings"})

@@ -2,7 +2,8 @@
 Wall time from the monotonic clock that calls carry: one offset a boot, journalled.
 
 Steps of the wall clock change nothing afterwards, so no order changes either; a suspended machine's
-clock comes back later by more than a second, and only that is followed.
+clock comes back later by more than a second, and only that is followed. Where the wall clock is set
+back, calls go on being dated as before until the machine starts anew, which is told.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from pathlib import Path
 
 from shmperf.storage.state import Clock, Ledger
 
+from .faults import Faults
+
 __all__ = ["WallClock", "boot_id"]
 
 _FOLLOWED_NS = 1_000_000_000
+_TOLD_NS = 60_000_000_000
+_SET_BACK = "clock_set_back"
 # Times come from other processes; what is later than this is not.
 _LATEST_NS = 1 << 62
 
@@ -39,6 +44,17 @@ class WallClock:
         if known.boot_id != self._boot_id or offset_ns - known.offset_ns > _FOLLOWED_NS:
             self._change = known = Clock(self._boot_id, offset_ns)
         self.offset_ns = known.offset_ns
+
+    def tell(self, faults: Faults) -> None:
+        """Tell once that times are ahead of the wall clock, while they are."""
+        ahead_ns = self.now_ns() - self.wall_ns()
+        if ahead_ns < _TOLD_NS:
+            faults.mended(_SET_BACK)
+        elif _SET_BACK not in faults.told:
+            text = (
+                f"the wall clock was set back; calls are dated {ahead_ns / 1e9:,.0f} s ahead of it"
+            )
+            faults.count(_SET_BACK, f"{text} until this machine starts anew, in their order")
 
     def now_ns(self) -> int:
         """The wall time of now, as that of calls."""

@@ -6,16 +6,20 @@ What turned bad: the collector looks now and then, and alerts begin and end.
     losses, by cause ─────► new ones ───────────────────────────► lost
     nobody called ────────► its workers are there (`silencing`) ► silence
 
-A look takes little: totals of tools that have changed since the last, a piece of them at a time.
-Of a tool that is being learnt there is a group each second, of others one an interval. What was
-drained in a run of the optimization cycle is in no group, nor what a former collector had counted.
+A look takes little: totals of tools that have changed since the last, a piece of them at a time, as
+many as it takes for all to have their turn within an interval. Of a tool that is being learnt there
+is a group each second, of others one an interval; where a piece would take too long, its groups are
+longer, and say so. What was drained in a run of the optimization cycle is in no group, nor what a
+former collector had counted.
 
 The cycle's thread; nothing here touches the disk (see `alerting`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -37,7 +41,10 @@ from .wallclock import WallClock
 
 __all__ = ["Watching"]
 
-_PIECE = 200
+# Tools of a look: what is nothing, and what is a tenth of a second on a slow machine.
+_PIECE, _MOST_PIECE = 200, 1_500
+# Looks come a little later than they should: so many more tools each are needed.
+_LATENESS = 1.5
 _LEAST_STUCK_S = 1.0
 _LEAST_CALLS = 50
 # A look that comes so much later than it should have, and time has not been ours: a machine slept.
@@ -48,6 +55,13 @@ _MOST_OPEN_SEEN = 100_000
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[int, int, dict[int, int], float]).decode
+
+
+class _Owed(NamedTuple):
+    """A tool that was called, which no group has yet; and when that was not so, for sure."""
+
+    totals: Totals
+    since_s: float
 
 
 class _Running(NamedTuple):
@@ -70,12 +84,18 @@ class Watching:
         self._silencing = Silencing(ledger, roster)
         # By tool: count, errors and histogram at its last group, packed, and when that was.
         self._seen: dict[str, bytes] = {}
+        self._counted: dict[str, int] = {}
         self._changes: Changes | None = None
-        self._due: dict[str, Totals] = {}
+        # Of which all alarms were ended, as nobody watches.
+        self._resting: Changes | None = None
+        self._due: dict[str, _Owed] = {}
+        self._pace = 0.0
         self._looked_s = self._interval_began_s = 0.0
         self._revision = self._interval_revision = -1
         self._begun = 0
         self._lost_at_s = 0.0
+        # Stuck calls that had ended by the last look, their records not read.
+        self._ended: set[int] = set()
         self.configure(ledger.options)
 
     def configure(self, options: Options) -> None:
@@ -99,10 +119,9 @@ class Watching:
         changes = self._ledger.analyses.of(Changes)
         self.alerts.look(now_s)
         if not self.anomaly.enabled:
-            for key in self.alerts.open:
-                self.alerts.end(key, now_s, {"reason": "switched off"})
-            self._changes = None
+            self._rest(changes, now_s)
             return
+        self._resting = None
         slept = now_s - self._looked_s > _LATE_S
         if changes is not self._changes or self._ingest.dating.in_run or slept:
             self._begin_anew(changes, now_s)
@@ -110,10 +129,23 @@ class Watching:
         self._tell_changes(self._look_at_totals(changes, now_s), now_s)
         self._look_at_open_calls(now_s)
 
+    def _rest(self, changes: Changes, now_s: float) -> None:
+        """Nobody watches: nothing is open, and what still goes on then begins anew."""
+        for key in self.alerts.open:
+            self.alerts.end(key, now_s, {"reason": "switched off"})
+        if changes is self._resting:
+            return
+        self._resting, self._changes = changes, None
+        self.alerts.hold([])
+        changes.end_all(now_s)
+        self._silencing.silences.begin_all_anew()
+
     def _begin_anew(self, changes: Changes, now_s: float) -> None:
         """What is counted by now is in no group."""
         if changes is not self._changes:
             self._changes = changes
+            # When the last call was lost nobody knows any more.
+            self._lost_at_s = now_s
             self.configure(self._ledger.options)
         totals = self._ledger.totals
         self._due = {}
@@ -121,6 +153,7 @@ class Watching:
         self._silencing.begin_anew(now_s)
         self._revision = self._interval_revision = totals.revision
         self._seen = {tool: _kept(one, now_s) for tool, one in totals.known.items()}
+        self._counted = {tool: one.count for tool, one in totals.known.items()}
 
     # --- durations and errors --------------------------------------------------------------------
 
@@ -128,28 +161,49 @@ class Watching:
         totals = self._ledger.totals
         if totals.revision != self._revision:
             changed = totals.changed_after(self._revision)
-            self._due |= {tool: one for tool, one in changed.items() if changes.is_learning(tool)}
+            self._owe(one for one in changed.items() if self._is_due(*one))
             self._revision = totals.revision
         found: list[Change] = []
         if now_s - self._interval_began_s >= self.anomaly.interval_seconds:
             called = totals.changed_after(self._interval_revision)
-            self._due |= called
+            self._owe(called.items())
             self._interval_revision = totals.revision
             self._interval_began_s = now_s
             found += changes.expire(now_s)
             self._look_at_losses(now_s)
             self._silencing.look(called, now_s, self.anomaly.interval_seconds)
-        for tool in list(self._due)[:_PIECE]:
+        for tool in self._piece():
             group = self._group(tool, self._due.pop(tool), now_s)
             if group is not None:
                 found += changes.add(tool, group)
         return found
 
-    def _group(self, tool: str, now: Totals, now_s: float) -> Group | None:
+    def _is_due(self, tool: str, now: Totals) -> bool:
+        """True for a tool that is being learnt, once there are calls enough for a group."""
+        if now.count - self._counted.get(tool, 0) < _LEAST_CALLS:
+            return False
+        return self._ledger.analyses.of(Changes).is_learning(tool)
+
+    def _owe(self, called: Iterable[tuple[str, Totals]]) -> None:
+        """Groups of these tools are due; what was called in an earlier interval was so then."""
+        for tool, totals in called:
+            known = self._due.get(tool)
+            since_s = self._interval_began_s if known is None else known.since_s
+            self._due[tool] = _Owed(totals, since_s)
+
+    def _piece(self) -> list[str]:
+        """The tools whose turn it is now."""
+        if not self._due:
+            self._pace = 0.0
+        needed = len(self._due) * _LATENESS / self.anomaly.interval_seconds
+        self._pace = max(self._pace, needed)
+        return list(islice(self._due, min(_MOST_PIECE, max(_PIECE, math.ceil(self._pace)))))
+
+    def _group(self, tool: str, owed: _Owed, now_s: float) -> Group | None:
         """What was counted of *tool* since its last group; None after a cleanup."""
-        former = self._seen.get(tool)
-        self._seen[tool] = _kept(now, now_s)
-        count, errors, histogram, at_s = 0, 0, dict[int, int](), now_s - 1.0
+        now, former = owed.totals, self._seen.get(tool)
+        self._seen[tool], self._counted[tool] = _kept(now, now_s), now.count
+        count, errors, histogram, at_s = 0, 0, dict[int, int](), owed.since_s
         if former is not None:
             count, errors, histogram, at_s = _unpack(former)
         if now.count < count or now.errors < errors:
@@ -159,7 +213,7 @@ class Watching:
             for index, known in now.histogram.items()
             if (more := known - histogram.get(index, 0)) > 0
         }
-        length_s = min(max(now_s - at_s, 0.0), self.anomaly.interval_seconds)
+        length_s = max(0.0, now_s - max(at_s, owed.since_s))
         return Group(now.count - count, now.errors - errors, new, now_s - length_s, length_s)
 
     def _tell_changes(self, changes: Iterable[Change], now_s: float) -> None:
@@ -198,9 +252,24 @@ class Watching:
             stuck = Stuck(oldest.row.id, oldest.worker.pid, age_s, self._callers(oldest))
             said = stuck_said(tool, len(calls), oldest.limit_ns / 1e9, stuck)
             alerts.begin(("stuck", tool), said.severity, now_s - age_s, said.text, said.evidence)
+        unread = self._unread()
         for kind, name in list(alerts.open):
-            if kind == "stuck" and name not in innermost:
+            if kind == "stuck" and name not in innermost and name not in unread:
                 alerts.end((kind, name), now_s)
+
+    def _unread(self) -> set[str]:
+        """
+        The tools of stuck calls that have ended since the look before, their records unread.
+
+        A call may end between the looks at its worker's rings and at its rows; then its record is
+        drained by the next look. Of a lost one there is none, so nobody waits for longer.
+        """
+        alerts, here = self.alerts, self._roster.pids()
+        rows = {row.id for _, row in self._roster.open_calls()} if alerts.awaited else set()
+        ended = {call_id for call_id in alerts.awaited if call_id not in rows}
+        fresh, self._ended = ended - self._ended, ended
+        tools = {alerts.awaited[call_id] for call_id in fresh}
+        return {tool for tool in tools if alerts.open["stuck", tool].evidence.get("pid") in here}
 
     def _stuck_calls(self) -> list[_Running]:
         now_ns = self._wall.monotonic_ns()

@@ -17,7 +17,6 @@ from shmperf.stdlib import Path, fcntl, mmap, os, secrets, time
 __all__ = [
     "LEAVING_S",
     "LEFT_OVER_S",
-    "MOST_BLOCKS",
     "check_private",
     "create_locked",
     "draw_numbers",
@@ -41,8 +40,6 @@ __all__ = [
 LEAVING_S = 1.0
 # What is older than this and half done nobody is still at.
 LEFT_OVER_S = 60.0
-# Numbers of id blocks that are drawn lie below, random ones above.
-MOST_BLOCKS = 1 << 31
 _ASIDE = re.compile(r"\..+\.[0-9a-f]{12}")
 _BLOCKS_DEADLINE_S = 0.25
 
@@ -87,15 +84,15 @@ def lock_within(path: Path, timeout_s: float) -> int | None:
     return fd
 
 
-def draw_numbers(path: Path, count: int) -> int:
-    """The first of *count* numbers that nobody has drawn before; OSError or ValueError."""
+def draw_numbers(path: Path, count: int, end: int) -> int:
+    """The first of *count* numbers below *end* that nobody has drawn; OSError or ValueError."""
     fd = lock_within(path, _BLOCKS_DEADLINE_S)
     if fd is None:
         # Its holder has been stopped, perhaps; a tool call waits for nobody.
         raise BlockingIOError(f"{path} is locked")
     try:
         first = int(os.pread(fd, 20, 0) or b"1")
-        if not 0 < first < MOST_BLOCKS - count:
+        if not 0 < first < end - count:
             raise ValueError("the numbers are used up")
         os.pwrite(fd, str(first + count).encode(), 0)  # point: blocks-write
         return first  # point: blocks-written

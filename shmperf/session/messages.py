@@ -34,6 +34,7 @@ __all__ = [
     "MOST_ANSWER_BYTES",
     "MOST_REQUEST_BYTES",
     "AlertsOf",
+    "BucketCallsOf",
     "Changes",
     "Cleanup",
     "CollectorStatus",
@@ -128,6 +129,12 @@ class ExemplarOf(msgspec.Struct, tag=True):
     """The exemplar of the call *id* (hexadecimal), or the one below which it lay, if any."""
 
     id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+
+
+class BucketCallsOf(msgspec.Struct, tag=True):
+    """From histograms to exemplars: of the tools that have changed after that revision; -1: all."""
+
+    after: int = -1
 
 
 class Flush(msgspec.Struct, tag=True):
@@ -265,7 +272,12 @@ class Ping(msgspec.Struct, tag=True):
 
 
 class OpenCallAnswer(msgspec.Struct, kw_only=True):
-    """A call that is open now; ids in hexadecimal, times in Unix seconds."""
+    """
+    A call that is open now; ids in hexadecimal, times in Unix seconds.
+
+    ``chain`` has the names of its callers that are open, too, the outermost first. ``params`` is
+    JSON, secrets masked, as in the history; None where they are not known before the call ends.
+    """
 
     id: str
     tool: str
@@ -273,14 +285,17 @@ class OpenCallAnswer(msgspec.Struct, kw_only=True):
     parent: str | None
     started: float
     running_s: float
+    chain: list[str] = []
+    params: str | None = None
 
 
 class CollectorStatus(msgspec.Struct, kw_only=True):
-    """The collector itself."""
+    """The collector itself; ``lag_s`` is the longest that a ring lately waited for its look."""
 
     pid: int
     uptime_s: float
     records: int
+    lag_s: float = 0.0
 
 
 class WorkerStatus(msgspec.Struct, kw_only=True):
@@ -360,6 +375,7 @@ Question = (
     | Errors
     | SlowestOf
     | ExemplarOf
+    | BucketCallsOf
     | IntervalsOf
     | AlertsOf
     | Flush

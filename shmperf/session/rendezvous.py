@@ -27,7 +27,8 @@ import msgspec
 from shmperf.config.locate import find, resolve
 from shmperf.config.options import Options
 from shmperf.errors import ConfigError, SessionError, SessionGone, tell
-from shmperf.files import internals, path_of, path_text, reason_of, translated
+from shmperf.files import internals, path_of, path_text, reason_of, refuse_newer, translated
+from shmperf.shm.memory import remove_memory
 from shmperf.shm.segment import LAYOUT
 from shmperf.stdlib import Path, os, secrets, time
 
@@ -49,6 +50,7 @@ from .files import (
 from .paths import digest, internals_of, named_directory, read_name, runtime_root, write_name
 from .session import Session
 from .settings import Settings
+from .unwritten import PREFIX as UNWRITTEN
 from .word import first_word
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "session_of_storage",
     "sessions",
     "sweep",
+    "working_directory",
 ]
 
 T = TypeVar("T")
@@ -68,8 +71,17 @@ _TRIES = 20
 _CHOOSE = ("SHMPERF_CONFIG", "SHMPERF_SESSION")
 _FOUND_DEADLINE_S = 5.0
 _POINTER_S = 7 * 86_400.0
+_UNWRITTEN_S = 30 * 86_400.0
 # What pytest sets for all its run, in each test, and in each worker of xdist.
 _TESTS = ("PYTEST_VERSION", "PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER")
+
+
+def working_directory() -> str:
+    """Where the program works; SessionError where that has been removed."""
+    try:
+        return str(Path.cwd())
+    except OSError as error:
+        raise translated(error, "the working directory", SessionError) from None
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -81,11 +93,14 @@ class Request(msgspec.Struct, frozen=True):
     config: str | None = None
     storage: str | None = None
     is_transient: bool = False
+    # Of a collector that is told where spans and metrics go.
+    otlp: str = ""
 
     @classmethod
     def from_environment(cls) -> Request:
         """The request of a program that was told nothing else."""
-        return cls(str(Path.cwd()), dict(os.environ), os.environ.get("SHMPERF_SESSION") or None)
+        name = os.environ.get("SHMPERF_SESSION") or None
+        return cls(working_directory(), dict(os.environ), name)
 
     def beside(self, former: Request | None) -> Request:
         """
@@ -118,7 +133,11 @@ def enter(request: Request, make_segment: Callable[[Session, str], T]) -> tuple[
 
 
 def join(request: Request) -> Session:
-    """Join or found the session of *request*, without being a worker in it yet."""
+    """
+    Join or found the session of *request*, without being a worker in it yet.
+
+    Raises SessionError when that can't be, FormatError where a newer version wrote the storage.
+    """
     root = runtime_root(request.environ)
     for _ in range(_TRIES):
         try:
@@ -140,14 +159,27 @@ def _refuse_foreign(session: Session) -> None:
             f"{session.storage} is in use by programs of another version of shmperf; "
             f"end them and run: shmperf stop {flag}"
         )
-    if session.presences():
-        session.start_collector()
+    if session.is_newer:
         raise SessionError(
-            f"{session.storage}: memory that a killed program of another version has left is "
-            "being cleared away; start again in a moment"
+            f"{session.storage} was left by a killed program of a newer shmperf; "
+            "run that version once more, it takes up what waits in memory"
         )
+    _clear_away(session)
     session.leave()
     raise SessionGone
+
+
+def _clear_away(session: Session) -> None:
+    """
+    Remove what killed programs of an older version have left in memory, which nobody here can read.
+
+    The next collector on the storage counts as lost what it knows of them. Not its part to remove:
+    whoever comes would have to wait for it, or not be tracked.
+    """
+    for presence in session.presences():
+        if not presence.is_alive():
+            remove_memory(presence.segment, session.directory)  # point: foreign-memory
+            presence.remove()  # point: foreign-presence
 
 
 def found_named(root: Path, request: Request) -> Session:
@@ -159,6 +191,7 @@ def found_named(root: Path, request: Request) -> Session:
         pass
     options, config = _resolve(request)
     storage = _storage_path(request, options)
+    refuse_newer(storage)
     settings = Settings(
         options,
         path_text(storage),
@@ -199,6 +232,7 @@ def _join_unnamed(root: Path, request: Request) -> Session:
 
 
 def _meet_on(root: Path, storage: Path, settings: Settings, request: Request) -> Session:
+    refuse_newer(storage)
     place = internals_of(storage)
     with _founding(place):
         session = session_of_storage(storage)  # point: found-locked
@@ -209,14 +243,15 @@ def _meet_on(root: Path, storage: Path, settings: Settings, request: Request) ->
 
 
 def _tell_destinations(settings: Settings, request: Request) -> None:
-    """Say once a session where a file sends alerts that was found, and that nobody has named."""
+    """Say once a session where a file sends something that was found, and that nobody has named."""
     if request.config or request.environ.get("SHMPERF_CONFIG"):
         return
-    if not settings.options.anomaly.webhook:
+    options = settings.options
+    if not options.anomaly.webhook and not options.export.otlp.endpoint:
         return
     from shmperf.config.destinations import destinations  # noqa: PLC0415  most programs have none
 
-    for sentence in destinations(settings.options):
+    for sentence in destinations(options):
         tell(f"by {settings.config}, {sentence}")
 
 
@@ -385,15 +420,17 @@ def sweep(root: Path) -> int:
 
     Left-over directories of founders that were killed go too, and pointers that are a week old or
     lead to a storage that is gone: they only spare the next program the reading of its
-    configuration. Returns how many things were done.
+    configuration. So do old notes of what a storage could not be told. Returns how many things were
+    done.
     """
     done = sum(_forget_pointer(pointer) for pointer in root.glob("p-*"))
+    done += sum(remove_old(note, _UNWRITTEN_S) for note in root.glob(f"{UNWRITTEN}*"))
     done += remove_asides(root)
     for aside in [*root.glob(".new-*"), *root.glob(".gone-*")]:
         done += remove_left_over(aside, LEFT_OVER_S)  # point: sweep-aside
     for session in sessions(root):
-        if not session.keeps_itself or session.has_collector():
-            continue
+        if session.is_foreign or not session.keeps_itself or session.has_collector():
+            continue  # those of another version are for its own programs to see to
         presences = session.presences()
         if any(presence.is_alive() for presence in presences):
             continue

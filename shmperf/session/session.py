@@ -11,6 +11,7 @@ One session: its directory, its locks, its settings, its mode, its workers and i
             collector.up, .log       see `restarts`
             control.sock             where it answers
         p-<digest>                   pointer: working directory and configuration → storage
+        u-<digest>                   what a storage could not be told (see `unwritten`)
     <storage>/.shmperf/
         session, session.lock        which directory and token meet on this storage
         collector.lock               held by the collector that writes here
@@ -30,11 +31,11 @@ from typing import TypeVar
 from shmperf.config.options import Options
 from shmperf.errors import NoAnswer, SessionError, SessionGone
 from shmperf.files import KeptFile, path_of
+from shmperf.shm.inflight import MOST_BLOCKS
 from shmperf.stdlib import Path, fcntl, os, secrets
 
 from .files import (
     LEAVING_S,
-    MOST_BLOCKS,
     check_private,
     draw_numbers,
     is_locked,
@@ -52,9 +53,12 @@ from .presence import COMING, HERE, Presence
 from .restarts import Restarts
 from .settings import SharedSettings
 
-__all__ = ["Session", "attach", "revive"]
+__all__ = ["FIRST_RANDOM", "Session", "attach", "revive"]
 
 T = TypeVar("T")
+
+# Numbers of id blocks that are drawn lie below, random ones above.
+FIRST_RANDOM = MOST_BLOCKS // 2
 
 
 class Session:
@@ -99,6 +103,11 @@ class Session:
         It can be asked for its status and stopped, not joined or drained.
         """
         return self.settings.is_foreign
+
+    @property
+    def is_newer(self) -> bool:
+        """True when that version is a newer one: what it has left is not ours to clear away."""
+        return self.settings.is_newer
 
     def has_members(self) -> bool:
         """True while a worker that is in it, or its collector, lives."""
@@ -187,9 +196,9 @@ class Session:
         Where the storage directory can't be written they are random, and unique in all probability.
         """
         try:
-            return draw_numbers(internals_of(self.storage) / "blocks", count)
+            return draw_numbers(internals_of(self.storage) / "blocks", count, FIRST_RANDOM)
         except (OSError, ValueError, SessionError):
-            return MOST_BLOCKS + secrets.randbelow(MOST_BLOCKS - count)
+            return FIRST_RANDOM + secrets.randbelow(MOST_BLOCKS - FIRST_RANDOM - count)
 
     # --- collectors --------------------------------------------------------------------------
 
@@ -234,7 +243,7 @@ class Session:
         """
         if not self.keeps_itself:
             return False
-        if self.is_foreign and self.has_members():
+        if self.is_foreign:
             return False  # its own programs start one that can read their memory
         try:
             fd = self.try_collector_lock()
@@ -284,9 +293,14 @@ def revive(session: Session) -> None:
     """
     Start a collector for *session* where it starts its own and has none; for who waits for one.
 
-    Raises NoAnswer when the last one could not start: waiting for the next is of no use.
+    Raises NoAnswer when waiting for one is of no use: the last one could not start, or the session
+    has gone, or can't be reached by a program that has changed its root or its user.
     """
-    if session.start_collector() or not session.restarts.failure or session.has_collector():
+    if session.start_collector() or session.has_collector():
+        return
+    if not session.is_in_place:
+        raise NoAnswer(f"{session.directory} can't be reached any more")
+    if not session.restarts.failure:
         return
     raise NoAnswer(session.restarts.failure)
 

@@ -52,6 +52,8 @@ class Settings(msgspec.Struct):
     layout: int = 1
     # Founded by a run of pytest: nothing starts by itself there.
     is_test: bool = False
+    # The endpoint that the collector was told; it goes before that of the configuration.
+    otlp: str = ""
     # What the collector chose: it goes before the options, for the tools that are in it.
     sampled: dict[str, ToolSampling] = {}
 
@@ -97,8 +99,14 @@ class SharedSettings:
         """True when they are of another version of shmperf."""
         return self.current.layout != LAYOUT
 
+    @property
+    def is_newer(self) -> bool:
+        """True when they are of a newer one."""
+        return self.current.layout > LAYOUT
+
     def set_mode(self, optimization: bool) -> None:
         """Switch the mode, for calls that start afterwards in every process."""
+        self._refuse_foreign()
         with self._locked():
             self.word[0] = with_mode(self.word[0], in_detail=optimization)  # point: mode-word
 
@@ -125,18 +133,22 @@ class SharedSettings:
         """
         with self._locked():
             known = self._known()
-            if self.is_foreign:
-                raise SessionError(f"{self._directory}: belongs to another version of shmperf")
+            self._refuse_foreign()
             changed = change(known)
             if changed != known:
                 write_aside(self._directory / "settings", msgspec.msgpack.encode(changed))
                 self.word[0] = next_word(self.word[0])
             self.current = changed
 
-    def move_to(self, storage: Path, options: Options, config: str) -> None:
+    def move_to(self, storage: Path, options: Options, config: str, otlp: str = "") -> None:
         """Settings of a collector that was told another storage than who founded the session."""
         self.current = msgspec.structs.replace(
-            self.current, options=options, storage=path_text(storage), config=config, layout=LAYOUT
+            self.current,
+            options=_sent_to(options, otlp),
+            storage=path_text(storage),
+            config=config,
+            layout=LAYOUT,
+            otlp=otlp,
         )
         with self._locked():
             # point below: settings-write
@@ -166,7 +178,7 @@ class SharedSettings:
         # PyYAML costs 26 ms to import, and workers never get here.
         from shmperf.config.file import load  # noqa: PLC0415
 
-        options = load(path_of(config))
+        options = _sent_to(load(path_of(config)), self.current.otlp)
         return None if first and options == self.current.options else options
 
     def _note_missing(self, config: str) -> None:
@@ -177,6 +189,11 @@ class SharedSettings:
             self._seen_config = ()
             expected = "the file that the settings in force were read from"
             raise ConfigError(config, "", "no such file", expected)
+
+    def _refuse_foreign(self) -> None:
+        """What a word and settings of another version mean nobody knows here."""
+        if self.is_foreign:
+            raise SessionError(f"{self._directory}: belongs to another version of shmperf")
 
     def _known(self) -> Settings:
         try:
@@ -204,3 +221,12 @@ class SharedSettings:
             yield
         finally:
             let_go(fd)  # point: leave-renamed
+
+
+def _sent_to(options: Options, endpoint: str) -> Options:
+    """*options* with that endpoint, if it is one."""
+    if not endpoint:
+        return options
+    replace = msgspec.structs.replace
+    otlp = replace(options.export.otlp, endpoint=endpoint)
+    return replace(options, export=replace(options.export, otlp=otlp))

@@ -268,17 +268,27 @@ class Archive:
             yield None if moved is None else moved._replace(gone=head.lines)
 
     def expire(self, cutoff: str, listed: Mapping[str, Segments]) -> Generator[Moved | None]:
-        """Let segments and lines go whose calls began before *cutoff*; reports, alerts of then."""
-        yield from self.let_go(lambda: self.older_than(cutoff), listed)
-        for count, tool in enumerate(list(self._history.files), 1):
-            segments = listed.get(tool, Segments())
-            if not segments.moved_bytes:
-                yield from self.drop_head(tool, segments, sys.maxsize, cutoff)
-            if count % _FILES == 0:
-                yield None
+        """
+        Let segments and lines go whose calls began before *cutoff*; reports, alerts of then.
+
+        A file that can't be read keeps its own lines, and nothing else; OSError in the end.
+        """
         for _ in delete_old_reports(self._path, cutoff):
             yield None
+        yield from self.let_go(lambda: self.older_than(cutoff), listed)
+        failed: OSError | None = None
+        for count, tool in enumerate(list(self._history.files), 1):
+            segments = listed.get(tool, Segments())
+            try:
+                if not segments.moved_bytes:
+                    yield from self.drop_head(tool, segments, sys.maxsize, cutoff)
+            except OSError as error:
+                failed = error
+            if count % _FILES == 0:
+                yield None
         alertfile.expire(self._path, cutoff)
+        if failed is not None:
+            raise failed
 
     def take_back(self, tool: str, segments: Segments, limit: int) -> Generator[Moved | None]:
         """

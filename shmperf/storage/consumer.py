@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,6 +80,11 @@ class Consumer:
         self._lock = -1
 
     @property
+    def is_registered(self) -> bool:
+        """True once this process has registered it, and may read."""
+        return self._cursor is not None
+
+    @property
     def sent(self) -> int:
         """Lines that have been acknowledged, ever."""
         return 0 if self._cursor is None else self._cursor.sent
@@ -114,6 +119,24 @@ class Consumer:
         """Nothing is kept for this consumer from now on."""
         self._cursor_path.unlink(missing_ok=True)
         self.close()
+
+    def let_go(self) -> int:
+        """
+        Unregister it for somebody who wants it no more; how many lines had waited for it.
+
+        Raises StoreError, also while a process reads under this name: another time, then.
+        """
+        if not os.path.lexists(self._cursor_path):
+            return 0
+        try:
+            self._hold()
+            waiting = _progress(self._path, [self.name])[self.name].lag
+            self.unregister()
+        except OSError as error:
+            raise translated(error, self._cursor_path, StoreError) from error
+        finally:
+            self.close()
+        return waiting
 
     def close(self) -> None:
         """Let another process read under this name; it stays registered."""
@@ -237,14 +260,17 @@ def consumers(storage: Path) -> Mapping[str, Progress]:
     """Every registered consumer by name, and how it is; changes nothing. Raises StoreError."""
     path = outbox_of(storage)
     try:
-        names = registered(path)
-        if not names:
-            return {}
-        end = read_end(path)
-        sizes = {first: (path / file_name(first)).lstat().st_size for first in first_numbers(path)}
-        return {name: _status_of(path, name, end, sizes) for name in names}
+        return _progress(path, registered(path))
     except OSError as error:
         raise translated(error, path, StoreError) from error
+
+
+def _progress(path: Path, names: Sequence[str]) -> dict[str, Progress]:
+    if not names:
+        return {}
+    end = read_end(path)
+    sizes = {first: (path / file_name(first)).lstat().st_size for first in first_numbers(path)}
+    return {name: _status_of(path, name, end, sizes) for name in names}
 
 
 def _status_of(path: Path, name: str, end: End, sizes: Mapping[int, int]) -> Progress:

@@ -7,13 +7,23 @@ cleanup remembers what had been counted by then, and the rest is shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from shmperf.shm.record import Callee
 
-__all__ = ["Counters", "Forgotten", "WorkerState", "bury", "change_worker", "count_up", "forget"]
+__all__ = [
+    "Begun",
+    "Counters",
+    "Forgotten",
+    "WorkerState",
+    "bury",
+    "change_worker",
+    "count_up",
+    "forget",
+]
 
 
 class WorkerState(msgspec.Struct, array_like=True):
@@ -44,6 +54,17 @@ class Forgotten(msgspec.Struct, array_like=True):
     lost: int = 0
     losses: dict[str, int] = {}
     faults: dict[str, int] = {}
+
+
+class Begun(NamedTuple):
+    """How many calls have begun, cleaned up or not: of workers that have gone, and of each."""
+
+    gone: int
+    by_worker: Mapping[str, int]
+
+    def beside(self, others: Container[str]) -> int:
+        """Those of all but these *others*."""
+        return self.gone + sum(n for name, n in self.by_worker.items() if name not in others)
 
 
 class Counters(msgspec.Struct):

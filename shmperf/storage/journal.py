@@ -43,6 +43,9 @@ from typing import NamedTuple
 from shmperf.errors import FormatError, StoreError
 from shmperf.files import (
     INTERNALS,
+    JOURNAL_HEADER,
+    JOURNAL_MAGIC,
+    JOURNAL_VERSION,
     check_ours,
     make_storage,
     open_private,
@@ -50,12 +53,10 @@ from shmperf.files import (
     translated,
 )
 
-__all__ = ["Journal", "Recovered"]
+__all__ = ["Journal", "Recovered", "snapshot_mark"]
 
-_MAGIC = b"shmpjrnl"
-_VERSION = 2
+_MAGIC, _VERSION, _HEADER = JOURNAL_MAGIC, JOURNAL_VERSION, JOURNAL_HEADER
 _OLDEST = 1
-_HEADER = Struct("<8sII")
 _FRAME = Struct("<II")
 _LONGEST = 256 << 20
 # A snapshot is bounded by its file alone: state that waits for a full disk may be large.
@@ -96,6 +97,8 @@ class Journal:
         self._is_read = False
         self._version = _VERSION
         self._turn = _LEAST_TURN
+        # Of the snapshot that counts; see `snapshot_mark`.
+        self.mark = b""
 
     @property
     def wants_snapshot(self) -> bool:
@@ -124,6 +127,7 @@ class Journal:
         if recovered.version == _VERSION:
             self._discard_others()  # point: journal-opened
         self._is_read = True
+        self.mark = snapshot_mark(self._directory)
         self._size = max(end, _HEADER.size)
         self._turn = max(_LEAST_TURN, 2 * len(recovered.snapshot or b""))
         return recovered
@@ -148,7 +152,7 @@ class Journal:
             # Later frames build on this one, so none may follow it.
             self._close()
             raise StoreError(f"{self._directory}: a frame of {len(payload)} bytes is too long")
-        frame = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+        frame = _frame_head(payload) + payload
         try:
             self._check_identity()
             _write_all(self._fd, frame)  # point: journal-append
@@ -192,6 +196,7 @@ class Journal:
         self._close()
         self._is_read, self._version = True, _VERSION
         self._fd, self._generation, self._size = fd, generation, _HEADER.size
+        self.mark = _HEADER.pack(_MAGIC, _VERSION, generation) + _frame_head(payload)
         self._turn = max(_LEAST_TURN, 2 * len(payload))  # point: snapshot-turn
         self._discard(old)  # point: snapshot-discard
 
@@ -279,7 +284,7 @@ class Journal:
         try:
             _write_all(fd, _HEADER.pack(_MAGIC, _VERSION, generation))
             # point below: snapshot-header
-            _write_all(fd, _FRAME.pack(len(payload), zlib.crc32(payload)))
+            _write_all(fd, _frame_head(payload))
             _write_all(fd, payload)  # point: snapshot-payload
         finally:
             os.close(fd)
@@ -325,6 +330,18 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
+
+
+def snapshot_mark(directory: Path) -> bytes:
+    """How the snapshot in *directory* begins: no other one has these bytes. Empty without one."""
+    try:
+        return read_private(directory / "snapshot", _HEADER.size + _FRAME.size)
+    except OSError:
+        return b""
+
+
+def _frame_head(payload: bytes) -> bytes:
+    return _FRAME.pack(len(payload), zlib.crc32(payload))
 
 
 def _set_aside(directory: Path) -> None:

@@ -40,6 +40,7 @@ class _Plain(msgspec.Struct, omit_defaults=True, gc=False):
     fingerprint: str | None = None
     where: str | None = None
     trace: str = ""
+    remote: str = ""
 
 
 class Line(msgspec.Struct, gc=False):
@@ -78,6 +79,7 @@ def _plain(call: Call) -> Line:
         call.fingerprint,
         call.where,
         f"{call.trace:016x}" if call.trace else "",
+        call.remote,
     )
     return Line(tool, timestamp(start), data)
 
@@ -121,6 +123,8 @@ def _detailed(call: Call) -> Line:
         fields["truncated"] = True
     if call.trace:
         fields["trace"] = f"{call.trace:016x}"
+    if call.remote:
+        fields["remote"] = call.remote
     return Line(call.tool, timestamp(call.start_ns), fields)
 
 

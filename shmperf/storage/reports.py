@@ -32,7 +32,9 @@ from .writerthread import WriterThread
 __all__ = [
     "FOLDER",
     "MOST_REPORTS",
+    "SUFFIXES",
     "Reports",
+    "is_name",
     "load",
     "names",
     "new_name",
@@ -43,6 +45,7 @@ __all__ = [
 
 FOLDER = "optimization"
 MOST_REPORTS = 50
+SUFFIXES = (".json", ".md")
 _MOST_BYTES = 64 << 20
 _NAME = re.compile(r"(\d{8}T\d{6}Z)(?:-([1-9]\d{0,5}))?", re.ASCII)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -113,7 +116,12 @@ def names(storage: Path) -> list[str]:
         found = [path.stem for path in (storage / FOLDER).glob("*.json")]
     except OSError:
         return []
-    return sorted((name for name in found if _NAME.fullmatch(name)), key=_parts)
+    return sorted(filter(is_name, found), key=_parts)
+
+
+def is_name(text: str) -> bool:
+    """True for what a report is named."""
+    return _NAME.fullmatch(text) is not None
 
 
 def load(storage: Path, name: str) -> Report:
@@ -158,7 +166,7 @@ def write(storage: Path, name: str, report: Report, text: str) -> None:
 def _prune(storage: Path, newest_name: str) -> None:
     kept = [name for name in names(storage) if name != newest_name]
     for name in kept[: max(0, len(kept) - (MOST_REPORTS - 1))]:
-        for suffix in (".json", ".md"):
+        for suffix in SUFFIXES:
             with contextlib.suppress(OSError):
                 (storage / FOLDER / f"{name}{suffix}").unlink()  # point: report-remove
 

@@ -7,12 +7,13 @@ see `archive`; what nothing else depends on is deleted here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from .lines import timestamp
-from .reports import FOLDER
+from .reports import FOLDER, SUFFIXES, is_name
 
 __all__ = ["cutoff_of", "delete_old_reports", "is_older"]
 
@@ -41,7 +42,9 @@ def delete_old_reports(storage: Path, cutoff: str) -> Iterator[None]:
     except OSError:
         return
     for name in names:
-        is_report = name[:8].isdigit() and name.endswith((".json", ".md"))
-        if is_report and is_older(name, cutoff):
-            (storage / FOLDER / name).unlink(missing_ok=True)
+        path = storage / FOLDER / name
+        if path.suffix in SUFFIXES and is_name(path.stem) and is_older(path.stem, cutoff):
+            # What can't be deleted stays, and keeps nothing else.
+            with contextlib.suppress(OSError):
+                path.unlink()
             yield

@@ -35,6 +35,7 @@ from shmperf.analysis.calltree import CallTree
 from shmperf.analysis.errorgroups import ErrorGroups
 from shmperf.analysis.exemplars import Exemplars
 from shmperf.analysis.extremes import Extremes
+from shmperf.analysis.failedtimes import FailedTimes
 from shmperf.analysis.failures import ErrorsKnown, Failures
 from shmperf.analysis.intervals import Intervals
 from shmperf.analysis.stats import (
@@ -54,7 +55,7 @@ from shmperf.errors import StoreError
 from shmperf.files import internals
 from shmperf.shm.record import Call
 
-from .counters import Forgotten, WorkerState, bury, change_worker, count_up, forget
+from .counters import Begun, Forgotten, WorkerState, bury, change_worker, count_up, forget
 from .history import FileState
 from .journal import Journal
 from .outbox import OutboxChange, OutboxState
@@ -65,6 +66,7 @@ __all__ = [
     "Clock",
     "Frame",
     "Ledger",
+    "Limits",
     "State",
     "WorkerState",
     "figures_on_disk",
@@ -79,6 +81,22 @@ class Clock(msgspec.Struct, array_like=True):
 
     boot_id: str = ""
     offset_ns: int = 0
+
+
+class Limits(msgspec.Struct, array_like=True):
+    """How many records of a tool are kept: what the configuration of the collector says."""
+
+    default: int
+    tools: dict[str, int] = {}
+
+    @classmethod
+    def in_force(cls, options: Options) -> Limits:
+        """Those of *options*."""
+        return cls(options.default_perf_points, options.tool_limits)
+
+    def of(self, tool: str) -> int:
+        """Records kept of *tool*."""
+        return self.tools.get(tool, self.default)
 
 
 class State(msgspec.Struct):
@@ -101,6 +119,13 @@ class State(msgspec.Struct):
     analyses: dict[str, Written] = {}
     nameless: dict[str, list[str]] = {}
     cutting: dict[str, int] = {}
+    limits: Limits | None = None
+    # Wall time from which on what is counted was counted; 0 where an older version began.
+    since_ns: int = 0
+
+    def begun(self) -> Begun:
+        """The calls that have begun, by the counters of their workers."""
+        return Begun(self.gone.begun, {name: worker.begun for name, worker in self.workers.items()})
 
     def drained(self) -> int:
         """All calls that have ended and were drained, whatever was forgotten since."""
@@ -128,6 +153,8 @@ class Frame(msgspec.Struct, omit_defaults=True):
     nameless: dict[str, list[str]] = {}
     cut: dict[str, int] = {}
     was_cut: list[str] = []
+    limits: Limits | None = None
+    since_ns: int = 0
 
     def is_empty(self) -> bool:
         """True when applying it changes nothing."""
@@ -166,14 +193,27 @@ class Ledger:
     extremes = _Live(Extremes)
     unusual = _Live(Findings)
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *, is_read: bool = False) -> None:
+        """
+        Under *options*; of what another process has written and *is_read* here its limits hold.
+
+        Whoever reads it may have another configuration, and nothing is kept or let go by that.
+        """
         self.options = options
+        self._is_read = is_read
         self.state = State()
         self.analyses = Analyses()
 
     def configure(self, options: Options) -> None:
         """Take up *options*: limits of what is kept from now on."""
         self.options = options
+
+    def limit_of(self, tool: str) -> int:
+        """Records kept of *tool*, -1: all; as was in force where they were kept."""
+        limits = self.state.limits
+        if self._is_read and limits is not None:
+            return limits.of(tool)
+        return self.options.limit_of(tool)
 
     def encode(self) -> bytes:
         """A snapshot of everything."""
@@ -194,6 +234,8 @@ class Ledger:
                 self.state = _decode_state(snapshot)
                 damage = self.analyses.restore(self.state.analyses)
                 self.state.analyses = {}
+                kept = self.state.kept
+                self.state.kept = {tool: _in_order(calls) for tool, calls in kept.items()}
             for payload in frames:
                 damage = self.apply(_decode_frame(payload)) or damage
         except (msgspec.MsgspecError, ValueError, TypeError) as error:
@@ -209,6 +251,10 @@ class Ledger:
         state = self.state
         if frame.clock is not None:
             state.clock = frame.clock
+        if frame.limits is not None:
+            state.limits = frame.limits
+        if frame.since_ns:
+            state.since_ns = frame.since_ns
         if frame.optimization is not None:
             state.optimization = frame.optimization
         _apply_workers(state, frame)
@@ -252,7 +298,7 @@ class Ledger:
         opened: Mapping[str, int] | None = None,
     ) -> ToolStats | SessionStats:
         """What `get_perf_stats` answers; *opened* as in `figures`."""
-        limit_of = self.options.limit_of
+        limit_of = self.limit_of
         figures = self.figures(tool, workers, complete=complete, opened=opened)
         if tool is None:
             return all_stats(figures.totals, figures.sizes, limit_of, figures.books)
@@ -281,6 +327,7 @@ class Ledger:
         totals = self.totals.known
         if tool is not None:
             totals = {tool: totals[tool]} if tool in totals else {}
+        failed = self.analyses.of(FailedTimes).known
         return Figures(
             totals=totals,
             sizes={name: self.current_size(name) for name in totals},
@@ -288,6 +335,8 @@ class Ledger:
                 self.books(workers, complete=complete), opened=dict(opened or {})
             ),
             forgotten=self.state.forgotten.begun,
+            since_ns=self.state.since_ns,
+            failed={name: types for name, types in failed.items() if name in totals},
         )
 
     def news(self, after: int) -> News:
@@ -307,9 +356,12 @@ class Ledger:
     def current_size(self, tool: str) -> int:
         """Records kept of *tool*: on disk and waiting, within its limit."""
         state = self.state
-        size = lines_in(state.files.get(tool), state.segments.get(tool))
-        size += len(state.kept.get(tool, ()))
-        limit = self.options.limit_of(tool)
+        lines = lines_in(state.files.get(tool), state.segments.get(tool))
+        size = lines + len(state.kept.get(tool, ()))
+        limit = self.limit_of(tool)
+        if self._is_read and state.limits is None:
+            # Of an older version: nobody knows what was in force, but what is in files was kept.
+            limit = max(limit, lines) if limit >= 0 else limit
         return size if limit < 0 else min(size, limit)
 
     def _apply_kept(self, frame: Frame) -> None:
@@ -322,8 +374,7 @@ class Ledger:
             else:
                 kept.pop(tool, None)
         for tool, calls in frame.kept.items():
-            limit = self.options.limit_of(tool)
-            kept[tool] = _newest(kept.get(tool, []) + calls, limit)
+            kept[tool] = _newest(kept.get(tool, []), calls, self.limit_of(tool))
         if frame.settled:
             _attach(kept, frame)
 
@@ -373,15 +424,22 @@ def _apply_cut(state: State, frame: Frame) -> None:
         state.cutting.pop(tool, None)
 
 
-def _newest(calls: list[Call], limit: int) -> list[Call]:
+def _newest(kept: list[Call], calls: list[Call], limit: int) -> list[Call]:
+    """The newest of *kept*, which are in the order of their ends, and of *calls*; in that order."""
+    calls = _in_order(calls)
+    if kept and calls and _by_end(calls[0]) < _by_end(kept[-1]):
+        # Of several workers: what came late is put where it belongs.
+        together = sorted(kept + calls, key=_by_end)
+    else:
+        together = kept + calls
     limit = _MOST_KEPT if limit < 0 else limit
-    if len(calls) <= limit:
-        return calls
+    return together[max(0, len(together) - limit) :]
+
+
+def _in_order(calls: list[Call]) -> list[Call]:
     # One worker's calls come in order, and looking costs a fourth of sorting.
     ends = [call.start_ns + (call.duration_ns or 0) for call in calls]
-    if not all(map(lt, ends, islice(ends, 1, None))):
-        calls.sort(key=_by_end)
-    return calls[len(calls) - limit :]
+    return calls if all(map(lt, ends, islice(ends, 1, None))) else sorted(calls, key=_by_end)
 
 
 def _attach(kept: Mapping[str, list[Call]], frame: Frame) -> None:
@@ -407,7 +465,7 @@ def load(storage: Path, options: Options) -> tuple[Ledger, str | None]:
     For commands when no collector runs. Raises StoreError when the directory can't be read.
     """
     recovered = upgraded(Journal(internals(storage)).read_only())
-    ledger = Ledger(options)
+    ledger = Ledger(options, is_read=True)
     damage = ledger.restore(recovered.snapshot, recovered.frames)
     return ledger, recovered.damage or damage
 

@@ -3,6 +3,7 @@ What the journals of older versions held, in the form of today's.
 
     version 1    histograms of totals have buckets of base 2 in nanoseconds: `totals.in_seconds`;
                  what analyses know are fields of their own, and have no versions
+    version 2    as today's, with fewer fields: what is missing has its default
 
 Payloads are taken apart without their types, changed and written again: the one reader that checks
 them is that of today's form. What can't even be taken apart is left as it is, for that reader to

@@ -71,7 +71,8 @@ class Disk:
     """
     The storage directory, as the collector's thread sees it.
 
-    Anybody may ask the ``outbox`` what was so at the last write; the rest of it is the thread's.
+    Anybody may ask the ``outbox``, and the ``journal`` for its mark, what was so at the last write;
+    the rest of them is the thread's.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Disk:
     ) -> None:
         self.path = path
         self._pace = Pace(clock)
-        self._journal = Journal(internals(path))
+        self.journal = Journal(internals(path))
         self._history = History(path, self._pace)
         self.archive = Archive(path, self._history, self._pace)
         self.outbox = Outbox(path)
@@ -100,11 +101,11 @@ class Disk:
 
     def recover(self) -> Recovered | None:
         """What the journal holds, in today's form; None when storage is unavailable."""
-        return self._do(lambda: upgraded(self._journal.open()))
+        return self._do(lambda: upgraded(self.journal.open()))
 
     def drop_older(self) -> None:
         """Delete the journal of an older version that was kept beside, if there is one."""
-        self._do(self._journal.drop_older)
+        self._do(self.journal.drop_older)
 
     def restore_files(self, listed: Listed) -> Restored | None:
         """
@@ -124,9 +125,9 @@ class Disk:
 
     def append(self, payload: bytes, snapshot: Callable[[], bytes]) -> None:
         """Journal a frame; after a failure, and when the journal has grown, a snapshot instead."""
-        if self._needs_snapshot or self._journal.wants_snapshot:
+        if self._needs_snapshot or self.journal.wants_snapshot:
             self.snapshot(snapshot)
-        elif self._do(lambda: self._journal.append(payload)) is None and self.reason:
+        elif self._do(lambda: self.journal.append(payload)) is None and self.reason:
             self._needs_snapshot = True
 
     def snapshot(self, encode: Callable[[], bytes]) -> None:
@@ -134,7 +135,7 @@ class Disk:
         if self.is_unavailable():
             return
         payload = encode()
-        self._do(lambda: self._journal.replace(payload))
+        self._do(lambda: self.journal.replace(payload))
         self._needs_snapshot = bool(self.reason)  # point: disk-snapshot
 
     def prepare(
@@ -250,7 +251,7 @@ class Disk:
     def close(self) -> None:
         """End the thread once it has done its work; a stuck one is left behind."""
         if self.thread.end():
-            self._journal.close()
+            self.journal.close()
 
     def _note_failure(self) -> None:
         self.has_failed = True

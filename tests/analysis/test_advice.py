@@ -154,6 +154,33 @@ def test_few_or_short_repeats_are_not_worth_a_cache() -> None:
     assert calls.advice("cache") == []
 
 
+def test_time_below_a_repeat_is_saved_once() -> None:
+    """A tool that calls itself: what a cache saves is never more than what there was."""
+    calls = Calls()
+
+    def fib(n: int, parent: int = 0) -> Sighting:
+        # Ids are drawn, and times begin, before those below.
+        calls._last_id += 1
+        own, start_ns = calls._last_id, calls.now_ns
+        calls.now_ns += MS
+        if n > 1:
+            fib(n - 1, own)
+            fib(n - 2, own)
+        last, took_ms = calls._last_id, (calls.now_ns - start_ns) / MS
+        found = calls.add("fib", took_ms, n, id=own, parent=parent, at_ms=start_ns / MS)
+        calls._last_id = last
+        return found
+
+    whole_s = fib(15).duration_ns / 1e9
+    (piece,) = calls.advice("cache")
+    # Of fib(15) … fib(0) each would be computed once.
+    assert piece.saves_s == pytest.approx(whole_s - 16 / 1e3, rel=0.01)
+    assert piece.evidence["total_s"] == pytest.approx(whole_s)
+    assert piece.evidence["saves_in_each_process_s"] == pytest.approx(piece.saves_s)
+    for other in calls.advice():
+        assert (other.saves_s or 0.0) <= whole_s
+
+
 # --- flaky ---------------------------------------------------------------------------------------
 
 
@@ -167,6 +194,7 @@ def test_failing_now_and_then_is_flaky() -> None:
     (piece,) = calls.advice("flaky")
     assert (piece.tool, piece.saves_s) == ("fetch", pytest.approx(0.1))
     assert piece.evidence["classes"] == {"ConnectionError": 10}
+    assert "  " not in piece.text
 
 
 @pytest.mark.parametrize("kind", ["always", "bad parameters", "unique", "mostly"])
@@ -238,6 +266,30 @@ def test_taking_turns_is_no_row_and_may_overlap() -> None:
     assert (piece.tool, piece.saves_s) == ("outer", pytest.approx(20 * 0.004))
     assert piece.evidence["tools"] == {"a": 20, "b": 20}
     assert "if they do not need each other's results" in piece.text
+
+
+def test_children_of_a_tool_that_calls_itself_are_saved_once() -> None:
+    """Three levels that wait for two each: the time of the outermost children is all there is."""
+    calls = Calls()
+
+    def walk(depth: int, n: int, parent: int = 0) -> Sighting:
+        calls._last_id += 1
+        own, start_ns = calls._last_id, calls.now_ns
+        if not depth:
+            calls.now_ns += 10 * MS
+        else:
+            for side in range(2):
+                walk(depth - 1, 2 * n + side, own)
+        last, took_ms = calls._last_id, (calls.now_ns - start_ns) / MS
+        found = calls.add("walk", took_ms, n, id=own, parent=parent, at_ms=start_ns / MS)
+        calls._last_id = last
+        return found
+
+    for turn in range(20):
+        walk(3, 1000 * (turn + 1))
+    (piece,) = calls.advice("parallel")
+    assert piece.evidence["total_s"] == pytest.approx(20 * 8 * 0.010)
+    assert piece.saves_s == pytest.approx(20 * 4 * 0.010)
 
 
 @pytest.mark.parametrize("why", ["overlaps", "computes", "thinks", "fails", "few"])

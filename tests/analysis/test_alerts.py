@@ -25,7 +25,7 @@ def restarted(alerts: Alerts) -> Alerts:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["begin", "end", "tell", "clear", "restart"]),
+        st.sampled_from(["begin", "end", "amend", "tell", "clear", "restart"]),
         st.sampled_from(KINDS),
         st.sampled_from(["one", "two"]),
         st.floats(0, 2e9),
@@ -42,9 +42,11 @@ def test_what_is_open_is_what_was_told_to_begin(steps: list[tuple[str, Kind, str
     for what, kind, tool, at_s in steps:
         alerts.look(at_s)
         if what == "begin":
-            alerts.begin((kind, tool), "warning", at_s, "worse", {})
+            alerts.begin((kind, tool), "warning", at_s, "worse", {"id": "0" * 15 + "7"})
         elif what == "end":
             alerts.end((kind, tool), at_s)
+        elif what == "amend":
+            alerts.amend((kind, tool), {"outcome": "ok"}, "; it ended")
         elif what == "restart":
             alerts = restarted(alerts)
         elif what == "clear":
@@ -58,6 +60,7 @@ def test_what_is_open_is_what_was_told_to_begin(steps: list[tuple[str, Kind, str
         if delta is not None:
             replayed.apply(delta)
         assert replayed.state() == alerts.state()
+        assert replayed.awaited == alerts.awaited
     for alert in alerts.untold.values():
         heard.setdefault(alert.id, []).append(alert.ended_s is None)
     opened = {alert.id for alert in alerts.open.values()}
@@ -88,6 +91,25 @@ def test_explained_tools_stand_in_the_evidence_of_the_end() -> None:
     begun, ended = alerts.untold.values()
     assert begun.evidence == {"now": 2.0}
     assert ended.evidence == {"now": 2.0, "explains": ["parent"], "reason": "usual again"}
+
+
+def test_what_becomes_known_is_in_evidence_and_text_of_the_end() -> None:
+    """Of an open alert, also where it ends in the same look; its begin stays what it was."""
+    alerts = Alerts()
+    alerts.begin(("stuck", "tool"), "warning", 1.0, "it hangs", {"id": f"{7:016x}", "params": None})
+    alerts.begin(("stuck", "other"), "warning", 1.0, "so does this", {"id": "no id"})
+    alerts.take_delta()
+    assert alerts.awaited == {7: "tool"}
+    assert restarted(alerts).awaited == {7: "tool"}
+    alerts.amend(("stuck", "tool"), {"params": "{}", "outcome": "ok"}, "; it ended")
+    assert alerts.awaited == {}
+    alerts.end(("stuck", "tool"), 5.0)
+    alerts.take_delta()
+    alerts.amend(("stuck", "tool"), {"params": "[]"}, "; too late")
+    assert alerts.take_delta() is None
+    begun, _, ended = alerts.untold.values()
+    assert (begun.text, begun.evidence["params"]) == ("it hangs", None)
+    assert (ended.text, ended.evidence["params"]) == ("it hangs; it ended", "{}")
 
 
 def test_alerts_are_bounded() -> None:

@@ -54,9 +54,9 @@ class Room:
         self.changes = changes
 
 
-def learnt() -> Room:
+def learnt(effect: float = 1.25) -> Room:
     """A room whose tool is known at 20 ms without an error."""
-    room = Room()
+    room = Room(effect=effect)
     assert room.call(groups=60) == []
     assert not room.changes.is_learning("tool")
     return room
@@ -163,6 +163,24 @@ def test_slow_calls_are_found_that_p95_does_not_see() -> None:
     (begin,) = found
     assert begin.what in {"p95", "slow calls"}
     assert [change.reason for change in room.call(groups=10)] == ["usual again"]
+
+
+@pytest.mark.parametrize(("times", "is_told"), [(3.0, False), (8.5, False), (11.0, True)])
+def test_who_wants_to_be_told_of_ten_times_is_not_told_of_less(times: float, is_told: bool) -> None:
+    """Of all calls, and of a few that are slower than the others ever were."""
+    slower = round(math.log2(times) * 16)
+    room = learnt(effect=10.0)
+    assert [one.is_begin for one in room.call(MS_20 + slower, groups=40)] == [True] * is_told
+    room = learnt(effect=10.0)
+    histogram = spread(MS_20)
+    # The usual p95 lies half an octave higher than p50.
+    histogram[MS_20 + slower + 7] = 12
+    found: list[Change] = []
+    for _ in range(10):
+        group = Group(sum(histogram.values()), 0, histogram, room.now_s, EVERY_S)
+        found += room.changes.add("tool", group)
+        room.now_s += EVERY_S
+    assert [one.what for one in found] == ["slow calls"] * is_told
 
 
 def test_errors_are_told_and_so_is_their_end() -> None:

@@ -55,3 +55,10 @@ def test_the_advice_names_a_tool_to_write_instead() -> None:
     )
     (numbers,) = varying(str(n) for n in range(60))
     assert advice_for(numbers).endswith(": one tool with a parameter has statistics of its own")
+
+
+def test_of_a_very_long_name_its_begin_is_looked_at() -> None:
+    """Names that differ in a number there are one pattern; behind it they stay as they are."""
+    long = "x" * 10_000
+    assert [one.tools for one in varying(f"job {n} {long}" for n in range(60))] == [60]
+    assert varying(f"{long} {n}" for n in range(60)) == []

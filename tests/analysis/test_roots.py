@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shmperf.analysis.lately import Columns, Lately
 from shmperf.analysis.roots import Roots
+from shmperf.shm.remote import FIRST_REMOTE
+
+
+def found(roots: Roots, calls: Iterable[tuple[int, int]], opened: dict[int, int]) -> dict[int, int]:
+    """The ids of the roots of *calls*; nothing stands above any of them."""
+    assert all(above == 0 for _, above in roots.of(list(calls), opened.get).values())
+    return {call_id: root for call_id, (root, _) in roots.of(list(calls), opened.get).items()}
 
 
 def drain(lately: Lately, ids: list[int], parents: list[int]) -> None:
@@ -17,12 +26,12 @@ def drain(lately: Lately, ids: list[int], parents: list[int]) -> None:
 
 def test_a_call_without_a_parent_is_its_own_root() -> None:
     """A root begins its trace."""
-    assert Roots(Lately()).of([(7, 0)], {}) == {7: 7}
+    assert found(Roots(Lately()), [(7, 0)], {}) == {7: 7}
 
 
 def test_ancestors_that_are_open_lead_to_the_root() -> None:
     """A child that ends first finds its parents in the table of open calls."""
-    assert Roots(Lately()).of([(3, 2)], {2: 1, 1: 0}) == {3: 1}
+    assert found(Roots(Lately()), [(3, 2)], {2: 1, 1: 0}) == {3: 1}
 
 
 def test_ancestors_drained_before_lead_to_the_root() -> None:
@@ -31,7 +40,7 @@ def test_ancestors_drained_before_lead_to_the_root() -> None:
     roots = Roots(lately)
     drain(lately, [1], [0])
     drain(lately, [2, 9], [1, 0])
-    assert roots.of([(3, 2), (4, 9)], {}) == {3: 1, 4: 9}
+    assert found(roots, [(3, 2), (4, 9)], {}) == {3: 1, 4: 9}
 
 
 def test_open_and_drained_ancestors_in_one_chain() -> None:
@@ -39,7 +48,18 @@ def test_open_and_drained_ancestors_in_one_chain() -> None:
     lately = Lately()
     roots = Roots(lately)
     drain(lately, [1, 3], [0, 2])
-    assert roots.of([(4, 3)], {2: 1}) == {4: 1}
+    assert found(roots, [(4, 3)], {2: 1}) == {4: 1}
+
+
+def test_a_call_that_was_begun_elsewhere_is_a_root() -> None:
+    """Its parent is no call of ours, and is what stands above all that it led to."""
+    lately = Lately()
+    elsewhere = FIRST_REMOTE | 5
+    drain(lately, [1], [elsewhere])
+    drain(lately, [2], [1])
+    expected = {3: (1, elsewhere), 6: (6, elsewhere + 1), 8: (7, elsewhere + 2)}
+    calls = [(3, 2), (6, elsewhere + 1), (8, 7)]
+    assert Roots(lately).of(calls, {7: elsewhere + 2}.get) == expected
 
 
 def test_a_root_that_cannot_be_known_is_left_out() -> None:
@@ -47,7 +67,7 @@ def test_a_root_that_cannot_be_known_is_left_out() -> None:
     lately = Lately()
     roots = Roots(lately)
     drain(lately, [2], [1])
-    assert roots.of([(3, 2), (5, 4)], {}) == {}
+    assert found(roots, [(3, 2), (5, 4)], {}) == {}
 
 
 def test_what_is_remembered_is_bounded() -> None:
@@ -56,14 +76,14 @@ def test_what_is_remembered_is_bounded() -> None:
     roots = Roots(lately)
     for first in range(1, 100, 2):
         drain(lately, [first, first + 1], [0, first])
-        assert roots.of([(1_000, first + 1)], {}) == {1_000: first}
-    assert roots.of([(1_000, 97)], {}) == {1_000: 97}
-    assert roots.of([(1_000, 1)], {}) == {}
+        assert found(roots, [(1_000, first + 1)], {}) == {1_000: first}
+    assert found(roots, [(1_000, 97)], {}) == {1_000: 97}
+    assert found(roots, [(1_000, 1)], {}) == {}
 
 
 def test_a_circle_ends() -> None:
     """Damaged rows that name each other have no root."""
-    assert Roots(Lately()).of([(3, 2)], {2: 1, 1: 2}) == {}
+    assert found(Roots(Lately()), [(3, 2)], {2: 1, 1: 2}) == {}
 
 
 @given(
@@ -87,4 +107,4 @@ def test_roots_are_those_of_the_whole_tree(
     def root(n: int) -> int:
         return root(parent[n]) if parent[n] else n
 
-    assert roots.of(parent.items(), opened) == {n: root(n) for n in parent}
+    assert found(roots, parent.items(), opened) == {n: root(n) for n in parent}

@@ -117,6 +117,14 @@ def test_markdown_holds_any_name(tool: str, params: str) -> None:
     assert {len(line.replace("\\|", "").split("|")) for line in rows} <= {12, 6, 7}
 
 
+def test_a_tool_without_a_name_has_a_row_that_says_so() -> None:
+    """An empty cell would be taken for a mistake of the table's."""
+    found = seen_of(Sighting("", 1, 0, 1, 0, MS, 0))
+    assert found.run is not None
+    text = markdown(report_of(found.run, found, Setting(), None))
+    assert text.count("| `(no name)` |") >= 3
+
+
 PLAIN = st.recursive(
     st.none()
     | st.booleans()

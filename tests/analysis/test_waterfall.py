@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,10 +38,20 @@ def test_gaps_lie_where_no_child_runs() -> None:
 
 def test_a_child_that_is_open_is_taken_to_run_on() -> None:
     """What has begun below is nobody's own time."""
-    found, _ = traced([span(1, None, 0, 10), span(2, 1, 4, None)], "1")
-    assert gaps(found) == [(0, 4)]
+    for status in ("open", "aborted"):
+        child = msgspec.structs.replace(span(2, 1, 4, None), status=status)
+        found, _ = traced([span(1, None, 0, 10), child], "1")
+        assert gaps(found) == [(0, 4)]
     opened, _ = traced([span(1, None, 0, None), span(2, 1, 4, 1)], "1")
     assert (opened.own_s, opened.gaps) == (None, [])
+
+
+def test_a_child_that_nobody_timed_takes_no_time() -> None:
+    """It failed, and was sampled out: that it ran on is nothing that is known."""
+    child = msgspec.structs.replace(span(2, 1, 4, None), status="error")
+    found, _ = traced([span(1, None, 0, 10), child], "1")
+    assert found.own_s == 10
+    assert gaps(found) == [(0, 4), (4, 6)]
 
 
 @pytest.mark.parametrize("deep", [True, False])
@@ -81,5 +92,5 @@ def test_own_time_and_gaps_agree(children: list[tuple[float, float | None]], who
         assert found.own_s == pytest.approx(sum(gap.duration_s for gap in found.gaps))
         reached = 0.0
         for gap in found.gaps:
-            assert gap.offset_s >= reached
+            assert gap.offset_s >= reached * (1 - 1e-9)
             reached = gap.offset_s + gap.duration_s

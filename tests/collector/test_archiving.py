@@ -217,9 +217,17 @@ def test_what_is_older_than_it_is_to_stay_goes(tmp_path: Path, runtime: Path) ->
         reports.mkdir()
         stamp = json.loads(next(lines_of(room.storage, "all")))["timestamp"]
         day, hour = stamp[:10].replace("-", ""), stamp[11:19].replace(":", "")
-        stay = ["30000101T000000Z.json", "notes"]
+        # Somebody's own, and a folder that can't be deleted as a file.
+        stay = [
+            "20200101-what-we-found.md",
+            "20200101T000000Z.md",
+            "30000101T000000Z.json",
+            "notes",
+        ]
+        (reports / stay[1]).mkdir()
         for name in (f"{day}T{hour}Z.json", f"{day}T{hour}Z-2.md", *stay):
-            (reports / name).write_text("{}")
+            if not (reports / name).exists():
+                (reports / name).write_text("{}")
         # A day and a second later, as the wall clock says.
         began = room.lines("few")[-1]["s"]
         archiving = room.collector.parts.archiving

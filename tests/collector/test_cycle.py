@@ -224,6 +224,40 @@ def test_a_large_ring_that_fills_is_pressure(
     assert not room.collector.roster.is_pressed()
 
 
+@pytest.mark.parametrize(("calls", "pressed"), [(7, False), (8, True)])
+def test_many_small_rings_that_fill_at_once_are_pressure(
+    room: Room, calls: int, *, pressed: bool
+) -> None:
+    """All would grow at once, and there is no memory for that: half of all calls for a look."""
+    worker = room.worker(slots=16)
+    for tool in range(40):
+        for _ in range(calls):
+            worker.call(f"tool {tool}")
+    room.turn()
+    assert room.collector.roster.is_pressed() == pressed
+
+
+def test_what_is_read_of_many_rings_is_released_by_a_third_of_all(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """None of them is half full, but between two looks all would be."""
+    room = new_room(tmp_path, runtime)
+    try:
+        worker, collector = room.worker(slots=16), room.collector
+        for tool in range(100):
+            worker.call(f"tool {tool}")
+        room.turn(2)
+        for calls, commits in ((3, False), (3, True)):
+            for tool in range(100):
+                for _ in range(calls):
+                    worker.call(f"tool {tool}")
+            known = collector.ledger.totals.known["tool 7"].count
+            collector.step()
+            assert (collector.ledger.totals.known["tool 7"].count > known) == commits
+    finally:
+        room.close()
+
+
 def test_frames_are_few_and_what_programs_are_told_does_not_wait_for_one(
     tmp_path: Path, runtime: Path
 ) -> None:
@@ -301,3 +335,23 @@ def test_a_peak_of_open_calls_costs_nothing_once_it_is_over(room: Room) -> None:
     room.collector.commit()
     assert room.stats_on_disk()["in_flight"] == 0
     assert room.stats()["begun"] == worker.begun
+
+
+def test_it_is_known_since_when_is_counted(room: Room) -> None:
+    """Since the storage's begin or the last cleanup, through restarts."""
+    worker = room.worker()
+    worker.call("all")
+    room.turn()
+    state = room.collector.parts.ledger.state
+    first_ns = state.since_ns
+    room.pass_ns(10**9)
+    assert 0 < first_ns < room.collector.parts.wall.now_ns()
+    worker.call("all")
+    room.kill()
+    assert room.collector.parts.ledger.state.since_ns == first_ns
+    room.collector.cleanup()
+    cleaned_ns = room.collector.parts.ledger.state.since_ns
+    assert cleaned_ns >= first_ns + 10**9
+    worker.call("all")
+    room.kill()
+    assert room.collector.parts.ledger.figures(None, 0, complete=True).since_ns == cleaned_ns

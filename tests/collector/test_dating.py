@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shmperf.analysis.timeline import LENGTH_NS
 from shmperf.collector.dating import Dating
+from shmperf.collector.faults import Faults
 from shmperf.collector.wallclock import WallClock
 from shmperf.config.options import Options
 from shmperf.storage.state import Ledger
@@ -17,10 +18,11 @@ class Moment:
 
     def __init__(self) -> None:
         self.now_ns = NOW_NS
+        self.off_ns = 0
         self.ledger = Ledger(Options())
         self.wall = WallClock(self.ledger, "boot")
         self.wall.monotonic_ns = lambda: self.now_ns
-        self.wall.wall_ns = lambda: OFFSET_NS + self.now_ns
+        self.wall.wall_ns = lambda: OFFSET_NS + self.now_ns + self.off_ns
         self.wall.look()
         self.dating = Dating(self.ledger, self.wall)
         self.dating.look()
@@ -78,3 +80,18 @@ def test_what_children_covered_counts_at_their_parents_end() -> None:
         for span in intervals.view().spans()
     ]
     assert spans == [{"b": 5}, {"a": 7}]
+
+
+def test_a_clock_that_is_set_back_is_told_while_it_is() -> None:
+    """Once, by how much; what is dated goes on where it was, and a step forward is no news."""
+    moment, faults = Moment(), Faults()
+    wall = moment.wall
+    # Where the wall clock is, in seconds from where it began.
+    for off_s, is_told in ((0, False), (3600, False), (3550, False), (0, True), (3605, False)):
+        before_ns, moment.off_ns = wall.now_ns(), off_s * 10**9
+        wall.look()
+        moment.ledger.state.clock = wall.take_change() or moment.ledger.state.clock
+        wall.tell(faults)
+        assert wall.now_ns() >= before_ns
+        assert ("clock_set_back" in faults.told) == is_told, off_s
+    assert faults.news({}) == {"clock_set_back": 1}

@@ -108,7 +108,7 @@ class Story:
         assert stats["begun"] == room.begun - self.forgotten
         assert sum(stats["lost"].values()) == self.lost
         assert stats["in_flight"] == 0
-        assert stats["faults"].keys() <= {"journal_damaged"}
+        assert stats["faults"].keys() <= {"journal_damaged", "clock_set_back"}
         rows = stats["tool_stats"]
         counts = {name: row["count"] for name, row in rows.items() if row["count"]}
         recorded = Counter({name: len(ids) for name, ids in self.finished.items() if ids})

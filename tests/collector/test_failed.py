@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from shmperf.analysis.failedtimes import FailedTimes, went_well
 from shmperf.analysis.failures import ErrorsKnown
 from shmperf.shm.record import DETAIL, Outcome
 from shmperf.storage.failing import ErrorGroup, groups_of
@@ -60,6 +61,26 @@ def test_every_failed_call_counts_kept_or_not(room: Room) -> None:
     assert figures(live) == expected
     assert groups(room, known_on_disk(room)) == live
     assert room.stats_on_disk()["tool_stats"]["few"]["errors"] == 40
+
+
+def test_how_long_failed_calls_took_is_known_by_type(room: Room) -> None:
+    """Errors and timeouts, as a part of all calls; a collector that is killed counts none twice."""
+    worker = room.worker(slots=128)
+    for _ in range(10):
+        fail(worker, "KeyError")
+        fail(worker, "CancelledError", Outcome.CANCELLED)
+        fail(worker, "ValueError", Outcome.TIMEOUT)
+        worker.call("few")
+        room.turn(2)
+        room.kill()
+    room.turn(2)
+    ledger = room.collector.ledger
+    times = ledger.analyses.of(FailedTimes).known["few"]
+    assert {kind: one.count for kind, one in times.items()} == {"KeyError": 10, "ValueError": 10}
+    rest = went_well(ledger.totals.known["few"], times)
+    assert (rest.count, rest.errors) == (20, 0)
+    assert sum(rest.histogram.values()) + rest.zero_count == 20
+    assert ledger.figures(None, 1, complete=True).failed == {"few": times}
 
 
 def test_a_killed_collector_counts_no_failure_twice_or_not_at_all(room: Room) -> None:

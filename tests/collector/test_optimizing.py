@@ -316,6 +316,31 @@ def test_the_end_of_a_session_ends_its_run(new_room: NewRoom) -> None:
     assert mode_of(room) == (False, False)
 
 
+def test_a_program_that_is_over_at_the_threshold_leaves_no_report(new_room: NewRoom) -> None:
+    """A run that nobody asked for and that saw no call tells nothing."""
+    room = new_room()
+    worker = room.worker(slots=64)
+    normal(worker, "few", 20)
+    room.turn(2)
+    assert mode_of(room) == (True, True)
+    room.finish()
+    assert reports(room) == []
+    assert room.stats_on_disk()["total_calls"] == 20
+    assert mode_of(room) == (False, False)
+
+
+def test_a_run_that_was_asked_for_and_saw_nothing_says_so(new_room: NewRoom) -> None:
+    """In a sentence, and without advice."""
+    room = new_room()
+    normal(room.worker(slots=64), "few", 3)
+    room.turn(2)
+    ask(room, "one", seconds=5.0)
+    room.finish()
+    (report,) = reports(room)
+    assert (report["calls"], report["ended_by"], report["advice"]) == (0, "session", [])
+    assert "which the end of the session cut short" in report["note"]
+
+
 def test_a_run_of_a_session_that_has_gone_ends_with_its_report(new_room: NewRoom) -> None:
     """A storage whose collector and session were killed in a run has a report with the next."""
     room = new_room()

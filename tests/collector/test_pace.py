@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shmperf.collector.pace import Due, Pressure, pressure_of
+from shmperf.collector.pace import Due, Lag, Pressure, pressure_of
 from shmperf.testing import Clock
 
 
@@ -37,3 +37,19 @@ def test_who_rings_leaves_less_of_the_wait_than_what_a_look_finds() -> None:
     assert pressure_of(has_rung=False, fills=True) is Pressure.SOME
     assert pressure_of(has_rung=False, fills=False) is Pressure.NONE
     assert Pressure.MUCH < Pressure.SOME < Pressure.NONE
+
+
+def test_the_lag_is_the_longest_wait_of_late() -> None:
+    """Also one that goes on; what was long ago is forgotten."""
+    clock = Clock(100.0)
+    lag = Lag(clock, window_s=10.0)
+    clock.now_s += 2.0
+    assert lag.longest_s == 2.0
+    lag.look()
+    clock.now_s += 0.5
+    lag.look()
+    assert lag.longest_s == 2.0
+    for _ in range(50):
+        clock.now_s += 0.5
+        lag.look()
+    assert lag.longest_s == 0.5

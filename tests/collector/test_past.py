@@ -113,6 +113,35 @@ def test_past_is_not_overwritten_when_it_could_not_be_read(room: Room) -> None:
     assert room.ids("all") == Counter(first + second)
 
 
+def test_calls_without_a_record_are_not_counted_again_behind_a_late_past(room: Room) -> None:
+    """A worker's counter says all of them: those of before wait for the past, which knows them."""
+    worker = room.worker()
+    worker.leave_out("all", 50)
+    room.turn(3)
+    with storage_gone(room):
+        worker.leave_out("all", 7)
+        room.kill()
+        worker.leave_out("all", 3)
+        room.turn(2)
+        worker.leave_out("all", 2)
+        # A worker that nobody had seen.
+        other = room.worker()
+        other.leave_out("all", 4)
+        room.turn(2)
+        stats = room.stats()
+        assert stats["begun"] == stats["total_calls"] <= 12
+    room.clock.now_s += 120
+    room.turn(3)
+    stats = room.stats()
+    assert (stats["begun"], stats["tool_stats"]["all"]["sampled_out"]) == (66, 66)
+    room.kill()
+    worker.leave_out("all", 1)
+    assert room.stats()["begun"] == 67
+    room.finish()
+    found = room.stats_on_disk()
+    assert (found["total_calls"], found["faults"]) == (67, {})
+
+
 def test_journal_of_a_newer_version_is_not_touched(room: Room) -> None:
     """What a later version of the program wrote is as it was after an earlier one has run."""
     worker = room.worker()

@@ -16,7 +16,7 @@ import pytest
 from shmperf.collector.requests import ANSWERS, AT_ONCE
 from shmperf.config.options import Options
 from shmperf.errors import SessionError
-from shmperf.query import Answers
+from shmperf.query.answers import Answers
 from shmperf.session.client import Client
 from shmperf.session.messages import Flush, Mode, Question, Stats, Status, Stop
 from shmperf.shm.record import Outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,17 @@ FIXED = {
     "ring.budget_bytes": "a worker takes it when it makes its memory",
     "ring.first_slots": "a worker takes it when it makes a ring; the collector reads the ring",
 }
+
+
+def keys_of(group: msgspec.Struct, above: str = "") -> Iterator[str]:
+    """Every key of the configuration, with its groups before it."""
+    for name in group.__struct_fields__:
+        value = getattr(group, name)
+        if isinstance(value, msgspec.Struct):
+            yield from keys_of(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}"
+
 
 # Who holds what: each of them says the value that it uses.
 Holder = Callable[[Collector], Any]
@@ -94,8 +106,9 @@ HOLDERS: dict[str, list[Holder]] = {
     "collector.idle_wait_ms": [lambda c: c.options.collector.idle_wait_ms],
     "collector.sample_interval_seconds": [lambda c: c.parts.sampler.interval_s],
 } | {
-    f"rag.{name}": [lambda c, name=name: getattr(c.parts.supervisor._options.rag, name)]
-    for name in type(Options().rag).__struct_fields__
+    f"{group}.{key}": [lambda c, of=attrgetter(f"{group}.{key}"): of(c.parts.supervisor._options)]
+    for group in ("rag", "export")
+    for key in keys_of(getattr(Options(), group))
 }
 
 # Other values than the defaults, where adding to those does not give one.
@@ -107,30 +120,25 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "history.when_full": {"when_full": "drop_oldest"},
     "capture.secret_keys": {"secret_keys": ("colour",)},
     "capture.secret_words": {"secret_words": ("hue",)},
+    "export.prometheus.listen": {"listen": "127.0.0.1:0"},
+    "export.otlp.endpoint": {"endpoint": "env:NOT_SET"},
+    "export.otlp.headers": {"headers": {"few": "3"}},
     "rag.store": {"store": "chroma", "url": "somewhere"},
     "rag.embedder": {"embedder": "module:function"},
     "rag.embedding_include": {"embedding_include": True, "embedder": "module:function"},
 }
 
 
-def keys_of(group: msgspec.Struct, above: str = "") -> Iterator[str]:
-    """Every key of the configuration, with its group before it."""
-    for name in group.__struct_fields__:
-        value = getattr(group, name)
-        if isinstance(value, msgspec.Struct):
-            yield from keys_of(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}"
-
-
-def changed(key: str) -> tuple[Options, Any]:
+def changed(key: str) -> tuple[Any, Any]:
     """Options in which *key* has another value, and that value."""
-    group_name, _, name = key.rpartition(".")
-    options = Options()
-    group = getattr(options, group_name) if group_name else options
-    change = EXAMPLES.get(key) or {name: other_than(getattr(group, name))}
-    group = msgspec.structs.replace(group, **change)
-    whole = msgspec.structs.replace(options, **{group_name: group}) if group_name else group
+    *groups, name = key.split(".")
+    holders: list[Any] = [Options()]
+    for group in groups:
+        holders.append(getattr(holders[-1], group))
+    change = EXAMPLES.get(key) or {name: other_than(getattr(holders[-1], name))}
+    whole = msgspec.structs.replace(holders.pop(), **change)
+    for group in reversed(groups):
+        whole = msgspec.structs.replace(holders.pop(), **{group: whole})
     return whole, change[name]
 
 

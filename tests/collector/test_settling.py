@@ -131,5 +131,5 @@ def test_ring_that_a_former_collector_had_read_is_released_as_soon(
     known = WorkerState(pid=former.pid, epoch=former.epoch, positions=former.positions())
     former.close()
     successor = WorkerDrain(worker.segment.name, known)
-    assert successor.half_full() == is_due
+    assert successor.wants_release() == is_due
     successor.close()

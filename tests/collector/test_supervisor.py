@@ -16,6 +16,8 @@ from shmperf.config.options import Options, Rag
 from shmperf.session.interpreter import PACKAGE_PARENT
 from shmperf.session.messages import SidecarReport, SidecarStatus
 from shmperf.shm.memory import remove_memory
+from shmperf.storage.consumer import Consumer, consumers
+from shmperf.storage.outbox import Outbox
 from tests.support import PROGRAMS, wait_until
 
 TOY = Sidecar(
@@ -24,6 +26,7 @@ TOY = Sidecar(
     "tests.programs.sidecar.toy",
     lambda options, storage: options.rag.enabled and (storage / "wanted").exists(),
     lambda options: options.rag.interval_seconds,
+    consumer="toy",
 )
 
 
@@ -125,6 +128,49 @@ def test_one_that_always_dies_is_paused_for_longer_each_time(place: Path) -> Non
     status = keeper.status()
     assert status is not None
     assert "it is not started again" in (status.problem or "")
+
+
+def test_what_waited_for_an_unwanted_one_is_let_go(place: Path) -> None:
+    """Its cursor stays while it is wanted, though it dies; after that its lines are counted."""
+    (place / "wanted").touch()
+    (place / "die").touch()
+    reader, other = Consumer(place, "toy"), Consumer(place, "other")
+    reader.register()
+    other.register()
+    other.close()
+    outbox = Outbox(place)
+    outbox.prepare(1 << 20)
+    outbox.append(b"{}\n" * 3)
+    outbox.commit()
+    now_s = [0.0]
+    keeper = supervisor._Keeper(TOY, place, place, lambda: now_s[0])
+    reader.close()
+    keeper.look(Options())
+    wait_until(lambda: _buried(keeper), "its death")
+    assert consumers(place)["toy"].lag == 3
+    reader.register()
+    (place / "wanted").unlink()
+    keeper.look(Options())
+    # A process reads under this name, of whatever collector.
+    assert "toy" in consumers(place)
+    reader.close()
+    keeper.look(Options())
+    assert list(consumers(place)) == ["other"]
+    keeper.look(Options())
+    ((text, lines),) = keeper.let_go
+    assert lines == 3
+    assert "toy" in text
+
+
+def test_lines_are_kept_for_one_that_is_still_starting(place: Path) -> None:
+    """From its start on, whenever its process has come up."""
+    (place / "wanted").touch()
+    keeper = supervisor._Keeper(TOY, place, place, lambda: 0.0)
+    keeper.look(Options())
+    assert list(consumers(place)) == ["toy"]
+    keeper.hang_up()
+    wait_until((place / "ended").exists, "its end")
+    wait_until(lambda: _buried(keeper), "its burial")
 
 
 def _buried(keeper: supervisor._Keeper) -> bool:

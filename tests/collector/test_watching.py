@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from shmperf.analysis.alerts import Alerts, shown
+from shmperf.collector import watching
 from shmperf.session.messages import Status
 from shmperf.shm.record import Outcome
 from shmperf.storage.alertfile import ALERTS
@@ -101,6 +103,35 @@ def test_status_says_who_is_learning(room: Room) -> None:
     assert all(0 < share < 1 for share in status.learning.values())
 
 
+def test_groups_that_come_late_say_so(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more tools than a look takes, each has its turn, and what it tells of began in time."""
+    monkeypatch.setattr(watching, "_PIECE", 4)
+    monkeypatch.setattr(watching, "_MOST_PIECE", 4)
+    worker = room.worker(slots=64)
+    tools = [f"tool {number}" for number in range(16)]
+
+    def second(kind: Outcome) -> None:
+        for tool in tools:
+            for _ in range(20):
+                worker.end(worker.begin(tool), kind=kind)
+        room.turn()
+        room.wait(1.1)
+        room.turn()
+
+    for _ in range(25):
+        second(Outcome.OK)
+    assert opened(room) == []
+    wrong_s = room.collector.parts.wall.now_ns() / 1e9
+    for _ in range(10):
+        second(Outcome.ERROR)
+    alerts = room.collector.ledger.analyses.of(Alerts).open
+    assert {tool for kind, tool in alerts if kind == "errors"} == set(tools)
+    began_s = [alert.began_s for (kind, _), alert in alerts.items() if kind == "errors"]
+    assert max(began_s) <= wrong_s
+    # A turn in four looks, two seconds apart here: no group is longer.
+    assert min(began_s) >= wrong_s - 10.0
+
+
 def hang(worker: ScriptedWorker, room: Room) -> list[BegunCall]:
     """Sixty quick calls, then one that calls another, and neither ends."""
     for _ in range(60):
@@ -123,11 +154,73 @@ def test_stuck_call_is_told_with_its_callers(room: Room) -> None:
     assert evidence["id"] == inner.hex
     assert evidence["chain"] == ["answer"]
     assert evidence["running_s"] > evidence["limit_s"] >= 1.0
-    worker.end(inner)
-    worker.end(outer)
+    assert evidence["params"] is None
+    worker.end(inner, msgspec.msgpack.encode({"n": 7, "token": "hidden"}))
+    worker.end(outer, msgspec.msgpack.encode({"n": 8}))
     room.wait(2.0)
     room.turn(3)
-    assert [line["ended"] is None for line in written(room)] == [True, False]
+    begun, ended = written(room)
+    assert begun["ended"] is None
+    assert ended["ended"] > begun["began"]
+    evidence = ended["evidence"]
+    assert json.loads(evidence["params"]) == {"n": 7, "token": "***"}
+    assert (evidence["outcome"], evidence["params_cut"]) == ("ok", False)
+    assert evidence["took_s"] > 3.0
+    assert evidence["params"] in ended["text"]
+
+
+@pytest.mark.parametrize("in_detail", [False, True])
+def test_parameters_of_a_stuck_call_are_cut(room: Room, in_detail: bool) -> None:
+    """However large they are, an alert holds a summary; and how it failed."""
+    worker = room.worker(slots=64)
+    inner, _ = hang(worker, room)
+    if in_detail:
+        worker.end_in_detail(inner, {"text": "x" * 100})
+    else:
+        worker.end_in_blob(inner, msgspec.msgpack.encode({"text": "x" * 100_000}))
+    room.wait(2.0)
+    room.turn(3)
+    evidence = written(room)[-1]["evidence"]
+    assert evidence["params"].startswith('{"text":')
+    assert len(evidence["params"]) <= 200
+    assert evidence["params_cut"] is not in_detail
+    assert evidence["outcome"] == ("error" if in_detail else "ok")
+    assert evidence.get("err") == ("ValueError" if in_detail else None)
+
+
+def test_end_of_a_stuck_call_is_in_the_frame_of_its_record(room: Room) -> None:
+    """Drained, journalled, killed before anybody looked: the alert's end has it all the same."""
+    worker = room.worker(slots=64)
+    inner, _ = hang(worker, room)
+    worker.end(inner, msgspec.msgpack.encode({"n": 7}))
+    room.turn()
+    room.collector.commit()
+    room.kill()
+    room.wait(2.0)
+    room.turn(3)
+    assert json.loads(written(room)[-1]["evidence"]["params"]) == {"n": 7}
+    assert room.stats()["total_calls"] + 1 == room.begun
+
+
+def test_lost_end_of_a_stuck_call_is_an_end(room: Room) -> None:
+    """There is no record of it: the alert is over all the same, a look later."""
+    worker = room.worker(slots=64)
+    for _ in range(60):
+        call(worker, room, 2 * MS)
+        room.turn()
+    begun = worker.begin("search")
+    room.wait(3.0)
+    room.turn(3)
+    assert opened(room) == [("stuck", "search")]
+    for _ in range(100):
+        worker.call("search")
+    assert not worker.end(begun)
+    for _ in range(3):
+        room.wait(1.5)
+        room.turn(3)
+    assert ("stuck", "search") not in opened(room)
+    ended = next(line for line in written(room) if line["ended"])
+    assert ended["evidence"]["params"] is None
 
 
 def test_flood_of_stuck_calls_is_one_alert(room: Room) -> None:
@@ -150,11 +243,12 @@ def test_stuck_call_of_a_dead_worker_is_over(room: Room) -> None:
     room.wait(2.0)
     room.turn(4)
     assert opened(room) == []
-    assert len(written(room)) == 2
+    _, ended = written(room)
+    assert (ended["evidence"]["outcome"], ended["evidence"]["params"]) == ("aborted", None)
 
 
-def test_losses_are_told_by_cause(room: Room) -> None:
-    """Calls without a record are one alert, and over when no more are lost for a while."""
+def lose_calls(room: Room) -> None:
+    """More calls than a ring holds, between two looks: the alert is open."""
     worker = room.worker(slots=16)
     worker.call("search")
     room.wait(2.0)
@@ -164,6 +258,11 @@ def test_losses_are_told_by_cause(room: Room) -> None:
     room.wait(2.0)
     room.turn(4)
     assert opened(room) == [("lost", None)]
+
+
+def test_losses_are_told_by_cause(room: Room) -> None:
+    """Calls without a record are one alert, and over when no more are lost for a while."""
+    lose_calls(room)
     (begun,) = written(room)
     assert sum(begun["evidence"]["lost"].values()) > 0
     for _ in range(20):
@@ -185,6 +284,50 @@ def test_switched_off_nothing_is_open(tmp_path: Path) -> None:
         room.turn(6)
         assert opened(room) == []
         assert written(room)[-1]["evidence"]["reason"] == "switched off"
+
+
+def test_switched_on_again_what_goes_on_begins_anew(room: Room) -> None:
+    """A tool that is still slow is told of again: whoever looks then sees that it is."""
+    worker = room.worker(slots=64)
+    work(worker, room, 45, 2 * MS)
+    work(worker, room, 12, 8 * MS)
+    assert opened(room) == [("latency", "search")]
+    room.config.write_text("anomaly: {enabled: false, interval_seconds: 1}\n")
+    work(worker, room, 6, 8 * MS)
+    assert opened(room) == []
+    room.config.write_text(CONFIG)
+    work(worker, room, 20, 8 * MS)
+    assert opened(room) == [("latency", "search")]
+    assert [line["ended"] is None for line in written(room)] == [True, False, True]
+
+
+def test_silence_that_goes_on_is_told_of_again(room: Room) -> None:
+    """The same for a tool that is called no more."""
+    worker = room.worker(slots=64)
+    run(worker, room, 60, "search", "poll")
+    run(worker, room, 15, "poll")
+    assert silent(room) == [("silence", "search")]
+    room.config.write_text("anomaly: {enabled: false, interval_seconds: 1}\n")
+    run(worker, room, 4, "poll")
+    assert silent(room) == []
+    room.config.write_text(CONFIG)
+    run(worker, room, 20, "poll")
+    assert silent(room) == [("silence", "search")]
+
+
+def test_losses_are_over_five_minutes_after_the_last_also_after_a_restart(room: Room) -> None:
+    """A collector that is killed does not end what it can't know to be over."""
+    lose_calls(room)
+    room.kill()
+    for _ in range(5):
+        room.wait(20.0)
+        room.turn(2)
+    assert opened(room) == [("lost", None)]
+    for _ in range(20):
+        room.wait(20.0)
+        room.turn()
+    room.turn(2)
+    assert opened(room) == []
 
 
 def test_cleanup_ends_what_is_open_and_deletes_the_file(room: Room) -> None:
@@ -230,6 +373,7 @@ def test_killed_around_any_write_tells_each_change_once(last: int) -> None:
         tried(room, lambda: room.wait(2.0))
         lines = Counter((line["id"], line["ended"] is None) for line in written(room))
         assert sorted(lines.values()) == [1, 1]
+        assert written(room)[-1]["evidence"]["outcome"] == "ok"
         taken = consumer.read()
         assert taken is not None
         told = [json.loads(line)["alert"] for line in taken.lines if b'"kind":"alert"' in line]

@@ -13,12 +13,15 @@ import msgspec
 import pytest
 
 from shmperf.config.options import Options
-from shmperf.errors import SessionError, SessionGone
-from shmperf.session.files import MOST_BLOCKS, create_locked, is_locked, let_go
+from shmperf.errors import FormatError, SessionError, SessionGone
+from shmperf.files import JOURNAL_HEADER, JOURNAL_MAGIC, JOURNAL_VERSION, refuse_newer
+from shmperf.session.files import create_locked, is_locked, let_go
 from shmperf.session.paths import named_directory, read_name, runtime_root
 from shmperf.session.presence import COMING, HERE, Identity, Presence
 from shmperf.session.rendezvous import Request, join, session_of_storage, sessions, sweep
-from shmperf.session.session import Session, attach
+from shmperf.session.session import FIRST_RANDOM, Session, attach
+from shmperf.shm.inflight import MOST_BLOCKS
+from shmperf.shm.segment import LAYOUT
 from tests.support import Place
 
 
@@ -182,7 +185,7 @@ def test_block_numbers_are_never_given_twice(session: Session, tmp_path: Path) -
     assert all(b - a == 3 for a, b in pairwise(drawn))
     blocks = session.storage / ".shmperf" / "blocks"
     blocks.write_text("nonsense")
-    assert session.next_blocks(1) >= 1 << 31
+    assert session.next_blocks(1) >= FIRST_RANDOM
 
 
 def test_one_collector_at_a_time(session: Session) -> None:
@@ -317,10 +320,11 @@ def test_stopped_holder_of_the_numbers_stops_no_worker(
 ) -> None:
     """Where the counter of blocks is locked for too long, numbers are drawn at random."""
     monkeypatch.setattr("shmperf.session.files._BLOCKS_DEADLINE_S", 0.01)
-    assert session.next_blocks(3) < MOST_BLOCKS
+    assert session.next_blocks(3) < FIRST_RANDOM
     with (session.storage / ".shmperf" / "blocks").open() as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)
-        assert session.next_blocks(3) >= MOST_BLOCKS
+        drawn = [session.next_blocks(3) for _ in range(50)]
+    assert all(FIRST_RANDOM <= first <= MOST_BLOCKS - 3 for first in drawn)
 
 
 def test_stopped_holder_of_the_word_is_told(
@@ -456,6 +460,60 @@ def test_a_session_of_another_version_is_refused_while_it_lives(
         found.settings.publish(Options())
     assert (session.directory / f"{HERE}{worker}").exists()
     session.after_fork()
+
+
+def _of_layout(session: Session, layout: int) -> None:
+    _as_of_another_version(session)
+    path = session.directory / "settings"
+    found = msgspec.msgpack.decode(path.read_bytes())
+    path.write_bytes(msgspec.msgpack.encode(found | {"layout": layout}))
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_memory_of_another_version_is_cleared_away_by_newer_ones_alone(
+    tmp_path: Path, runtime: Path, newer: bool
+) -> None:
+    """What a killed program of a newer version has left waits for that version, and is told."""
+    request = Request(str(tmp_path), {"XDG_RUNTIME_DIR": str(runtime)})
+    session = join(request)
+    dead = session.directory / f"{HERE}shmperf-{'0' * 12}"
+    dead.write_bytes(b"")
+    _of_layout(session, LAYOUT + 1 if newer else LAYOUT - 1)
+    found = session_of_storage(tmp_path / "perf_data")
+    assert found is not None
+    assert found.is_newer is newer
+    held = found.try_collector_lock()
+    assert held is not None
+    os.close(held)
+    if not newer:
+        assert join(request).directory != session.directory
+        assert not session.directory.exists()
+        return
+    sweep(runtime / "shmperf")
+    with pytest.raises(SessionError, match="newer shmperf; run that version once more"):
+        join(request)
+    assert not found.has_collector()
+    assert dead.exists()
+
+
+def test_a_storage_that_a_newer_version_has_written_is_not_joined(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """In one line, and not even a lock file is made there."""
+    place = tmp_path / "perf_data/.shmperf"
+    place.mkdir(parents=True)
+    head = JOURNAL_HEADER.pack(JOURNAL_MAGIC, JOURNAL_VERSION + 1, 7)
+    (place / "snapshot").write_bytes(head + b"of a later form")
+    for name in (None, "named"):
+        request = Request(str(tmp_path), {"XDG_RUNTIME_DIR": str(runtime)}, name)
+        with pytest.raises(FormatError, match=r"expected 3; use the shmperf that wrote it"):
+            join(request)
+    assert [path.name for path in place.iterdir()] == ["snapshot"]
+    assert list((runtime / "shmperf").iterdir()) == []
+    # What is cut short or no journal is for the collector to tell.
+    for content in (head[:-1], b"x" * 16):
+        (place / "snapshot").write_bytes(content)
+        refuse_newer(tmp_path / "perf_data")
 
 
 def test_a_session_of_another_version_that_is_empty_makes_way(

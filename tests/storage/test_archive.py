@@ -452,3 +452,15 @@ def test_alerts_that_ended_before_go_and_open_ones_stay(place: Place) -> None:
         ("2", young),
         ("3", None),
     ]
+
+
+def test_a_file_that_cannot_be_read_keeps_its_own_lines_only(place: Place) -> None:
+    """Retention goes on with other tools and tells of it in the end, each time."""
+    for tool in ("a", "b", "c"):
+        place.write(range(5), tool)
+    path = place.path / "a_perf.jsonl"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        list(place.archive.expire("2100-01-01T00:00:00.000000+00:00", {}))
+    assert [place.history.files[tool].lines for tool in ("a", "b", "c")] == [5, 0, 0]

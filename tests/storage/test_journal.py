@@ -142,7 +142,7 @@ def test_newer_version_is_refused(tmp_path: Path) -> None:
     there = {path: path.read_bytes() for path in tmp_path.iterdir()}
     journal = Journal(tmp_path)
     for attempt in (journal.open, journal.read_only, lambda: journal.replace(b"own")):
-        with pytest.raises(FormatError, match=r"version 9, expected 2"):
+        with pytest.raises(FormatError, match=r"version 9, expected 3"):
             attempt()
     with pytest.raises(StoreError):
         journal.append(b"own")

@@ -6,10 +6,11 @@ import json
 import random
 from heapq import nlargest
 
+import msgspec
 import pytest
 
 from shmperf.shm.record import Call, Detail, Outcome
-from shmperf.storage.kept import as_kept, kept_call, rising_floor
+from shmperf.storage.kept import as_kept, kept_call, kept_in, rising_floor
 from shmperf.storage.lines import duration_of, jsonl, parse
 
 
@@ -52,3 +53,52 @@ def test_a_call_reads_as_its_line_would(in_detail: bool) -> None:
     assert as_kept(given) == kept_call(parsed)
     assert duration_of(text) == pytest.approx(as_kept(given).duration_s)
     assert json.loads(text)["data"]["id"] == as_kept(given).id
+
+
+@pytest.mark.parametrize("in_detail", [False, True])
+@pytest.mark.parametrize("duration_ns", [0, 1_500_000, None])
+@pytest.mark.parametrize("params", ["{}", '{"a":[1,"é"]}', '{"cut":"wh'])
+def test_a_call_is_the_same_with_and_without_a_dictionary(
+    in_detail: bool, duration_ns: int | None, params: str
+) -> None:
+    """Whatever of it is there: what is quick is no other reading."""
+    detail = Detail(is_summary="cut" in params) if in_detail else None
+    status = Outcome.ERROR if duration_ns else Outcome.ABORTED
+    told = {"err": "KeyError", "message": "no \x7f", "fingerprint": "f", "where": "w"}
+    above = {"trace": 5, "remote": "ab" * 16} if duration_ns else {}
+    text = jsonl(
+        [
+            Call("a", 7, 9, 3, 10**18, duration_ns, 0, params, detail=detail),
+            Call(
+                "\n", 8, 9, 0, 10**18, duration_ns, status, params, detail=detail, **told, **above
+            ),
+        ]
+    )
+    for one in text.splitlines():
+        expected = kept_call(parse(one) or {})
+        assert kept_in(one, with_params=True) == expected
+        assert kept_in(one, with_params=False) == msgspec.structs.replace(expected, params=None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"id":7,"s":"x","pid":1.5,"d":true}',
+        '{"s":1e400}',
+        '{"s":1' + "0" * 400 + "}",
+        '{"d":null,"duration_ms":null,"start":1,"s":2,"parent":"p","parent_tool":"q"}',
+        '{"status":null,"trace":"","p":{"a":1}}',
+    ],
+)
+def test_odd_lines_read_alike(data: str) -> None:
+    """What is no type of ours is read the slow way."""
+    text = f'{{"tool":"a","timestamp":"2026-01-01T00:00:00+00:00","data":{data}}}'.encode()
+    parsed = parse(text)
+    quick = kept_in(text, with_params=False)
+    assert quick == (msgspec.structs.replace(kept_call(parsed), params=None) if parsed else None)
+
+
+def test_what_is_no_line_is_no_call() -> None:
+    """Either way."""
+    for text in (b"", b"{", b"[]", b'{"tool":"a"}', b'{"tool":"a","data":7}'):
+        assert kept_in(text, with_params=True) is kept_in(text, with_params=False) is None

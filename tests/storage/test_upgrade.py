@@ -87,7 +87,7 @@ def test_it_becomes_todays_at_the_next_snapshot_and_is_kept_beside(storage: Path
     assert images(place / "journal.v1") == before
     assert {path.stat().st_mode & 0o777 for path in (place / "journal.v1").iterdir()} == {0o600}
     again = Journal(place).open()
-    assert (again.version, again.frames, again.damage) == (2, [b"\x80"], None)
+    assert (again.version, again.frames, again.damage) == (3, [b"\x80"], None)
     taken_up = Ledger(OPTIONS)
     assert taken_up.restore(again.snapshot, again.frames) is None
     assert_taken_up(taken_up)

@@ -17,20 +17,20 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .analysis.alerts import Alerts, known_alerts, shown
-from .analysis.anomaly import told_of
-from .analysis.exemplars import Exemplar
-from .analysis.failures import ErrorsKnown
-from .analysis.shownalert import ShownAlert
-from .analysis.spans import IntervalsView
-from .analysis.stats import Figures, plain
-from .analysis.treestate import Edge
-from .config.locate import resolve
-from .config.options import Options
-from .errors import ConfigError, FormatError, NoAnswer, SessionError, StoreError
-from .files import internals, reason_of, shown_path
-from .session.client import Client
-from .session.messages import (
+from shmperf.analysis.alerts import Alerts, known_alerts, shown
+from shmperf.analysis.anomaly import told_of
+from shmperf.analysis.exemplars import Exemplar
+from shmperf.analysis.failures import ErrorsKnown
+from shmperf.analysis.shownalert import ShownAlert
+from shmperf.analysis.spans import IntervalsView
+from shmperf.analysis.stats import Figures, plain
+from shmperf.analysis.treestate import Edge
+from shmperf.config.locate import resolve
+from shmperf.config.options import Options
+from shmperf.errors import ConfigError, FormatError, NoAnswer, SessionError, StoreError
+from shmperf.files import internals, reason_of, shown_path
+from shmperf.session.client import Client
+from shmperf.session.messages import (
     AlertsOf,
     ConsumerStatus,
     Errors,
@@ -40,6 +40,7 @@ from .session.messages import (
     InFlight,
     IntervalsOf,
     OpenCallAnswer,
+    Ping,
     Question,
     RunStatus,
     SessionStatus,
@@ -47,26 +48,28 @@ from .session.messages import (
     SlowestOf,
     Stats,
     Status,
+    Stop,
     Tree,
     WorkerStatus,
 )
-from .session.paths import named_directory, runtime_root
-from .session.rendezvous import Request, known_storage, session_of_storage
-from .session.session import Session, attach, revive
-from .session.sidecar import last_report
-from .session.word import is_in_detail
-from .storage import alertfile
-from .storage.consumer import consumers
-from .storage.failing import ErrorGroup, groups_of
-from .storage.journal import Journal
-from .storage.kept import KeptCall, as_kept, kept_call, rising_floor
-from .storage.reading import EVERYTHING, read
-from .storage.reports import names
-from .storage.segmentfile import Window
-from .storage.sizes import bytes_by_kind
-from .storage.state import Ledger, load
+from shmperf.session.paths import named_directory, runtime_root
+from shmperf.session.rendezvous import Request, known_storage, session_of_storage, working_directory
+from shmperf.session.session import Session, attach, revive
+from shmperf.session.sidecar import last_report
+from shmperf.session.unwritten import read_unwritten
+from shmperf.session.word import is_in_detail
+from shmperf.storage import alertfile
+from shmperf.storage.consumer import consumers
+from shmperf.storage.failing import ErrorGroup, groups_of
+from shmperf.storage.journal import Journal, snapshot_mark
+from shmperf.storage.kept import KeptCall, as_kept, kept_call, rising_floor
+from shmperf.storage.reading import EVERYTHING, read
+from shmperf.storage.reports import names
+from shmperf.storage.segmentfile import Window
+from shmperf.storage.sizes import bytes_by_kind
+from shmperf.storage.state import Ledger, load
 
-__all__ = ["Answers", "check_storage", "find_answers", "request_for"]
+__all__ = ["Answers", "TellOnce", "check_storage", "find_answers", "request_for"]
 
 T = TypeVar("T")
 
@@ -74,13 +77,24 @@ _WAIT_S = 10.0
 _LEAVING_S = 2.0
 # Answers to the others have no place to say so in.
 _SAY_IT_THEMSELVES = frozenset({Stats, FiguresOf, Status})
+# What every version understands, and answers in the same way.
+_OF_ANY_VERSION = frozenset({Ping, Status, Stop})
+# Of one who asks again and again and meets ever new things.
+_MOST_TOLD = 1_000
 _SHORT = "no collector answered; calls that it would have drained are missing here"
 
 
 class Answers:
     """The one face of both; every method may raise ShmperfError."""
 
-    def __init__(self, storage: Path, options: Options, session: Session | None) -> None:
+    def __init__(
+        self,
+        storage: Path,
+        options: Options,
+        session: Session | None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        """*tell* is told what is wrong beside an answer; without, each once on standard error."""
         self.storage = storage
         self.options = options
         self.session = session
@@ -88,12 +102,22 @@ class Answers:
             # An unnamed session looks after its own collector; so does who reads it.
             session.start_collector()
         self.has_collector = session is not None and session.has_collector()
-        self._has_told = False
+        # That its last session knew of more calls than could be written.
+        self.has_told_missing = False
+        # For who asks very much in a row: what lies at rest is read once, for all of it.
+        self.is_of_one_moment = False
+        self._held: tuple[Ledger, bool] | None = None
+        self._tell = tell or TellOnce()
 
     def ask(self, question: Question, timeout_s: float = _WAIT_S) -> Any:
-        """The collector's answer; SessionError when none runs."""
+        """The collector's answer; SessionError when none runs, or one of another version."""
         if self.session is None or not self.has_collector:
             raise NoAnswer("no collector is running")
+        if self.session.is_foreign and type(question) not in _OF_ANY_VERSION:
+            raise SessionError(
+                f"{shown_path(self.storage)} is in use by programs of another version of shmperf; "
+                "of this version `status` and `stop` reach them"
+            )
         return Client(self.session.directory, self._revive).ask(question, timeout_s)
 
     def _revive(self) -> None:
@@ -121,7 +145,7 @@ class Answers:
                 time.sleep(0.01)
             self.has_collector = False
             if type(question) not in _SAY_IT_THEMSELVES and not _is_complete(self.session):
-                print(f"shmperf: {_SHORT}", file=sys.stderr)
+                self._tell(_SHORT)
             return None
 
     def stats(self, tool: str | None = None) -> dict[str, Any]:
@@ -175,11 +199,15 @@ class Answers:
         """The calls that are open now; none can be seen without a collector."""
         return self._asked(InFlight(), list[OpenCallAnswer]) or []
 
-    def status(self) -> SessionStatus:
-        """How the session is; ``collector`` is None when none runs."""
+    def status(self, *, with_sizes: bool = True) -> SessionStatus:
+        """
+        How the session is; ``collector`` is None when none runs.
+
+        *with_sizes* looks at each file, of which there may be one a tool.
+        """
         answer = self._asked(Status(), SessionStatus)
         if answer is not None:
-            answer.bytes = bytes_by_kind(self.storage)
+            answer.bytes = bytes_by_kind(self.storage) if with_sizes else {}
             return answer
         session = self.session
         state = "ok" if self.storage.is_dir() else "no such directory"
@@ -226,16 +254,21 @@ class Answers:
         StoreError where it can't be read, or is too damaged to tell anything: zeros would be taken
         for the truth. What was counted before a damage is the answer, and the rest is told once.
         """
+        if self._held is not None and self.is_of_one_moment:
+            return self._held
         try:
             ledger, damage = load(self.storage, self.options)
         except FormatError as error:
             raise _unreadable(self.storage, error) from error
         if damage:
-            said = _damaged(self.storage, ledger, damage)
-            if not self._has_told:
-                self._has_told = True
-                print(f"shmperf: {said}", file=sys.stderr)
-        return ledger, _is_complete(self.session) and not damage
+            self._tell(_damaged(self.storage, ledger, damage))
+        missing = _missing_in(self.storage, ledger)
+        if missing and not self.has_told_missing:
+            self.has_told_missing = True
+            self._tell(missing)
+        found = ledger, _is_complete(self.session) and not damage and not missing
+        self._held = found if self.is_of_one_moment else None
+        return found
 
     def mode(self) -> str:
         """The session's mode; without a session, the configured one."""
@@ -259,7 +292,7 @@ class Answers:
         self._asked(Flush(), bool)
         if not self.storage.is_dir():
             raise StoreError(f"{self.storage}: no such directory; nothing was recorded there")
-        return read(self.storage, tool, is_wanted, window, _tell)
+        return read(self.storage, tool, is_wanted, window, self._tell)
 
     def calls(
         self,
@@ -293,6 +326,19 @@ class Answers:
         # Only lines of failed calls say how a call ended; the others need not be taken apart.
         kept = map(kept_call, self.history(tool, _tells_of_its_end))
         return sorted(groups_of(self.errors(), kept, tool), key=lambda group: -group.count)
+
+
+def _missing_in(storage: Path, ledger: Ledger) -> str:
+    """What the last collector knew and could not write, in a line; empty for nothing."""
+    note = read_unwritten(runtime_root(os.environ), storage, snapshot_mark(internals(storage)))
+    missing = 0 if note is None else note.begun - ledger.state.begun().beside(note.left)
+    if note is None or missing <= 0:
+        return ""
+    begun = ledger.books(0, complete=False).begun + missing
+    return (
+        f"{shown_path(storage)}: storage could not be written before its session ended "
+        f"({note.reason}): of {begun:,} calls begun {missing:,} are missing here"
+    )
 
 
 def _is_complete(session: Session | None) -> bool:
@@ -349,8 +395,17 @@ def check_storage(answers: Answers) -> None:
         raise _unreadable(answers.storage, error) from error
 
 
-def _tell(text: str) -> None:
-    print(f"shmperf: {text}", file=sys.stderr)
+class TellOnce:
+    """Tells each thing once on standard error: who looks again meets the same damage again."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, text: str) -> None:
+        """Say *text*, unless it has been said; of very many only the first."""
+        if text not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(text)
+            print(f"shmperf: {text}", file=sys.stderr, flush=True)
 
 
 def _duration(call: KeptCall) -> float:
@@ -361,7 +416,7 @@ def _tells_of_its_end(text: bytes) -> bool:
     return b'"status"' in text
 
 
-def _storage_for(request: Request) -> tuple[Options, Path]:
+def _storage_for(request: Request, tell: Callable[[str], None]) -> tuple[Options, Path]:
     """
     Where *request* leads by its flags and configuration.
 
@@ -373,7 +428,7 @@ def _storage_for(request: Request) -> tuple[Options, Path]:
     except ConfigError as error:
         if request.config:
             raise
-        print(f"shmperf: {error}", file=sys.stderr)
+        tell(str(error))
         options = Options()
         path = request.storage or str(known_storage(request) or options.storage.path)
     return options, Path(os.path.normpath(Path(request.cwd) / path))
@@ -389,14 +444,19 @@ def request_for(
 ) -> Request:
     """The request that a command's flags and the environment make."""
     name = session or (None if storage else environ.get("SHMPERF_SESSION") or None)
-    return Request(str(Path.cwd()), dict(environ), name, config, storage, is_transient)
+    return Request(working_directory(), dict(environ), name, config, storage, is_transient)
 
 
-def find_answers(request: Request) -> Answers:
-    """Who answers for *request*; raises ShmperfError when a named session does not exist."""
+def find_answers(request: Request, tell: Callable[[str], None] | None = None) -> Answers:
+    """
+    Who answers for *request*; raises ShmperfError when a named session does not exist.
+
+    Whoever asks again and again says how to *tell* what is wrong beside the answers.
+    """
+    tell = tell or TellOnce()
     if request.name:
         session = attach(named_directory(runtime_root(request.environ), request.name))
-        return Answers(session.storage, session.options, session)
-    options, storage = _storage_for(request)
+        return Answers(session.storage, session.options, session, tell)
+    options, storage = _storage_for(request, tell)
     found = session_of_storage(storage)
-    return Answers(storage, found.options if found is not None else options, found)
+    return Answers(storage, found.options if found is not None else options, found, tell)
