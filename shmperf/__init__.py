@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .integrations.registry import instrument, uninstrument
+    from .worker.adoption import adopt, propagate
     from .worker.api import (
         annotate,
         cleanup_perf_data,
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
         track_tool_call,
     )
     from .worker.classes import track_class
-    from .worker.context import adopt, current, propagate
+    from .worker.context import current
+    from .worker.outgoing import traceparent
     from .worker.wrappers import call, track
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "optimize",
     "propagate",
     "set_optimization_mode",
+    "traceparent",
     "track",
     "track_class",
     "track_tool_call",
@@ -58,10 +61,14 @@ _HOMES = {
     ),
     "worker.wrappers": ("call", "track"),
     "worker.classes": ("track_class",),
-    "worker.context": ("adopt", "current", "propagate"),
+    "worker.adoption": ("adopt", "propagate"),
+    "worker.context": ("current",),
+    "worker.outgoing": ("traceparent",),
     "integrations.registry": ("instrument", "uninstrument"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+# What runs in a tracked program comes as a whole: later on, imports may be refused there.
+_TOGETHER = [home for home in _HOMES if home.startswith("worker.")]
 
 
 def __getattr__(name: str) -> object:
@@ -69,8 +76,10 @@ def __getattr__(name: str) -> object:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = found
+    for other in _TOGETHER if home in _TOGETHER else (home,):
+        module = importlib.import_module(f"{__name__}.{other}")
+        globals().update((each, getattr(module, each)) for each in _HOMES[other])
+    found: object = globals()[name]
     return found
 
 

@@ -6,6 +6,7 @@ The exception tree.
     ├── FormatError    bytes of another layout version, or not ours at all
     ├── SegmentGone    a worker's memory has disappeared
     ├── StoreError     the storage directory can't be read or written
+    │   └── NotKept        there is no such call or report
     ├── IntegrationError  a framework that is unknown, missing or without the hook
     └── SessionError   a session can't be founded, joined or reached
         ├── SessionGone    it has ended meanwhile: look again
@@ -26,6 +27,7 @@ __all__ = [
     "FormatError",
     "IntegrationError",
     "NoAnswer",
+    "NotKept",
     "Once",
     "SegmentGone",
     "SessionError",
@@ -111,6 +113,10 @@ class SegmentGone(ShmperfError):
 
 class StoreError(ShmperfError):
     """The storage directory can't be read or written."""
+
+
+class NotKept(StoreError):
+    """What is asked for by its id or name is not there, or not any more."""
 
 
 class SessionError(ShmperfError):

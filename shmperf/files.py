@@ -6,18 +6,26 @@ be somebody else's is checked on the descriptor, so nobody can exchange it betwe
 
 A descriptor that stays open in a program is a `KeptFile`: a daemon closes all that it finds open,
 and the same number is a file of its own next.
+
+The snapshot of the journal says which version of the program a storage is of. Who founds a session
+there reads that first: what a newer version has written is not touched, not even by a lock file.
 """
 
 from __future__ import annotations
 
 import errno
 import stat
+from struct import Struct
 from typing import TypeVar
 
+from shmperf.errors import FormatError
 from shmperf.stdlib import Path, os
 
 __all__ = [
     "INTERNALS",
+    "JOURNAL_HEADER",
+    "JOURNAL_MAGIC",
+    "JOURNAL_VERSION",
     "KeptFile",
     "check_ours",
     "internals",
@@ -27,6 +35,7 @@ __all__ = [
     "path_text",
     "read_private",
     "reason_of",
+    "refuse_newer",
     "shown_path",
     "translated",
 ]
@@ -35,12 +44,39 @@ __all__ = [
 INTERNALS = ".shmperf"
 _IGNORED = b"# Created by shmperf.\n*\n"
 
+# Magic, version, generation: how the snapshot and the logs of a journal begin.
+JOURNAL_HEADER = Struct("<8sII")
+JOURNAL_MAGIC = b"shmpjrnl"
+# Raised with every change of what a frame or a snapshot holds, a new field too: a program that does
+# not know it would pass it over, and write a snapshot without it.
+JOURNAL_VERSION = 3
+
 _E = TypeVar("_E", bound=Exception)
 
 
 def internals(storage: Path) -> Path:
     """Where our own files lie in *storage*; nothing is created or looked at."""
     return storage / INTERNALS
+
+
+def refuse_newer(storage: Path) -> None:
+    """
+    Raise FormatError where a newer version of the program has written what *storage* holds.
+
+    What can't be read, or is no journal, is for whoever takes it up to tell.
+    """
+    try:
+        head = read_private(internals(storage) / "snapshot", JOURNAL_HEADER.size)
+    except OSError:
+        return
+    if len(head) < JOURNAL_HEADER.size:
+        return
+    magic, version, _ = JOURNAL_HEADER.unpack(head)
+    if magic == JOURNAL_MAGIC and version > JOURNAL_VERSION:
+        raise FormatError(
+            f"{shown_path(storage)}: found a journal of version {version}, "
+            f"expected {JOURNAL_VERSION}; use the shmperf that wrote it"
+        )
 
 
 def make_storage(storage: Path) -> None:

@@ -17,15 +17,17 @@ from typing import Any, ClassVar, Self, SupportsIndex
 
 import msgspec
 
-from .analysis.stats import Figures, all_stats, empty_stats, plain, since, tool_stats
+from .analysis.stats import Books, Figures, all_stats, empty_stats, plain, since, tool_stats
+from .config.destinations import shown
 from .config.options import Options
-from .errors import ConfigError, SessionError, ShmperfError, tell
+from .errors import ConfigError, SessionError, tell
 from .session.client import Client
 from .session.messages import FiguresOf
 from .session.session import Session, revive
 from .session.settings import Settings
 from .stdlib import secrets
 from .worker import api
+from .worker.failures import is_programs
 from .worker.process import worker
 
 __all__ = [
@@ -41,7 +43,6 @@ __all__ = [
 
 _STATS_WAIT_S = 5.0
 _SHUTDOWN_WAIT_S = 5.0
-_SHOWN_CHARACTERS = 80
 
 Keys = tuple[str, ...]
 
@@ -355,9 +356,11 @@ def _changed(options: Options, change: Callable[[dict[str, Any]], dict[str, Any]
 
 
 def _shown(whole: Any, key: str) -> str:
-    for part in filter(None, key.split(".")):
+    part = ""
+    # Of a dictionary's value msgspec says in which it stands, not under which name.
+    for part in filter(None, key.removesuffix("[...]").split(".")):
         whole = whole.get(part, whole) if isinstance(whole, dict) else whole
-    return repr(whole)[:_SHOWN_CHARACTERS]
+    return shown(whole, part)
 
 
 # --- the session ----------------------------------------------------------------------------------
@@ -374,7 +377,10 @@ def _current_options() -> Options:
         return worker.options
     try:
         return session.settings.reload()
-    except ShmperfError:
+    except Exception as error:
+        # Of ours, or the program's own.
+        if is_programs(error):
+            raise
         return session.options
 
 
@@ -391,8 +397,22 @@ def _figures(tool: str | None, mark: str, *, begins: bool = False) -> Figures | 
         client = Client(session.directory, partial(revive, session))
         answer = client.ask(FiguresOf(tool, mark, begins), _STATS_WAIT_S)
         return msgspec.convert(answer, Figures)
-    except (ShmperfError, msgspec.ValidationError):
+    except Exception as error:
+        # Of ours, or the program's own.
+        if is_programs(error):
+            raise
+    return _figures_on_disk(session, tool, mark)
+
+
+def _figures_on_disk(session: Session, tool: str | None, mark: str) -> Figures:
+    """What the disk holds; nothing where its reader can't be imported."""
+    try:
         # Off the hot path, and needed by nobody else who records: the reader of the disk.
         from .storage.state import figures_on_disk  # noqa: PLC0415
 
         return figures_on_disk(session.storage, tool, session.options, mark=mark)
+    except Exception as error:
+        # No descriptor for it, another root, a sandbox; or the program's own.
+        if is_programs(error):
+            raise
+    return Figures(books=Books(complete=False))

@@ -34,7 +34,15 @@ from shmperf.session.presence import HERE, Identity
 from shmperf.session.rendezvous import Request, join
 from shmperf.session.server import Server
 from shmperf.session.session import attach
-from shmperf.shm.inflight import CALLEE, GENERATION_STEP, IN_DETAIL, PARENT, START, mark_loss
+from shmperf.shm.inflight import (
+    CALLEE,
+    GENERATION_STEP,
+    IN_DETAIL,
+    PARENT,
+    START,
+    block_of,
+    mark_loss,
+)
 from shmperf.shm.memory import SHARED_MEMORY, remove_memory
 from shmperf.shm.record import (
     BLOCK,
@@ -47,6 +55,7 @@ from shmperf.shm.record import (
     meta_of,
     seal,
 )
+from shmperf.shm.remote import Remote, RemoteWriter
 from shmperf.shm.ring import Grant, RingWriter
 from shmperf.shm.segment import Loss, Segment
 from shmperf.storage.reading import lines_of
@@ -144,6 +153,8 @@ class ScriptedWorker:
         stranger = Identity(ours.pid, ours.start_ticks + 1, ours.namespace)
         self.presence.write_bytes(msgspec.msgpack.encode(stranger))
         self.ready = self.segment.add_rows(self.session.next_blocks(1)) or []
+        block = block_of(self.segment.words[self.ready[0]])
+        self.remotes = RemoteWriter(self.segment.buffer, block)
         self.begun = 0
         self.is_alive = True
         self._tick = tick
@@ -192,6 +203,12 @@ class ScriptedWorker:
         opened = self.begin(tool, parent)
         self.end(opened, msgspec.msgpack.encode({"n": n}))
         return opened
+
+    def take_up(self, remote: Remote) -> int:
+        """The id of a context from elsewhere, as the parent of calls that it has led to."""
+        if self.remotes.wants_more():
+            self.segment.extend(self.remotes)
+        return self.remotes.put(remote)
 
     def leave_out(self, tool: str, calls: int = 1) -> None:
         """So many *calls* of a sampled tool, ended without a record."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from shmperf.query import check_storage
+from shmperf.query.answers import check_storage
 from shmperf.views import troubles
 
 from .arguments import add_reader, answers_for, show

@@ -5,27 +5,35 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from shmperf.query import Answers, check_storage, find_answers, request_for
+from shmperf.config.options import address_of, expected_of
+from shmperf.query.answers import Answers, check_storage, find_answers, request_for
 from shmperf.session.rendezvous import Request
 from shmperf.views.terminal import console_for
 
 from .nearest import refuse_missing, refuse_unknown
 
 __all__ = [
+    "add_otlp",
     "add_reader",
     "add_rows",
+    "address",
     "answers_for",
     "positive",
     "records_of",
     "request_of",
     "show",
 ]
+
+
+# As in a configuration file: that variable, those of single signals, or the standard's default.
+_STANDARD = "env:OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 def add_reader(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +50,27 @@ def add_rows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=positive, default=20, metavar="N", help="rows (20)")
 
 
+def add_otlp(parser: argparse.ArgumentParser) -> None:
+    """The flag of those that start a collector."""
+    parser.add_argument(
+        "--otlp",
+        nargs="?",
+        type=_endpoint,
+        const=_STANDARD,
+        default="",
+        metavar="URL",
+        help="send spans and metrics (OTLP over HTTP); without URL where the environment says",
+    )
+
+
+def _endpoint(text: str) -> str:
+    # argparse asks for its default, too: no endpoint.
+    expected = "" if not text or re.fullmatch(r"env:\w+", text) else expected_of(text)
+    if expected:
+        raise argparse.ArgumentTypeError(f"expected {expected}")
+    return text
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1, as an argument."""
     try:
@@ -53,15 +82,24 @@ def positive(text: str) -> int:
     return number
 
 
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT, as an argument."""
+    try:
+        return address_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"found {text!r}, {error}") from None
+
+
 def request_of(given: argparse.Namespace) -> Request:
     """Which session or storage directory the flags and the environment mean."""
-    return request_for(
+    request = request_for(
         session=getattr(given, "session", None),
         storage=given.storage,
         config=given.config,
         environ=os.environ,
         is_transient=getattr(given, "transient", False),
     )
+    return msgspec.structs.replace(request, otlp=getattr(given, "otlp", ""))
 
 
 def answers_for(given: argparse.Namespace) -> Answers:
@@ -96,7 +134,15 @@ def show(given: argparse.Namespace, value: Any, screen: Callable[[Any], Any]) ->
     value = msgspec.to_builtins(value)
     if given.json:
         # The default encoder refuses nothing that we make, and escapes what is not ASCII.
-        print(json.dumps(value, indent=2))
+        print(_in_lines(json.dumps(value)))
     else:
         console_for(sys.stdout).print(screen(value))
     return 0
+
+
+def _in_lines(text: str) -> str:
+    """The JSON *text* as ``indent=2`` has it, which makes the encoder one in Python: slow."""
+    try:
+        return msgspec.json.format(text, indent=2)
+    except msgspec.DecodeError:
+        return text  # a number that JSON does not have

@@ -6,7 +6,7 @@ import argparse
 
 from shmperf.collector.service import serve_named
 
-from .arguments import request_of
+from .arguments import add_otlp, request_of
 
 __all__ = ["add_arguments", "run"]
 
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transient", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--storage", metavar="DIR", help="where history goes")
     parser.add_argument("--config", metavar="FILE", help="configuration file")
+    add_otlp(parser)
     parser.add_argument(
         "--ready-fd", type=int, metavar="N", help="descriptor that gets a newline once it drains"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from shmperf.config.destinations import masked
+from shmperf.config.destinations import masked_all
 from shmperf.config.file import dump
 from shmperf.config.locate import resolve
 
@@ -26,8 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
     options, path = resolve(given.config, os.environ, Path.cwd())
-    anomaly = msgspec.structs.replace(options.anomaly, webhook=masked(options.anomaly.webhook))
-    options = msgspec.structs.replace(options, anomaly=anomaly)
+    options = masked_all(options)
     if given.json:
         print(json.dumps(msgspec.to_builtins(options), indent=2))
     else:

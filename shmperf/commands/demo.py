@@ -4,17 +4,20 @@
 A small code-search service: the workers of a pool read modules of the standard library, hash them,
 parse them, index their definitions into SQLite and search that index, each step a tracked tool that
 calls others. Some steps fail, because their input deserves it: a lookup of a name that nobody
-defines, a source file that does not parse.
+defines, a source file that does not parse. One is slow: what was meant by a name that nobody
+defines. And as long as it works, each worker has one call open that all others lie below.
 """
 
 from __future__ import annotations
 
 import ast
+import difflib
 import gc
 import hashlib
 import json
 import multiprocessing
 import os
+import shlex
 import sqlite3
 import sys
 import sysconfig
@@ -37,16 +40,20 @@ from shmperf.views.tree import call_tree
 from shmperf.worker.api import get_tracker
 from shmperf.worker.wrappers import track
 
+from .arguments import positive
 from .run import collecting
 
 __all__ = ["add_arguments", "demo", "run"]
 
-_SECONDS = 5.0
+_SECONDS = 5
 _LEAST_SECONDS = 1.0
 _PROCESSES = 4
 _ROUNDS = 25
 _ROUND_FILES = 12
+_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 _LARGEST_SOURCE = 60_000
+# Names that a suggestion is looked for among: each takes about 20 µs.
+_MOST_NAMES = 2_000
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -54,16 +61,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--storage", metavar="DIR", default="perf_data", help="(default: perf_data)"
     )
+    parser.add_argument(
+        "--seconds", type=positive, default=_SECONDS, metavar="N", help=f"how long ({_SECONDS})"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
     if not given.json:
-        demo(given.storage, console_for(sys.stdout))
+        demo(given.storage, console_for(sys.stdout), given.seconds)
         return 0
     with Path(os.devnull).open("w") as nowhere:
-        result = demo(given.storage, console_for(nowhere))
+        result = demo(given.storage, console_for(nowhere), given.seconds)
     print(json.dumps(result, indent=2))
     return 0
 
@@ -73,8 +83,8 @@ def run(given: Namespace) -> int:
 
 @track
 def read_source(path: str) -> bytes:
-    """The bytes of a source file."""
-    return Path(path).read_bytes()
+    """The bytes of a source file, *path* below the standard library."""
+    return (_LIBRARY / path).read_bytes()
 
 
 @track
@@ -90,7 +100,7 @@ def parse_source(source: bytes) -> list[tuple[str, int]]:
     return [(n.name, n.lineno) for n in ast.walk(ast.parse(source)) if isinstance(n, kinds)]
 
 
-@track
+@track(params=("path",))
 def index_names(database: str, path: str, digest: str, names: list[tuple[str, int]]) -> int:
     """Write a module's definitions into the index."""
     with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
@@ -102,7 +112,7 @@ def index_names(database: str, path: str, digest: str, names: list[tuple[str, in
     return len(names)
 
 
-@track
+@track(params=("name",))
 def search_index(database: str, name: str) -> list[tuple[str, int]]:
     """Where *name* is defined; LookupError when nowhere."""
     with closing(sqlite3.connect(database, timeout=30)) as connection:
@@ -114,7 +124,15 @@ def search_index(database: str, name: str) -> list[tuple[str, int]]:
     return found
 
 
-@track
+@track(params=("name",))
+def suggest_name(database: str, name: str) -> list[str]:
+    """Names like *name* that somebody defines; compared one by one, hence slow."""
+    with closing(sqlite3.connect(database, timeout=30)) as connection:
+        rows = connection.execute("SELECT DISTINCT name FROM names LIMIT ?", (_MOST_NAMES,))
+        return difflib.get_close_matches(name, [name for (name,) in rows])
+
+
+@track(params=("path",))
 def study_module(database: str, path: str) -> int:
     """Read, hash, parse and index one module, then look up its names and one that is not there."""
     source = read_source(path)
@@ -123,10 +141,11 @@ def study_module(database: str, path: str) -> int:
     index_names(database, path, digest, names)
     for name, _ in names[:5]:
         search_index(database, name)
+    unknown = f"{Path(path).stem}_of_nobody"
     try:
-        search_index(database, f"{Path(path).stem}_of_nobody")
+        search_index(database, unknown)
     except LookupError:
-        pass
+        suggest_name(database, unknown)
     return len(names)
 
 
@@ -136,11 +155,9 @@ def check_syntax(path: str) -> None:
     ast.parse(read_source(path).replace(b"def ", b"def {{name}} ", 1))
 
 
-def _study(task: tuple[str, list[str], float]) -> int:
-    """Study *paths* over and over until the deadline, in wall time, or for a second."""
-    database, paths, deadline_s = task
-    # On a busy machine this process may come up when the others are about to end.
-    deadline_s = max(deadline_s, time.time() + _LEAST_SECONDS)
+@track(params=lambda database, paths, deadline_s: {"modules": len(paths)})  # noqa: ARG005  as called
+def study_library(database: str, paths: list[str], deadline_s: float) -> int:
+    """Study *paths* over and over until the deadline, in wall time; how many it were."""
     studied = 0
     for path in cycle(paths):
         # On a busy machine the time may be over before this process has started.
@@ -156,24 +173,32 @@ def _study(task: tuple[str, list[str], float]) -> int:
     return studied
 
 
+def _study(task: tuple[str, list[str], float]) -> int:
+    """A worker's share, for a second at least."""
+    database, paths, deadline_s = task
+    # On a busy machine this process may come up when the others are about to end.
+    return study_library(database, paths, max(deadline_s, time.time() + _LEAST_SECONDS))
+
+
 # --- the run -------------------------------------------------------------------------------------
 
 
-def demo(storage: str, console: Console) -> dict[str, Any]:
+def demo(storage: str, console: Console, seconds: int = _SECONDS) -> dict[str, Any]:
     """Run it, print what it shows, and return the statistics with the overhead measured."""
     with collecting(storage, None) as session, tempfile.TemporaryDirectory() as directory:
         database = _create_database(Path(directory))
         os.environ["SHMPERF_SESSION"] = session.name
         try:
-            _work(database, console)
+            _work(database, console, seconds)
             overhead = _in_another_process(_overhead)
         finally:
             del os.environ["SHMPERF_SESSION"]
         edges = session.tree()
         found = session.stop()
     console.print(stats(found))
-    console.print(Text("\nwho calls whom", "bold"), call_tree(edges), "")
+    console.print(Text("\nwho calls whom", "bold"), call_tree(edges, found["tool_stats"]), "")
     console.print(_overhead_text(overhead))
+    console.print(_views_text(storage))
     console.print(Text(f"history: {session.storage}   more: shmperf --help", "dim"))
     return {**found, "overhead": overhead, "tree": edges, "storage": str(session.storage)}
 
@@ -188,14 +213,15 @@ def _create_database(directory: Path) -> str:
 
 
 def _sources() -> list[str]:
-    library = Path(sysconfig.get_paths()["stdlib"])
-    found = [p for p in sorted(library.rglob("*.py")) if "site-packages" not in p.parts]
-    return [str(path) for path in found if 0 < path.stat().st_size < _LARGEST_SOURCE]
+    """Modules by their paths below the library."""
+    found = [p for p in sorted(_LIBRARY.rglob("*.py")) if "site-packages" not in p.parts]
+    sizes = ((path, path.stat().st_size) for path in found)
+    return [str(path.relative_to(_LIBRARY)) for path, size in sizes if 0 < size < _LARGEST_SOURCE]
 
 
-def _work(database: str, console: Console) -> None:
-    """Keep a pool busy for a few seconds."""
-    deadline_s = time.time() + _SECONDS
+def _work(database: str, console: Console, seconds: int) -> None:
+    """Keep a pool busy for so long."""
+    deadline_s = time.time() + seconds
     sources = _sources()
     tasks = [(database, sources[n::_PROCESSES], deadline_s) for n in range(_PROCESSES)]
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -203,10 +229,10 @@ def _work(database: str, console: Console) -> None:
         Progress(*columns, console=console, transient=True) as progress,
         multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool,
     ):
-        shown = progress.add_task(f"{_PROCESSES} processes index Python", total=_SECONDS)
+        shown = progress.add_task(f"{_PROCESSES} processes index Python", total=seconds)
         work = pool.map_async(_study, tasks, chunksize=1)
         while not work.ready():
-            progress.update(shown, completed=_SECONDS - (deadline_s - time.time()))
+            progress.update(shown, completed=seconds - (deadline_s - time.time()))
             work.wait(0.1)
         work.get()
         pool.close()
@@ -279,6 +305,27 @@ def _timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+# --- what to look at ------------------------------------------------------------------------------
+
+_VIEWS = (
+    ("shmperf report", "one file to open: what was slow, and what lay below it"),
+    ("shmperf serve", "the same as a page"),
+    ("shmperf trace study_module", "the slowest call and where its time went"),
+    ("shmperf top", "live: calls in flight, beside `shmperf demo --seconds 60`"),
+)
+
+
+def _views_text(storage: str) -> Text:
+    """The commands that show this storage, each whole, for a click or a copy."""
+    where = f" --storage {shlex.quote(storage)}"
+    longest = max(len(command + where) for command, _ in _VIEWS)
+    text = Text("\nlook at it\n", "bold", no_wrap=True)
+    for command, says in _VIEWS:
+        text.append(f"  {(command + where).ljust(longest)}", "default")
+        text.append(f"   {says}\n", "dim")
+    return text
 
 
 def _overhead_text(overhead: dict[str, Any]) -> Text:

@@ -8,13 +8,17 @@ command that it ran.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from typing import TextIO
 
 from shmperf.errors import ShmperfError
+from shmperf.files import reason_of
 from shmperf.views.encoding import print_what_fits
 from shmperf.views.formatting import printable
 
@@ -22,26 +26,70 @@ from . import table
 
 __all__ = ["main"]
 
+# What a stream says that can't be written, whatever is behind it.
+_UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 _RELATIVE_TIME = re.compile(r"-\d[\d.]*[smhdw]", re.ASCII)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; its exit code."""
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
         print_what_fits(stream, os.environ)
-    given = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        code: int = given.do(given)
+        return _done(sys.argv[1:] if arguments is None else arguments)
     except ShmperfError as error:
-        print(f"shmperf: {printable(error)}", file=sys.stderr)
+        _say(printable(error))
         return 1
     except BrokenPipeError:
-        # Whoever read our output has left; Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go(sys.stdout)
+        return 1
+    except OSError as error:
+        where = error.filename or ("standard output" if error.errno in _UNWRITTEN else "")
+        _say(f"{printable(where)}: {reason_of(error)}" if where else reason_of(error))
+        _let_go(sys.stdout)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _done(arguments: Sequence[str]) -> int:
+    try:
+        given = _parse(arguments)
+        code: int = given.do(given)
+    finally:
+        # Here, where it can be told: what can't be written at exit is a complaint of Python's.
+        _flush_errors()
+        sys.stdout.flush()
     return code
+
+
+def _open_closed() -> None:
+    """A place for output where its stream is closed (``>&-``): nobody is to see it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # As Python's own: what it opens at its start it never closes.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", closefd=False))
+
+
+def _say(text: str) -> None:
+    """One line on standard error, if there is anybody to read it."""
+    with suppress(OSError):
+        print(f"shmperf: {text}", file=sys.stderr)
+    _flush_errors()
+
+
+def _flush_errors() -> None:
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _let_go(sys.stderr)
+
+
+def _let_go(stream: TextIO) -> None:
+    """Whoever read *stream* has left, or its disk is full; Python would complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from shmperf.errors import SessionError
+from shmperf.query.switching import switch_mode
 
 from .arguments import add_reader, records_of, show
 
@@ -20,8 +20,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
     answers = records_of(given)
-    if given.mode is not None:
-        if answers.session is None:
-            raise SessionError("there is no session to switch; start one, or use run --optimize")
-        answers.session.settings.set_mode(given.mode == "optimization")
-    return show(given, {"mode": answers.mode()}, lambda answer: answer["mode"])
+    mode = answers.mode() if given.mode is None else switch_mode(answers, given.mode)
+    return show(given, {"mode": mode}, lambda answer: answer["mode"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shmperf.errors import StoreError
 from shmperf.files import INTERNALS, internals
-from shmperf.query import Answers
+from shmperf.query.answers import Answers
 from shmperf.storage.filenames import holds_lines, is_history
 from shmperf.views.formatting import printable
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import signal
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any
 
 import msgspec
 
 from shmperf.errors import NoAnswer, SessionError, StoreError
-from shmperf.query import Answers
+from shmperf.query.answers import Answers
 from shmperf.session.messages import Optimize
 from shmperf.storage.reports import names, newest
 from shmperf.views.runs import RunReport, progress
@@ -25,6 +27,7 @@ __all__ = ["add_arguments", "run"]
 _POLL_S = 0.1
 # What a collector may take for one answer while it is busy, and the writing of a report.
 _ANSWER_S = 30.0
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LONGEST_S, _MOST_CALLS = 86_400.0, 1_000_000
 
 
@@ -46,14 +49,36 @@ def run(given: Namespace) -> int:
             raise StoreError(f"no report of a run in {answers.storage}; see: shmperf optimize")
         return show(given, found[1], RunReport)
     request = Optimize(secrets.token_hex(8), given.seconds, given.calls, given.keep)
+    _on_end(_end)
     try:
         report = _wait(answers, request)
-    except KeyboardInterrupt:
+    except _Ended as ended:
+        # Who says it again wants to leave at once.
+        _on_end(signal.SIG_DFL)
         show(given, _wait(answers, msgspec.structs.replace(request, ends=True)), RunReport)
-        return 130
+        return 128 + ended.signal
     finally:
         _tell("")
     return show(given, report, RunReport)
+
+
+class _Ended(BaseException):
+    """Somebody has had enough, or their terminal is gone: nobody waits for the run any more."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = number
+
+
+def _end(number: int, _frame: object) -> None:
+    raise _Ended(number)
+
+
+def _on_end(deed: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in _ENDING:
+        # What is ignored, by nohup for one, stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, deed)
 
 
 def _wait(answers: Answers, request: Optimize) -> dict[str, Any]:

@@ -27,18 +27,19 @@ from shmperf import integrations
 from shmperf.errors import IntegrationError, SessionError, ShmperfError
 from shmperf.files import reason_of
 from shmperf.integrations.registry import ALL, refuse_unknown
-from shmperf.query import Answers
+from shmperf.query.answers import Answers
 from shmperf.session.client import Client
 from shmperf.session.messages import Flush, Mode, Stats, Status, Tree
 from shmperf.session.paths import named_directory, runtime_root
 from shmperf.session.session import attach
 from shmperf.storage.reports import FOLDER, names, newest
-from shmperf.views.formatting import printable
+from shmperf.views.formatting import printable, size
 from shmperf.views.terminal import books, console_for, stats
 
 from .advice import advice
+from .arguments import add_otlp
 
-__all__ = ["Collecting", "add_arguments", "collecting", "run", "run_command"]
+__all__ = ["Collecting", "add_arguments", "collecting", "run"]
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _REFRESH_S = 0.5
@@ -49,6 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Its arguments."""
     parser.add_argument("--storage", metavar="DIR", help="where history goes")
     parser.add_argument("--config", metavar="FILE", help="configuration file")
+    add_otlp(parser)
     parser.add_argument("--optimize", action="store_true", help="record everything")
     parser.add_argument(
         "--instrument",
@@ -56,6 +58,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=_integrations,
         default=[],
         help="track what these (with commas between) call, auto: all; without a change in the code",
+    )
+    parser.add_argument(
+        "--report", metavar="FILE", help="write a page that shows it all, as `shmperf report` does"
     )
     parser.add_argument("command", nargs="+", metavar="-- COMMAND", help="the command, after --")
 
@@ -70,15 +75,44 @@ def _integrations(text: str) -> list[str]:
 
 
 def run(given: Namespace) -> int:
-    """Do it; the exit code of the command."""
-    code, _ = run_command(
-        given.command,
-        storage=given.storage,
-        config=given.config,
-        optimize=given.optimize,
-        instrument=given.instrument,
-    )
+    """
+    Run the command with its tool calls recorded; its exit code.
+
+    The integrations that were named (``auto`` for all) are switched on in every Python process of
+    it that reads ``PYTHONPATH``, as soon as that imports what they track.
+
+    127 when there is no such command, 126 when it can't be run, 128 + n after signal n. Whether a
+    report could be written changes nothing of that.
+    """
+    console = console_for(sys.stderr)
+    with collecting(given.storage, given.config, given.otlp) as session:
+        if given.optimize:
+            session.set_mode(optimization=True)
+        before = session.live_stats()["begun"]
+        last = _last_report(session.storage)
+        environ = session.environ | _instrumented(given.instrument)
+        code = _run(given.command, environ, session, console)
+        found = session.stop()
+        # The command's exit code counts, whether or not anybody reads this.
+        with suppress(OSError):
+            _tell(session, found, last, console)
+            if given.report is not None:
+                console.print(_page_of(session, Path(given.report)))
+            if found["begun"] == before:
+                said = advice(given.command, os.environ, given.instrument, code)
+                console.print(Text(said, "yellow"))
     return code
+
+
+def _page_of(session: Collecting, path: Path) -> Text:
+    """Write the page of the session that has ended; what is to be said of it."""
+    from shmperf.views.report import write_report  # noqa: PLC0415  who asks for none waits for none
+
+    try:
+        written = write_report(session.answers, path)
+    except ShmperfError as error:
+        return Text(f"shmperf: {printable(error)}", "red")
+    return Text(f"page: {printable(path)} ({size(written)})", "dim")
 
 
 class Collecting:
@@ -90,6 +124,7 @@ class Collecting:
         self._process = process
         self._session = attach(directory)
         self._last_known: dict[str, Any] = {"begun": 0, "storage_state": "ok"}
+        self._answers: Answers | None = None
 
     @property
     def storage(self) -> Path:
@@ -100,6 +135,11 @@ class Collecting:
     def environ(self) -> dict[str, str]:
         """The environment of programs that are to record here."""
         return {**os.environ, "SHMPERF_SESSION": self.name}
+
+    @property
+    def answers(self) -> Answers:
+        """Who answers: the collector, or, once it has ended, what lies on disk."""
+        return self._answers or Answers(self.storage, self._session.options, self._session)
 
     def set_mode(self, *, optimization: bool) -> None:
         """Switch the session's mode."""
@@ -125,6 +165,7 @@ class Collecting:
         answers = Answers(
             self.storage, self._session.options, None if ended_well else self._session
         )
+        self._answers = answers
         if not ended_well:
             # It was killed: whoever came after it, or comes now, drains what it left and goes.
             with suppress(ShmperfError):
@@ -134,7 +175,7 @@ class Collecting:
     def unwritten(self, found: Mapping[str, Any]) -> str:
         """What the final statistics *found* lack of what the collector knew; empty for nothing."""
         known, state = self._last_known["begun"], self._last_known["storage_state"]
-        if found["begun"] >= known:
+        if found["begun"] >= known or (self._answers and self._answers.has_told_missing):
             return ""
         reason = "" if state == "ok" else f" ({printable(state, 200)})"
         return (
@@ -144,14 +185,19 @@ class Collecting:
 
 
 @contextmanager
-def collecting(storage: str | None, config: str | None) -> Iterator[Collecting]:
-    """Start a collector for a session of our own; raises SessionError when it does not come up."""
+def collecting(storage: str | None, config: str | None, otlp: str = "") -> Iterator[Collecting]:
+    """
+    Start a collector for a session of our own, that sends to the endpoint *otlp*, if there is one.
+
+    Raises SessionError when it does not come up.
+    """
     name = f"run-{os.getpid()}-{secrets.token_hex(3)}"
     read_fd, write_fd = os.pipe()
     command = [sys.executable, "-m", "shmperf", "collect", "--session", name]
     command += ["--transient", "--ready-fd", str(write_fd)]
     command += ["--storage", storage] if storage else []
     command += ["--config", config] if config else []
+    command += ["--otlp", otlp] if otlp else []
     process = subprocess.Popen(  # noqa: S603  our own interpreter and flags
         command,
         stdin=subprocess.DEVNULL,
@@ -177,38 +223,13 @@ def collecting(storage: str | None, config: str | None) -> Iterator[Collecting]:
             process.stderr.close()
 
 
-def run_command(
-    command: Sequence[str],
-    *,
-    storage: str | None,
-    config: str | None,
-    optimize: bool,
-    instrument: Sequence[str] = (),
-) -> tuple[int, dict[str, Any]]:
-    """
-    Run *command* with its tool calls recorded; its exit code and the final statistics.
-
-    The integrations in *instrument* (``auto`` for all) are switched on in every Python process of
-    it that reads ``PYTHONPATH``, as soon as that imports what they track.
-
-    127 when there is no such command, 126 when it can't be run, 128 + n after signal n.
-    """
-    console = console_for(sys.stderr)
-    with collecting(storage, config) as session:
-        if optimize:
-            session.set_mode(optimization=True)
-        before = session.live_stats()["begun"]
-        last = _last_report(session.storage)
-        code = _run(command, session.environ | _instrumented(instrument), session, console)
-        found = session.stop()
-        console.print(stats(found))
-        console.print(Text(f"history: {session.storage}", "dim"))
-        if missing := session.unwritten(found):
-            console.print(Text(missing, "red"))
-        _tell_of_report(session.storage, last, console)
-        if found["begun"] == before:
-            console.print(Text(advice(command, os.environ, instrument, code), "yellow"))
-    return code, found
+def _tell(session: Collecting, found: dict[str, Any], last: str, console: Console) -> None:
+    """What was recorded, and where it is; *last* is the report of a run that there was before."""
+    console.print(stats(found))
+    console.print(Text(f"history: {session.storage}", "dim"))
+    if missing := session.unwritten(found):
+        console.print(Text(missing, "red"))
+    _tell_of_report(session.storage, last, console)
 
 
 def _last_report(storage: Path) -> str:

@@ -22,11 +22,12 @@ from msgspec import Meta
 
 from shmperf.analysis.diff import Measured
 from shmperf.analysis.quantiles import Histogram
+from shmperf.analysis.runreport import SCHEMA
 from shmperf.analysis.totals import Bucket, Totals
 from shmperf.errors import StoreError
 from shmperf.exporters.selection import parse_time
 from shmperf.files import reason_of
-from shmperf.query import Answers, check_storage, find_answers, request_for
+from shmperf.query.answers import Answers, check_storage, find_answers, request_for
 
 from .nearest import refuse_missing
 
@@ -88,6 +89,7 @@ class _ReportRow(msgspec.Struct, kw_only=True):
 
 
 class _ReportFile(msgspec.Struct, kw_only=True):
+    schema: int
     tools: dict[str, _ReportRow]
 
 
@@ -185,8 +187,10 @@ def _rows(path: Path, text: bytes) -> dict[str, _Row]:
         if "tool_stats" in keys:
             return msgspec.json.decode(text, type=_StatsFile).tool_stats
         if "tools" in keys and "schema" in keys:
-            found = msgspec.json.decode(text, type=_ReportFile).tools
-            return {tool: row.in_seconds() for tool, row in found.items()}
+            report = msgspec.json.decode(text, type=_ReportFile)
+            if report.schema == SCHEMA:
+                return {tool: row.in_seconds() for tool, row in report.tools.items()}
+            raise StoreError(f"{path}: found schema {report.schema}, expected {SCHEMA}")
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: neither a report nor statistics of shmperf: {error}") from None
     expected = "found neither 'tool_stats' nor a report's 'tools'"
@@ -196,7 +200,8 @@ def _rows(path: Path, text: bytes) -> dict[str, _Row]:
 def _from_row(row: _Row) -> Measured:
     totals = Totals(
         count=row.count,
-        errors=row.errors,
+        # Somebody may have edited it: more than all can't have failed.
+        errors=min(row.errors, row.count),
         aborted=row.aborted,
         sampled_out=min(row.sampled_out, row.count),
     )

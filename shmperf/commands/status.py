@@ -6,7 +6,7 @@ import time
 from argparse import ArgumentParser, Namespace
 
 from shmperf.errors import SessionError
-from shmperf.query import find_answers
+from shmperf.query.answers import find_answers
 from shmperf.session.messages import Ping
 from shmperf.views import terminal
 

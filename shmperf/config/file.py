@@ -10,8 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -21,6 +20,7 @@ import yaml
 from shmperf.errors import ConfigError
 from shmperf.files import reason_of
 
+from .destinations import shown, without_paths
 from .options import Every, Limit, Options
 
 __all__ = ["dump", "load"]
@@ -58,17 +58,22 @@ def dump(options: Options) -> str:
         "# Limits and settings of shmperf. Every key is here with its default; all are optional.",
         "",
     ]
-    for name, annotation in get_type_hints(Options, include_extras=True).items():
-        value = getattr(options, name)
-        if isinstance(value, msgspec.Struct):
-            lines += ["", f"# {(type(value).__doc__ or '').strip()}", f"{name}:"]
-            hints = get_type_hints(type(value), include_extras=True)
-            lines += [
-                _line(key, getattr(value, key), hint, indent="  ") for key, hint in hints.items()
-            ]
-        else:
-            lines.append(_line(name, value, annotation, indent=""))
+    lines += _lines(options, "")
     return "\n".join(lines) + "\n"
+
+
+def _lines(group: msgspec.Struct, indent: str) -> Iterator[str]:
+    """The keys of *group*, those that are groups themselves behind a line with their sentence."""
+    for key, annotation in get_type_hints(type(group), include_extras=True).items():
+        value = getattr(group, key)
+        if isinstance(value, msgspec.Struct):
+            if not indent:
+                yield ""
+            yield f"{indent}# {(type(value).__doc__ or '').strip()}"
+            yield f"{indent}{key}:"
+            yield from _lines(value, f"{indent}  ")
+        else:
+            yield _line(key, value, annotation, indent=indent)
 
 
 def _line(key: str, value: Any, annotation: Any, *, indent: str) -> str:
@@ -120,7 +125,7 @@ class _StrictLoader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 raise _refused("a list or a mapping is no key", key)
             if key.value in seen:
-                raise _refused(f"key {_shown_in_short(key.value)} stands twice", key)
+                raise _refused(f"key {shown(key.value)} stands twice", key)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -143,14 +148,22 @@ def _read(path: Path) -> Any:
     try:
         return yaml.load(text, _StrictLoader)  # noqa: S506  a SafeLoader, made stricter
     except yaml.YAMLError as error:
-        problem = " ".join(str(error).split()).replace('in "<byte string>", ', "at ")
-        raise ConfigError(str(path), "", problem[:300], "valid YAML") from None
+        raise ConfigError(str(path), "", _problem(error), "valid YAML") from None
     except RecursionError:
         raise ConfigError(str(path), "", "too many levels", "valid YAML") from None
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         # What PyYAML lets out when a tag doesn't fit its value, as in `!!bool x`.
-        problem = f"a value that its type can't have ({str(error)[:200]})"
+        problem = f"a value that its type can't have ({without_paths(str(error)[:200])})"
         raise ConfigError(str(path), "", problem, "valid YAML") from None
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    """What is wrong and where; not the line itself, in which a secret may stand."""
+    for mark in (getattr(error, "context_mark", None), getattr(error, "problem_mark", None)):
+        if mark is not None:
+            mark.buffer = None
+    text = " ".join(str(error).split()).replace('in "<byte string>", ', "at ")
+    return without_paths(text)[:300]
 
 
 def _read_as_meant(content: dict[str, Any]) -> None:
@@ -208,7 +221,8 @@ def _translated(path: Path, content: Mapping[str, Any], text: str) -> ConfigErro
     expected = _EXPECTED.get(expected, expected)
     if isinstance(found, float) and not math.isfinite(found):
         expected = "a finite number"
-    return ConfigError(str(path), ".".join(map(_name, steps)), _shown(found), expected)
+    key = steps[-1] if steps else ""
+    return ConfigError(str(path), ".".join(map(_name, steps)), _shown(found, key), expected)
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -230,17 +244,9 @@ def _at(content: Any, steps: list[str]) -> Any:
 
 def _name(key: Any) -> str:
     """*key* as it stands in the file, unless a line of a message can't hold it."""
-    text = str(key)
-    return text if text.isprintable() and len(text) <= 80 else _shown_in_short(text)
+    text = without_paths(str(key))
+    return text if text.isprintable() and len(text) <= 80 else shown(text)
 
 
-def _shown(value: Any) -> str:
-    return f"{type(value).__name__} {_shown_in_short(value)}"
-
-
-def _shown_in_short(value: Any) -> str:
-    """A repr of bounded cost: a few aliases can stand for thousands of millions of members."""
-    short = reprlib.Repr()
-    short.maxlevel = 2
-    short.maxstring = short.maxother = 80
-    return short.repr(value)[:120]
+def _shown(value: Any, key: str = "") -> str:
+    return f"{type(value).__name__} {shown(value, key)}"

@@ -21,19 +21,26 @@ __all__ = [
     "Capture",
     "CollectorOptions",
     "Every",
+    "Export",
     "HistoryOptions",
     "Limit",
     "Optimization",
     "Options",
+    "Otlp",
+    "Prometheus",
     "Rag",
     "Ring",
     "Sampling",
     "Storage",
     "Watch",
+    "address_of",
+    "expected_of",
 ]
 
 # Where performance facts can be kept: the one of our own, and those that have an adapter.
 STORES = ("tools", "chroma", "qdrant", "pgvector", "lancedb")
+
+_HIGHEST_PORT = 65_535
 
 COMPRESSIONS = ("zstd", "gzip", "off")
 WHEN_FULL = ("stop", "drop_oldest")
@@ -238,6 +245,37 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 0
 
 
+def expected_of(url: str) -> str:
+    """What should stand in the place of the URL *url*; nothing if something can be sent there."""
+    scheme, colon, rest = url.partition("://")
+    if not colon or scheme.lower() not in {"http", "https"}:
+        return "an http or https URL, env:NAME, or nothing"
+    if not re.fullmatch("[!-~]+", url):
+        return "a URL without spaces, in ASCII"
+    authority = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    parts = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(.*))?", authority)
+    if parts is None:
+        return "a URL with a host"
+    port = parts[2] or "80"
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= _HIGHEST_PORT:
+        return f"a URL whose port is from 1 to {_HIGHEST_PORT}"
+    return ""
+
+
+def _check_url(key: str, value: str) -> None:
+    expected = "" if re.fullmatch(r"(env:\w+)?", value) else expected_of(value)
+    if expected:
+        raise ValueError(f"{key}: {expected}")
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT, an IPv6 address in brackets; ValueError where it is none."""
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+)):([0-9]{1,5})", text, re.ASCII)
+    if found is None or int(found[3]) > _HIGHEST_PORT:
+        raise ValueError("expected HOST:PORT")
+    return found[1] or found[2], int(found[3])
+
+
 class Anomaly(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What turned bad: alerts on durations, errors, stuck calls, silence, losses and memory."""
 
@@ -259,8 +297,7 @@ class Anomaly(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = ""
 
     def __post_init__(self) -> None:
-        if self.webhook and not re.fullmatch(r"env:\w+|https?://[!-~]+", self.webhook):
-            raise ValueError("webhook: an http or https URL, env:NAME, or nothing")
+        _check_url("webhook", self.webhook)
 
 
 class HistoryOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -284,6 +321,58 @@ class HistoryOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"compress: one of {', '.join(COMPRESSIONS)}")
         if self.when_full not in WHEN_FULL:
             raise ValueError(f"when_full: one of {', '.join(WHEN_FULL)}")
+
+
+class Prometheus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An endpoint that Prometheus scrapes, while the session runs."""
+
+    listen: Annotated[
+        str,
+        Meta(description="HOST:PORT on this machine, as 127.0.0.1:9464; empty: none"),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        try:
+            _ = self.listen and address_of(self.listen)
+        except ValueError as error:
+            raise ValueError(f"listen: {str(error).removeprefix('expected ')}") from None
+
+
+class Otlp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is sent to an OpenTelemetry backend, over OTLP/HTTP."""
+
+    endpoint: Annotated[
+        str,
+        Meta(description="URL before /v1/traces, or env:NAME of a variable; empty: none"),
+    ] = ""
+    headers: Annotated[
+        dict[str, str], Meta(description="sent with each request; values may be env:NAME")
+    ] = {}
+    interval_seconds: Annotated[
+        float, Meta(ge=1, le=3600, description="how often metrics are sent")
+    ] = 10
+    spans: Annotated[bool, Meta(description="send kept calls as spans")] = True
+    metrics: Annotated[bool, Meta(description="send counts and histograms")] = True
+    arguments: Annotated[bool, Meta(description="send parameters with the spans")] = False
+
+    def __post_init__(self) -> None:
+        _check_url("endpoint", self.endpoint)
+        for name, value in self.headers.items():
+            if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+                raise ValueError("headers: names of HTTP headers")
+            if not re.fullmatch(r"[\t -~]*", value):
+                raise ValueError("headers: values in one line of ASCII, or env:NAME")
+
+
+class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """To other systems, while the session runs."""
+
+    most_tools: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000, description="tools with metrics of their own; others are summed"),
+    ] = 1_000
+    prometheus: Prometheus = Prometheus()
+    otlp: Otlp = Otlp()
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
@@ -312,6 +401,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sampling: Sampling = Sampling()
     anomaly: Anomaly = Anomaly()
     history: HistoryOptions = HistoryOptions()
+    export: Export = Export()
 
     def limit_of(self, tool: str) -> int:
         """Records kept of *tool*: 0 means it is not tracked, -1 that all are kept."""

@@ -23,6 +23,7 @@ from shmperf.worker.gcwatch import collecting, is_collecting
 from shmperf.worker.opencall import OpenCall
 from shmperf.worker.process import Tool
 from shmperf.worker.slots import suspect_hole
+from shmperf.worker.spans import spans
 
 __all__ = ["Passage", "QuickCall"]
 
@@ -130,6 +131,8 @@ class Passage(msgspec.Struct):
         try:
             outer = current_call.get()
             parent = outer if type(outer) is int else parent_of(outer)
+            if not parent and spans.root is None:
+                parent = spans.above()
             start = perf_counter_ns()
             call_id = words[row] + GENERATION_STEP
             words[row + START] = start  # point: quick-start

@@ -7,11 +7,11 @@ from types import MethodType
 from typing import Any
 
 from shmperf.shm.record import Callee
-from shmperf.worker.capture import positional_names
 from shmperf.worker.failures import is_programs
 from shmperf.worker.hotpath import is_seen
 from shmperf.worker.opencall import OpenCall
 from shmperf.worker.process import Tool, named_callee, tool_named, worker
+from shmperf.worker.signature import positional_names
 from shmperf.worker.wrappers import tracked_name
 
 from .chain import PASSAGE, Context, InterceptorPriority, ToolInterceptor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from shmperf.analysis.conditions import Condition, broken, unmatched
-from shmperf.analysis.diff import Change, Comparison, compare
+from shmperf.analysis.diff import Against, Change, Comparison, change_text, compare
 from shmperf.analysis.totals import Totals
 from shmperf.commands.sources import measured, read_source
 
@@ -27,6 +27,10 @@ class Past:
         """Take in what was measured now; a line for each condition that is broken."""
         self._found = compare(self._then, measured(totals))
         return [one.text for one in broken(self._conditions, self._found)]
+
+    def found(self) -> Against | None:
+        """Both runs side by side, by the earlier one's name; None before they were compared."""
+        return None if self._found is None else Against(self._source, self._found)
 
     def unmatched(self) -> list[str]:
         """The conditions on tools that were not called in both runs."""
@@ -55,7 +59,4 @@ def _ratio(change: Change | None) -> float:
 def _shown(change: Change | None) -> str:
     if change is None:
         return "?"
-    low, high = (
-        "?" if one is None else f"{(one - 1) * 100:+.1f}%" for one in (change.low, change.high)
-    )
-    return f"{(change.ratio - 1) * 100:+.1f}% ({low} to {high})"
+    return change_text(change.ratio, change.low, change.high)

@@ -28,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--shmperf-json", metavar="FILE", help="write statistics and tests to FILE, as JSON"
     )
     group.addoption(
+        "--shmperf-report", metavar="FILE", help="write a page that shows it all to FILE"
+    )
+    group.addoption(
         "--shmperf-max",
         metavar="TOOL:FIELD=LIMIT",
         action="append",
@@ -62,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     option = config.option
     asked = (
         *(option.shmperf, option.shmperf_json, option.shmperf_max, option.shmperf_storage),
-        *(option.shmperf_against, option.shmperf_fail_if),
+        *(option.shmperf_against, option.shmperf_fail_if, option.shmperf_report),
     )
     if not any(asked) and not config.getini("shmperf"):
         return

@@ -18,13 +18,13 @@ import pytest
 from shmperf.analysis.stats import Figures, all_stats, plain, since
 from shmperf.errors import ShmperfError
 from shmperf.files import reason_of
-from shmperf.query import Answers
+from shmperf.query.answers import Answers
 from shmperf.session.paths import named_directory, runtime_root
 from shmperf.session.rendezvous import Request, found_named
 from shmperf.session.session import Session, attach
 from shmperf.stdlib import Path, os, secrets, time
 from shmperf.storage.state import figures_on_disk
-from shmperf.views.formatting import duration, printable
+from shmperf.views.formatting import duration, printable, size
 from shmperf.worker.process import worker
 
 from .budgets import Budget, broken, unmatched
@@ -56,6 +56,7 @@ class Report:
         self._stats: dict[str, Any] | None = None
         self._broken: list[str] = []
         self._worse: list[str] = []
+        self._page_bytes = 0
 
     # --- the session ---------------------------------------------------------------------------
 
@@ -168,6 +169,21 @@ class Report:
         if (self._broken or self._worse) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         self._write()
+        self._write_page(self._session)
+
+    def _write_page(self, session: Session) -> None:
+        """What the session has recorded, as a page; that of earlier runs in its storage, too."""
+        path = self._config.option.shmperf_report
+        if not path:
+            return
+        from shmperf.views.report import write_report  # noqa: PLC0415  who asks for none waits for none
+
+        answers = Answers(session.storage, session.options, session)
+        against = None if self._past is None else self._past.found()
+        try:
+            self._page_bytes = write_report(answers, Path(path), against)
+        except (ShmperfError, OSError) as error:
+            self._problem = str(error)
 
     def _write(self) -> None:
         path = self._config.option.shmperf_json
@@ -209,14 +225,20 @@ class Report:
                 write(line)
             write("")
         write(self._books())
-        if self._is_ours and self._session is not None:
-            write(f"history: shmperf stats --storage {printable(self._session.storage)}")
+        self._tell_places(write)
         for line in self._broken:
             write(f"over budget: {printable(line)}", red=True)
         for line in unmatched(self._budgets, rows):
             write(f"never called: {printable(line)}", yellow=True)
         if self._past is not None:
             self._compare(self._past, write)
+
+    def _tell_places(self, write: Callable[..., None]) -> None:
+        if self._is_ours and self._session is not None:
+            write(f"history: shmperf stats --storage {printable(self._session.storage)}")
+        if self._page_bytes:
+            page = printable(self._config.option.shmperf_report)
+            write(f"page: {page} ({size(self._page_bytes)})")
 
     def _compare(self, past: Past, write: Callable[..., None]) -> None:
         for line in past.lines():

@@ -7,12 +7,13 @@ at all. A row is one line, whatever the width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rich import box
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -47,6 +48,16 @@ class Columns:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """As wide as there is room."""
         widths = self._fitting(options.max_width)
+        if len(self._rows) <= _MOST_ROWS:
+            yield self._table(widths, self._rows)
+            return
+        # Rich takes a millisecond a row: it makes the head and the foot.
+        frame = console.render_lines(self._table(widths, self._rows[:1]), options, pad=False)
+        for line in (*frame[:-2], *self._lines(console, widths), frame[-1]):
+            yield from line
+            yield Segment.line()
+
+    def _table(self, widths: Mapping[int, int], rows: Iterable[Sequence[str | Text]]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for place, width in widths.items():
             column = self._columns[place]
@@ -57,9 +68,25 @@ class Columns:
                 no_wrap=True,
                 overflow="ellipsis",
             )
-        for row in _tall([[row[place] for place in widths] for row in self._rows]):
-            table.add_row(*row)
-        yield table
+        for row in rows:
+            table.add_row(*(_as_text(row[place]) for place in widths))
+        return table
+
+    def _lines(self, console: Console, widths: Mapping[int, int]) -> Iterator[list[Segment]]:
+        """Each row as rich would put it."""
+        columns = [(place, width, self._columns[place].is_text) for place, width in widths.items()]
+        for row in self._rows:
+            line, plain = [], " "
+            for place, width, is_left in columns:
+                cell = row[place]
+                text = _fitted(cell if isinstance(cell, str) else cell.plain, width, is_left)
+                if isinstance(cell, str) or not cell.style:
+                    plain += text
+                else:
+                    line += [Segment(plain), Segment(text, console.get_style(cell.style))]
+                    plain = ""
+                plain += " " * _BETWEEN
+            yield [*line, Segment(plain[: 1 - _BETWEEN])]
 
     def _fitting(self, room: int) -> dict[int, int]:
         """The width of each column that is shown, by its place."""
@@ -87,19 +114,23 @@ def _total(shown: dict[int, int]) -> int:
 
 
 def _width(cell: str | Text) -> int:
-    return cell_len(cell) if isinstance(cell, str) else cell.cell_len
+    text = cell if isinstance(cell, str) else cell.plain
+    return len(text) if text.isascii() else cell_len(text)
 
 
-def _tall(rows: list[list[str | Text]]) -> list[list[str | Text]]:
-    """
-    *rows*, or one row of tall cells that looks the same.
+def _as_text(cell: str | Text) -> Text:
+    """No markup, whatever a tool is called."""
+    return cell if isinstance(cell, Text) else Text(cell)
 
-    Rich takes a millisecond a row, and a fifth of that a line.
-    """
-    if len(rows) <= _MOST_ROWS:
-        return rows
-    lines = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
-    return [[Text("\n").join(column) for column in zip(*lines, strict=True)]]
+
+def _fitted(text: str, width: int, is_left: bool) -> str:
+    """*text* in that width, cut or filled up on the other side."""
+    missing = width - _width(text)
+    if missing < 0:
+        text = f"{set_cell_size(text, width - 1)}…"
+    elif missing:
+        text = f"{text}{' ' * missing}" if is_left else f"{' ' * missing}{text}"
+    return text
 
 
 class Line:

@@ -8,10 +8,12 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from shmperf.analysis.diff import change_text
+
 from .columns import Column, Columns
 from .formatting import duration, printable
 
-__all__ = ["compared"]
+__all__ = ["compared", "in_order"]
 
 _LONGEST_NAME = 60
 # In the order in which they are read, each with its colour.
@@ -47,11 +49,18 @@ def compared(found: Mapping[str, Any]) -> RenderableType:
     tools: Mapping[str, Mapping[str, Any]] = found["tools"]
     if not tools:
         return Text("no calls on either side")
-    rows = sorted(tools.items(), key=_order)
+    rows = in_order(tools)
     table = Columns(_COLUMNS, (list(_row(tool, one)) for tool, one in rows))
     parts: list[RenderableType] = [_headline(rows), table, Text("; ".join(_SAYS), "dim")]
     parts += [Text(f"failed: {printable(one['text'])}", "red") for one in found["failed"]]
     return Group(*parts)
+
+
+def in_order(
+    tools: Mapping[str, Mapping[str, Any]],
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """What got slower first, and of the same verdict what has moved most."""
+    return sorted(tools.items(), key=_order)
 
 
 def _headline(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Text:
@@ -92,12 +101,7 @@ def _count(side: Mapping[str, Any]) -> str:
 def _ratio(change: Mapping[str, Any] | None) -> str:
     if change is None:
         return "–"
-    low, high = _percent(change["low"]), _percent(change["high"])
-    return f"{_percent(change['ratio'])} ({low} to {high})"
-
-
-def _percent(ratio: float | None) -> str:
-    return "?" if ratio is None else f"{(ratio - 1) * 100:+.1f}%"
+    return change_text(change["ratio"], change["low"], change["high"])
 
 
 def _points(change: Mapping[str, Any] | None) -> str:

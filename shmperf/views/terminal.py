@@ -29,7 +29,6 @@ __all__ = [
     "checks",
     "console_for",
     "errors",
-    "in_flight",
     "ranking",
     "slowest",
     "stats",
@@ -55,6 +54,9 @@ def console_for(stream: TextIO) -> Console:
         file=stream,
         width=None if is_terminal else _PIPE_WIDTH,
         highlight=False,
+        # Names, parameters and messages are anybody's: "[x]" and ":b:" stay what they are.
+        markup=False,
+        emoji=False,
         force_terminal=False if plain else None,
     )
 
@@ -175,32 +177,6 @@ def _sample(row: Mapping[str, Any]) -> str:
     if row["sample_of"] == "parameters":
         return f"called with {row['sample']}"
     return " at ".join(filter(None, (row["sample"], row["where"])))
-
-
-def in_flight(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The calls that are open now, the longest first."""
-    if not rows:
-        return Text("no call is open")
-    columns = [
-        _TOOL,
-        Column("running", 1),
-        Column("pid", 2),
-        Column("id", 3, is_text=True),
-        Column("parent", 4, is_text=True),
-    ]
-    return Columns(
-        columns,
-        (
-            [
-                _name(row["tool"]),
-                duration(row["running_s"]),
-                str(row["pid"]),
-                row["id"],
-                row["parent"] or "–",
-            ]
-            for row in rows
-        ),
-    )
 
 
 def ranking(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -326,15 +302,16 @@ def _unattached(found: Mapping[str, Any]) -> str:
 
 def _sidecar(name: str, row: Mapping[str, Any]) -> str:
     """Whether a process beside the collector runs, and what keeps it from it."""
-    if row["problem"]:
-        return f"{printable(name)}: {printable(row['problem'], 200)}"
+    problem = printable(row["problem"], 200) if row["problem"] else ""
+    if row["pid"] is None:
+        return f"{printable(name)}: {problem}"
     parts = [f"pid {row['pid']}"]
     if row["restarts"]:
         parts.append(f"{row['restarts']:,} restarts")
     parts += [f"{row['sent']:,} sent", f"{row['waiting']:,} waiting", f"{row['dropped']:,} dropped"]
     if row["last_error"]:
         parts.append(f"last error: {printable(row['last_error'], 100)}")
-    return f"{printable(name)}: {', '.join(parts)}"
+    return f"{printable(name)}: {', '.join(parts)}{'; ' * bool(problem)}{problem}"
 
 
 def _consumer(name: str, row: Mapping[str, Any]) -> str:

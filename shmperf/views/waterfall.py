@@ -9,6 +9,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from shmperf.analysis.culprit import HALF
+from shmperf.analysis.waterfall import ENDLESS
+
 from .columns import Column, Columns
 from .formatting import duration, printable
 
@@ -37,6 +40,8 @@ def call(found: Mapping[str, Any]) -> RenderableType:
     rows = _rows(top, top, "", "")
     shown = [row for row, _ in zip(rows, range(_MOST_ROWS), strict=False)]
     parts: list[RenderableType] = [_head(found), Columns(_COLUMNS, shown)]
+    if found["culprit"] is not None:
+        parts.insert(1, _mostly(top, found["culprit"]))
     if next(rows, None) is not None:
         parts.append(Text(f"the first {_MOST_ROWS:,} lines; --json has all", "yellow"))
     parts.append(Text("; ".join(_said(found)), "dim"))
@@ -54,6 +59,29 @@ def _head(found: Mapping[str, Any]) -> Text:
         chain = " › ".join(printable(name, _LONGEST_NAME) for name in found["above"])
         head.append(f"\nbelow {chain}", "default")
     return head
+
+
+def _mostly(top: Mapping[str, Any], culprit: Mapping[str, Any]) -> Text:
+    """What took most of its time, in a line."""
+    *way, name = [printable(tool, _LONGEST_NAME) for tool in culprit["path"]] or ["its own work"]
+    so_far = "so far " if top["status"] == "open" else ""
+    line = Text(f"{so_far}most of its time: ")
+    if culprit["share"] < HALF:
+        line = Text(f"{so_far}nothing took half of its time; the most: ")
+    line.append(name, "bold").append(f" ({100 * culprit['share']:.0f} %{_calls(culprit)})")
+    if way:
+        line.append(f", by way of {' › '.join(way)}")
+    return line
+
+
+def _calls(culprit: Mapping[str, Any]) -> str:
+    if not culprit["path"]:
+        return ""
+    count, still = culprit["calls"], culprit["open"]
+    calls = f", {count:,} call{'' if count == 1 else 's'}"
+    if still == count:
+        return f"{calls}, {'open' if count == 1 else 'all open'}"
+    return f"{calls}, {still:,} of them open" if still else calls
 
 
 def _said(found: Mapping[str, Any]) -> Iterator[str]:
@@ -93,10 +121,16 @@ def _row(top: Mapping[str, Any], node: Mapping[str, Any], prefix: str) -> list[s
         _since(node["offset_s"]),
         duration(node["duration_s"]),
         duration(node["own_s"]),
-        _bar(top, node["offset_s"], node["duration_s"], "cyan"),
+        _bar(top, node["offset_s"], _lasted(node), "cyan"),
         Text(outcome, _STYLES.get(status, "red")),
         printable(node["params"] or "", 80),
     ]
+
+
+def _lasted(node: Mapping[str, Any]) -> float | None:
+    """How long a call is drawn: of one that nobody timed only a moment."""
+    duration_s: float | None = node["duration_s"]
+    return 0.0 if duration_s is None and node["status"] not in ENDLESS else duration_s
 
 
 def _pause(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 
 import pytest
 
-from tests.support import PYTHON, Place, outputs, program_text
+from tests.support import PYTHON, Place, outputs, program_text, wait_until
 
 RECORD = program_text("commands/record")
 
@@ -142,14 +143,33 @@ def test_wrong_usage_exits_2(place: Place) -> None:
 
 def test_demo_prints_statistics_tree_overhead_and_place(place: Place) -> None:
     """The demo shows real figures whose books balance, and leaves nothing behind."""
-    found = json.loads(place.shmperf("demo", "--storage", "here", "--json"))
+    found = json.loads(place.shmperf("demo", "--storage", "here", "--seconds", "1", "--json"))
     lost = sum(found["lost"].values())
     assert found["begun"] == found["total_calls"] + lost + found["aborted"] + found["in_flight"]
     assert found["total_calls"] > 500
     assert found["tool_stats"]["search_index"]["errors"] > 0
-    assert {edge["parent"] for edge in found["tree"]} >= {None, "study_module"}
+    assert {edge["parent"] for edge in found["tree"]} >= {None, "study_library", "study_module"}
     assert found["overhead"]["call_us"] > 0
     assert place.lines("study_module", place.cwd / "here")
+    place.wait_for_end()
+
+
+def test_demo_has_calls_in_flight_and_ends_with_what_to_open(place: Place) -> None:
+    """Beside it its open calls are seen; what it says at its end are commands that show them."""
+    where = ("--storage", "over here")
+    program = place.start_module("demo", *where, "--seconds", "5")
+
+    def opened() -> set[str]:
+        return {call["tool"] for call in place.ask("inflight", *where)}
+
+    wait_until((place.cwd / "over here").is_dir, "storage")
+    wait_until(lambda: opened() >= {"study_library", "study_module"}, "calls in flight")
+    said = place.finish(program).split("look at it\n")[1].split("\n\n")[0]
+    named = [shlex.split(line.split("   ")[0]) for line in said.splitlines()]
+    assert {command[1] for command in named} == {"report", "serve", "trace", "top"}
+    assert {tuple(command[-2:]) for command in named} == {where}
+    (trace,) = (command for command in named if command[1] == "trace")
+    assert "study_module" in place.shmperf(*trace[1:])
     place.wait_for_end()
 
 
@@ -157,7 +177,7 @@ def test_a_command_costs_no_other_commands_start(recorded: Place) -> None:
     """Help imports no command at all, and a reader none of what others need."""
     program = "commands/modules_of_a_command"
     loaded = set(recorded.run_program(program, "--help").split())
-    assert not loaded & {"rich", "msgspec", "shmperf.query", "shmperf.commands.arguments"}
+    assert not loaded & {"rich", "msgspec", "shmperf.query.answers", "shmperf.commands.arguments"}
     loaded = set(recorded.run_program(program, "stats").split())
     assert "shmperf.commands.stats" in loaded
     assert not loaded & {"sqlite3", "psutil", "numpy", "asyncio", "yaml"}

@@ -99,9 +99,10 @@ def test_a_condition_on_nobody_is_told(place: Place, recorded: Recorded) -> None
         ('{"tool_stats": {"a": {"count": -1}}}', ">= 0"),
         ('{"tool_stats": {"a": {"count": 1, "histogram": {"100000": 1}}}}', "<= 530"),
         ('{"tool_stats": {"a": {"count": 1, "p50_s": 1e999}}}', "neither"),
+        ('{"schema": 9, "tools": {}}', "found schema 9, expected 1"),
         ("[" * 100_000, "neither"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_a_file_that_is_not_ours_is_refused(place: Place, text: str, expected: str) -> None:
     """One line that names the file, and exit 1."""
@@ -133,6 +134,10 @@ def test_reports_are_compared(place: Place) -> None:
     one = json.loads(said(place, "a.json", "b.json", "--json")[0])["tools"]["t"]
     assert one["change"]["p50"] == {"ratio": 2.0, "low": None, "high": None}
     assert one["verdict"] == "unsure"
+    # Edited by somebody: more failed than there were.
+    place.write("c.json", report(1.0, errors=1_000, histogram={"-160": 5_000}))
+    odd = json.loads(said(place, "c.json", "b.json", "--json")[0])["tools"]["t"]
+    assert (odd["a"]["errors"], odd["a"]["error_rate"], odd["verdict"]) == (100, 1.0, "unsure")
     place.write("a.json", report(1.0, histogram={"-160": 100}))
     place.write("b.json", report(2.0, histogram={"-144": 100}))
     one = json.loads(said(place, "a.json", "b.json", "--json")[0])["tools"]["t"]

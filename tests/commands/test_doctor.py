@@ -22,6 +22,18 @@ NAMESPACES = {
     "its own /proc": ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
     "the outer /proc": ("unshare", "--pid", "--fork", "--kill-child"),
 }
+# Runs the rest as the process of the number that comes first, where this user may choose it.
+UNDER_A_NUMBER = (
+    "sh",
+    "-c",
+    'echo $(($0 - 1)) > /proc/sys/kernel/ns_last_pid; "$@"; exit $?',
+)
+
+
+def nobodys() -> int:
+    """A pid that no process has here."""
+    most = int(Path("/proc/sys/kernel/pid_max").read_text())
+    return next(pid for pid in range(most - 1, 1, -1) if not Path(f"/proc/{pid}").exists())
 
 
 def is_possible(command: tuple[str, ...]) -> bool:
@@ -62,7 +74,7 @@ def test_memory_of_another_pid_namespace_is_left_while_it_is_used(
     place: Place, elsewhere: Path, proc: str
 ) -> None:
     """A session elsewhere, whose pids say nothing here, keeps its memory until it is dead."""
-    command = NAMESPACES[proc]
+    command = (*NAMESPACES[proc], *UNDER_A_NUMBER, str(nobodys()))
     if not is_possible(command):
         pytest.skip(f"this user may not run {' '.join(command)}")
     script = place.write("program.py", program_text("bad_input/doctor_finds_removes_memory_dead"))

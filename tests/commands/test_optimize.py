@@ -143,13 +143,16 @@ def test_who_waits_as_the_session_ends_has_the_report(
     assert reports(place) == [report]
 
 
-def test_ctrl_c_ends_the_run_with_its_report(place: Place, calling: subprocess.Popen[str]) -> None:
-    """What was seen by then is printed; exit 130, and the mode is as before."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_leaves_ends_the_run_with_its_report(
+    place: Place, calling: subprocess.Popen[str], number: signal.Signals
+) -> None:
+    """By Ctrl-C, told to end, or as the terminal goes: it is printed, and the mode is as before."""
     asking = place.start_module("optimize", "--seconds", "600", "--calls", "1000000", "--json")
     wait_until(lambda: _in_run(place), "the run")
-    asking.send_signal(signal.SIGINT)
+    asking.send_signal(number)
     out, _ = outputs(asking)
-    assert asking.returncode == 130
+    assert asking.returncode == 128 + number
     assert json.loads(out)["ended_by"] == "request"
     assert reports(place) == [json.loads(out)]
     assert place.ask("mode")["mode"] == "normal"

@@ -14,6 +14,7 @@ import termios
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 from shmperf.views.columns import Column, Columns
 from shmperf.views.encoding import print_what_fits
@@ -156,11 +157,17 @@ def test_what_matters_least_goes_first() -> None:
 
 def test_very_many_rows_look_like_few() -> None:
     """A table of thousands of rows has the same lines as its beginning."""
-    columns = [Column("name", is_text=True), Column("n", 1)]
-    rows = [[f"tool_{n:04}", str(n)] for n in range(3_000)]
-    many, few = (shown(Columns(columns, part), 40) for part in (rows, rows[-10:]))
-    assert len(many) == 3_001
-    assert many[-10:] == few[1:]
+    columns = [Column("name", 0, 6, is_text=True), Column("says", 2, is_text=True), Column("n", 1)]
+    names = ("tool", "a very long name indeed", "工具工具工具工具", "grüße [red]", "x")
+    rows = [
+        [f"{names[n % 5]} {n:04}", Text(f"word {n % 7}", "red" if n % 2 else ""), str(n)]
+        for n in range(3_000)
+    ]
+    for width in (60, 32, 24, 13, 9, 5):
+        many, few = (shown(Columns(columns, part), width) for part in (rows, rows[-1_000:]))
+        assert len(many) == 3_001
+        assert many[0] == few[0]
+        assert many[-1_000:] == few[1:]
 
 
 def test_text_is_replaced_one_character_for_one() -> None:
@@ -175,3 +182,47 @@ def test_text_is_replaced_one_character_for_one() -> None:
     print_what_fits(own, {"LC_ALL": "C"})
     own.write("µ")
     assert own.getvalue() == "µ"
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_output_that_nobody_can_take_is_one_line_or_none(recorded: Place, command: str) -> None:
+    """Closed, full or left by its reader: no complaint of Python's, and no exit code of its."""
+    full = "shmperf: standard output: No space left on device\n"
+    for redirected, code, told in (
+        (">&-", 0, ""),
+        ("> /dev/full", 1, full),
+        (">&- 2>&-", 0, ""),
+        ("> /dev/full 2> /dev/full", 1, ""),
+        ("--json > /dev/full", 1, full),
+    ):
+        found = in_shell(recorded, f"exec {PYTHON} -m shmperf {command} {redirected}")
+        assert found == (code, "", told), redirected
+    piped = f"({PYTHON} -m shmperf {command}; echo $? >&2) | true"
+    assert in_shell(recorded, piped) in {(0, "", "0\n"), (0, "", "1\n")}
+
+
+def test_run_exits_as_the_command_whoever_reads_its_summary(place: Place) -> None:
+    """A summary that can't be written is no failure of the command."""
+    for redirected in ("2> /dev/full", "2>&-", ">&- 2>&-", "> /dev/full 2> /dev/full"):
+        found = in_shell(place, f"exec {PYTHON} -m shmperf run {redirected} -- sh -c 'exit 7'")
+        assert found == (7, "", ""), redirected
+
+
+def in_shell(place: Place, text: str) -> tuple[int, str, str]:
+    """Exit code and outputs of a shell's command line."""
+    program = place.start("sh", "-c", text)
+    out, err = outputs(program)
+    return program.returncode, out, err
+
+
+def test_text_is_no_markup(place: Place) -> None:
+    """What reads like a style, or like the name of an emoji, is shown as it is."""
+    place.run_program("commands/reads_like_markup")
+    place.wait_for_end()
+    same = str(place.storage)
+    for words in (("stats",), ("tree",), ("slow",), ("errors",), ("trace", "[x] a:b:c")):
+        shown = place.shmperf(*words)
+        assert "[x] a:b:c" in shown, words
+        if words[0] in ("slow", "trace"):
+            assert "[/b] :smile:" in shown, words
+    assert "[x] a:b:c" in place.shmperf("diff", same, same)

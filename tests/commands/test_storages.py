@@ -53,7 +53,7 @@ STORAGES: dict[Callable[[Path], None], tuple[str, frozenset[str]]] = {
     is_file: ("perf_data: not a directory; nothing was recorded there", frozenset()),
     is_empty: ("perf_data: nothing was recorded there", frozenset()),
     no_journal: ("perf_data/.shmperf: Not a directory", frozenset()),
-    newer: ("found a journal of version 99, expected 2; use the shmperf that", frozenset()),
+    newer: ("found a journal of version 99, expected 3; use the shmperf that", frozenset()),
     damaged: ("the journal is damaged (snapshot: not a journal of shmperf)", BESIDE),
 }
 

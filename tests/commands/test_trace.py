@@ -52,6 +52,7 @@ def test_a_call_is_found_by_its_id_wherever_it_is_kept(recorded: Place) -> None:
     """In the history, or below a call that is kept as one of the slowest."""
     newest = recorded.lines("root")[-1]["data"]
     found = recorded.ask("trace", newest["id"].upper())
+    assert recorded.ask("trace", f"0x{newest['id']}") == found
     assert [node["tool"] for node in nodes(found["call"])] == ["root", *["branch", "leaf"] * 2]
     assert [node["status"] for node in found["call"]["children"]] == ["error"] * 2
     assert [node["err"] for node in found["call"]["children"]] == ["ValueError"] * 2
@@ -79,6 +80,7 @@ def test_a_terminal_shows_tree_times_and_pauses(recorded: Place) -> None:
     """One line a call, in the order in which they began, with the time between."""
     lines = recorded.shmperf("trace", "root").splitlines()
     assert lines[0].startswith("root  ")
+    assert " of its time" in lines[1]
     calls = [line.split() for line in lines if "━" in line]
     assert [words[0] for words in calls][:1] == ["root"]
     names = [next(word for word in words if word.isalpha()) for words in calls]
@@ -100,6 +102,45 @@ def test_a_call_that_is_not_there_is_told(recorded: Place, call: str, expected: 
     program = recorded.start_module("trace", call)
     recorded.finish(program, code=1)
     assert expected in program.error_text  # type: ignore[attr-defined]  # kept by the place
+
+
+def test_a_tool_none_of_whose_calls_has_ended(place: Place) -> None:
+    """Its open call is shown while it runs, and as aborted once its process has died."""
+    program = place.start_program("trace/open_calls_killed_worker_name")
+    assert program.stdout is not None
+    assert program.stdout.readline() == "there\n"
+    assert place.ask("trace", "inner")["call"]["status"] == "open"
+    program.kill()
+    program.wait()
+    place.wait_for_end()
+    found = place.ask("trace", "inner")
+    assert (found["call"]["status"], found["above"]) == ("aborted", ["outer"])
+
+
+def test_a_tool_that_is_called_as_ids_look(place: Place) -> None:
+    """It is the tool that is meant; its calls have ids of their own."""
+    place.run_program("trace/called_as_ids_look")
+    place.wait_for_end()
+    found = place.ask("trace", "deadbeefdeadbeef")["call"]
+    assert (found["tool"], found["status"]) == ("deadbeefdeadbeef", "ok")
+    assert place.ask("trace", found["id"])["call"] == found
+
+
+def test_a_call_with_very_many_below_it(place: Place) -> None:
+    """The nearest are shown, and of one of those below all that is near to it."""
+    place.write("config/tool_perf_limits.yaml", "default_perf_points: -1\n")
+    root, leaf = place.run_program("trace/many_below_one").split()
+    place.wait_for_end()
+    found = place.ask("trace", root)
+    assert found["truncated"]
+    top = found["call"]
+    assert [child["tool"] for child in top["children"]] == ["branch"] * 4_000
+    assert 5_000 < len(list(nodes(top))) <= 10_000
+    below = place.ask("trace", leaf)
+    assert (below["trace"], below["above"], below["truncated"]) == (root, ["root", "branch"], False)
+    branch = place.ask("trace", below["call"]["parent"])
+    assert [node["tool"] for node in nodes(branch["call"])] == ["branch", *["leaf"] * 5]
+    assert (branch["above"], branch["truncated"]) == (["root"], False)
 
 
 def test_a_damaged_line_costs_itself_alone(recorded: Place) -> None:

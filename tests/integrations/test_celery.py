@@ -57,6 +57,19 @@ def test_a_task_that_sends_a_task_is_its_parent(place: Place) -> None:
     assert "parent" not in plan
 
 
+def test_tasks_are_in_the_trace_of_a_sender_elsewhere(place: Place) -> None:
+    """By the header ``traceparent``, also a retry; one task's trace is not the next one's."""
+    run(place, "frameworks/celery", "traces")
+    remote = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
+    found = {one["p"]["city"]: one.get("remote") for one in calls(place, "forecast")}
+    assert found == {"A": remote, "B": None, "C": None}
+    assert [one.get("remote") for one in calls(place, "unsure")] == [remote, remote]
+    (agent,) = calls(place, "agent")
+    told = {one.get("parent"): one.get("remote") for one in calls(place, "tells")}
+    assert told == {None: remote, agent["id"]: None}
+    assert counts(place)["unsure"] == (2, 1)
+
+
 def test_uninstrument_disconnects(place: Place) -> None:
     """The signals have the receivers that they had before."""
     run(place, "frameworks/celery", "uninstrument_disconnects")

@@ -76,3 +76,11 @@ def test_uninstrument_restores_class_and_servers(place: Place) -> None:
         "uninstrument_restores_class_servers",
     )
     assert counts(place) == {"agent": (1, 0), "forecast": (2, 0), "locate": (2, 0)}
+
+
+def test_a_server_is_in_the_trace_of_its_client(place: Place) -> None:
+    """By the request's ``_meta.traceparent``."""
+    run(place, "frameworks/fastmcp", "server_in_trace_of_its_client")
+    found = {one["p"]["city"]: one.get("remote") for one in calls(place, "forecast")}
+    remote = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
+    assert found == {"A": remote, "B": None, "C": None}

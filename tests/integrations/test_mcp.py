@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.support import Place, needs
@@ -49,6 +51,27 @@ def test_the_middleware_by_hand_sees_the_server_alone(place: Place) -> None:
     assert failed["metadata"]["call_id"]
     # The SDK tells clients no more than this.
     assert failed["error"].startswith("ToolError: Error executing tool broken")
+
+
+REMOTE = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
+
+
+def test_a_server_is_in_the_trace_of_its_client(place: Place) -> None:
+    """By the request's ``_meta.traceparent``, where no call of ours leads to it."""
+    run(place, "frameworks/mcp", "server_in_trace_of_its_client")
+    found = {one["p"]["city"]: one.get("remote") for one in calls(place, "forecast")}
+    assert found == {"A": REMOTE, "B": None, "C": None}
+    assert counts(place)["locate"] == (3, 0)
+
+
+def test_a_client_hands_its_trace_on(place: Place) -> None:
+    """The span of its call, beside what the program sends, and not in the place of another."""
+    out = run(place, "frameworks/mcp", "server_tells_trace")
+    first, second = (json.loads(line) for line in out.splitlines() if line.startswith("{"))
+    spans = [one["id"] for one in calls(place, "forecast")]
+    assert first["mine"] == 1
+    assert first["traceparent"][36:52] == spans[0]
+    assert second["traceparent"] == f"00-{REMOTE}-01"
 
 
 @pytest.mark.parametrize("server_tracks", ["", "1"])

@@ -6,19 +6,19 @@ import shmperf
 
 
 @shmperf.track
-def fetch(is_last: bool) -> None:
+def fetch(number: int, is_last: bool, api_key: str) -> None:
     """Waits for a line, the last time."""
     if is_last:
         sys.stdin.readline()
 
 
 @shmperf.track
-def answer(is_last: bool) -> None:
+def answer(number: int, is_last: bool) -> None:
     """Its caller."""
-    fetch(is_last)
+    fetch(number, is_last, "hidden")
 
 
-for _ in range(70):
-    answer(False)
-answer(True)
+for number in range(70):
+    answer(number, False)
+answer(70, True)
 sys.stdin.readline()

@@ -51,6 +51,21 @@ def task_sends_task():
     print(results("prefork", Both(tasks.plan.delay("A"))))
 
 
+def traces():
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    sent = [
+        tasks.forecast.apply_async(("A",), headers={"traceparent": trace}),
+        tasks.forecast.apply_async(("B",), headers={"traceparent": "nonsense"}),
+        tasks.forecast.delay("C"),
+        tasks.unsure.apply_async(("D",), headers={"traceparent": trace}),
+        tasks.tells.apply_async(headers={"traceparent": trace}),
+    ]
+    with shmperf.call("agent"):
+        sent.append(tasks.tells.delay())
+        expected = shmperf.traceparent()
+    assert results("prefork", *sent)[-2:] == [trace, expected]
+
+
 def uninstrument_disconnects():
     tasks.app.conf.task_always_eager = True
     watched = [signals.before_task_publish, signals.task_prerun, signals.task_postrun]

@@ -75,3 +75,8 @@ def unsure(self, city):
     if not self.request.retries:
         raise self.retry(countdown=0)
     return city
+
+
+@app.task(bind=True)
+def tells(self):
+    return self.request.get("traceparent")

@@ -48,6 +48,18 @@ async def use(server):
                     pass
 
 
+async def ask_from_elsewhere(server):
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    async with Client(server) as client:
+        for city, meta in (("A", {"traceparent": trace}), ("B", {"traceparent": "-"}), ("C", None)):
+            await client.call_tool("forecast", {"city": city}, meta=meta)
+
+
+def server_in_trace_of_its_client() -> None:
+    shmperf.instrument("fastmcp")
+    asyncio.run(ask_from_elsewhere(serve()))
+
+
 def middleware_by_hand_counts_once_beside() -> None:
     from shmperf.integrations.fastmcp import middleware
 

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -71,6 +72,47 @@ def middleware_by_hand_sees_server() -> None:
     made = serve()
     made.middleware.append(middleware())
     asyncio.run(main(made))
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+async def ask_from_elsewhere(server):
+    async with Client(server) as client:
+        for city, meta in (("A", {"traceparent": TRACE}), ("B", {"traceparent": 5}), ("C", None)):
+            await client.call_tool("forecast", {"city": city}, meta=meta)
+
+
+def server_in_trace_of_its_client() -> None:
+    from shmperf.integrations.mcp import middleware
+
+    made = serve()
+    made.middleware.append(middleware())
+    asyncio.run(ask_from_elsewhere(made))
+
+
+def server_tells_trace() -> None:
+    server = MCPServer("elsewhere")
+
+    async def heard(context, call_next):
+        if context.method == "tools/call":
+            print(json.dumps(context.params["_meta"]), flush=True)
+        return await call_next(context)
+
+    @server.tool()
+    def forecast(city: str) -> str:
+        return city
+
+    server.middleware.append(heard)
+    shmperf.instrument("mcp")
+
+    async def ask():
+        async with Client(server) as client:
+            async with shmperf.call("agent"):
+                await client.call_tool("forecast", {"city": "A"}, meta={"mine": 1})
+                await client.call_tool("forecast", {"city": "B"}, meta={"traceparent": TRACE})
+
+    asyncio.run(ask())
 
 
 def serve_streams() -> None:

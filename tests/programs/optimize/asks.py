@@ -24,7 +24,9 @@ report = shmperf.optimize(calls=20)
 done.set()
 caller.join()
 print(json.dumps([report, shmperf.optimize(seconds=0.2)]))
-for wrong in ({"seconds": 0}, {"seconds": float("nan")}, {"calls": 0}, {"calls": 10**9}):
+assert shmperf.optimize(seconds=True, calls=1.0)["ended_by"] == "time"
+SECONDS, CALLS = (0, float("nan"), 10**30), (0, 1.5, float("nan"), 10**9)
+for wrong in [*({"seconds": one} for one in SECONDS), *({"calls": one} for one in CALLS)]:
     try:
         shmperf.optimize(**wrong)
     except ValueError as error:

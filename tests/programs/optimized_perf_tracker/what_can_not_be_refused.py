@@ -14,4 +14,7 @@ told = refused(lambda: tracker.config["storage"].__setitem__("pth", "x"))
 assert "pth" in told, told
 told = refused(lambda: tracker.config["storage"].__setitem__("path", "elsewhere"))
 assert "storage.path: found 'elsewhere'" in told, told
+told = refused(lambda: tracker.config["anomaly"].__setitem__("webhook", "host/hidden"))
+assert "expected webhook: an http" in told, told
+assert "hidden" not in told, told
 assert tracker.config == before

@@ -1,0 +1,101 @@
+"""``shmperf serve``: the live page, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from shmperf.errors import ShmperfError, StoreError
+from shmperf.exporters.prometheus import is_loopback
+from shmperf.query.answers import Answers, TellOnce, check_storage, find_answers
+from shmperf.session.rendezvous import Request
+from shmperf.views.web.guarding import Guard, Key, names_of
+from shmperf.views.web.token import new_token, token_of
+
+from .arguments import add_reader, address, request_of
+from .cleanup import clean_up
+from .nearest import refuse_missing
+
+__all__ = ["add_arguments", "run"]
+
+_HERE = ("127.0.0.1", 8470)
+_EXTRA = ("starlette", "uvicorn")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Its arguments."""
+    add_reader(parser)
+    parser.add_argument(
+        "--listen",
+        type=address,
+        metavar="HOST:PORT",
+        help="(default: 127.0.0.1:8470, or the next free port); asks for the token everywhere",
+    )
+
+
+def run(given: Namespace) -> int:
+    """Serve until a signal comes; the exit code."""
+    if not all(map(find_spec, _EXTRA)):
+        raise ShmperfError("serve needs Starlette and uvicorn: pip install 'shmperf[serve]'")
+    from shmperf.views.web import serving  # noqa: PLC0415  an extra
+
+    # What is wrong with a storage is wrong at each look.
+    find = partial(_found, request_of(given), TellOnce())
+    # What can't be found now is told now.
+    storage = find().storage
+    host, port = given.listen or _HERE
+    with serving.listen(host, port, or_next=given.listen is None) as listener:
+        token = _token(storage)
+        if not is_loopback(host):
+            _tell(f"{host} is reached from other machines, and not encrypted: mind the token")
+        asyncio.run(_serve(given, find, listener, token))
+    return 0
+
+
+def _found(request: Request, tell: TellOnce) -> Answers:
+    answers = find_answers(request, tell)
+    refuse_missing(answers)
+    check_storage(answers)
+    return answers
+
+
+def _token(storage: Path) -> str:
+    try:
+        return token_of(storage)
+    except StoreError as error:
+        _tell(f"{error}; the page's token is of this time alone")
+        return new_token()
+
+
+async def _serve(
+    given: Namespace, find: Callable[[], Answers], listener: socket.socket, token: str
+) -> None:
+    from shmperf.views.web import application, serving  # noqa: PLC0415  an extra
+
+    host, port = given.listen[0] if given.listen else _HERE[0], listener.getsockname()[1]
+    request = request_of(given)
+    site = application.Site(
+        application.Sources(find, lambda answers, force: clean_up(request, answers, force=force))
+    )
+    guard = Guard(site.app, names_of(host), Key.of(token, port))
+    url = f"http://{_shown(host)}:{port}/?token={token}"
+    told = json.dumps({"url": url}) if given.json else f"the page is at {url}"
+    await serving.serve(guard, listener, site.end, lambda: print(told, flush=True))
+
+
+def _shown(host: str) -> str:
+    """*host* as an address has it; for all addresses of this machine the one that leads here."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  said, not bound
+        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"  # noqa: S104  the same
+    return f"[{host}]" if ":" in host else host
+
+
+def _tell(text: str) -> None:
+    print(f"shmperf: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""The page's server: who may ask, what is asked and done, the events that all tabs follow."""
