@@ -12,11 +12,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 from .alerts import alerts
 from .drain import drain
 from .everyday import everyday
+from .exports import exports
 from .history import history
 from .idle import idle
 from .integrations import integrations
@@ -32,6 +34,7 @@ from .report import chart, readme, table
 from .sampling import sampling
 from .scale import scale
 from .startup import startup
+from .views import views
 
 _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "overhead": overhead,
@@ -49,7 +52,9 @@ _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "integrations": integrations,
     "alerts": alerts,
     "history": history,
+    "exports": exports,
     "sampling": sampling,
+    "views": views,
 }
 
 
@@ -57,11 +62,13 @@ def main() -> int:
     """Run the sections asked for."""
     given = _arguments()
     console = Console(width=None if sys.stdout.isatty() else 140)
-    env = environment()
+    env = (
+        environment() if given.sections or not given.earlier else _environment_of(given.earlier[0])
+    )
     console.print(", ".join(f"{key} {value}" for key, value in env.items()), style="dim")
     console.print("medians of interleaved rounds; spread: their middle half", style="dim")
-    rows: list[Row] = []
-    for name in given.sections or _SECTIONS:
+    rows = [row for path in given.earlier for row in _earlier(Path(path))]
+    for name in given.sections or ([] if rows else _SECTIONS):
         print(f"measuring {name} …", file=sys.stderr)
         found = _SECTIONS[name](quick=given.quick)
         for row in found:
@@ -78,6 +85,16 @@ def main() -> int:
     return 0
 
 
+def _environment_of(path: str) -> dict[str, str]:
+    """Where and when a run before this one was made."""
+    return msgspec.convert(json.loads(Path(path).read_bytes())["env"], dict[str, str])
+
+
+def _earlier(path: Path) -> list[Row]:
+    """The rows that a run before this one wrote."""
+    return msgspec.convert(json.loads(path.read_bytes())["rows"], list[Row])
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
@@ -87,6 +104,14 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help="measure only these")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, under a minute")
+    parser.add_argument(
+        "--with",
+        dest="earlier",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="add the figures of an earlier run's --json; alone, measure nothing",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     parser.add_argument("--svg", metavar="FILE", help="draw the overhead there")
     parser.add_argument("--readme", metavar="FILE", help="write the table into that README")
@@ -94,7 +119,7 @@ def _arguments() -> argparse.Namespace:
     for name in given.sections:
         if name not in _SECTIONS:
             parser.error(f"no section {name!r}: {', '.join(_SECTIONS)}")
-    if given.svg and given.sections and "overhead" not in given.sections:
+    if given.svg and not given.earlier and given.sections and "overhead" not in given.sections:
         parser.error("--svg draws the section overhead: name it too")
     return given
 

@@ -3,7 +3,9 @@ Alerts: how long until a change is noticed, and how often one is seen where noth
 
 Series of known kinds (see `series`) are fed to the detectors as the collector feeds them, by the
 second while they learn and then by the interval. A change falls anywhere inside an interval, so a
-delay counts the part of it that was spoilt.
+delay counts the part of it that was spoilt. Nothing was ever tuned on these seeds.
+
+Beside that, real programs get into trouble (`planted`).
 """
 
 from __future__ import annotations
@@ -17,14 +19,16 @@ import msgspec
 from shmperf.analysis.changes import Change, Changes, Watched
 
 from .measure import Row
+from .planted import LONG, QUICK, planted
 from .series import CHANGES, QUIET, Kind, Source
 
-__all__ = ["alerts"]
+__all__ = ["alerts", "series"]
 
 _TOOL = "tool"
 _INTERVAL_S, _LEARNING_S = 30.0, 1.0
 _DAY_S = 86_400.0
 _MOST_FALSE, _MOST_MS = 0.5, 0.1
+_QUIET_SEED, _CHANGED_SEED = 70_000, 80_000
 _STATE = msgspec.msgpack.Decoder(dict[str, Watched])
 
 
@@ -55,6 +59,11 @@ class Watcher:
 
 
 def alerts(*, quick: bool) -> list[Row]:
+    """The rows: of series, of what looking costs, and of real programs."""
+    return [*series(quick=quick), *planted(QUICK if quick else LONG)]
+
+
+def series(*, quick: bool) -> list[Row]:
     """The rows: quiet kinds, kinds with a change, and what looking costs."""
     seeds = 3 if quick else 20
     rows, costs = [], []
@@ -81,7 +90,7 @@ def alerts(*, quick: bool) -> list[Row]:
 def _quiet(kind: Kind, seeds: int, days: float) -> tuple[int, list[Watcher]]:
     false, watchers = 0, []
     for seed in range(seeds):
-        watcher = Watcher(kind, 1_000 + seed)
+        watcher = Watcher(kind, _QUIET_SEED + seed)
         false += sum(change.is_begin for change in watcher.until(days * _DAY_S))
         watchers.append(watcher)
     return false, watchers
@@ -110,7 +119,7 @@ def _quiet_rows(kind: Kind, false: int, watchers: list[Watcher]) -> list[Row]:
 def _changed(kind: Kind, seed: int) -> tuple[float | None, float | None, bool]:
     """Seconds until a change was told, and its end; and whether an alarm was open before it."""
     change_s = kind.after_s + (seed * 0.381966 % 1.0) * _INTERVAL_S
-    watcher = Watcher(kind, 2_000 + seed, change_s)
+    watcher = Watcher(kind, _CHANGED_SEED + seed, change_s)
     open_ = 0
     # To the last interval that has nothing of the change.
     for change in watcher.until(change_s - _INTERVAL_S):

@@ -2,7 +2,8 @@
 Compressed history: how much smaller, how fast, how long the drain waits for it, what readers need.
 
 Lines are as a program leaves them: ids and times that go on, durations and parameters that differ.
-``python -m bench.history [LINES]`` has readers read so many lines (ten millions when none is said).
+``python -m bench.history [LINES]`` has readers read so many lines (ten millions when none is said);
+``python -m bench.history LINES sql csv parquet`` makes these exports of them, and asks in SQL.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -29,7 +30,7 @@ from shmperf.testing import Room
 from .measure import PROGRAMS, Row, private_place, row_of
 from .report import table
 
-__all__ = ["history"]
+__all__ = ["Storage", "history"]
 
 _SEGMENT_LINES = 50_000
 _BATCH = 10_000
@@ -74,7 +75,7 @@ def _calls(first: int, count: int, rng: random.Random) -> list[Call]:
     return found
 
 
-class _Storage:
+class Storage:
     """History and archive of a directory, written without a collector."""
 
     def __init__(self, path: Path) -> None:
@@ -86,7 +87,7 @@ class _Storage:
         self._next = 0
 
     def write(self, count: int) -> None:
-        """So many further lines."""
+        """So many further lines, in whole batches."""
         for _ in range(0, count, _BATCH):
             calls = {"search": _calls(self._next, _BATCH, self._rng)}
             self.history.prepare_all({"search": _BATCH}, {"search": -1})
@@ -106,7 +107,7 @@ def _moving(codec: str, rounds: int) -> Iterator[Row]:
     ratios, rates = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(prefix="shmperf-bench-") as place:
-            storage = _Storage(Path(place))
+            storage = Storage(Path(place))
             storage.write(2 * _SEGMENT_LINES)
             raw = storage.history.files["search"].size
             start_s = time.process_time()
@@ -159,33 +160,55 @@ def _longest_round(place: Path, codec: str, rounds: int) -> tuple[float, int]:
         room.close()
 
 
-def _reading(lines: int) -> Iterator[Row]:
-    """Time and memory of commands that read it all; of one that looks for a minute of it."""
+def _reading(lines: int, whole: Sequence[str] = ()) -> Iterator[Row]:
+    """
+    Time and memory of commands that read it all; of one that looks for a minute of it.
+
+    With *whole*, formats and ``sql``, that of exports of all lines instead.
+    """
     with private_place() as (cwd, environ):
-        storage = _Storage(cwd / "perf_data")
+        storage = Storage(cwd / "perf_data")
         for _ in range(0, lines, _SEGMENT_LINES):
             storage.write(_SEGMENT_LINES)
             storage.move("zstd")
         disk = sum(path.stat().st_size for path in storage.path.iterdir())
         title = f"{lines:,} lines"
         yield row_of(f"{title}: on disk", [disk / _MIB], "MiB")
-        for command in (*_COMMANDS, "export"):
-            seconds, mib = _command(command, cwd, environ, lines)
-            yield row_of(f"{title}: shmperf {command}", [seconds], "s")
-            yield row_of(f"{title}: shmperf {command}, memory", [mib], "MiB", target=64.0)
+        minute = ("--since", _moment(lines // 2), "--until", _moment(lines // 2 + 60_000))
+        commands = {name: (name,) for name in _COMMANDS}
+        commands |= {"export": ("export", "csv", *minute)}
+        if whole:
+            commands = {name: _whole(name) for name in whole}
+        for name, words in commands.items():
+            seconds, mib = _command(words, cwd, environ)
+            yield row_of(f"{title}: shmperf {name}", [seconds], "s")
+            target = None if whole else 64.0
+            yield row_of(f"{title}: shmperf {name}, memory", [mib], "MiB", target=target)
 
 
-def _command(name: str, cwd: Path, environ: dict[str, str], lines: int) -> tuple[float, float]:
+def _whole(name: str) -> tuple[str, ...]:
+    """The command that reads all calls for that format, or for a query."""
+    if name == "sql":
+        return ("sql", "SELECT status, count(*), quantile_cont(ms, 0.95) FROM calls GROUP BY ALL")
+    return ("export", name.partition(".")[0], "-o", f"calls.{name}")
+
+
+def _command(words: Sequence[str], cwd: Path, environ: dict[str, str]) -> tuple[float, float]:
     """Seconds, and resident MiB at most, of a command that reads."""
     # What the system says of a child's peak has the parent's in it, whose memory it begins with.
     program = str(PROGRAMS / "memory_of_command.py")
-    words = [sys.executable, program, name, "--storage", "perf_data"]
-    words += ["csv", "--since", _moment(lines // 2), "--until", _moment(lines // 2 + 60_000)] * (
-        name == "export"
-    )
     start_s = time.perf_counter()
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    ended = subprocess.run(words, cwd=cwd, env=environ, check=True, text=True, **pipes)
+    ended = subprocess.run(
+        [sys.executable, program, *words, "--storage", "perf_data"],
+        cwd=cwd,
+        env=environ,
+        check=False,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    if ended.returncode:
+        sys.exit(ended.stderr)
     peak_kib = int(ended.stderr.splitlines()[-1])
     return time.perf_counter() - start_s, peak_kib * 1024 / _MIB
 
@@ -200,9 +223,12 @@ def main() -> None:
     """Readers over very many lines."""
     lines = int(sys.argv[1]) if len(sys.argv) > 1 else _MANY
     free = shutil.disk_usage(tempfile.gettempdir()).free
-    if free < lines * 60:
-        sys.exit(f"{lines:,} lines need {lines * 60 >> 20} MiB in {tempfile.gettempdir()}")
-    Console().print(table("history", list(_reading(lines))))
+    whole = sys.argv[2:]
+    # An export, what it puts aside, and that of a query beside it.
+    needed = lines * (1_500 if whole else 60)
+    if free < needed:
+        sys.exit(f"{lines:,} lines need {needed >> 20} MiB in {tempfile.gettempdir()}")
+    Console().print(table("history", list(_reading(lines, whole))))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ class Rig:
     def __init__(self, room: Room) -> None:
         self.collector = room.collector
         self.clock = room.clock
+        self.storage = room.storage
         self._room = room
         self.worker = self.join()
         for tool in ("child", "parent"):

@@ -8,13 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
-from shmperf.shm.memory import SHARED_MEMORY, remove_memory
-
-from .support import Place, wait_until
+from .support import Place, place_in
 
 # How long an example takes, and how many there are in the time, says how busy the machine is and
 # nothing of what is tested.
@@ -74,28 +71,5 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def place(tmp_path: Path, runtime: Path) -> Iterator[Place]:
     """Where programs run; afterwards no process, session or segment of theirs is left."""
-    found = Place(tmp_path, runtime)
-    before = {child.pid for child in psutil.Process().children()}
-    seen: set[str] = set()
-    yield found
-    seen |= found.segments()
-    found.close()
-    wait_until(lambda: not _collectors(runtime), "collectors to end")
-    for session in found.sessions():
-        # A named session whose collector a test has killed; nobody else would end it.
-        seen |= {path.name[2:] for path in session.glob("w-*")}
-    for name in seen:
-        remove_memory(name, None)
-    assert not {child.pid for child in psutil.Process().children()} - before
-    assert not [name for name in seen if (SHARED_MEMORY / name).exists()]
-
-
-def _collectors(runtime: Path) -> list[int]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if str(runtime) in " ".join(process.cmdline()):
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
+    with place_in(tmp_path, runtime) as found:
+        yield found

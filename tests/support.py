@@ -11,17 +11,22 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from shmperf.shm.memory import SHARED_MEMORY, remove_memory
 from shmperf.testing import assert_books_balance
 
 PYTHON = sys.executable
 PROGRAMS = Path(__file__).with_name("programs")
 # SHMPERF_TESTS_LONG=1: what takes minutes is done in full, not a part of it.
+# What of the environment tells a program how to record, or whose trace it is in.
+_OURS = ("SHMPERF", "OPTIMIZED", "TRACEPARENT")
 IN_FULL = os.environ.get("SHMPERF_TESTS_LONG") == "1"
 # From 3.15 on a fork beside other threads raises as an error what it tells, behind the fork: then
 # multiprocessing's own threads end.
@@ -97,11 +102,16 @@ def needs(package: str, major: int = 0) -> None:
     try:
         found = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        reason = f"{package} is not installed: pip install -e '.[dev,integrations,stores]'"
+        missing(
+            f"{package} is not installed: pip install -e '.[dev,integrations,stores,counterparts]'"
+        )
     else:
-        if int(found.partition(".")[0]) >= major:
-            return
-        reason = f"{package} {found} is older than {major}"
+        if int(found.partition(".")[0]) < major:
+            missing(f"{package} {found} is older than {major}")
+
+
+def missing(reason: str) -> None:
+    """Skip the module's tests; with SHMPERF_TESTS_NO_SKIP=1 that fails."""
     if os.environ.get("SHMPERF_TESTS_NO_SKIP") == "1":
         pytest.fail(reason)
     pytest.skip(reason, allow_module_level=True)
@@ -114,7 +124,7 @@ class Place:
         self.cwd = cwd
         self.runtime = runtime
         self.environ = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("SHMPERF", "OPTIMIZED"))},
+            **{k: v for k, v in os.environ.items() if not k.startswith(_OURS)},
             "XDG_RUNTIME_DIR": str(runtime),
             "PYTHONWARNINGS": WARNINGS,
             # For limits within programs.
@@ -230,3 +240,33 @@ class Place:
             if program.poll() is None:
                 program.kill()
             program.communicate()
+
+
+@contextmanager
+def place_in(cwd: Path, runtime: Path) -> Iterator[Place]:
+    """Where programs run; afterwards no process, session or segment of theirs is left."""
+    found = Place(cwd, runtime)
+    before = {child.pid for child in psutil.Process().children()}
+    seen: set[str] = set()
+    yield found
+    seen |= found.segments()
+    found.close()
+    wait_until(lambda: not _collectors(runtime), "collectors to end")
+    for session in found.sessions():
+        # A named session whose collector a test has killed; nobody else would end it.
+        seen |= {path.name[2:] for path in session.glob("w-*")}
+    for name in seen:
+        remove_memory(name, None)
+    assert not {child.pid for child in psutil.Process().children()} - before
+    assert not [name for name in seen if (SHARED_MEMORY / name).exists()]
+
+
+def _collectors(runtime: Path) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(runtime) in " ".join(process.cmdline()):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found

@@ -111,6 +111,8 @@ def check(tally: Tally, place: Place, what: str, rules: Rules | None = None) -> 
         return known
     _check_lines(tally, known, times, aborted, what)
     if rules.is_sampled:
+        if stats["aborted"] != len(aborted):
+            tally.blame(f"{what}: aborted {stats['aborted']}, on disk {len(aborted)}")
         _check_sampled(tally, known, times, stats, what)
         return known
     _check_strangers(tally, known, lines, rules, what)
@@ -168,6 +170,11 @@ def _check_sampled(
     if stats["total_calls"] != on_disk + left_out:
         said = f"total_calls {stats['total_calls']}, {left_out} of them sampled out"
         tally.blame(f"{what}: {said}, on disk {on_disk}")
+    ended = stats["total_calls"] + lost
+    finished = len(known.finished) + known.unrecorded
+    if not finished <= ended <= known.begun + known.perhaps.total():
+        tally.lost += max(0, finished - ended)
+        tally.blame(f"{what}: {ended} ended, expected {finished} and those that were open")
     least = known.begun - known.unrecorded_open
     least -= sum(call_id >= FIRST_UNRECORDED for call_id in known.opened)
     most = known.begun + known.perhaps.total()

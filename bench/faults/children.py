@@ -228,6 +228,13 @@ def _asyncio(rng: random.Random) -> None:  # noqa: ARG001  every kind takes one
     asyncio.run(together())
 
 
+def _traces(rng: random.Random) -> None:
+    """Calls that somebody else's spans have led to, each of another trace."""
+    trace, span = rng.getrandbits(128) | 1, rng.getrandbits(64) | 1
+    with shmperf.adopt(f"00-{trace:032x}-{span:016x}-01"):
+        _plain(rng)
+
+
 def _bare_forks(rng: random.Random) -> None:
     """Forks that run no hook: the two processes may spoil each other's records, nothing else."""
     _logged(forking, _libc.fork)
@@ -245,6 +252,7 @@ KINDS: dict[str, Callable[[random.Random], None]] = {
     "forks": _forks,
     "threads": _threads,
     "asyncio": _asyncio,
+    "traces": _traces,
     "bare forks": _bare_forks,
     "every tool": _every_tool,
 }
@@ -305,6 +313,9 @@ class _Struck(Exception):
     """What a signal handler or another thread raises in the middle of anything."""
 
 
+# Whether signals may fall where they want: nothing waits for them any more.
+_are_over = False
+
 # Not pairs and blocks: struck between their two halves, nobody ends them.
 _STRUCK_KINDS = ["plain", "wide", "steps", "burst", "chained"]
 
@@ -322,7 +333,8 @@ def _raise_in_handler(signal_number: int, error: type[BaseException], rng: rando
     """Signals whose handler raises, at any instant; the calls go on behind it."""
 
     def strike(*_: Any) -> None:
-        raise error
+        if not _are_over:
+            raise error
 
     signal.signal(signal_number, strike)
     timer = {signal.SIGALRM: signal.ITIMER_REAL, signal.SIGVTALRM: signal.ITIMER_VIRTUAL}
@@ -435,20 +447,14 @@ INTERRUPTIONS: dict[str, Callable[[random.Random], None]] = {
 
 
 def _join_timers() -> None:
-    """Let the last strikes fall, where they find nothing any more."""
-    while True:
-        try:
-            for thread in threading.enumerate():
-                if isinstance(thread, threading.Timer):
-                    thread.join()
-            return
-        except (_Struck, KeyboardInterrupt):
-            continue
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join()
 
 
 def _interrupted(spec: dict[str, Any]) -> None:
     """Calls that are interrupted in one way until the log is full; then a few in peace."""
-    global _log  # noqa: PLW0603  one log a process
+    global _log, _are_over  # noqa: PLW0603  one log a process
     _log = Log(Path(spec["log"]), spec["slots"])
     if spec.get("warm"):
         _logged(leaf)
@@ -456,7 +462,12 @@ def _interrupted(spec: dict[str, Any]) -> None:
         INTERRUPTIONS[spec["way"]](random.Random(spec["seed"]))  # noqa: S311  seeded
     except (Full, _Struck, KeyboardInterrupt):
         pass
-    _join_timers()
+    _are_over = True
+    try:
+        _join_timers()
+    except _Struck:
+        # What a thread had set for this one; there is no other.
+        _join_timers()
     for number in (signal.SIGALRM, signal.SIGVTALRM, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     # What an interruption left, the next call in its thread finishes.

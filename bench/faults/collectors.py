@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from shmperf.session.client import Client
 from shmperf.session.messages import Cleanup, Flush, Mode, Stats, Tree
 from shmperf.storage.history import read
 
-from .books import Tally, check, check_books
+from .books import Rules, Tally, check, check_books
 from .campaign import KEEP_ALL, Campaign, Sample
 from .handing import Handing
 from .log import ask_to_stop, read_logs
@@ -47,6 +47,11 @@ _LIMITED = (
 )
 # So little that the outbox begins many files and deletes them, read or not.
 _HANDED = f"{KEEP_ALL.rstrip()[:-1]}, outbox_bytes: 1048576}}\n"
+_SAMPLED = f"{_HANDED}sampling: {{every: 3}}\n"
+# Which calls are slow, and so recorded, is told once a collector has lived for a second.
+_CHOOSING = "choosing-told"
+_CHOOSING_S = 1.1
+_SAMPLING_POINTS = sorted(points_in("collector/counting.py", "collector/leftout.py"))
 # Segments are few in a collector's life: its points are drawn here, too.
 _SEGMENT_POINTS = sorted(
     points_in("storage/archive.py", "storage/cutting.py", "storage/shortening.py")
@@ -54,6 +59,7 @@ _SEGMENT_POINTS = sorted(
 _CONFIGS = {
     "_limit": _LIMITED,
     "_keep_all": _HANDED,
+    "_sampled": _SAMPLED,
     "_runs": RUNS,
     "_runs_of_few": RUNS_OF_FEW,
 }
@@ -67,7 +73,7 @@ _ENDING_S = 20.0
 def kill_collectors(campaign: Campaign, seconds: float) -> Tally:
     """Rounds of kills until the time is up."""
     tally = campaign.begin(seconds, "collector kills")
-    rounds = [_keep_all, _runs, _keep_all, _limit, _clean_up, _runs_of_few, _stop]
+    rounds = [_keep_all, _runs, _sampled, _limit, _clean_up, _runs_of_few, _stop]
     number = 0
     while not campaign.is_over:
         _take_sample(campaign, tally)
@@ -224,7 +230,8 @@ class _Round:
         if trap is None and rng.random() < 0.8:
             trap = _samples[0].draw(rng, "kill")
         pid = self.start(trap=trap)
-        ended = self.stir(pid, rng.random() * _LONGEST_LIFE_S)
+        longest_s = _CHOOSING_S if trap is not None and trap[0] == _CHOOSING else 0.0
+        ended = self.stir(pid, longest_s + rng.random() * _LONGEST_LIFE_S)
         if ended is None and trap is not None:
             # What it does at the end belongs to it, too.
             os.kill(pid, signal.SIGTERM)
@@ -268,16 +275,33 @@ class _Round:
 
 def _keep_all(round_: _Round) -> None:
     """Tools that keep everything: every id once, in the history and with who it is handed to."""
+    _kill_and_hand(round_, _segment_trap, Rules())
+
+
+def _sampled(round_: _Round) -> None:
+    """The same, most calls without a record: each is counted once, and those with one are kept."""
+    # A first one that lives long enough: what it is about to tell, the next one has to.
+    _kill_and_hand(round_, _sampling_trap, Rules(is_sampled=True), [_CHOOSING, 1, "kill"])
+
+
+def _kill_and_hand(
+    round_: _Round,
+    draw: Callable[[random.Random], list[Any] | None],
+    rules: Rules,
+    first: list[Any] | None = None,
+) -> None:
     handing = Handing(round_.place, round_.nursery, round_.tally, round_.rng)
     with round_.working():
+        if first is not None:
+            round_.kill_one(first)
         for _ in range(round_.kills):
             handing.strike()
-            round_.kill_one(handing.draw() or _segment_trap(round_.rng))
+            round_.kill_one(handing.draw() or draw(round_.rng))
     for _ in range(3):
         # The dead are buried, too, by collectors that are killed.
         round_.kill_one()
     round_.end_in_peace()
-    check(round_.tally, round_.place, round_.what)
+    check(round_.tally, round_.place, round_.what, rules)
     handing.check(round_.what)
 
 
@@ -286,6 +310,13 @@ def _segment_trap(rng: random.Random) -> list[Any] | None:
     if rng.random() < 0.5:
         return None
     return [rng.choice(_SEGMENT_POINTS), rng.randint(1, 3), "kill"]
+
+
+def _sampling_trap(rng: random.Random) -> list[Any] | None:
+    """Where calls without a record are counted, or any other place."""
+    if rng.random() < 0.5:
+        return _segment_trap(rng)
+    return [rng.choice(_SAMPLING_POINTS), rng.randint(1, 3), "kill"]
 
 
 def _limit(round_: _Round) -> None:

@@ -38,6 +38,9 @@ _POINTS = points_in(
 _AT_ONCE = 4
 _BATCH = 60
 _LONGEST_S = 20.0
+# Who is killed between the making of its presence and the first word in it may be about to come for
+# a minute, and so long a collector waits for it.
+_LONGEST_WAIT_S = 90.0
 
 
 def come_and_go(campaign: Campaign, seconds: float) -> Tally:
@@ -121,7 +124,7 @@ class _Batch:
                 if have_workers and pid not in self._workers:
                     # A collector stays as long as anybody comes.
                     self._started[pid] = now
-                elif now - since > _LONGEST_S:
+                elif now - since > (_LONGEST_S if pid in self._workers else _LONGEST_WAIT_S):
                     self._tally.blame(f"hung: {self._traps[pid]}")
                     self._started.pop(pid)
                     # It leaves its stack behind.

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import shmperf
 from shmperf.shm.inflight import FIRST_UNRECORDED
+from shmperf.shm.remote import is_remote
 
 __all__ = ["Full", "Known", "Log", "ask_to_stop", "read_logs"]
 
@@ -63,8 +64,8 @@ class Log:
     def enter(self, slot: int) -> None:
         """Inside the tool: the call has begun, under the id that is current."""
         found = shmperf.current()
-        if found in self._seen:
-            # This call is not recorded: what is current is the one around it.
+        if found in self._seen or (found and is_remote(int(found, 16))):
+            # This call is not recorded: what is current is the one around it, or whose trace it is.
             found = None
         elif found:
             self._seen.add(found)

@@ -35,8 +35,10 @@ __all__ = ["Place", "has_private_memory", "make_memory_private", "unexpected", "
 
 _NEW_NAMESPACE, _RECURSIVE_PRIVATE = 0x20000, 0x4000 | 0x40000
 _INTERNALS = re.compile(
-    r"(snapshot|journal\.\d+|session|session\.lock|collector\.lock|blocks|outbox)\Z"
+    r"(snapshot|journal\.\d+|session|session\.lock|collector\.lock|blocks|outbox|origin)\Z"
 )
+# In the runtime root, where sessions had been: pointers, and what a storage could not be told.
+_NOTES = ("p-", "u-")
 _STANDING = (".shmperf", ".gitignore", ALERTS, EXEMPLARS, FOLDER)
 _before: frozenset[str] = frozenset()
 
@@ -77,12 +79,11 @@ def _segments() -> set[str]:
 
 
 # What there is no room for is told, and stands in the books, which are compared. So are alerts: on
-# a machine that is starved calls hang or become slower.
-_PROMISED = (
-    "calls are lost (",
-    "no memory for further names: ",
-    "the collector did not start: ",
-    *("warning: ", "critical: ", "over: "),
+# a machine that is starved calls hang or become slower. And that some names have no end, or that
+# one call took longer than the others, is so in here.
+_PROMISED = re.compile(
+    r"calls are lost \(|no memory for further names: |the collector did not start: "
+    r"|(warning|critical|over): |[\d,]+ tools are named |[^:]+: call [0-9a-f]{16} took "
 )
 
 
@@ -91,7 +92,7 @@ def unexpected(errors: Path) -> str:
     if not errors.exists():
         return ""
     lines = errors.read_text(errors="replace").splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith(_PROMISED))
+    return "".join(line for line in lines if not _PROMISED.match(line))
 
 
 class Place:
@@ -151,10 +152,14 @@ class Place:
         return stats_on_disk(storage or self.storage, None, Options())
 
     def lines(self, storage: Path | None = None) -> Iterator[tuple[int, int, bool, str]]:
-        """Id, pid, whether aborted, and tool of every line of history."""
+        """Id, pid, whether aborted, and tool of every line of history; a torn one is nobody's."""
         decode = msgspec.json.Decoder(_Line).decode
         for text in lines_of(storage or self.storage, tell=_refuse):
-            line = decode(text)
+            try:
+                line = decode(text)
+            except msgspec.DecodeError:
+                yield 0, 0, False, f"a torn line, {text[:60]!r},"
+                continue
             yield int(line.data.id, 16), line.data.pid, line.data.status == "aborted", line.tool
 
     def end_sessions(self, nursery: Nursery, timeout_s: float = 20.0) -> bool:
@@ -189,7 +194,7 @@ class Place:
         found = [f"segment {name}" for name in sorted(_segments() - _before)]
         root = self.runtime / "shmperf"
         if root.is_dir():
-            found += [f"in runtime: {p.name}" for p in root.iterdir() if p.name[:2] != "p-"]
+            found += [f"in runtime: {p.name}" for p in root.iterdir() if p.name[:2] not in _NOTES]
         for storage in {self.storage, *self.cwd.glob("**/.shmperf/..")}:
             found += _strangers(storage.resolve())
         found += [f"process {pid}: {command[:150]}" for pid, command in self.processes()]

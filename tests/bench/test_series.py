@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import alerts as section
-from bench.alerts import Watcher, alerts
+from bench.alerts import Watcher, series
 from bench.series import CHANGES, QUIET, Kind, Source
 
 SEED = 1
@@ -65,7 +65,7 @@ def test_rows_say_what_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         section, "CHANGES", (Kind("nothing", after_s=600.0, lasts_s=300.0, target_s=60.0),)
     )
-    rows = {row.name: row for row in alerts(quick=True)}
+    rows = {row.name: row for row in series(quick=True)}
     assert rows["false alarms, still"].value == 0
     missed = rows["missed, nothing"]
     assert (missed.value, missed.unit, missed.met) == (3, "of 3", False)

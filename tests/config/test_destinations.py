@@ -5,15 +5,22 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from shmperf.config.destinations import destinations, masked
-from shmperf.config.options import Options
+from shmperf.config.destinations import destinations, masked, shown, without_paths, without_user
+from shmperf.config.options import Options, expected_of
 
 
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
         ("https://user:word@host.example:8443/T0/B0?key=1", "https://host.example:8443/***"),
+        ("http://user:word@[::1]:80?key=1", "http://[::1]:80/***"),
+        ("http://host:#word", "http://host/***"),
+        ("http:///word", "***"),
+        ("http://user:word@ho st/", "***"),
+        ("host/word", "***"),
+        ("word http://host/", "***"),
         ("env:NAME", "env:NAME"),
+        ("env:https://host/word", "***"),
         ("http://[word", "***"),
         ("http://host:word/", "***"),
         ("", ""),
@@ -32,3 +39,56 @@ def test_only_what_is_sent_has_a_destination() -> None:
 
     assert said() == said(webhook="http://host/a", enabled=False) == []
     assert said(webhook="http://host/a") == ["alerts are posted to http://host/***"]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://user:word@host.example:8443/T0/B0?key=1", ""),
+        ("HTTP://[::1]", ""),
+        ("http://host:/", ""),
+        ("ftp://host/", "an http or https URL"),
+        ("host/path", "an http or https URL"),
+        ("https:///path", "a host"),
+        ("https://user@/path", "a host"),
+        ("https://[host/", "a host"),
+        ("https://host:word/", "port"),
+        ("https://host:0/", "port"),
+        ("https://host:65536/", "port"),
+        ("https://host:80:80/", "port"),
+        ("https://host/a b", "without spaces"),
+        ("https://host/\n", "without spaces"),
+    ],
+)
+def test_wrong_url_is_told_what_is_expected(url: str, expected: str) -> None:
+    """A scheme, a host, a port that is one."""
+    said = expected_of(url)
+    assert expected in said
+    assert bool(expected) == bool(said)
+
+
+def test_what_is_found_is_shown_without_what_a_url_hides() -> None:
+    """In a text, under whatever key, inside of others; and at a cost that is bounded."""
+    assert without_paths("at https://host/word and") == "at https://host/***"
+    assert without_paths("nothing") == "nothing"
+    assert shown({"url": ["http://host/word"]}) == "{'url': ['http://host/***']}"
+    assert shown({"webhook": "word"}) == "{'webhook': '***'}"
+    assert shown(["word"], "webhook") == "'***'"
+    assert len(without_paths("a" * 1_000_000)) == 1_000_000
+    assert len(shown("http://" + "@" * 1_000_000)) < 200
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("", ""),
+        ("tools.db", "tools.db"),
+        ("http://host:6333", "http://host:6333"),
+        ("postgresql://me:w@rd@host/tools", "postgresql://***@host/tools"),
+        ("postgresql://host/tools?password=word", "postgresql://host/tools?***"),
+        ("https://token@host/a@b", "https://***@host/a@b"),
+    ],
+)
+def test_a_store_is_shown_without_who_uses_it(url: str, expected: str) -> None:
+    """Where it is, and nothing that opens it; what is no URL as it is."""
+    assert without_user(url) == expected

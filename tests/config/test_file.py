@@ -17,9 +17,12 @@ from shmperf.config.options import (
     Anomaly,
     Capture,
     CollectorOptions,
+    Export,
     HistoryOptions,
     Optimization,
     Options,
+    Otlp,
+    Prometheus,
     Rag,
     Ring,
     Sampling,
@@ -102,6 +105,22 @@ OPTIONS = st.builds(
         retention_days=st.floats(0, 36_500),
         when_full=st.sampled_from(WHEN_FULL),
     ),
+    export=st.builds(
+        Export,
+        most_tools=st.integers(1, 1_000_000),
+        prometheus=st.sampled_from(("", "127.0.0.1:9464", "[::1]:0", "localhost:1")).map(
+            lambda listen: Prometheus(listen=listen)
+        ),
+        otlp=st.builds(
+            Otlp,
+            endpoint=st.sampled_from(("", "env:BACKEND", "http://localhost:4318")),
+            headers=st.dictionaries(
+                st.sampled_from(("a", "x-Key")), st.sampled_from(("b", "{", "env:K"))
+            ),
+            interval_seconds=st.floats(1, 3600),
+            spans=st.booleans(),
+        ),
+    ),
 )
 
 
@@ -121,6 +140,9 @@ def test_what_is_dumped_loads_again(
     [
         ("default_perf_pionts: 3", "default_perf_pionts", "default_perf_points"),
         ("storage: {batchsize: 3}", "storage.batchsize", "storage.batch_size"),
+        ("export: {otlp: {endpiont: x}}", "export.otlp.endpiont", "export.otlp.endpoint"),
+        ("export: {otlp: {endpoint: x}}", "export.otlp.endpoint", "http or https URL"),
+        ("export: {prometheus: {listen: x}}", "export.prometheus.listen", "HOST:PORT"),
         ("default_perf_points: '3'", "default_perf_points", "expected int"),
         ("default_perf_points: true", "default_perf_points", "expected int"),
         ("default_perf_points: 1.5", "default_perf_points", "expected int"),
@@ -187,6 +209,49 @@ def test_error_names_file_key_found_and_expected(
     assert caught.value.key == key
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "anomaly: {webhook: 'https:///hidden'}",
+        "anomaly: {webhook: 'ftp://user:hidden@host/hidden'}",
+        "anomaly: {webhook: 'http://host:hidden/'}",
+        "anomaly: {webhook: 'http://host:99999/hidden'}",
+        "anomaly: {webhook: 'https://host/a hidden'}",
+        "anomaly: {webhook: 'https://user:hidden@ho st/'}",
+        "anomaly: {webhook: 'host/hidden'}",
+        "anomaly: {webhook: 'env:https://host/hidden'}",
+        "anomaly: {webhook: [hidden]}",
+        "anomaly: {webhook: {url: hidden}}",
+        "anomaly: {webhook:https://host/hidden}",
+        "anomaly:\n  webhook:https://host/hidden",
+        "anomaly: {webhook: 'https://host/?hidden', effect: 0}",
+        "anomaly: [webhook, 'https://host/hidden']",
+        "webhook: https://host/hidden",
+        "https://host/hidden: 1",
+        "https://host/hidden: 1\nhttps://host/hidden: 2",
+        'anomaly: {webhook: "https://host/hidden}',
+        "anomaly:\n  webhook: https://host/hidden: b\n",
+        "anomaly: {webhook: host/hidden, effect: ]",
+        "anomaly: {webhook: !!int https://host/hidden}",
+        "export: {otlp: {endpoint: 'host/hidden'}}",
+        "export: {otlp: {endpoint: 'http://user:hidden@host:0/'}}",
+        "export: {otlp: {headers: {authorization: [hidden]}}}",
+        "export: {otlp: {headers: [hidden]}}",
+        "export: {otlp: {headers: hidden}}",
+        'export: {otlp: {headers: {authorization: "hidden\\nhidden"}}}',
+        'export: {otlp: {headers: {"a b": hidden}}}',
+    ],
+)
+def test_no_error_shows_what_a_url_hides(tmp_path: Path, text: str) -> None:
+    """Path, user and query of where alerts go are secrets, wherever a typo puts them."""
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert "hidden" not in str(caught.value)
+    assert "hidden" not in repr(vars(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 import msgspec
@@ -11,9 +12,15 @@ import pytest
 
 from shmperf.config.options import Options
 
-GROUPS = [
-    value for value in msgspec.structs.astuple(Options()) if isinstance(value, msgspec.Struct)
-]
+
+def groups(of: msgspec.Struct) -> Iterator[msgspec.Struct]:
+    for value in msgspec.structs.astuple(of):
+        if isinstance(value, msgspec.Struct):
+            yield value
+            yield from groups(value)
+
+
+GROUPS = list(groups(Options()))
 
 
 def test_defaults_are_the_promised_ones() -> None:
@@ -60,6 +67,18 @@ def test_defaults_are_the_promised_ones() -> None:
         "segment_lines": 50_000,
         "retention_days": 0,
         "when_full": "stop",
+    }
+    assert options["export"] == {
+        "most_tools": 1_000,
+        "prometheus": {"listen": ""},
+        "otlp": {
+            "endpoint": "",
+            "headers": {},
+            "interval_seconds": 10,
+            "spans": True,
+            "metrics": True,
+            "arguments": False,
+        },
     }
     assert options["ring"] == {"budget_bytes": 6 << 20, "first_slots": 16}
 
@@ -118,6 +137,15 @@ def test_options_do_not_change(group: msgspec.Struct) -> None:
         {"rag": {"embedder": "no function"}},
         {"rag": {"interval_seconds": 0.5}},
         {"rag": {"half_life_seconds": 0}},
+        {"export": {"most_tools": 0}},
+        {"export": {"prometheus": {"listen": "9464"}}},
+        {"export": {"prometheus": {"listen": "host:99999"}}},
+        {"export": {"prometheus": {"listen": "a b:1"}}},
+        {"export": {"prometheus": {"listen": "host:١"}}},
+        {"export": {"otlp": {"endpoint": "localhost:4318"}}},
+        {"export": {"otlp": {"headers": {"a b": "x"}}}},
+        {"export": {"otlp": {"headers": {"a": "x\ny"}}}},
+        {"export": {"otlp": {"interval_seconds": 0}}},
     ],
     ids=str,
 )

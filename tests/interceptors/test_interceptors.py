@@ -379,7 +379,9 @@ def test_environment_switches(
     monkeypatch: pytest.MonkeyPatch, name: str, kind: Any, value: str | None, on: bool
 ) -> None:
     """Each is on by default, and read when the interceptor is made."""
+    # As in a process in which nobody has asked for a session.
     monkeypatch.setattr(worker, "is_off", False)
+    monkeypatch.setattr(worker, "_started", False)
     if value is None:
         monkeypatch.delenv(name, raising=False)
     else:

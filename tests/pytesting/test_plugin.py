@@ -11,6 +11,7 @@ import pytest
 
 from shmperf.pytesting.budgets import Budget, BudgetError, broken, unmatched
 from tests.support import PYTHON, Place, assert_books_balance, program_text
+from tests.views.test_report import embedded
 
 TESTS = 10
 
@@ -114,6 +115,26 @@ def test_summary_names_what_is_slow(suite: Place) -> None:
     (history,) = [line for line in lines if line.startswith("history: ")]
     command = history.removeprefix("history: shmperf ").split()
     assert suite.ask(*command)["tool_stats"]["tool"]["count"] == 12
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n2",)])
+def test_a_page_shows_the_run(suite: Place, arguments: tuple[str, ...]) -> None:
+    """One file with all tests, whoever ran them, and what has changed since an earlier run."""
+    run(suite, "--shmperf-json", "before.json")
+    out = run(suite, "--shmperf-report", "run.html", "--shmperf-against", "before.json", *arguments)
+    assert "page: run.html (" in out
+    found = embedded((suite.cwd / "run.html").read_bytes())
+    assert found["parts"]["stats"]["tool_stats"]["test"]["count"] == TESTS
+    assert_books_balance(found["parts"]["stats"])
+    assert found["changes"]["against"] == "before.json"
+    assert set(found["changes"]["tools"]) >= {"test", "tool"}
+
+
+def test_a_page_that_can_not_be_written_fails_no_run(suite: Place) -> None:
+    """A line says so, and the tests are what counts."""
+    out = run(suite, "--shmperf-report", "no/where.html")
+    assert "shmperf: no/where.html: No such file or directory" in out
+    assert "page: " not in out
 
 
 @pytest.mark.parametrize("arguments", [("-n2",), ("-n1", "--max-worker-restart=3")])

@@ -27,6 +27,7 @@ def test_hanging_call_is_told_everywhere_once(place: Place, server: Server) -> N
     assert (alert["kind"], alert["tool"]) == ("stuck", "fetch")
     assert alert["evidence"]["chain"] == ["answer"]
     assert alert["evidence"]["pid"] == program.pid
+    assert alert["evidence"]["params"] is None
     assert "hidden" not in place.shmperf("config")
     assert "hidden" not in place.shmperf("status")
     os.kill(place.collector_pid(), signal.SIGKILL)
@@ -39,9 +40,45 @@ def test_hanging_call_is_told_everywhere_once(place: Place, server: Server) -> N
     place.wait_for_end()
     (ended,) = place.ask("alerts")["alerts"]
     assert place.ask("alerts", "--open")["alerts"] == []
+    assert ended["evidence"]["outcome"] == "ok"
+    params = json.loads(ended["evidence"]["params"])
+    assert params == {"number": 70, "is_last": True, "api_key": "***"}
+    assert ended["text"].startswith(alert["text"])
+    assert ended["text"].endswith(ended["evidence"]["params"])
     assert [body for _, _, body in server.got] == [alert, ended]
     lines = (place.storage / "alerts.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [alert, ended]
+
+
+def test_webhook_that_is_switched_off_leaves_nothing(place: Place) -> None:
+    """What still waited is counted; nothing is kept for it, and what there was goes."""
+    file = "config/tool_perf_limits.yaml"
+    url = "http://127.0.0.1:1/hidden"
+    place.write(file, f'{{anomaly: {{webhook: "{url}"}}, storage: {{async_save: false}}}}\n')
+    program = place.start_program("alerts/hangs")
+    assert program.stdin is not None
+
+    def waiting() -> int:
+        status = place.ask("status")
+        return int(status["consumers"].get("webhook", {}).get("lag", 0)) * len(status["alerts"])
+
+    wait_until(waiting, "the begin, which nobody takes")
+    place.write(file, "storage: {async_save: false}\n")
+
+    def let_go() -> int:
+        return int(place.ask("status")["faults"].get("outbox_let_go", 0))
+
+    assert wait_until(let_go, "its end") >= 1
+    status = place.ask("status")
+    assert status["consumers"] == {}
+    assert "webhook is wanted no more" in status["told"]["outbox_let_go"]
+    program.stdin.write("\n")
+    program.stdin.flush()
+    outputs(program, "\n")
+    assert_books_balance(place.stats())
+    place.wait_for_end()
+    assert not list(place.storage.glob(".shmperf/outbox/*.jsonl"))
+    assert not list(place.storage.glob(".shmperf/outbox/*.cursor"))
 
 
 def test_found_destination_is_told_once(place: Place, server: Server) -> None:
@@ -57,6 +94,39 @@ def test_found_destination_is_told_once(place: Place, server: Server) -> None:
     place.wait_for_end()
     named = place.start_program("end_to_end/ten_calls", SHMPERF_CONFIG=file)
     assert sentence not in outputs(named)[1]
+    place.wait_for_end()
+
+
+def test_wrong_destination_is_shown_nowhere(place: Place) -> None:
+    """By no command, no warning, no log and no journal, whoever reads the file and when."""
+    file = "config/tool_perf_limits.yaml"
+    wrong = "anomaly: {webhook: 'http://user:hidden@host:port/hidden?hidden'}\n"
+    place.write(file, wrong)
+    said = ""
+    for command in (["config"], ["run", "--", "true"], ["doctor"], ["stats"], ["status"]):
+        program = place.start_module(*command)
+        said += "".join(outputs(program))
+        assert program.returncode
+    _, warned = outputs(place.start_program("end_to_end/ten_calls"))
+    assert "a URL whose port is from 1 to" in warned
+    place.wait_for_end()
+    place.write(file, "{}\n")
+    program = recording(place, "alerts/grows")
+    place.write(file, wrong)
+
+    def told() -> str:
+        status = place.ask("status")
+        return json.dumps(status) if "config" in status["told"] else ""
+
+    said += wait_until(told, "the fault")
+    said += place.shmperf("status")
+    assert said.count("a URL whose port is from 1 to") >= 4
+    left = [path for at in (place.storage, place.runtime) for path in at.rglob("*")]
+    contents = {path: path.read_bytes() for path in left if path.is_file()}
+    assert contents
+    assert [path for path, content in contents.items() if b"hidden" in content] == []
+    assert "hidden" not in warned + said
+    outputs(program, "\n")
     place.wait_for_end()
 
 

@@ -58,6 +58,7 @@ LATE = {
     ("worker.api", "analysis.stats"),
     ("worker.api", "analysis.runreport"),
     ("worker.names", "analysis.names"),
+    ("worker.outgoing", "storage.origin"),
     ("optimized_perf_tracker", "storage.state"),
 }
 LATE_BY_RULE = {"commands", "pytesting"}
@@ -367,6 +368,7 @@ def test_public_names_are_the_promised_ones() -> None:
         "track",
         "track_class",
         "track_tool_call",
+        "traceparent",
         "uninstrument",
     }
     assert set(shmperf.__all__) <= set(dir(shmperf))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,6 +127,44 @@ def test_full_storage_recovers(place: Place) -> None:
     mounts = f"mkdir -p {place.storage}; mount -t tmpfs -o size=64k tmpfs {place.storage}"
     out = in_mounts(place, mounts, program_text("bad_input/full_storage_recovers"))
     assert out == "True True\n"
+
+
+@AS_ROOT
+def test_a_disk_that_stays_full_is_told_by_everybody(place: Place) -> None:
+    """By the collector, by whoever reads then, and by the next session, which counts it as lost."""
+    storage = place.storage
+    script = place.write("filling.py", program_text("bad_input/run_on_a_full_storage"))
+    later = place.write("later.py", program_text("upgrades/goes_on"))
+    shmperf = f"{PYTHON} -m shmperf"
+    text = f"""
+    mkdir -p {storage}; mount -t tmpfs -o size=64k tmpfs {storage}
+    {shmperf} collect --session full --storage {storage} 2> collector.txt & pid=$!
+    SHMPERF_SESSION=full {PYTHON} {script} > /dev/null
+    kill -TERM $pid
+    wait $pid || echo $? > exit.txt
+    {shmperf} stats --json --storage {storage} > then.json 2> then.txt
+    rm {storage}/filler
+    {shmperf} run --storage {storage} -- {PYTHON} {later} 2> run.txt
+    {shmperf} stats --json --storage {storage} > now.json 2> now.txt
+    """
+    program = place.start("unshare", "-m", "sh", "-ec", text)
+    out, error = outputs(program)
+    assert (out, program.returncode) == ("4950 normal\n", 0), error
+    assert (place.cwd / "exit.txt").read_text() == "1\n"
+    (line,) = (place.cwd / "collector.txt").read_text().splitlines()
+    assert "not everything is on disk: " in line
+    assert "No space left on device" in line
+    then, now = (json.loads((place.cwd / f"{name}.json").read_text()) for name in ("then", "now"))
+    assert_books_balance(then)
+    assert not then["complete"]
+    missing = 2000 - then["begun"]
+    said = (place.cwd / "then.txt").read_text()
+    assert f"of 2,000 calls begun {missing:,} are missing here" in said
+    assert_books_balance(now)
+    # A call that was open when the last frame fitted has its end nowhere.
+    unended = {"segment_gone": then["in_flight"]} if then["in_flight"] else {}
+    assert (now["begun"], now["lost"]) == (2100, {"unwritten": missing} | unended)
+    assert (place.cwd / "now.txt").read_text() == ""
 
 
 @AS_ROOT
@@ -330,3 +370,36 @@ def test_books_of_a_storage_without_collector(place: Place) -> None:
     assert_books_balance(found)
     assert found["complete"] is True
     assert Path(place.storage).is_dir()
+
+
+def test_a_flush_by_a_collector_without_memory_says_no(place: Place) -> None:
+    """Nothing is flushed or complete while it can't map a worker; then all of it is there."""
+    daemon = place.start_module("collect", "--session", "short")
+    pid = place.collector_pid("--session", "short")
+    assert daemon.pid == pid
+    most = resource.prlimit(pid, resource.RLIMIT_AS)
+    # What the collector does beside takes some; a worker's memory is a sparse 64 MiB.
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    tight = pages * resource.getpagesize() + (32 << 20)
+    resource.prlimit(pid, resource.RLIMIT_AS, (tight, most[1]))
+    program = place.start_program("bad_input/asks_for_a_flush", SHMPERF_SESSION="short")
+    assert program.stdin is not None
+    assert program.stdout is not None
+
+    def ask() -> tuple[bool, dict[str, Any]]:
+        program.stdin.write("\n")
+        program.stdin.flush()
+        flushed, stats = json.loads(program.stdout.readline())
+        return flushed, stats
+
+    flushed, stats = ask()
+    assert (flushed, stats["total_calls"], stats["complete"]) == (False, 0, False)
+    assert (stats["unattached"]["workers"], stats["unattached"]["calls"]) == (1, 3)
+    resource.prlimit(pid, resource.RLIMIT_AS, most)
+    flushed, stats = ask()
+    assert_books_balance(stats)
+    assert (flushed, stats["total_calls"], stats["complete"]) == (True, 3, True)
+    assert len(place.lines("tool")) == 3
+    outputs(program)
+    daemon.terminate()
+    place.finish(daemon)

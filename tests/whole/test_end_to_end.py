@@ -66,6 +66,25 @@ def test_daemon_collects_for_workers_beside_it(place: Place, method: str) -> Non
     assert len(place.lines("leaf", place.cwd / "out")) == 100
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_calls_whose_numbers_could_not_be_drawn_keep_their_parents(
+    place: Place, method: str
+) -> None:
+    """A storage that could not be written when workers began gave them numbers at random."""
+    # Where others count what was drawn is a directory: nobody can write into that, not even root.
+    (place.cwd / "perf_data" / ".shmperf" / "blocks").mkdir(parents=True, mode=0o700)
+    (place.cwd / "perf_data" / ".shmperf").chmod(0o700)
+    place.run_program("end_to_end/pools", method)
+    assert_all_there(place)
+    place.wait_for_end()
+    assert_all_there(place)
+    leaves = [line["data"] for line in place.lines("leaf")]
+    assert len(leaves) == 100
+    assert all(leaf["parent"] for leaf in leaves)
+    edges = {(edge["parent"], edge["tool"]): edge["calls"] for edge in place.ask("tree")}
+    assert edges == {(None, "task"): TASKS, ("task", "leaf"): LEAVES}
+
+
 def test_worker_may_start_before_its_named_collector(place: Place) -> None:
     """What a worker records before its collector comes is found by the collector."""
     program = place.start_program(
@@ -138,6 +157,22 @@ def test_killed_worker_shows_its_mode(place: Place) -> None:
         found = line["data"]
         assert (found["status"], found["params"], found["duration_ms"]) == ("aborted", {}, None)
         assert found["child_tools"] == []
+
+
+def test_a_killed_call_names_what_had_ended_inside_it(place: Place) -> None:
+    """An aborted call's line in optimization mode has the children that were not aborted."""
+    place.write("config/tool_perf_limits.yaml", "optimization: {enabled: true}\n")
+    program = place.start_program("commands/stays_open")
+    assert program.stdout is not None
+    assert program.stdout.readline() == "open\n"
+    wait_until(lambda: place.stats()["total_calls"] == 1, "the call inside")
+    program.kill()
+    outputs(program)
+    place.wait_for_end()
+    (inside,), (line,) = place.lines("done"), place.lines("waiting")
+    assert line["data"]["status"] == "aborted"
+    assert line["data"]["child_tools"] == [inside["data"]["id"]]
+    assert inside["data"]["parent_tool"] == line["data"]["id"]
 
 
 def test_killed_collector_costs_no_line_and_doubles_none(place: Place) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import shmperf
-from tests.support import PYTHON, Place, assert_books_balance, program_text
+from tests.support import PYTHON, Place, assert_books_balance, outputs, program_text
 
 
 def test_an_executable_that_is_no_python_is_not_run(place: Place) -> None:
@@ -108,6 +108,26 @@ def test_a_temporary_directory_that_is_not_there_is_replaced(place: Place) -> No
     place.environ["TMPDIR"] = "/nonexistent"
     assert place.run_program("hosts/executable", PYTHON) == "True\n"
     assert place.stats()["total_calls"] == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        ("-m shmperf stats", 1, "shmperf: the working directory: No such file or directory\n"),
+        (
+            "-c 'import shmperf; shmperf.track(len)([])'",
+            0,
+            "tracking is off: the working directory: No such file or directory\n",
+        ),
+    ],
+)
+def test_a_working_directory_that_is_gone_is_told(
+    place: Place, command: str, code: int, told: str
+) -> None:
+    """In one line, which names it; a program goes on."""
+    gone = f"mkdir gone && cd gone && rmdir ../gone && exec {PYTHON} {command}"
+    program = place.start("sh", "-c", gone)
+    assert (*outputs(program), program.returncode) == ("", told, code)
 
 
 def test_paths_may_have_any_bytes(place: Place) -> None:

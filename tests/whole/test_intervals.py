@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from shmperf.analysis.spans import IntervalsView
-from shmperf.query import find_answers, request_for
+from shmperf.query.answers import find_answers, request_for
 from tests.support import Place, assert_books_balance, outputs
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,8 @@ from shmperf.storage.history import file_name
 from tests.support import PYTHON, Place, assert_books_balance, outputs, wait_until
 
 TOOLS = 3_000
+# Ten times what a disk writes in the second after which it is taken for one that is stuck.
+MANY_TOOLS = 10_000
 
 
 @pytest.mark.parametrize("processes", [1, 4])
@@ -74,6 +79,31 @@ def test_a_killed_collector_of_many_tools_leaves_nothing_in_flight(place: Place)
     paths = list(place.storage.glob("*_perf.jsonl"))
     assert len(paths) == stats["total_calls"]
     assert all(path.read_bytes().count(b"\n") == 1 for path in paths)
+
+
+@pytest.mark.parametrize("kills", [False, True], ids=["left alone", "killed"])
+def test_thousands_of_tools_are_written_to_a_slow_disk(place: Place, kills: bool) -> None:
+    """However long their files take together, nothing is claimed that is not there in the end."""
+    make_slow(place.storage)
+    program = place.start_program("names/many", str(MANY_TOOLS), "8", "and waits")
+    wait_until(lambda: list(place.storage.glob("*_perf.jsonl")), "the first files")
+    if kills:
+        os.kill(place.collector_pid(), signal.SIGKILL)
+    outputs(program, "\n")
+    place.wait_for_end()
+    stats = place.stats()
+    assert (stats["begun"], stats["in_flight"], stats["lost"]) == (MANY_TOOLS, 0, {})
+    claimed = {file_name(name) for name, row in stats["tool_stats"].items() if row["current_size"]}
+    paths = list(place.storage.glob("*_perf.jsonl"))
+    assert len(claimed) == stats["total_calls"] == MANY_TOOLS
+    assert claimed == {path.name for path in paths if path.read_bytes().count(b"\n") == 1}
+
+
+def make_slow(storage: Path) -> None:
+    """A directory in which every file waits for the disk, where its file system can do that."""
+    storage.mkdir(mode=0o700)
+    if (chattr := shutil.which("chattr")) is not None:
+        subprocess.run([chattr, "+SD", str(storage)], capture_output=True, check=False)
 
 
 def test_a_process_has_a_bounded_number_of_tools(place: Place) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Place
+from tests.support import Place, outputs, wait_until
 
 # Few enough that most of the program's calls leave the newest.
 FEW = "default_perf_points: 10\n"
@@ -74,3 +74,35 @@ def test_a_list_of_children_that_is_cut_says_so(place: Place) -> None:
     assert [len(line["child_tools"]) for line in (whole, cut)] == [1_000, 1_000]
     assert [line["children"]["inner"]["count"] for line in (whole, cut)] == [1_000, 1_001]
     assert [line.get("truncated", False) for line in (whole, cut)] == [False, True]
+
+
+def test_an_answer_about_one_tool_says_that_it_may_be_short(place: Place) -> None:
+    """In a session that nobody collects, after the five seconds that an answer may take."""
+    found = json.loads(place.run_program("told/one_tool", SHMPERF_SESSION="nobody-collects"))
+    assert (found["tool"], found["count"], found["complete"]) == ("tool", 0, False)
+
+
+def test_a_configuration_file_that_is_deleted_is_told(place: Place) -> None:
+    """Its settings stay and `status` says so, until it is there again and holds."""
+    file = place.write("config/tool_perf_limits.yaml", FEW)
+    program = place.start_program("commands/stays_open")
+    assert program.stdout is not None
+    assert program.stdout.readline() == "open\n"
+
+    def told() -> str:
+        found: str = place.ask("status")["told"].get("config", "")
+        return found
+
+    def limit() -> int:
+        found: int = place.ask("stats", "done")["max_size"]
+        return found
+
+    place.collector_pid()
+    file.unlink()
+    line = wait_until(told, "the loss to be told")
+    assert f"{file.name}: found no such file" in line
+    assert limit() == 10
+    place.write("config/tool_perf_limits.yaml", "default_perf_points: 20\n")
+    wait_until(lambda: not told(), "the line to go")
+    assert limit() == 20
+    outputs(program)

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-import shmperf
 from tests.support import DEADLINE_S, PYTHON, Place, program_text, wait_until
 
-TOPIC = (Path(shmperf.__file__).parent / "help" / "web.md").read_text()
-(MIDDLEWARE,) = [
-    text
-    for text in re.findall(r"```python\n(.*?)```", TOPIC, re.DOTALL)
-    if "class TrackRequests" in text
-]
 GUNICORN = ("gunicorn", "--workers=2", "--bind=unix:web.sock", "--no-control-socket", "web:wsgi")
 SERVERS = {
     "gunicorn": GUNICORN,
@@ -60,7 +52,6 @@ def _answered(place: Place, path: str) -> Callable[[], bool]:
 @pytest.mark.parametrize("server", SERVERS)
 def test_requests_are_parents_in_every_worker(place: Place, server: str) -> None:
     """Two workers, one of which is killed in a request and replaced; then a quiet end."""
-    place.write("middleware.py", MIDDLEWARE)
     place.write("web.py", program_text("web_servers/web"))
     program = place.start(PYTHON, "-m", *SERVERS[server])
     wait_until(_answered(place, "/first"), "the first answer")
