@@ -28,6 +28,7 @@ __all__ = [
     "Change",
     "Comparison",
     "Difference",
+    "Earlier",
     "Measured",
     "Side",
     "ToolComparison",
@@ -187,6 +188,13 @@ class Comparison:
             change=changes,
             verdict=self.verdict(tool),
         )
+
+
+class Earlier(NamedTuple):
+    """Another run, by the name that it was given, tool by tool."""
+
+    name: str
+    tools: Mapping[str, Measured]
 
 
 class Against(NamedTuple):

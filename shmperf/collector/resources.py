@@ -66,6 +66,7 @@ class Sampler:
             with process.oneshot():
                 return WorkerStatus(
                     pid=pid,
+                    started=process.create_time(),
                     memory_bytes=process.memory_info().rss,
                     cpu_percent=process.cpu_percent(),
                     threads=process.num_threads(),

@@ -20,6 +20,7 @@ from shmperf.views.terminal import console_for
 from .nearest import refuse_missing, refuse_unknown
 
 __all__ = [
+    "add_against",
     "add_otlp",
     "add_reader",
     "add_rows",
@@ -42,6 +43,13 @@ def add_reader(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--storage", metavar="DIR", help="the session that meets there")
     parser.add_argument("--session", metavar="NAME", help="the session of that name")
     parser.add_argument("--config", metavar="FILE", help="configuration file")
+
+
+def add_against(parser: argparse.ArgumentParser) -> None:
+    """The flag of those that show what has changed."""
+    parser.add_argument(
+        "--against", metavar="A", help="show what has changed since: whatever diff compares"
+    )
 
 
 def add_rows(parser: argparse.ArgumentParser) -> None:

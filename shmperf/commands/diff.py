@@ -10,12 +10,13 @@ import msgspec
 from shmperf.analysis.conditions import Broken, Condition, ConditionError, broken, unmatched
 from shmperf.analysis.diff import Comparison, Measured, ToolComparison, compare
 from shmperf.errors import StoreError
+from shmperf.query.changed import measured_in
 from shmperf.views import comparison
 from shmperf.views.formatting import printable
 
 from .arguments import add_reader, records_of, show
 from .nearest import did_you_mean
-from .sources import measured_in, read_source
+from .sources import read_source
 
 __all__ = ["BROKEN", "add_arguments", "run"]
 

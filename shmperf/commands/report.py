@@ -10,12 +10,13 @@ from typing import Any
 
 from shmperf.analysis.diff import Against, compare
 from shmperf.exporters.output import write_private, write_stream
+from shmperf.query.changed import measured_in
 from shmperf.views.formatting import printable, size
 from shmperf.views.report import made_report
 
-from .arguments import add_reader, records_of, show
+from .arguments import add_against, add_reader, records_of, show
 from .ending import unwound
-from .sources import measured_in, read_source
+from .sources import read_source
 
 __all__ = ["add_arguments", "run"]
 
@@ -32,9 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=_FILE,
         help=f"({_FILE}); - for standard output",
     )
-    parser.add_argument(
-        "--against", metavar="A", help="show what has changed since: whatever diff compares"
-    )
+    add_against(parser)
     parser.add_argument(
         "--no-parameters",
         action="store_true",

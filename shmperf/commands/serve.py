@@ -12,6 +12,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from shmperf.analysis.diff import Earlier
 from shmperf.errors import ShmperfError, StoreError
 from shmperf.exporters.prometheus import is_loopback
 from shmperf.query.answers import Answers, TellOnce, check_storage, find_answers
@@ -19,9 +20,10 @@ from shmperf.session.rendezvous import Request
 from shmperf.views.web.guarding import Guard, Key, names_of
 from shmperf.views.web.token import new_token, token_of
 
-from .arguments import add_reader, address, request_of
+from .arguments import add_against, add_reader, address, request_of
 from .cleanup import clean_up
 from .nearest import refuse_missing
+from .sources import read_earlier
 
 __all__ = ["add_arguments", "run"]
 
@@ -32,6 +34,7 @@ _EXTRA = ("starlette", "uvicorn")
 def add_arguments(parser: ArgumentParser) -> None:
     """Its arguments."""
     add_reader(parser)
+    add_against(parser)
     parser.add_argument(
         "--listen",
         type=address,
@@ -47,7 +50,7 @@ def run(given: Namespace) -> int:
     from shmperf.views.web import serving  # noqa: PLC0415  an extra
 
     # What is wrong with a storage is wrong at each look.
-    find = partial(_found, request_of(given), TellOnce())
+    find = partial(_found, request_of(given), read_earlier(given.against), TellOnce())
     # What can't be found now is told now.
     storage = find().storage
     host, port = given.listen or _HERE
@@ -59,8 +62,9 @@ def run(given: Namespace) -> int:
     return 0
 
 
-def _found(request: Request, tell: TellOnce) -> Answers:
+def _found(request: Request, earlier: Earlier | None, tell: TellOnce) -> Answers:
     answers = find_answers(request, tell)
+    answers.earlier = earlier
     refuse_missing(answers)
     check_storage(answers)
     return answers

@@ -20,7 +20,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from shmperf.analysis.diff import Measured
+from shmperf.analysis.diff import Earlier, Measured
 from shmperf.analysis.quantiles import Histogram
 from shmperf.analysis.runreport import SCHEMA
 from shmperf.analysis.totals import Bucket, Totals
@@ -28,15 +28,14 @@ from shmperf.errors import StoreError
 from shmperf.exporters.selection import parse_time
 from shmperf.files import reason_of
 from shmperf.query.answers import Answers, check_storage, find_answers, request_for
+from shmperf.query.changed import measured_between, measured_in
 
 from .nearest import refuse_missing
 
-__all__ = ["measured", "measured_in", "read_source"]
+__all__ = ["read_earlier", "read_source"]
 
 _MOST_BYTES = 512 << 20
 _MOST_S = 1e9
-# Of a tool's calls half have to be in the intervals.
-_MOST_OF = 2
 
 Count = Annotated[int, Meta(ge=0, le=1 << 60)]
 Seconds = Annotated[float, Meta(ge=0, le=_MOST_S)]
@@ -105,11 +104,16 @@ def read_source(text: str, environ: Mapping[str, str] = os.environ) -> dict[str,
     """
     if not os.path.lexists(text) and "@" in text:
         place, _, span = text.rpartition("@")
-        return measured(_in_time(_answers(place, environ), text, span))
+        return _in_time(_answers(place, environ), text, span)
     path = Path(text)
     if path.is_file():
         return _from_file(path)
     return measured_in(_answers(text, environ))
+
+
+def read_earlier(text: str | None) -> Earlier | None:
+    """What *text* names, by that name; None without one, StoreError as above."""
+    return None if text is None else Earlier(text, read_source(text))
 
 
 def _answers(place: str, environ: Mapping[str, str]) -> Answers:
@@ -119,26 +123,7 @@ def _answers(place: str, environ: Mapping[str, str]) -> Answers:
     return answers
 
 
-def measured_in(answers: Answers) -> dict[str, Measured]:
-    """
-    Everything since the last cleanup, to compare.
-
-    Calls of a run of the optimization cycle took longer for being recorded in detail. The intervals
-    leave them out, so a tool is taken from there, unless most of it is too old for them.
-    """
-    counted = answers.figures().totals
-    dated = answers.intervals().totals()
-    return measured(
-        {
-            tool: dated[tool]
-            if tool in dated and dated[tool].count * _MOST_OF >= totals.count
-            else totals
-            for tool, totals in counted.items()
-        }
-    )
-
-
-def _in_time(answers: Answers, text: str, span: str) -> Mapping[str, Totals]:
+def _in_time(answers: Answers, text: str, span: str) -> dict[str, Measured]:
     first, dots, last = span.partition("..")
     if not dots:
         raise StoreError(f"{text}: expected DIR@FROM..TO, found no '..' behind the '@'")
@@ -149,24 +134,14 @@ def _in_time(answers: Answers, text: str, span: str) -> Mapping[str, Totals]:
         raise StoreError(f"{text}: {error}") from None
     if since_s is not None and until_s is not None and since_s >= until_s:
         raise StoreError(f"{text}: that time ends before it begins")
-    found: dict[str, Totals] = {}
-    for interval in answers.intervals(since_s=since_s, until_s=until_s).spans():
-        # One that had begun before is the time before's: no call counts on both sides.
-        if since_s is None or interval.start_s >= since_s:
-            for tool, totals in interval.tools.items():
-                found.setdefault(tool, Totals()).merge(totals)
-    if not any(totals.count or totals.aborted for totals in found.values()):
+    found = measured_between(answers, since_s, until_s)
+    if not found:
         raise StoreError(f"{text}: no calls in that time")
     return found
 
 
 def _moment(text: str, now: datetime) -> float:
     return datetime.fromisoformat(parse_time(text, now)).timestamp()
-
-
-def measured(totals: Mapping[str, Totals]) -> dict[str, Measured]:
-    """*totals* to compare; tools without a call that ended are left out."""
-    return {tool: Measured.of(one) for tool, one in totals.items() if one.count or one.aborted}
 
 
 def _from_file(path: Path) -> dict[str, Measured]:

@@ -14,7 +14,8 @@ from shmperf.query.look import Watch
 from shmperf.views.plain import plainly
 from shmperf.views.terminal import console_for
 
-from .arguments import add_reader, positive, records_of, request_of, show
+from .arguments import add_against, add_reader, positive, records_of, request_of, show
+from .sources import read_earlier
 
 __all__ = ["add_arguments", "run"]
 
@@ -24,6 +25,7 @@ _LEAST_S, _MOST_S = 0.1, 3600.0
 def add_arguments(parser: ArgumentParser) -> None:
     """Its arguments."""
     add_reader(parser)
+    add_against(parser)
     parser.add_argument(
         "--interval", type=_seconds, default=1.0, metavar="S", help="between two looks (1)"
     )
@@ -46,10 +48,12 @@ def run(given: Namespace) -> int:
     if given.storage or given.session:
         # What was named and can't be found is told now; in the usual place it may still come.
         records_of(given)
-    request = request_of(given)
+    request, earlier = request_of(given), read_earlier(given.against)
 
     def find() -> Answers:
-        return find_answers(request)
+        answers = find_answers(request)
+        answers.earlier = earlier
+        return answers
 
     watch = Watch(find)
     if given.json:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from shmperf.analysis.conditions import Condition, broken, unmatched
 from shmperf.analysis.diff import Against, Change, Comparison, change_text, compare
 from shmperf.analysis.totals import Totals
-from shmperf.commands.sources import measured, read_source
+from shmperf.commands.sources import read_source
+from shmperf.query.changed import measured
 
 __all__ = ["Past"]
 

@@ -19,6 +19,7 @@ import msgspec
 
 from shmperf.analysis.alerts import Alerts, known_alerts, shown
 from shmperf.analysis.anomaly import told_of
+from shmperf.analysis.diff import Earlier
 from shmperf.analysis.exemplars import Exemplar
 from shmperf.analysis.failures import ErrorsKnown
 from shmperf.analysis.shownalert import ShownAlert
@@ -106,6 +107,8 @@ class Answers:
         self.has_told_missing = False
         # For who asks very much in a row: what lies at rest is read once, for all of it.
         self.is_of_one_moment = False
+        # With what its reader wants it compared.
+        self.earlier: Earlier | None = None
         self._held: tuple[Ledger, bool] | None = None
         self._tell = tell or TellOnce()
 

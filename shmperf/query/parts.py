@@ -24,6 +24,7 @@ from shmperf.storage.kept import KeptCall
 from shmperf.storage.reports import load, names
 
 from .answers import Answers
+from .changed import Changed, changed
 from .story import Story, story_of
 from .trend import Trend, trend
 
@@ -128,6 +129,13 @@ PARTS = (
         ("tool", "since", "until"),
         lambda answers, wanted, _: trend(answers, wanted.tool, wanted.since, wanted.until),
         "calls, errors, quantiles and durations over time",
+    ),
+    Part(
+        "changes",
+        Changed,
+        ("since", "until"),
+        lambda answers, wanted, _: changed(answers, wanted.since, wanted.until),
+        "what got slower or faster: since a time, since this run began, or against an earlier run",
     ),
     Part(
         "trace",

@@ -299,9 +299,10 @@ class CollectorStatus(msgspec.Struct, kw_only=True):
 
 
 class WorkerStatus(msgspec.Struct, kw_only=True):
-    """A worker as the system last saw it; None where nobody has looked yet."""
+    """A worker as the system last saw it, None where nobody has looked yet; Unix seconds."""
 
     pid: int
+    started: float | None = None
     memory_bytes: int | None = None
     cpu_percent: float | None = None
     threads: int | None = None

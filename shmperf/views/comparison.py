@@ -52,7 +52,7 @@ def compared(found: Mapping[str, Any]) -> RenderableType:
     rows = in_order(tools)
     table = Columns(_COLUMNS, (list(_row(tool, one)) for tool, one in rows))
     parts: list[RenderableType] = [_headline(rows), table, Text("; ".join(_SAYS), "dim")]
-    parts += [Text(f"failed: {printable(one['text'])}", "red") for one in found["failed"]]
+    parts += [Text(f"failed: {printable(one['text'])}", "red") for one in found.get("failed", ())]
     return Group(*parts)
 
 

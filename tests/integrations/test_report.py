@@ -81,15 +81,17 @@ def test_views_open_from_disk(tab: Tab, shop: Place, address: str) -> None:
     assert page.title() != "taken"
 
 
-def test_from_a_tool_to_why_its_slowest_call_was_slow(tab: Tab) -> None:
-    """Links lead on: to the tool, its slowest call, the child that took the time."""
+def test_from_a_tool_to_why_its_slowest_call_was_slow(tab: Tab, shop: Place) -> None:
+    """Links lead on: to the tool, its slowest call, what took the time there, as `trace` says."""
     page = opened(tab, "#/tools")
     page.get_by_role("link", name="take_order").click()
     page.locator("#main a[href^='#/trace/']").first.click()
     page.wait_for_url("**#/trace/*")
     verdict = page.locator(".verdict")
     verdict.wait_for()
-    assert "ask_price" in verdict.inner_text()
+    # Mostly it is the slow child; on a busy machine another may have outdone it in that one call.
+    culprit = shop.ask("trace", slowest(shop))["culprit"]
+    assert culprit["path"][-1] in verdict.inner_text()
 
 
 def test_errors_lead_to_one_of_their_calls(tab: Tab) -> None:

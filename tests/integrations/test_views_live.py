@@ -24,7 +24,7 @@ TABS = 10
 # More than the addresses of a tool's row: each shows something of its own.
 ADDRESSES = (
     *("#/", "#/tools", "#/tool/search", "#/tree", "#/trace/answer", "#/inflight", "#/workers"),
-    *("#/errors", "#/alerts", "#/reports", "#/rank", "#/nowhere"),
+    *("#/errors", "#/alerts", "#/reports", "#/changes", "#/rank", "#/nowhere"),
 )
 LOADED = """() => {
     const text = document.getElementById("main").innerText;

@@ -18,7 +18,7 @@ needs("uvicorn")
 
 VIEWS = (
     *("#/", "#/tools", "#/tool/search", "#/tree", "#/trace/answer", "#/inflight", "#/workers"),
-    *("#/errors", "#/alerts", "#/reports", "#/rank"),
+    *("#/errors", "#/alerts", "#/reports", "#/changes", "#/rank"),
 )
 WIDTHS = (400, 1280, 2000)
 MANY = 20_000

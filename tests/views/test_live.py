@@ -16,6 +16,7 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from shmperf.analysis.diff import Earlier
 from shmperf.errors import SessionError
 from shmperf.query.answers import Answers, find_answers, request_for
 from shmperf.query.look import Look, ToolLook, Watch, WorkerLook
@@ -187,6 +188,26 @@ def test_rows_are_filtered_sorted_and_reversed_by_key(program: Program) -> None:
         assert [row.tool.lower() for row in tools.rows] == sorted(names, reverse=True)
 
     drive(program.find, steps)
+
+
+def test_what_changed_is_shown_against_an_earlier_run(program: Program) -> None:
+    """`d` compares what is recorded with the run that was named, as `diff` does."""
+
+    def find() -> Answers:
+        answers = program.find()
+        answers.earlier = Earlier("the run before", {})
+        return answers
+
+    async def steps(app: Top, pilot: Pilot[None]) -> None:
+        tools = app._first.query_one("#tools", RowList)
+        await until(pilot, lambda: any(row.count for row in tools.rows))
+        await pilot.press("d")
+        await until(pilot, lambda: "the run before" in _text_of(app, "#found"))
+        assert "new" in _text_of(app, "#found")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app._first)
+
+    drive(find, steps)
 
 
 def test_pause_keeps_the_screen_as_it_is(program: Program) -> None:

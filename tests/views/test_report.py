@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from shmperf.analysis.diff import Against, compare
-from shmperf.commands.sources import measured_in
 from shmperf.errors import StoreError
 from shmperf.query.answers import Answers, find_answers, request_for
+from shmperf.query.changed import measured_in
 from shmperf.query.parts import PARTS
 from shmperf.query.story import Story, story
 from shmperf.shm.record import Outcome

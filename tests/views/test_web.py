@@ -55,6 +55,8 @@ def test_the_page_and_its_files_are_there(visit: Visit) -> None:
         ("/api/slow?open=true", 400),
         ("/api/reports?tool=leaf", 400),
         ("/api/intervals?since=yesterday", 400),
+        ("/api/changes?since=yesterday", 400),
+        ("/api/changes?against=/etc/passwd", 400),
         ("/api/slow?" + "&".join(f"a{number}=1" for number in range(100)), 400),
         ("/api/rank", 400),
         ("/api/rank?query=find", 503),
@@ -76,6 +78,7 @@ def test_wishes_are_heard(visit: Visit) -> None:
     ]
     assert visit.browse("/api/intervals?tool=leaf").json["tool"] == "leaf"
     assert visit.browse("/api/intervals?since=99999999999").json["steps"] == []
+    assert visit.browse("/api/changes?since=99999999999").json["tools"] == {}
     assert visit.browse("/api/alerts?open=true").json == {"alerts": []}
 
 

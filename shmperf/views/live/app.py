@@ -23,7 +23,7 @@ from .deeds import Done, optimize, switch
 from .first import FirstScreen
 from .head import head
 from .looking import Looking
-from .screens import ConfirmScreen, HelpScreen, TextScreen, WorkerScreen
+from .screens import ChangesScreen, ConfirmScreen, HelpScreen, TextScreen, WorkerScreen
 
 __all__ = ["Top"]
 
@@ -54,6 +54,7 @@ class Top(App[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "pause", "pause"),
+        Binding("d", "changes", "changes"),
         Binding("m", "mode", "mode"),
         Binding("o", "optimize", "optimize"),
         Binding("f5", "look", "look now", show=False),
@@ -124,6 +125,10 @@ class Top(App[None]):
     def action_look(self) -> None:
         """Now."""
         self._looking.look_now()
+
+    def action_changes(self) -> None:
+        """What changed."""
+        self.push_screen(ChangesScreen(self._find))
 
     def action_help(self) -> None:
         """The keys."""

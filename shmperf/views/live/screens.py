@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import msgspec
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
@@ -21,17 +22,26 @@ from textual.widgets import Footer, Static
 
 from shmperf.errors import ShmperfError
 from shmperf.query.answers import Answers
+from shmperf.query.changed import changed
 from shmperf.query.look import Look
 from shmperf.query.story import story
 from shmperf.session.messages import OpenCallAnswer
-from shmperf.views import waterfall
+from shmperf.views import comparison, waterfall
 from shmperf.views.formatting import printable
 
 from .panes import kept_fields, open_fields
 from .rowlist import RowList
 from .story import ToolStory, tool_story
 
-__all__ = ["CallScreen", "ConfirmScreen", "HelpScreen", "TextScreen", "ToolScreen", "WorkerScreen"]
+__all__ = [
+    "CallScreen",
+    "ChangesScreen",
+    "ConfirmScreen",
+    "HelpScreen",
+    "TextScreen",
+    "ToolScreen",
+    "WorkerScreen",
+]
 
 _BACK = Binding("escape,q,backspace", "app.pop_screen", "back")
 
@@ -96,6 +106,24 @@ class CallScreen(_Asking):
     def answer(self, answers: Answers) -> RenderableType:
         """The story, as ``shmperf trace`` prints it."""
         return waterfall.call(msgspec.to_builtins(story(answers, self._call_id)))
+
+
+class ChangesScreen(_Asking):
+    """What got slower or faster since this run began, or against an earlier one."""
+
+    def __init__(self, find: Callable[[], Answers]) -> None:
+        super().__init__("what changed", find)
+
+    def answer(self, answers: Answers) -> RenderableType:
+        """As ``shmperf diff`` prints it."""
+        found = changed(answers)
+        since = "" if found.since_s is None else f" since {_time_of(found.since_s)}"
+        said = Text(f"A: {printable(found.against, 200)}; B: what was recorded{since}\n", "dim")
+        return Group(said, comparison.compared(msgspec.to_builtins(found)))
+
+
+def _time_of(since_s: float) -> str:
+    return datetime.fromtimestamp(since_s, UTC).strftime("%H:%M:%S UTC")
 
 
 class ToolScreen(_Asking):
@@ -240,6 +268,7 @@ class HelpScreen(ModalScreen[None]):
         ("< >", "sort by the column before, the one behind"),
         ("r", "the other way round"),
         ("space", "pause, and go on"),
+        ("d", "what changed: since this run began, or against --against"),
         ("m", "switch the mode, after a question"),
         ("o", "a run in detail, and what it advises, after a question"),
         ("f5", "look now"),

@@ -7,6 +7,8 @@
   const MARKS = { slower: "▲ slower", faster: "▼ faster", unsure: "? unsure", new: "+ new", gone: "− gone", same: "= same" };
   const order = Object.fromEntries(VERDICTS.map(([name], place) => [name, place]));
   const kinds = Object.fromEntries(VERDICTS);
+  // Intervals are as long.
+  const AGAIN_S = 30;
   const WIDTH = 150;
   const HEIGHT = 20;
 
@@ -59,8 +61,8 @@
     const table = shmperf.table([
       { name: "tool", title: "Tool", cell: (row) => shmperf.toolLink(row.tool, 60), value: (row) => row.tool, fixed: true },
       { name: "verdict", title: "Verdict", cell: (row) => h("span", { class: kinds[row.verdict] }, MARKS[row.verdict] ?? row.verdict), value: (row) => (order[row.verdict] ?? 9) - sizeOf(row) / 1e6, width: isNarrow() ? 88 : 104 },
-      { name: "p50", title: "p50 change", about: `The line: no change; the edges: +${scale} and as much faster`, cell: cell("p50", reach), value: (row) => row.change.p50?.ratio, number: true, width: 240, from: 560 },
-      { name: "p95", title: "p95 change", about: `The line: no change; the edges: +${scale} and as much faster`, cell: cell("p95", reach), value: (row) => row.change.p95?.ratio, number: true, width: isNarrow() ? 96 : 240 },
+      { name: "p50", title: "p50 change", about: `The line: no change; the edges: +${scale} and as much faster`, cell: cell("p50", reach), value: (row) => row.change.p50?.ratio, number: true, width: 256, from: 560 },
+      { name: "p95", title: "p95 change", about: `The line: no change; the edges: +${scale} and as much faster`, cell: cell("p95", reach), value: (row) => row.change.p95?.ratio, number: true, width: isNarrow() ? 96 : 256 },
       { name: "was50", title: "p50", cell: sides("p50_s"), value: (row) => row.b?.p50_s, number: true, width: 176, from: 900 },
       { name: "was95", title: "p95", cell: sides("p95_s"), value: (row) => row.b?.p95_s, number: true, width: 176, from: 1100 },
       { name: "errors", title: "Errors", cell: (row) => points(row.change.error_rate), value: (row) => row.change.error_rate?.difference, number: true, width: 120, from: 760 },
@@ -77,21 +79,40 @@
 
   const LEGEND = "Change: this run divided by the one before; the line through the middle is no change, the bar holds the truth in 95 of 100 cases. A verdict is sure beside all others at once. Same: within 10 %. Unsure: too few calls to say.";
 
-  function render(place, _, source) {
-    const { changes } = source;
-    place.append(h("h1", null, "What changed"));
-    if (!changes) {
-      place.append(shmperf.empty("Nothing to compare with. ", h("code", null, "shmperf report --against DIR"), " makes a page that shows what changed since the run in DIR."));
-      return null;
-    }
-    const rows = Object.entries(changes.tools).map(([tool, one]) => ({ tool, ...one }));
-    const table = tableOf(rows);
-    place.append(changes.against ? h("p", { class: "note" }, "against ", h("code", null, shmperf.short(changes.against, 200))) : "", headline(rows, changes.counts),
-      h("section", { class: "panel", "aria-label": "By tool" }, table.element, h("p", { class: "note" }, LEGEND)));
-    return { search: (text) => table.search(text) };
+  // How far back B reaches, in seconds; nothing: as far as this run, or all against an earlier one.
+  const SPANS = [["", "this run"], ["300", "the last 5 minutes"], ["3600", "the last hour"], ["21600", "the last 6 hours"]];
+
+  function chosen(span, source) {
+    const options = SPANS.map(([value, text]) => h("option", { value, selected: value === span }, text));
+    return source.isLive && h("p", { class: "asking" }, h("label", null, "Compare ", h("select", { onchange: (event) => shmperf.go(["#/changes", event.target.value].filter(Boolean).join("/")) }, options), " with what was before"));
   }
 
-  const isThere = (source) => Boolean(source.changes);
+  const comparedWith = ({ against, since_s }) =>
+    h("p", { class: "note" }, since_s ? ["what began after ", shmperf.moment(since_s), " against ", shmperf.short(against, 200)] : ["against ", h("code", null, shmperf.short(against, 200))]);
+
+  function render(place, [, span = ""], source) {
+    const body = h("div", { class: "stack" });
+    let table = null, text = "";
+    place.append(h("h1", null, "What changed"), chosen(span, source) || "", body);
+    const since = () => (span ? shmperf.now() - Number(span) : undefined);
+    const again = shmperf.load(body, () => source.get("changes", { since: since() }), (changes) => {
+      if (!changes) return shmperf.empty("Nothing to compare with. ", h("code", null, "shmperf report --against DIR"), " makes a page that shows what changed since the run in DIR.");
+      const rows = Object.entries(changes.tools).map(([tool, one]) => ({ tool, ...one }));
+      table = tableOf(rows);
+      table.search(text);
+      return [comparedWith(changes), headline(rows, changes.counts), h("section", { class: "panel", "aria-label": "By tool" }, table.element, h("p", { class: "note" }, LEGEND))];
+    });
+    again();
+    return {
+      update: shmperf.sparing(AGAIN_S, again),
+      search: (wanted) => {
+        text = wanted;
+        table?.search(text);
+      },
+    };
+  }
+
+  const isThere = (source) => source.isLive || Boolean(source.changes);
   shmperf.changes = { saidOf, reachOf };
-  shmperf.views.push({ name: "changes", title: "What changed", key: "d", path: /^\/changes$/, nav: isThere, render });
+  shmperf.views.push({ name: "changes", title: "What changed", key: "d", path: /^\/changes(?:\/(\d+))?$/, nav: isThere, render });
 })(globalThis.shmperf ??= {});

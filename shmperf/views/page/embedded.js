@@ -29,6 +29,7 @@
   }
 
   function found(parts, part, { key, tool }) {
+    if (part === "changes") return parts.changes ?? null;
     const name = nameOf(part, key, tool);
     if (Object.hasOwn(parts, name)) return parts[name];
     if (WHOLE.has(part) && key === undefined && Object.hasOwn(parts, part)) return parts[part];
@@ -50,7 +51,7 @@
     canWrite: false,
     changes: made.changes ?? null,
     note: made.report?.note ?? "",
-    get: async (part, wanted = {}) => answered(made.parts, part, wanted),
+    get: async (part, wanted = {}) => answered({ ...made.parts, changes: made.changes }, part, wanted),
     post: async () => {
       throw new Error("A report changes nothing.");
     },
