@@ -38,6 +38,7 @@ _TOOLS, _CALLS = 100, 1_000_000
 _MOST_MB = 1.0
 _WORKERS, _LIVE_TOOLS, _PER_S = 200, 1_000, 2_000
 _TABS = 10
+_DRAWN, _DRAWN_S = b"serve", 60.0
 _TOP_TARGET = 10.0
 _FLAGS = ["--no-sandbox", "--disable-dev-shm-usage"]
 _SHMPERF = [sys.executable, "-m", "shmperf"]
@@ -229,9 +230,13 @@ def _top(cwd: Path, environ: _Environ) -> Iterator[int]:
         [*_SHMPERF, "top"], cwd=cwd, env=environ, stdin=theirs, stdout=theirs, stderr=theirs
     ) as process:
         os.close(theirs)
-        reader = threading.Thread(target=_read_all, args=(ours,), daemon=True)
+        drawn = threading.Event()
+        reader = threading.Thread(target=_read_all, args=(ours, drawn), daemon=True)
         reader.start()
         try:
+            # To start costs more than to go on: it is over once there are rows.
+            if not drawn.wait(_DRAWN_S):
+                raise RuntimeError(f"top has drawn nothing within {_DRAWN_S:.0f} s")
             yield process.pid
         finally:
             process.terminate()
@@ -240,7 +245,11 @@ def _top(cwd: Path, environ: _Environ) -> Iterator[int]:
             os.close(ours)
 
 
-def _read_all(descriptor: int) -> None:
+def _read_all(descriptor: int, drawn: threading.Event) -> None:
+    """Until its end; *drawn* once the row of the tool is there in which all workers are."""
+    last = b""
     with suppress(OSError):
-        while os.read(descriptor, 1 << 16):
-            pass
+        while taken := os.read(descriptor, 1 << 16):
+            if _DRAWN in last + taken:
+                drawn.set()
+            last = taken[-len(_DRAWN) :]

@@ -248,9 +248,11 @@ def place_in(cwd: Path, runtime: Path) -> Iterator[Place]:
     found = Place(cwd, runtime)
     before = {child.pid for child in psutil.Process().children()}
     seen: set[str] = set()
-    yield found
-    seen |= found.segments()
-    found.close()
+    try:
+        yield found
+    finally:
+        seen |= found.segments()
+        found.close()
     wait_until(lambda: not _collectors(runtime), "collectors to end")
     for session in found.sessions():
         # A named session whose collector a test has killed; nobody else would end it.

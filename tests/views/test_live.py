@@ -180,12 +180,32 @@ def test_rows_are_filtered_sorted_and_reversed_by_key(program: Program) -> None:
         await until(pilot, lambda: [row.tool for row in tools.rows] == ["slow_part"])
         await pilot.press("escape")
         await until(pilot, lambda: len(tools.rows) >= 5)
-        await pilot.press("greater_than_sign", "greater_than_sign")
+        await pilot.press("greater_than_sign", "f6")
         assert tools.fields[tools.sorted_by or 0].title == "tool"
         names = [row.tool.lower() for row in tools.rows]
         assert names == sorted(names)
         await pilot.press("r")
         assert [row.tool.lower() for row in tools.rows] == sorted(names, reverse=True)
+
+    drive(program.find, steps)
+
+
+def test_workers_are_filtered_by_number_and_by_what_they_do(program: Program) -> None:
+    """Of many workers one is found by its pid, or by the tool that it is in."""
+
+    async def steps(app: Top, pilot: Pilot[None]) -> None:
+        workers = app._first.query_one("#workers", RowList)
+
+        def pids() -> set[int]:
+            return {row.pid for row in workers.rows}
+
+        await until(pilot, lambda: {program.hanging, program.working} <= pids())
+        await pilot.press("slash", *str(program.working))
+        await until(pilot, lambda: pids() == {program.working})
+        await pilot.press("escape", "slash", *"fetch")
+        await until(pilot, lambda: pids() == {program.hanging})
+        await pilot.press("escape", "slash", *"nobody")
+        await until(pilot, lambda: not pids())
 
     drive(program.find, steps)
 

@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from shmperf.query.answers import Answers
-from shmperf.query.look import Look
+from shmperf.query.look import Look, WorkerLook
 from shmperf.session.messages import OpenCallAnswer
 from shmperf.views.formatting import printable
 
@@ -37,7 +37,7 @@ class FirstScreen(Screen[None]):
         Binding("slash", "filter", "filter", key_display="/", priority=True),
         Binding("enter", "filtered", show=False, priority=True),
         Binding("less_than_sign", "sort(-1)", "sort", key_display="<", show=False),
-        Binding("greater_than_sign,s", "sort(1)", "sort", key_display="< >"),
+        Binding("greater_than_sign,s,f6", "sort(1)", "sort", key_display="< >"),
         Binding("r", "reverse", "reverse", show=False),
     ]
 
@@ -94,11 +94,17 @@ class FirstScreen(Screen[None]):
         calls = [call for call in look.open if _is_named(sought, call.tool, *call.chain)]
         self.query_one("#tools", RowList).show(tools)
         self.query_one("#calls", RowList).show(calls)
-        self.query_one("#workers", RowList).show(look.workers)
+        workers = [worker for worker in look.workers if self._is_meant(sought, worker)]
+        self.query_one("#workers", RowList).show(workers)
         among = f" with “{printable(sought, 40)}”" if sought else ""
         self.query_one("#calls-caption", Static).update(f"in flight {look.in_flight:,}{among}")
         self.query_one("#tools-caption", Static).update(f"tools {len(tools):,}{among}")
-        self.query_one("#workers-caption", Static).update(f"workers {len(look.workers):,}")
+        self.query_one("#workers-caption", Static).update(f"workers {len(workers):,}{among}")
+
+    def _is_meant(self, sought: str, worker: WorkerLook) -> bool:
+        """By its number, or by what it does now."""
+        call = self._opened.get(worker.doing or "")
+        return _is_named(sought, str(worker.pid), *([call.tool, *call.chain] if call else ()))
 
     # --- keys ------------------------------------------------------------------------------------
 

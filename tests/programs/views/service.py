@@ -71,6 +71,9 @@ for line in sys.stdin:
         answers(int(count))
     elif what == "many":
         call(f"tool_{number:05}" for number in range(int(count)))
+        # Their files are made before anything is asked of them: on a busy disk that takes a while.
+        while not shmperf.flush():
+            pass
     elif what == "odd":
         call([MARKUP, LONG] * int(count))
     print("done", flush=True)
