@@ -66,6 +66,8 @@ __all__ = ["BegunCall", "Clock", "Room", "ScriptedWorker", "assert_books_balance
 
 # Longer than the collector here waits between two frames, so that each round journals.
 _TURN_S = 0.51
+# A room's clock is nobody else's: what a storage knows of clocks before, it knows of other boots.
+_BOOT = "a room"
 _WAITS = Waits(commit_s=0.5)
 _TICK_NS = 1_000
 _HALF_A_FRAME = b"\x40\0\0\0\1\2\3\4half a frame"
@@ -448,6 +450,7 @@ class Room:
         wall = collector.parts.wall
         wall.monotonic_ns = lambda: self._now_ns
         wall.wall_ns = lambda: self.offset_ns + self._now_ns
+        wall.boot_id = _BOOT
         collector.open()
         return collector
 

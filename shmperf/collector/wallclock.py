@@ -30,19 +30,19 @@ class WallClock:
 
     def __init__(self, ledger: Ledger, boot_id: str) -> None:
         self.offset_ns = 0
-        # A test's own, where it has one.
+        # A test's own, where it has them.
+        self.boot_id = boot_id
         self.wall_ns: Callable[[], int] = time.time_ns
         self.monotonic_ns: Callable[[], int] = time.perf_counter_ns
         self._ledger = ledger
-        self._boot_id = boot_id
         self._change: Clock | None = None
 
     def look(self) -> None:
         """Compare both clocks; now and then, and once the past has been taken up."""
         offset_ns = self.wall_ns() - self.monotonic_ns()
         known = self._ledger.state.clock
-        if known.boot_id != self._boot_id or offset_ns - known.offset_ns > _FOLLOWED_NS:
-            self._change = known = Clock(self._boot_id, offset_ns)
+        if known.boot_id != self.boot_id or offset_ns - known.offset_ns > _FOLLOWED_NS:
+            self._change = known = Clock(self.boot_id, offset_ns)
         self.offset_ns = known.offset_ns
 
     def tell(self, faults: Faults) -> None:
