@@ -16,6 +16,7 @@ from pathlib import Path
 from shmperf.config.locate import resolve
 from shmperf.errors import SessionError, StoreError
 from shmperf.files import path_text, refuse_newer
+from shmperf.session.claim import StorageClaim
 from shmperf.session.paths import runtime_root
 from shmperf.session.rendezvous import Request, found_named, join, sweep
 from shmperf.session.restarts import note_start
@@ -91,11 +92,11 @@ def serve(
     Returns the collector, at its end. A byte is written to *ready_fd*
     once records are drained. Raises SessionError when the storage is another collector's.
     """
-    storage_fd = session.claim_storage()  # point: daemon-claim
+    claim = StorageClaim(session)  # point: daemon-claim
     collector = Collector(
         session,
         Server(session.directory),
-        Disk(session.storage),
+        Disk(session.storage, renew=claim.renew),
         until_stopped=until_stopped,
     )
     for number in _SIGNALS:
@@ -109,8 +110,7 @@ def serve(
             os.close(ready_fd)
         collector.run()  # point: daemon-run
     finally:
-        if storage_fd is not None:
-            os.close(storage_fd)
+        claim.release()
     return collector
 
 
@@ -135,15 +135,15 @@ def cleanup_at_rest(request: Request, *, force: bool) -> bool:
         return False
     lock_fd = _lock(session)
     try:
-        storage_fd = session.claim_storage()
-        collector = Collector(session, Server(session.directory), Disk(session.storage))
+        claim = StorageClaim(session)
+        disk = Disk(session.storage, renew=claim.renew)
+        collector = Collector(session, Server(session.directory), disk)
         collector.open()
         if collector.past.is_taken_up:
             collector.cleanup()
             collector.finish()
         session.leave()
-        if storage_fd is not None:
-            os.close(storage_fd)
+        claim.release()
         if collector.disk.reason:
             raise StoreError(collector.disk.reason)
         _refuse_left_over(session.storage)

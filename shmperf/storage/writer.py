@@ -81,13 +81,16 @@ class Disk:
         *,
         longest_wait_s: float = LONGEST_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
+        """*renew* is called before a snapshot; it raises StoreError where all that is not ours."""
         self.path = path
         self._pace = Pace(clock)
         self.journal = Journal(internals(path))
         self._history = History(path, self._pace)
         self.archive = Archive(path, self._history, self._pace)
         self.outbox = Outbox(path)
+        self._renew = renew
         self._needs_snapshot = True
         # Files may hold more than the journal lists, until they are restored.
         self.has_failed = False
@@ -135,7 +138,13 @@ class Disk:
         if self.is_unavailable():
             return
         payload = encode()
-        self._do(lambda: self.journal.replace(payload))
+
+        def replace() -> None:
+            # A directory that was deleted, and is made anew by this, may be another's by now.
+            self._renew()
+            self.journal.replace(payload)
+
+        self._do(replace)
         self._needs_snapshot = bool(self.reason)  # point: disk-snapshot
 
     def prepare(

@@ -200,7 +200,40 @@ def test_storage_deleted_while_running_is_made_anew(place: Place) -> None:
     shutil.rmtree(place.storage)
     wait_until(lambda: turn().startswith("True"), "the storage to be made anew")
     assert place.lines("tool")
+    # It is the session's as before: views find it, and who comes joins it.
+    status = place.ask("status")
+    assert status["collector"] is not None
+    before = place.stats()["total_calls"]
+    place.run_program("bad_input/calls")
+    assert place.stats()["total_calls"] > before
+    assert len(place.sessions()) == 1
+    assert place.ask("status")["session"] == status["session"]
     outputs(program, "end\n")
+    place.wait_for_end()
+    assert_books_balance(place.stats())
+
+
+def test_storage_deleted_while_nothing_is_called_is_whose_comes_first(place: Place) -> None:
+    """Another session that has come meanwhile has it until its end; then what waits is written."""
+    program = place.start_program("bad_input/storage_deleted_while_running_made")
+    assert program.stdin is not None
+    assert program.stdout is not None
+
+    def turn(of: Any) -> str:
+        of.stdin.write("go\n")
+        of.stdin.flush()
+        return str(of.stdout.readline())
+
+    assert turn(program) == "True 10\n"
+    shutil.rmtree(place.storage)
+    other = place.start_program("bad_input/storage_deleted_while_running_made")
+    assert turn(other) == "True 10\n"
+    assert turn(program) == "False 20\n"
+    outputs(other, "end\n")
+    wait_until(lambda: turn(program).startswith("True"), "the storage to be free")
+    outputs(program, "end\n")
+    place.wait_for_end()
+    assert_books_balance(place.stats())
 
 
 def test_damaged_journal_is_told_and_survived(place: Place) -> None:
