@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from shmperf.errors import FormatError, StoreError
-from shmperf.files import open_private
+from shmperf.files import open_private, shown_path
 
 from .filenames import SUFFIX, segments_in, stem_of
 from .lines import parse
@@ -41,16 +41,26 @@ def read(
     The history in *path*, of one tool or of all: tool by tool, its segments first, oldest line
     first.
 
-    For commands. Lines that are not wanted are passed over for a small part of the time, and so
-    are damaged ones; parts of segments in which nothing of *window* lies are not even read. What is
-    missing of a segment is told, in a line. Raises StoreError when there is no directory.
+    For commands. Lines that are not wanted are passed over for a small part of the time; parts of
+    segments in which nothing of *window* lies are not even read. What is missing of a segment is
+    told, in a line, and how many wanted lines are damaged. Raises StoreError when there is no
+    directory.
     """
     if not path.is_dir():
         raise StoreError(f"{path}: no such directory")
+    damaged = 0
     for text in lines_of(path, tool, window, tell):
-        parsed = parse(text) if is_wanted is None or is_wanted(text) else None
+        if is_wanted is not None and not is_wanted(text):
+            continue
+        parsed = parse(text)
         if parsed is not None:
             yield parsed
+        elif text.endswith(b"\n"):
+            # The last line of a file may be one that is just being written.
+            damaged += 1
+    if damaged:
+        lines = "1 line is" if damaged == 1 else f"{damaged:,} lines are"
+        tell(f"{shown_path(path)}: {lines} damaged, and left out")
 
 
 def lines_of(
