@@ -40,6 +40,10 @@ def run(given: Namespace) -> int:
     mask = Mask(capture.secret_keys, capture.secret_words)
     stacks = Stacks(mask, with_locals=given.locals)
     found = stacks.of(calls)
+    still_open = {call.id for call in answers.in_flight()}
+    for call in found:
+        if call.stack is None and call.id not in still_open:
+            call.stack_problem = "it has ended meanwhile"
     code = show(given, found, stacked_calls)
     _tell(stacks.problems.values())
     # Something was asked for that nobody could see.

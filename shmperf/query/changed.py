@@ -6,7 +6,8 @@ What changed: an earlier run against all that is recorded, or a time against the
     neither                  since the oldest worker has begun: this run against the one before; at
                              rest, since the last minute in which nothing was called
 
-An interval belongs to one side alone: to the one in which it begins.
+An interval belongs to one side alone: to that in which it begins. The one in which a run began
+right behind another is on neither side, as it has calls of both.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 import msgspec
 
 from shmperf.analysis.diff import Comparison, Earlier, Measured, ToolComparison, compare
+from shmperf.analysis.spans import Span
 from shmperf.analysis.timeline import LENGTH_NS
 from shmperf.analysis.totals import Totals
 
@@ -52,24 +54,37 @@ def changed(
     if since_s is None and until_s is None and earlier is not None:
         found = compare(earlier.tools, measured_in(answers))
         return Changed(against=earlier.name, tools=_of(found))
-    since_s = _begin(answers) if since_s is None else since_s
-    before = measured_between(answers, since_s - _DAY_S, since_s)
+    ended_s, since_s = _begin(answers) if since_s is None else (since_s, since_s)
+    before = measured_between(answers, ended_s - _DAY_S, ended_s)
     found = compare(before, measured_between(answers, since_s, until_s))
-    return Changed(against="the day before", since_s=since_s, until_s=until_s, tools=_of(found))
+    # Without anything before, all of it would be new.
+    tools = _of(found) if before else {}
+    for call in answers.in_flight():
+        # It hangs, or takes its time: there is no telling yet.
+        if (one := tools.get(call.tool)) is not None and one.verdict == "gone":
+            one.verdict = "unsure"
+    return Changed(against="the day before", since_s=since_s, until_s=until_s, tools=tools)
 
 
 def _of(found: Comparison) -> dict[str, ToolComparison]:
     return {tool: found.of(tool) for tool in found.tools}
 
 
-def _begin(answers: Answers) -> float:
-    """When this run began, or the last one, as well as intervals know it."""
+def _begin(answers: Answers) -> tuple[float, float]:
+    """When what was before this run ended, or the last one, and when that began."""
     workers = answers.status(with_sizes=False).workers
     begun = [worker.started for worker in workers if worker.started is not None]
-    if begun:
-        # The interval in which it began is its own: runs are seldom closer to each other than that.
-        return min(begun) // _LENGTH_S * _LENGTH_S
-    spans = sorted(answers.intervals().spans(), key=lambda span: span.start_s, reverse=True)
+    if not begun:
+        begin = _last_begin(list(answers.intervals().spans()))
+        return begin, begin
+    begin = min(begun) // _LENGTH_S * _LENGTH_S
+    is_close = bool(measured_between(answers, begin - _PAUSE_S, begin))
+    return begin, begin + _LENGTH_S if is_close else begin
+
+
+def _last_begin(spans: list[Span]) -> float:
+    """Where the last pause ends."""
+    spans.sort(key=lambda span: span.start_s, reverse=True)
     begin = spans[0].start_s if spans else 0.0
     for span in spans:
         if span.start_s + span.length_s < begin - _PAUSE_S:

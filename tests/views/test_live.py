@@ -405,6 +405,8 @@ def test_cell_is_exactly_as_wide_as_its_column(text: str) -> None:
     for room in (1, 2, 7, 30):
         for is_text in (True, False):
             assert Text(fitted(text, room, is_text=is_text).plain).cell_len == room
+            name = fitted(text, room, is_text=is_text, is_name=True)
+            assert Text(name.plain).cell_len == room
 
 
 def test_plain_looks_are_tables_one_after_the_other(program: Program) -> None:

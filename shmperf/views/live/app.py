@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -63,7 +64,8 @@ class Top(App[None]):
     ]
 
     def __init__(self, find: Callable[[], Answers], watch: Watch, interval_s: float = 1.0) -> None:
-        super().__init__()
+        # Without colours there are none, in place of greys that nobody can read.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self._find = find
         self._looking = Looking(watch, interval_s, self._hear)
         self._first = FirstScreen(find, watch.rates)

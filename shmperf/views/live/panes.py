@@ -50,7 +50,16 @@ def open_fields() -> Sequence[Field]:
     """Calls in flight."""
     return (
         Field("age", 8, 0, _age, lambda call: call.running_s),
-        Field("call", 0, 0, chain_of, lambda call: call.tool, falling=False, is_text=True),
+        Field(
+            "call",
+            0,
+            0,
+            chain_of,
+            lambda call: call.tool,
+            falling=False,
+            is_text=True,
+            is_name=True,
+        ),
         Field("worker", 8, 1, lambda call: str(call.pid), lambda call: call.pid),
         Field(
             "parameters",
@@ -66,7 +75,14 @@ def tool_fields(rates: Callable[[str], list[float]]) -> Sequence[Field]:
     """Tools; *rates* has a tool's course."""
     return (
         Field(
-            "tool", 0, 0, lambda row: printable(row.tool, 200), _name, falling=False, is_text=True
+            "tool",
+            0,
+            0,
+            lambda row: printable(row.tool, 200),
+            _name,
+            falling=False,
+            is_text=True,
+            is_name=True,
         ),
         Field("calls/s", 8, 0, lambda row: rate(row.rate), lambda row: row.rate or 0.0),
         Field("", _SPARK, 5, lambda row: Text(spark(rates(row.tool), _SPARK), "cyan")),

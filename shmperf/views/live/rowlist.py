@@ -33,7 +33,7 @@ class Field(NamedTuple):
     A column: its title, its width in cells, and how early it is left out, 0 never.
 
     The one of width 0 takes what is left. *cell* makes a row's text; a row is sorted by *key*, the
-    greatest first where it is *falling*.
+    greatest first where it is *falling*. A name is cut in its middle: its end tells it from others.
     """
 
     title: str
@@ -43,6 +43,7 @@ class Field(NamedTuple):
     key: Callable[[Any], Any] | None = None
     falling: bool = True
     is_text: bool = False
+    is_name: bool = False
 
 
 class RowList(ScrollView, Generic[T], can_focus=True):
@@ -225,7 +226,8 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         base = self.rich_style + style
         segments: list[Segment] = []
         for (place, room), cell in zip(self._shown, cells, strict=True):
-            text = fitted(cell, room, is_text=self.fields[place].is_text)
+            field = self.fields[place]
+            text = fitted(cell, room, is_text=field.is_text, is_name=field.is_name)
             segments += [
                 Segment(part.text, base + (part.style or Style.null()))
                 for part in text.render(self.app.console)
@@ -245,6 +247,21 @@ def fitting(fields: Sequence[Field], room: int) -> list[tuple[int, int]]:
     return [(n, fields[n].width or each) for n in shown]
 
 
+# Names are cut in the middle where there are so many cells.
+_LEAST_NAME = 8
+
+
+def _without_middle(text: Text, room: int) -> Text:
+    """The first third of that room, and as much of the end as there is place for."""
+    start = text.copy()
+    start.truncate(room // 3)
+    left = room - cell_len(start.plain) - 1
+    count = min(left, len(text.plain))
+    while cell_len(text.plain[len(text.plain) - count :]) > left:
+        count -= 1
+    return start.append("…").append_text(text[len(text.plain) - count :])
+
+
 # A column that takes what is left is worth showing from so many cells on.
 _LEAST = 14
 
@@ -253,11 +270,14 @@ def _needed(fields: Sequence[Field]) -> int:
     return sum((field.width or _LEAST) + _GAP for field in fields)
 
 
-def fitted(cell: str | Text, room: int, *, is_text: bool) -> Text:
+def fitted(cell: str | Text, room: int, *, is_text: bool, is_name: bool = False) -> Text:
     """*cell* in exactly *room* cells: cut with an ellipsis, or filled up on the side that fits."""
     text = cell.copy() if isinstance(cell, Text) else Text(cell)
     width = cell_len(text.plain)
-    if width > room:
+    if width > room and is_name and room >= _LEAST_NAME:
+        text = _without_middle(text, room)
+        width = cell_len(text.plain)
+    elif width > room:
         text.plain = set_cell_size(text.plain, max(0, room - 1)).rstrip() + "…"
         width = cell_len(text.plain)
     (text.pad_right if is_text else text.pad_left)(max(0, room - width))

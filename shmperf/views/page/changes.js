@@ -97,6 +97,7 @@
     const since = () => (span ? shmperf.now() - Number(span) : undefined);
     const again = shmperf.load(body, () => source.get("changes", { since: since() }), (changes) => {
       if (!changes) return shmperf.empty("Nothing to compare with. ", h("code", null, "shmperf report --against DIR"), " makes a page that shows what changed since the run in DIR.");
+      if (!Object.keys(changes.tools).length && source.isLive) return shmperf.empty("Nothing can be compared yet: a run begins where nothing was called for a minute, and counts by half minutes. Or keep the storage of a run (", h("code", null, "mv perf_data before"), ") and start ", h("code", null, "shmperf serve --against before"), ".");
       const rows = Object.entries(changes.tools).map(([tool, one]) => ({ tool, ...one }));
       table = tableOf(rows);
       table.search(text);

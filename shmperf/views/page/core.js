@@ -32,6 +32,7 @@
   /** @type {View[]} */
   shmperf.views = [];
   const LONGEST = 80;
+  const NAME_END = 12;
   const MOST_RATES = 60;
 
   // Elements. Whatever comes from outside is text, never markup.
@@ -80,8 +81,13 @@
   };
 
   /** A tool's name, cut, the whole of it where one points. */
-  shmperf.name = (text, longest = LONGEST) =>
-    h("bdi", { class: "name", title: text }, shmperf.short(text === "" ? "(no name)" : text, longest));
+  shmperf.name = (text, longest = LONGEST) => {
+    const shown = shmperf.short(text === "" ? "(no name)" : text, longest);
+    // Names are told apart by their ends: where there is no room the middle is left out.
+    const end = shown.length > 2 * NAME_END && /^[\x20-\x7e]+$/.test(shown) ? NAME_END : 0;
+    return end ? h("bdi", { class: "name split", title: text }, h("span", { class: "start" }, shown.slice(0, -end)), h("span", { class: "end" }, shown.slice(-end)))
+      : h("bdi", { class: "name", title: text }, shown);
+  };
 
   /** The address of a tool's page. */
   shmperf.toolAddress = (tool) => "#/tool/" + encodeURIComponent(wellFormed(tool));

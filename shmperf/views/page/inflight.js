@@ -38,13 +38,15 @@
     return h("code", { title: call.params }, shmperf.short(call.params, 200));
   }
 
+  const narrow = (wide, else_) => (innerWidth < 560 ? else_ : wide);
+
   const columns = (brief) => [
-    { name: "age", title: "Age", width: brief ? 94 : 104, number: true, cell: age, value: ageOf },
-    { name: "tool", title: "Tool", fixed: true, cell: (call) => shmperf.toolLink(call.tool), value: (call) => call.tool, width: brief ? 124 : 190 },
+    { name: "age", title: "Age", width: brief ? 94 : narrow(104, 84), number: true, cell: age, value: ageOf },
+    { name: "tool", title: "Tool", fixed: true, cell: (call) => shmperf.toolLink(call.tool), value: (call) => call.tool, width: brief ? 124 : narrow(190, 130) },
     ...(brief ? [] : [{ name: "chain", title: "Called by", width: 240, from: 720, cell: (call) => shmperf.chain(shmperf.chainOf(call, shmperf.look()?.open ?? [])) }]),
-    { name: "params", title: "Parameters", from: brief ? 420 : 460, cell: parameters },
-    { name: "pid", title: "Worker", number: true, width: brief ? 76 : 84, from: brief ? 380 : 400, cell: (call) => String(call.pid), value: (call) => call.pid },
-    ...(brief ? [] : [{ name: "id", title: "Call", width: 168, from: 1240, fixed: true, cell: (call) => shmperf.traceLink(call.id, h("code", null, call.id)) }]),
+    { name: "params", title: "Parameters", from: brief ? 420 : 300, cell: parameters },
+    { name: "pid", title: "Worker", number: true, width: brief ? 76 : 84, from: brief ? 380 : 480, cell: (call) => String(call.pid), value: (call) => call.pid },
+    ...(brief ? [] : [{ name: "id", title: "Call", width: 168, from: 1000, fixed: true, cell: (call) => shmperf.traceLink(call.id, h("code", null, call.id)) }]),
   ];
 
   const empty = () => shmperf.empty("No call is open now.");

@@ -197,7 +197,8 @@
         if (column.fixed && !isNew) return;
         const cell = column.cell(row);
         const there = element.children[index];
-        if (cell instanceof Node) there.replaceChildren(cell);
+        // What is the same stays: a click on what is exchanged meanwhile would be none.
+        if (cell instanceof Node) there.firstChild?.isEqualNode(cell) || there.replaceChildren(cell);
         else if (there.textContent !== cell) there.textContent = cell;
       });
     }

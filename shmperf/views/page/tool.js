@@ -152,5 +152,5 @@
     return { update, close: all.close };
   }
 
-  shmperf.views.push({ name: "tool", title: "Tool", path: /^\/tool\/([^]+)$/, nav: false, render });
+  shmperf.views.push({ name: "tool", title: "Tool", path: /^\/tool\/([^]*)$/, nav: false, render });
 })(globalThis.shmperf ??= {});
