@@ -51,14 +51,29 @@ from .slots import suspect_hole
 from .spans import spans
 from .tool import NOT_RECORDED, PLAINLY
 
-__all__ = ["Wrapped", "finish", "is_seen", "track_function", "unfinished"]
+__all__ = [
+    "RAISED",
+    "RETURNED",
+    "Number",
+    "Wrapped",
+    "cell_of",
+    "encode_plain",
+    "enter_anew",
+    "finish",
+    "is_seen",
+    "leave_off",
+    "store_slot_at",
+    "take_up",
+    "track_function",
+    "unfinished",
+]
 
 _encoder = msgspec.msgpack.Encoder()
-_encode = _encoder.encode
-_store = SLOT.pack_into
+encode_plain = _encoder.encode
+store_slot_at = SLOT.pack_into
 
 # In place of a call's end: its function has raised, or has returned and the clock has failed.
-_RAISED, _RETURNED = -1, -2
+RAISED, RETURNED = -1, -2
 # How far a call without a record has come, too; here its function is not called so far.
 _NOT_CALLED = -3
 
@@ -139,16 +154,16 @@ class Wrapped:
 
 def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR0915  see above
     function, tool, skip = wrapped.function, wrapped.tool, wrapped.skip
-    callee = _Number(wrapped.callee, wrapped)
-    plain_meta = _Number(callee << 16, wrapped)
+    callee = Number(wrapped.callee, wrapped)
+    plain_meta = Number(callee << 16, wrapped)
     step = GENERATION_STEP
     row_start, row_parent, row_callee = START, PARENT, CALLEE
-    store, clock, encode, current = _store, perf_counter_ns, _encode, current_call
+    store, clock, encode, current = store_slot_at, perf_counter_ns, encode_plain, current_call
     simple, short, cut, most = PLAIN_TYPES, SHORT, Cut, BODY_BYTES
     named, pruned = NAMED << 8, PRUNED << 8
     left_undone, thread, in_collection = unfinished, get_ident, collecting
     spanned = spans
-    not_called, raised, returned = _NOT_CALLED, _RAISED, _RETURNED
+    not_called, raised, returned = _NOT_CALLED, RAISED, RETURNED
     # What is current from there on is no call, and stays so inside one that has no record.
     first_remote = FIRST_REMOTE
 
@@ -218,11 +233,12 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 if passes:
                     raise
             return function(*args, **kwargs) if abs(stage) == -not_called else result
-        word, session, ready, words, buffer, positions, shift = bound
         body: bytes | None = b""
         # Flags and length, the low bits of the meta word.
         low_meta = 0
         try:
+            # Until the interpreter knows what it unpacks, that takes memory.
+            word, session, ready, words, buffer, positions, shift = bound
             given = args[1:] if skip else args
             if session[0] != word or in_collection:
                 body = None
@@ -285,25 +301,28 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 result = function(*args, **kwargs)
             except BaseException:
                 # Its own, whatever it is: passed on.
-                end = _RAISED
+                end = RAISED
                 raise
             try:
                 end = clock()  # point: call-returned
             except BaseException:
                 # Taken up below: the function has returned, and is not called again.
-                end = _RETURNED
+                end = RETURNED
                 raise
             if tool.bound is not bound:
-                # Another thread refilled, the mode changed, or the tool forked.
-                left = left_undone.setdefault(thread(), [])
-                marks = row, call_id, parent, start, end, 0, 0
-                entry = [None, None, wrapped, ready, marks, (body, low_meta)]
-                # point below: left-rebound
-                left.append(entry)
-                row = 0
-                entry = None
-                finish(left, outer)
-                return result
+                # Refilled meanwhile: another grant, unless it is no more of this process's.
+                bound = tool.bound
+                if bound is None or bound[2] is not ready:
+                    left = left_undone.setdefault(thread(), [])
+                    marks = row, call_id, parent, start, end, 0, 0
+                    entry = [None, None, wrapped, ready, marks, (body, low_meta)]
+                    # point below: left-rebound
+                    left.append(entry)
+                    row = 0
+                    entry = None
+                    finish(left, outer)
+                    return result
+                positions, shift = bound[5:]
             meta = plain_meta | low_meta
             for position in positions:  # point: slot-take
                 # point below: slot-store
@@ -326,7 +345,7 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
         except BaseException as error:
             # The function's own, an interruption of the program's, or a failure of ours. Where
             # there is no room for a frame the question can't be asked.
-            passes = end == _RAISED or type(error) is not RecursionError
+            passes = end == RAISED or type(error) is not RecursionError
             try:
                 left = left_undone.setdefault(thread(), [])
                 if row:
@@ -336,7 +355,7 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                     left.append(entry)
                     row = 0
                     entry = None
-                passes = end == _RAISED or is_programs(error)
+                passes = end == RAISED or is_programs(error)
                 finish(left, outer)
             except BaseException as again:
                 # Struck again within microseconds; a third time leaves it to the next call.
@@ -358,12 +377,12 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
         return result if end else function(*args, **kwargs)
 
     # The first call looks at what the function returns.
-    wrapped.cell = _cell_of(wrapper, "tool")
+    wrapped.cell = cell_of(wrapper, "tool")
     tool = wrapped.probe
     return wrapper
 
 
-def _cell_of(function: Any, name: str) -> CellType:
+def cell_of(function: Any, name: str) -> CellType:
     found: CellType = function.__closure__[function.__code__.co_freevars.index(name)]
     return found
 
@@ -388,7 +407,7 @@ def _resumed(entry: list[Any]) -> OpenCall:
     )
     opened.body, low_meta = captured
     opened.flags = kind_of(low_meta)
-    if end != _RAISED and error is not None:
+    if end != RAISED and error is not None:
         if end:
             # The function had returned: what struck later is not its error.
             entry[1] = None
@@ -411,7 +430,7 @@ def _resumed_uncounted(entry: list[Any]) -> OpenCall:
     if is_left_to_parent or stage == _NOT_CALLED:
         # Begun in another process; or not yet.
         opened.call_id = 0
-    elif stage != _RAISED:
+    elif stage != RAISED:
         entry[1] = None
     return opened
 
@@ -511,9 +530,7 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         # None for its frame.
         route = NOT_RECORDED
     if not route.is_recorded or is_seen(wrapped.tool):
-        if wrapped.tool.bound is None and wrapped.cell is not None:
-            # Tracking is off: the hot path sees that by itself.
-            wrapped.cell.cell_contents = wrapped.tool
+        leave_off(wrapped)
         return wrapped.function(*args, **kwargs)
     opened = new_call(wrapped.tool, wrapped.callee)
     try:
@@ -526,10 +543,10 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         goes_on = type(result) is CoroutineType
         wrapped.goes_on = wrapped.goes_on or goes_on
         if goes_on and call_id and wrapped.hand_out is not None:
-            _enter_anew(wrapped)
+            enter_anew(wrapped)
             return wrapped.hand_out(opened, result)
         opened.close()
-        _enter_anew(wrapped)
+        enter_anew(wrapped)
         return result
     except BaseException as error:
         # Noted and passed on.
@@ -538,7 +555,7 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             left.append([opened, None if opened.end_ns else error])
             finish(left, opened.outer_now())
             if not wrapped.goes_on:
-                _enter_anew(wrapped)
+                enter_anew(wrapped)
         except BaseException as again:
             # Struck again. Without room for a frame it stays listed, for a later call.
             if type(again) is not RecursionError and take_up(opened, error, again):
@@ -549,10 +566,16 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 def _enter_if_slow(entry: list[Any]) -> None:
     """Of a call that the hot path has listed: the next ones show their parameters, if slow."""
     if len(entry) > 2 and entry[2].tool.is_shown:
-        _enter_anew(entry[2])
+        enter_anew(entry[2])
 
 
-def _enter_anew(wrapped: Wrapped) -> None:
+def leave_off(wrapped: Wrapped) -> None:
+    """Where tracking is off, the hot path sees that by itself."""
+    if wrapped.tool.bound is None and wrapped.cell is not None:
+        wrapped.cell.cell_contents = wrapped.tool
+
+
+def enter_anew(wrapped: Wrapped) -> None:
     """Let a wrapper look where it belongs from its next call on."""
     tool, sampler = wrapped.tool, wrapped.tool.sampler
     found: Tool | Sampler | Recorder = tool
@@ -571,7 +594,7 @@ def _enter_anew(wrapped: Wrapped) -> None:
 # Ray) sends its code and all that it holds on to. What belongs to a process becomes its receiver's.
 
 
-class _Number(int):
+class Number(int):
     """What a wrapper knows of a line in the name table, which every process numbers itself."""
 
     _wrapped: Wrapped
@@ -585,8 +608,8 @@ class _Number(int):
         return _number, (self._wrapped, int(self) == self._wrapped.callee)
 
 
-def _number(wrapped: Wrapped, plain: bool) -> _Number:
-    return _Number(wrapped.callee if plain else wrapped.callee << 16, wrapped)
+def _number(wrapped: Wrapped, plain: bool) -> Number:
+    return Number(wrapped.callee if plain else wrapped.callee << 16, wrapped)
 
 
 def _our_context() -> ContextVar[Any]:

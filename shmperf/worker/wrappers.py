@@ -19,7 +19,17 @@ from .context import current_call, outermost_open
 from .failures import is_programs
 from .frames import is_in_asyncio
 from .gcwatch import is_collecting
-from .hotpath import Wrapped, finish, is_seen, take_up, track_function, unfinished
+from .hotcoroutine import know_loop, track_coroutine
+from .hotpath import (
+    Wrapped,
+    enter_anew,
+    finish,
+    is_seen,
+    leave_off,
+    take_up,
+    track_function,
+    unfinished,
+)
 from .kinds import Kind, as_iterable_coroutine, is_command, kind_of, name_of, refusal
 from .opencall import OpenCall, new_call
 from .process import tool_named
@@ -166,16 +176,26 @@ def _track_chosen(wrapped: Wrapped) -> Callable[..., Any]:
 
 
 def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
+    detour = _coroutine_detour(wrapped)
+    return track_coroutine(wrapped, detour) if wrapped.params is None else detour
+
+
+def _coroutine_detour(wrapped: Wrapped) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         if wrapped.tool.bound is None or is_seen(wrapped.tool):
+            leave_off(wrapped)
             return await wrapped.function(*args, **kwargs)
         opened = new_call(wrapped.tool, wrapped.callee)
         try:
+            is_in_loop = is_in_asyncio()
+            if is_in_loop:
+                know_loop()
             if wrapped.begin(opened, args, kwargs):
-                opened.enter(in_order=is_in_asyncio())
+                opened.enter(in_order=is_in_loop)
             call_id = opened.call_id  # noqa: F841  as above
             result = await wrapped.function(*args, **kwargs)
             opened.close()
+            enter_anew(wrapped)
             return result
         except BaseException as error:
             # Noted and passed on.
@@ -183,6 +203,7 @@ def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
                 left = unfinished.setdefault(get_ident(), [])
                 left.append([opened, None if opened.end_ns else error])
                 finish(left, opened.outer_now())
+                enter_anew(wrapped)
             except BaseException as again:
                 # Struck again. Without room for a frame it stays listed, for a later call.
                 if type(again) is not RecursionError and take_up(opened, error, again):

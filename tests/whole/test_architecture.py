@@ -287,7 +287,10 @@ def test_modules_have_one_subject() -> None:
 
 
 # The hot path is written out: a call less is a tenth of what recording costs.
-LONG = {("worker.hotpath", "track_function"), ("worker.hotpath", "wrapper")}
+LONG = {
+    *(("worker.hotpath", "track_function"), ("worker.hotpath", "wrapper")),
+    *(("worker.hotcoroutine", "track_coroutine"), ("worker.hotcoroutine", "wrapper")),
+}
 _MOST_LINES, _MOST_METHODS = 50, 20
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -398,7 +401,7 @@ def test_exported_names_exist(name: str) -> None:
 
 
 # Where bits may be spelled out: where the layout is, and where a call costs more than what it does.
-BITS = {"session.word", "worker.hotpath"}
+BITS = {"session.word", "worker.hotpath", "worker.hotcoroutine"}
 
 
 def test_bits_are_named_where_the_layout_is() -> None:

@@ -15,7 +15,7 @@ from tests.support import IN_FULL, Place, assert_books_balance
 KEEP_ALL = "default_perf_points: -1\n"
 KINDS = (
     *("plain", "named", "long", "huge", "fails", "chosen"),
-    *("coroutine", "generator", "left early", "async generator"),
+    *("coroutine", "in a loop", "failing in a loop", "generator", "left early", "async generator"),
     *("talked to", "async talked to", "raised inside", "dropped"),
     *("block", "pair", "chain", "long chain", "failing chain", "awaited chain"),
     *("watched", "failing watched"),

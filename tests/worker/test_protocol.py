@@ -24,6 +24,7 @@ PACKAGE = Path(shmperf.__file__).parent
 # Whoever writes the protocol out, and how it calls what stores a slot, a row's words, its start.
 WRITERS = {
     "worker/hotpath.py": "wrapper",
+    "worker/hotcoroutine.py": "wrapper",
     "worker/slots.py": "store_slot",
     "interceptors/quickcall.py": "try_end",
 }
@@ -33,18 +34,22 @@ GIVEN = [(), (1, "two"), {"n": 1}, ((1,), {"n": 2.5}), ([1, {"a": None}],)]
 PARTS = ("worker/slots.py", "_store_part")
 BEGINNERS = {
     "worker/hotpath.py": "wrapper",
+    "worker/hotcoroutine.py": "wrapper",
     "worker/opencall.py": "_occupy_row",
     "interceptors/quickcall.py": "try_begin",
 }
 
 
-def functions_of(path: Path) -> Iterator[ast.FunctionDef]:
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, FUNCTION):
             yield node
 
 
-def function(module: str, name: str) -> ast.FunctionDef:
+def function(module: str, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef:
     (found,) = [node for node in functions_of(PACKAGE / module) if node.name == name]
     return found
 
@@ -71,7 +76,7 @@ def test_nobody_else_writes_slots() -> None:
     for path in sorted(PACKAGE.rglob("*.py")):
         module = path.relative_to(PACKAGE).as_posix()
         for node in functions_of(path):
-            inner = [one for one in ast.walk(node) if isinstance(one, ast.FunctionDef)][1:]
+            inner = [one for one in ast.walk(node) if isinstance(one, FUNCTION)][1:]
             deeper = {id(loop) for one in inner for loop in taking_loops(one)}
             if any(id(loop) not in deeper for loop in taking_loops(node)):
                 found.add((module, node.name))
@@ -145,8 +150,8 @@ def test_everybody_writes_the_same_bytes(place: Place) -> None:
     place.write("config/tool_perf_limits.yaml", "default_perf_points: -1\n")
     out = place.run_program("wrappers/slots_of_every_writer")
     slots = msgspec.json.decode(out, type=dict[str, list[list[object]]])
-    assert set(slots) == {"hotpath", "opencall", "quickcall"}
-    assert slots["hotpath"] == slots["opencall"] == slots["quickcall"]
+    assert set(slots) == {"hotpath", "hotcoroutine", "opencall", "quickcall"}
+    assert all(found == slots["hotpath"] for found in slots.values())
     assert [bytes.fromhex(str(body)) for _, body in slots["hotpath"]] == [
         b"" if not given else msgspec.msgpack.encode(given) for given in GIVEN
     ]

@@ -206,6 +206,7 @@ def add_code(code: CodeType, found: set[CodeType]) -> None:
 
 
 ran = 0
+loop: Any = object()
 
 
 @shmperf.track
@@ -236,6 +237,12 @@ async def awaited(n: int) -> None:
 
 
 @shmperf.track
+async def fails_awaited() -> None:
+    """A coroutine that raises."""
+    raise ValueError("of its own")
+
+
+@shmperf.track
 def steps(n: int) -> Generator[int, Any, None]:
     """A generator with a call in each step."""
     for number in range(n):
@@ -259,6 +266,15 @@ def run(awaitable: Any) -> None:
             stepping.send(None)
         except StopIteration:
             return
+
+
+def run_in_a_loop(awaitable: Any) -> None:
+    """The same where asyncio says that a loop runs: what it runs has a context of its own."""
+    asyncio.events._set_running_loop(loop)
+    try:
+        run(awaitable)
+    finally:
+        asyncio.events._set_running_loop(None)
 
 
 async def through(generator: AsyncGenerator[int, Any]) -> None:
@@ -394,6 +410,8 @@ KINDS: dict[str, Callable[[], object]] = {
     "fails": fails,
     "chosen": lambda: chosen(1, "text"),
     "coroutine": lambda: run(awaited(1)),
+    "in a loop": lambda: run_in_a_loop(awaited(1)),
+    "failing in a loop": lambda: run_in_a_loop(fails_awaited()),
     "generator": lambda: list(steps(2)),
     "left early": left_early,
     "async generator": lambda: run(through(async_steps(2))),
@@ -466,7 +484,15 @@ def main(kinds: list[str]) -> None:
 
 # What fails there is an allocation, which ``memory`` is for.
 SAFE = (
-    *("hotpath.py", "wrappers.py", "block.py", "asyncgens.py", "api.py", "capture.py"),
+    *(
+        "hotpath.py",
+        "hotcoroutine.py",
+        "wrappers.py",
+        "block.py",
+        "asyncgens.py",
+        "api.py",
+        "capture.py",
+    ),
     *("opencall.py", "callstate.py", "slots.py", "failures.py"),
     *("gcwatch.py", "context.py", "chain.py", "everywhere.py"),
 )

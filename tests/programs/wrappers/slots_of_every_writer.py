@@ -1,5 +1,6 @@
 """The same calls by every writer of the protocol; kind, length and body of each one's slot."""
 
+import asyncio
 import json
 
 import shmperf
@@ -18,6 +19,15 @@ def function(*args: object, **kwargs: object) -> None:
 tracked = shmperf.track("hotpath")(function)
 
 
+@shmperf.track("hotcoroutine")
+async def tracked_coroutine(*args: object, **kwargs: object) -> None:
+    """What is awaited."""
+
+
+def by_hotcoroutine(args: tuple, kwargs: dict) -> None:
+    loop.run_until_complete(tracked_coroutine(*args, **kwargs))
+
+
 def by_hotpath(args: tuple, kwargs: dict) -> None:
     tracked(*args, **kwargs)
 
@@ -33,9 +43,11 @@ def by_quickcall(args: tuple, kwargs: dict) -> None:
     intercept_tool_call("quickcall", function, args, kwargs)
 
 
+loop = asyncio.new_event_loop()
 found: dict[str, list[list[object]]] = {}
 for name, call in [
     ("hotpath", by_hotpath),
+    ("hotcoroutine", by_hotcoroutine),
     ("opencall", by_opencall),
     ("quickcall", by_quickcall),
 ]:
@@ -53,4 +65,5 @@ for name, call in [
         assert 0 < start <= end
         rows.append([meta & 0xFFFF, body[: meta & 0xFF].hex()])
     found[name] = rows[1:]
+loop.close()
 print(json.dumps(found))
