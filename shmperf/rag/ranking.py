@@ -26,22 +26,21 @@ from .live import LiveStatistics
 from .protocol import PerfStore
 from .utility import Weighing, is_number
 
-__all__ = ["Candidate", "Ranked", "rank"]
+__all__ = ["Candidate", "Ranked", "Weighed", "rank"]
 
 Candidate = tuple[str | Mapping[str, Any], float]
 Summaries = Mapping[str, Mapping[str, object]]
 
 
-class Ranked(msgspec.Struct, frozen=True, kw_only=True):
+class Weighed(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A candidate with what it was ranked by; ``why`` is one sentence.
+    A candidate's name, and what it was ranked by; ``why`` is one sentence.
 
     ``success``, ``speed`` and ``relevance`` lie between 0 and 1; ``latency_s`` is None where it is
     not known, ``similarity`` where it was no number. ``source`` of the facts: live, stored, none.
     """
 
     name: str
-    artifact: Mapping[str, Any] | None
     score: float
     similarity: float | None
     relevance: float
@@ -52,6 +51,12 @@ class Ranked(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     usable: bool
     why: str
+
+
+class Ranked(Weighed, frozen=True, kw_only=True):
+    """A candidate with what it was ranked by; its artifact, where it came with one."""
+
+    artifact: Mapping[str, Any] | None
 
 
 class _Known(NamedTuple):

@@ -12,12 +12,12 @@ from shmperf.errors import ShmperfError, StoreError
 from shmperf.session.session import Session
 
 from .live import LiveStatistics
-from .ranking import rank
+from .ranking import Ranked, Weighed, rank
 from .sink import load_embedder, target_of
 from .toolstore import ToolStore
 from .utility import Weighing
 
-__all__ = ["Question", "retrieve"]
+__all__ = ["Question", "RankedTool", "retrieve"]
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -28,15 +28,21 @@ class Question(msgspec.Struct, frozen=True):
     weighing: dict[str, Any] = {}
 
 
+class RankedTool(Weighed, frozen=True, kw_only=True):
+    """A tool with what it was ranked by. Its artifact, which may be long, is in the store."""
+
+    artifact_id: str | None
+
+
 def retrieve(
     question: Question,
     store: str | None,
     storage: Path,
     options: Options,
     session: Session | None,
-) -> list[dict[str, Any]]:
+) -> list[RankedTool]:
     """
-    The candidates, best first, as plain values; *store* is a path, or None for the storage's own.
+    The candidates, best first; *store* is a path, or None for the storage's own.
 
     Text is searched for with the options' embedder, without one by its words. Facts are those of
     *session* while its collector runs. ShmperfError, one line, when there is no store.
@@ -55,13 +61,12 @@ def retrieve(
     with ToolStore(path, embedder, create=False) as tools:
         candidates = tools.search(question.query, question.k)
     live = False if session is None else LiveStatistics(session)
-    ranked = rank(candidates, weighing=weighing, live=live)
-    # The artifact, which may be long, is in the store.
-    return [
-        {key: value for key, value in msgspec.structs.asdict(one).items() if key != "artifact"}
-        | {"artifact_id": one.artifact["artifact_id"] if one.artifact else None}
-        for one in ranked
-    ]
+    return [_without_artifact(one) for one in rank(candidates, weighing=weighing, live=live)]
+
+
+def _without_artifact(one: Ranked) -> RankedTool:
+    fields = {name: getattr(one, name) for name in Weighed.__struct_fields__}
+    return RankedTool(**fields, artifact_id=one.artifact["artifact_id"] if one.artifact else None)
 
 
 def _path_of(storage: Path, options: Options) -> Path:

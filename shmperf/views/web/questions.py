@@ -16,9 +16,9 @@ from msgspec import Meta
 from shmperf.query.answers import Answers
 from shmperf.query.parts import PARTS, Part, Wanted
 from shmperf.rag.retrieval import Question as Task
-from shmperf.rag.retrieval import retrieve
+from shmperf.rag.retrieval import RankedTool, retrieve
 
-__all__ = ["QUESTIONS", "Question", "RankWanted", "RankedTool", "answered", "wishes"]
+__all__ = ["QUESTIONS", "Question", "RankWanted", "answered", "wishes"]
 
 
 class RankWanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -28,27 +28,6 @@ class RankWanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     k: Annotated[int, Meta(ge=1, le=200)] = 10
     latency_budget: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     mode: Literal["utility", "similarity", "additive"] = "utility"
-
-
-class RankedTool(msgspec.Struct, kw_only=True):
-    """
-    A candidate and what it was ranked by; ``why`` is one sentence.
-
-    ``success``, ``speed`` and ``relevance`` lie between 0 and 1.
-    """
-
-    name: str
-    score: float
-    similarity: float | None
-    relevance: float
-    success: float
-    latency_s: float | None
-    speed: float
-    calls: int
-    source: str
-    usable: bool
-    why: str
-    artifact_id: str | None
 
 
 class Question(NamedTuple):
@@ -77,8 +56,7 @@ def _rank(answers: Answers, wanted: RankWanted, _: str) -> list[RankedTool]:
     if wanted.latency_budget is not None:
         weighing["latency_budget_s"] = wanted.latency_budget
     task = Task(wanted.query, wanted.k, weighing)
-    found = retrieve(task, None, answers.storage, answers.options, answers.session)
-    return msgspec.convert(found, list[RankedTool])
+    return retrieve(task, None, answers.storage, answers.options, answers.session)
 
 
 def _of_part(part: Part) -> Question:
