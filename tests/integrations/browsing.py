@@ -1,4 +1,4 @@
-"""Files as a web server has them, for a real browser that shows them."""
+"""A real browser, and files as a web server has them for it to show."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-__all__ = ["FLAGS", "opened_page", "served"]
+__all__ = ["browser", "opened_page", "served"]
 
 # Tests run as root, where there is no sandbox, and share the machine's memory with others.
-FLAGS = ["--no-sandbox", "--disable-dev-shm-usage"]
+_FLAGS = ["--no-sandbox", "--disable-dev-shm-usage"]
 
 
 class _Served(SimpleHTTPRequestHandler):
@@ -39,16 +39,23 @@ def served(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def opened_page(url: str) -> Iterator[Any]:
-    """A page of a browser that has gone there; AssertionError for what went wrong in it."""
+def browser() -> Iterator[Any]:
+    """A browser, for as many users and tabs as a test opens."""
     from playwright.sync_api import sync_playwright
 
-    errors: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        page = browser.new_page()
+        running = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_FLAGS)
+        yield running
+        running.close()
+
+
+@contextmanager
+def opened_page(url: str) -> Iterator[Any]:
+    """A page of a browser that has gone there; AssertionError for what went wrong in it."""
+    errors: list[str] = []
+    with browser() as running:
+        page = running.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
         yield page
-        browser.close()
     assert not errors

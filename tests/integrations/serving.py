@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 
 from tests.support import Place, missing, place_in
 
-from .browsing import FLAGS
+__all__ = ["Service", "Tab", "admitted", "axe", "service_in"]
 
-__all__ = ["Service", "Tab", "axe", "browser", "service_in"]
-
+LOADED = """() => {
+    const text = document.getElementById("main").innerText;
+    return text.length > 20 && !text.includes("Loading…");
+}"""
 COUNTERPARTS = Path(os.environ.get("SHMPERF_COUNTERPARTS", "nowhere"))
 
 
@@ -81,16 +83,14 @@ def service_in(cwd: Path, config: str = "") -> Iterator[Service]:
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
-    """A browser, for as many tabs as a module opens."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=list(FLAGS)
-        )
-        yield running
-        running.close()
+def admitted(chromium: Any, service: Service, **known: Any) -> Iterator[Any]:
+    """A browser's user who has opened the printed address once, as it is printed."""
+    context = chromium.new_context(**known)
+    page = context.new_page()
+    page.goto(service.url)
+    page.close()
+    yield context
+    context.close()
 
 
 class Tab:
@@ -111,6 +111,12 @@ class Tab:
         # The first of them may be a place for what is not there yet.
         self.page.wait_for_selector("#main .view > *", state="attached")
         return self.page
+
+    def open_whole(self, hash_: str) -> Any:
+        """Go to a view, and wait until it has all it asked for."""
+        page = self.open(hash_)
+        page.wait_for_function(LOADED)
+        return page
 
     def _said(self, message: Any) -> None:
         if message.type in {"error", "warning"}:

@@ -20,7 +20,7 @@ import pytest
 
 from tests.support import Place, needs, place_in
 
-from .serving import Tab, browser
+from .serving import Tab
 
 needs("playwright")
 needs("uvicorn")
@@ -65,12 +65,6 @@ class Shop:
         self.place.finish(self._server)
         self.place.finish(self._program)
         self.place.wait_for_end()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import Place, needs, place_in
 
-from .serving import Tab, browser
+from .serving import Tab
 
 needs("playwright")
 
@@ -22,12 +22,6 @@ VIEWS = (
     *("#/", "#/tools", "#/tool/take_order", "#/tree", "#/trace/{slowest}", "#/inflight"),
     *("#/workers", "#/errors", "#/alerts", "#/reports", "#/changes", "#/nowhere"),
 )
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import needs
 
-from .serving import Service, Tab, browser, service_in
+from .serving import Service, Tab, admitted
 
 needs("playwright")
 needs("uvicorn")
@@ -26,36 +26,6 @@ ADDRESSES = (
     *("#/", "#/tools", "#/tool/search", "#/tree", "#/trace/answer", "#/inflight", "#/workers"),
     *("#/errors", "#/alerts", "#/reports", "#/changes", "#/rank", "#/nowhere"),
 )
-LOADED = """() => {
-    const text = document.getElementById("main").innerText;
-    return text.length > 20 && !text.includes("Loading…");
-}"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A program that has called, and calls when it is told to."""
-    with service_in(tmp_path_factory.mktemp("service")) as found:
-        found.call("answer", 9)
-        found.call("odd", 3)
-        yield found
-
-
-@contextmanager
-def admitted(chromium: Any, service: Service, **known: Any) -> Iterator[Any]:
-    """A browser's user who has opened the printed address once, as it is printed."""
-    context = chromium.new_context(**known)
-    page = context.new_page()
-    page.goto(service.url)
-    page.close()
-    yield context
-    context.close()
 
 
 @pytest.fixture
@@ -72,8 +42,7 @@ def tab(chromium: Any, service: Service) -> Iterator[Tab]:
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_views_open_without_an_error(tab: Tab, address: str) -> None:
     """Each view has a heading and content of its own, and nothing goes wrong beside it."""
-    page = tab.open(address)
-    page.wait_for_function(LOADED)
+    page = tab.open_whole(address)
     assert page.locator("#main .failed").count() == 0
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import needs
 
-from .serving import Service, Tab, axe, browser, service_in
+from .serving import Service, Tab, admitted, axe, service_in
 
 needs("playwright")
 needs("uvicorn")
@@ -22,10 +22,6 @@ VIEWS = (
 )
 WIDTHS = (400, 1280, 2000)
 MANY = 20_000
-LOADED = """() => {
-    const text = document.getElementById("main").innerText;
-    return text.length > 20 && !text.includes("Loading…");
-}"""
 VIOLATIONS = """async () => (await axe.run()).violations.map((one) =>
     [one.id, one.help, one.nodes.slice(0, 3).map((node) => node.html.slice(0, 200))])"""
 # What is inside of what scrolls by itself is as wide as it likes.
@@ -42,28 +38,9 @@ FOCUSED = """() => {
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A program that has called all kinds of tools."""
-    with service_in(tmp_path_factory.mktemp("service")) as found:
-        found.call("answer", 30)
-        found.call("odd", 3)
-        yield found
-
-
-@pytest.fixture(scope="module")
 def user(chromium: Any, service: Service) -> Iterator[Any]:
-    context = chromium.new_context(reduced_motion="reduce")
-    page = context.new_page()
-    page.goto(service.url)
-    page.close()
-    yield context
-    context.close()
+    with admitted(chromium, service, reduced_motion="reduce") as context:
+        yield context
 
 
 @pytest.fixture
@@ -75,13 +52,6 @@ def tab(user: Any, service: Service) -> Iterator[Tab]:
     assert found.troubles == []
 
 
-def shown(tab: Tab, address: str) -> Any:
-    """The page at a view that has all it asked for."""
-    page = tab.open(address)
-    page.wait_for_function(LOADED)
-    return page
-
-
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_nothing_hinders_people(tab: Tab, colours: str) -> None:
     """No view has what axe-core knows to hinder people who see little or use no pointer."""
@@ -89,7 +59,7 @@ def test_nothing_hinders_people(tab: Tab, colours: str) -> None:
     tab.page.emulate_media(color_scheme=colours)
     found = {}
     for address in VIEWS:
-        page = shown(tab, address)
+        page = tab.open_whole(address)
         page.evaluate(source)
         found[address] = page.evaluate(VIOLATIONS)
     assert not {k: v for k, v in found.items() if v}, json.dumps(found, indent=1)
@@ -100,7 +70,7 @@ def test_the_page_is_as_wide_as_the_window(tab: Tab, width: int) -> None:
     """From a phone to a large screen nothing but a table by itself scrolls sideways."""
     tab.page.set_viewport_size({"width": width, "height": 900})
     for address in VIEWS:
-        assert not shown(tab, address).evaluate(TOO_WIDE), address
+        assert not tab.open_whole(address).evaluate(TOO_WIDE), address
 
 
 def test_dark_is_dark_and_stays(tab: Tab) -> None:
@@ -111,7 +81,7 @@ def test_dark_is_dark_and_stays(tab: Tab) -> None:
         return max(map(int, re.findall(r"\d+", tab.page.evaluate(background))[:3]))
 
     tab.page.emulate_media(color_scheme="dark")
-    shown(tab, "#/")
+    tab.open_whole("#/")
     assert brightness() < 64
     tab.page.keyboard.press("t")
     assert brightness() > 192
@@ -121,7 +91,7 @@ def test_dark_is_dark_and_stays(tab: Tab) -> None:
 
 def test_keys_alone_lead_everywhere(tab: Tab) -> None:
     """Tab reaches every view's link, shows where it is, and Enter opens; Esc leads back."""
-    page = shown(tab, "#/")
+    page = tab.open_whole("#/")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "skip"
     links = page.locator("#nav a").count()
@@ -146,7 +116,7 @@ def test_keys_alone_lead_everywhere(tab: Tab) -> None:
 
 def test_paper_has_the_figures(tab: Tab) -> None:
     """Printed, what is folded is open: every chart's figures stand in its table."""
-    page = shown(tab, "#/tool/search")
+    page = tab.open_whole("#/tool/search")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
     page.evaluate("dispatchEvent(new Event('afterprint'))")
@@ -158,7 +128,7 @@ def test_paper_has_the_figures(tab: Tab) -> None:
 @pytest.mark.parametrize("address", ["#/", "#/tool/search"])
 def test_every_chart_has_its_table(tab: Tab, address: str) -> None:
     """What is drawn can be read, too."""
-    page = shown(tab, address)
+    page = tab.open_whole(address)
     charts = page.locator("figure.chart", has=page.locator("details.as-table:not([hidden])"))
     charts.first.wait_for()
     for chart in charts.all():
@@ -170,11 +140,9 @@ def test_every_chart_has_its_table(tab: Tab, address: str) -> None:
 
 def test_twenty_thousand_tools(chromium: Any, tmp_path: Any) -> None:
     """All of them are there, found and sorted; the page stays as small as a screen."""
-    with service_in(tmp_path) as service:
+    with service_in(tmp_path) as service, admitted(chromium, service) as context:
         service.call("many", MANY)
-        context = chromium.new_context()
         found = Tab(context, service.home)
-        found.page.goto(service.url)
         page = found.open("#/tools")
         page.get_by_text(f"{MANY + 1:,} tools").wait_for()
         page.keyboard.press("/")
@@ -182,8 +150,7 @@ def test_twenty_thousand_tools(chromium: Any, tmp_path: Any) -> None:
         page.get_by_role("link", name="tool_19999").wait_for()
         page.keyboard.press("Escape")
         for address in ("#/", "#/tree", "#/workers"):
-            shown(found, address)
+            found.open_whole(address)
         assert page.evaluate("document.querySelectorAll('*').length") < 5_000
         page.close()
         assert found.troubles == []
-        context.close()
