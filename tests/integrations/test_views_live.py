@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -65,6 +66,15 @@ def test_from_a_tool_to_the_story_of_its_slowest_call(tab: Tab) -> None:
     slowest.locator("a[href^='#/trace/']").first.click()
     page.wait_for_url("**#/trace/*")
     page.get_by_text("rank").first.wait_for()
+
+
+@pytest.mark.parametrize(
+    "address", ["#/trace/0123456789abcdef", "#/trace/nobody", "#/reports/none"]
+)
+def test_what_is_not_kept_is_said_in_the_page_alone(tab: Tab, address: str) -> None:
+    """An old link leads to a line that says so, and to no error in the browser's console."""
+    page = tab.open(address)
+    page.get_by_role("alert").get_by_text(re.compile("^no (call|report) ")).wait_for()
 
 
 def test_a_click_into_the_flame_graph_leads_to_a_tool(tab: Tab) -> None:

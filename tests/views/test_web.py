@@ -70,6 +70,17 @@ def test_what_is_wrong_is_told_in_one_line(visit: Visit, path: str, status: int)
     assert answer.error
 
 
+@pytest.mark.parametrize("path", ["/api/trace/0123456789abcdef", "/api/reports/none"])
+def test_what_is_missing_is_an_answer_to_who_prefers_that(visit: Visit, path: str) -> None:
+    """The page has the same line by a 200, which names what it goes by; only what is missing."""
+    told = visit.browse(path, Prefer="missing=told")
+    assert told.status == 200
+    assert told.headers["preference-applied"] == "missing=told"
+    assert told.error == visit.browse(path).error
+    assert visit.browse("/api/slow?limit=0", Prefer="missing=told").status == 400
+    assert "preference-applied" not in visit.browse("/api/stats", Prefer="missing=told").headers
+
+
 def test_wishes_are_heard(visit: Visit) -> None:
     """A tool, how many, and from when on."""
     assert [call["tool"] for call in visit.browse("/api/slow?tool=leaf&limit=2").json] == [

@@ -2,6 +2,8 @@
 "use strict";
 (function (shmperf) {
   const RETRY_MS = 2000;
+  // What is not kept any more is no mistake, which a 404 would be in the browser's console.
+  const READING = { Accept: "application/json", Prefer: "missing=told" };
 
   function addressOf(part, { key, ...wanted } = {}) {
     const query = new URLSearchParams();
@@ -15,11 +17,11 @@
       throw new Error("The server does not answer. Does shmperf serve still run?");
     });
     const told = await answer.json().catch(() => ({}));
-    if (answer.ok) return told;
+    if (answer.ok && !answer.headers.has("Preference-Applied")) return told;
     throw new Error(told.error ?? `The server answers ${answer.status}.`);
   }
 
-  const get = (part, wanted) => answered(fetch(addressOf(part, wanted), { headers: { Accept: "application/json" } }));
+  const get = (part, wanted) => answered(fetch(addressOf(part, wanted), { headers: READING }));
 
   const post = (name, body) =>
     answered(fetch(`/api/${name}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }));

@@ -6,7 +6,9 @@ The page's server as an application: every address, who answers it, and what it 
     /metrics /healthz /openapi.json
 
 Whatever asks collector or disk does so in one of a few threads, and once for all who ask the same.
-An error is ``{"error": text}`` with the line that the commands print.
+An error is ``{"error": text}`` with the line that the commands print. What is not there is 404, and
+200 for whoever sends ``Prefer: missing=told``, which the answer then names: the page does, since a
+browser's console takes every 404 for a mistake of the page.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ _MOST_BODY_BYTES = 1 << 16
 _BODY_S = 10.0
 _CHUNK_BYTES = 1 << 16
 _MOST_FIELDS = 20
+_TOLD = "missing=told"
 
 
 class Sources(NamedTuple):
@@ -262,10 +265,12 @@ async def _body(request: Request, kind: type[T]) -> T:
         raise HTTPException(400, str(error)) from None
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
     text = getattr(error, "detail", "")
     headers = getattr(error, "headers", None)
+    if status == 404 and request.headers.get("prefer") == _TOLD:
+        status, headers = 200, {"preference-applied": _TOLD}
     content = msgspec.json.encode({"error": text})
     return Response(content, status, headers=headers, media_type=_JSON)
 
