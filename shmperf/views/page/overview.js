@@ -5,6 +5,7 @@
   const EVERY_S = 5;
   const MOST_TOOLS = 12;
   const MOST_OPEN = 5;
+  const EARLY_S = 10;
   const MOST_SLOW = 6;
   // A browser's own list of suggestions is slow with thousands.
   const MOST_SUGGESTED = 200;
@@ -112,8 +113,10 @@
       const { steps } = trend, first = steps.length - trend.open;
       // An interval that is not over has had less time for its calls.
       const length = (step) => (steps.indexOf(step) < first ? step.length_s : Math.max(1, Math.min(step.length_s, shmperf.now() - step.at_s)));
+      // Of its first seconds there is no rate to tell: a look is a second old.
+      const isEarly = (step) => steps.length > 1 && length(step) < Math.min(EARLY_S, step.length_s);
       heat.show(steps);
-      const [at, [rates]] = shmperf.overTime(steps, (step) => step.count / length(step));
+      const [at, [rates]] = shmperf.overTime(steps, (step) => (isEarly(step) ? null : step.count / length(step)));
       rate.show(at, [rates]);
       times.show(...shmperf.overTime(steps, (step) => step.p50_s, (step) => step.p95_s, (step) => step.p99_s));
       errors.show(...shmperf.overTime(steps, (step) => step.errors));
