@@ -73,6 +73,24 @@ def test_time_alone_is_no_news() -> None:
     assert feed.publish(look(tool("a", 1, 0.5011), at_s=4.0, open=[]))
 
 
+def test_figures_have_as_many_digits_as_are_seen() -> None:
+    """Counts are exact; rates, durations and shares have four digits; what is unknown stays so."""
+    feed = Feed()
+    long = {"rate": 2.4368312841251543, "p50_s": 4.07251e-06, "p95_s": 1234.56}
+    feed.publish(look(msgspec.structs.replace(tool("a", 1_234_567, 0.00076142026), **long)))
+    (shown,) = json.loads(feed.since(None).decode().partition("data: ")[2])["tools"]
+    assert shown["count"] == 1_234_567
+    assert (shown["rate"], shown["p50_s"], shown["p95_s"]) == (2.437, 4.073e-06, 1235.0)
+    assert (shown["p99_s"], shown["own_share"]) == (None, 0.0007614)
+
+
+def test_less_than_is_seen_is_compared_with_what_was_and_not_with_what_was_shown() -> None:
+    """A share that only its rounding would carry over the least change is no news."""
+    feed = Feed()
+    assert feed.publish(look(tool("a", 1, 0.12344)))
+    assert not feed.publish(look(tool("a", 1, 0.12443)))
+
+
 def test_who_is_slow_or_comes_back_gets_what_has_changed_since() -> None:
     """Looks that lay between are counted, and cost nobody memory."""
     feed = Feed()
