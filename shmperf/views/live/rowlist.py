@@ -252,9 +252,9 @@ _LEAST_NAME = 8
 
 
 def _without_middle(text: Text, room: int) -> Text:
-    """The first third of that room, and as much of the end as there is place for."""
+    """Two thirds of that room from the start, and as much of the end as there is place for."""
     start = text.copy()
-    start.truncate(room // 3)
+    start.truncate(room - 1 - room // 3)
     left = room - cell_len(start.plain) - 1
     count = min(left, len(text.plain))
     while cell_len(text.plain[len(text.plain) - count :]) > left:
