@@ -10,8 +10,8 @@ It is looked only while somebody follows, in one thread, with a limit of time an
 core. Nothing is kept for anybody: what somebody has not seen yet is what has a higher number than
 their last, so that a tab that is slow, or comes back, costs no memory.
 
-Rates, durations and shares of tools have four significant digits: nobody sees more of them, and of
-1,000 tools the others are every eighth byte. Answers of ``/api`` beside it have them all.
+Rates, durations and shares of tools have four significant digits: nobody sees more of them, and the
+others go out again at every look. Answers of ``/api`` beside it have them all.
 
 An event's id is the feed's own name and the look's number. A name that is not known, of a server
 that has ended perhaps, gets everything.
