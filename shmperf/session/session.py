@@ -228,9 +228,13 @@ class Session:
                     f"{self.storage} is in use by another session's collector; "
                     "stop that one, or choose another --storage"
                 )
+        except OSError:
+            return None
+        try:
             write_name(place, self.directory, self.token)  # point: claim-name
             remove_asides(place)
         except OSError:
+            let_go(fd)  # or whoever tries again would wait for itself
             return None
         return fd  # point: claim-named
 

@@ -15,6 +15,7 @@ import pytest
 from shmperf.config.options import Options
 from shmperf.errors import FormatError, SessionError, SessionGone
 from shmperf.files import JOURNAL_HEADER, JOURNAL_MAGIC, JOURNAL_VERSION, refuse_newer
+from shmperf.session.claim import StorageClaim
 from shmperf.session.files import create_locked, is_locked, let_go
 from shmperf.session.paths import named_directory, read_name, runtime_root
 from shmperf.session.presence import COMING, HERE, Identity, Presence
@@ -207,6 +208,26 @@ def test_storage_belongs_to_one_session_at_a_time(request_here: Request, session
     with pytest.raises(SessionError, match="in use by another session"):
         join(named).claim_storage()
     os.close(fd)
+
+
+def test_storage_without_room_for_the_name_is_claimed_when_there_is_some(session: Session) -> None:
+    """A claim that came to nothing holds no lock, for which the next one would have to wait."""
+    place = session.storage / ".shmperf"
+    (place / "session").unlink()
+    (place / "session").mkdir()  # a name can't be written here, for root neither
+    claim = StorageClaim(session)
+    assert not is_locked(place / "collector.lock")
+    claim.renew()
+    assert not is_locked(place / "collector.lock")
+    (place / "session").rmdir()
+    claim.renew()
+    assert is_locked(place / "collector.lock")
+    found = session_of_storage(session.storage)
+    assert found is not None
+    assert found.directory == session.directory
+    found.after_fork()
+    claim.release()
+    assert not is_locked(place / "collector.lock")
 
 
 def test_session_that_is_elsewhere_is_not_founded_again(
