@@ -174,9 +174,12 @@ class _Round:
             if ended is None:
                 self.tally.blame(f"{self.what}: a worker hung")
                 break
-            self._workers.pop(ended.pid, None)
-            if ended.has_failed:
-                self.tally.blame(f"{self.what}: a worker ended with {ended.status}")
+            self.note(ended)
+
+    def note(self, ended: Ended) -> None:
+        """Somebody has ended; a worker that was not killed ends well."""
+        if self._workers.pop(ended.pid, None) is not None and ended.has_failed:
+            self.tally.blame(f"{self.what}: a worker ended with {ended.status}")
 
     def kill_worker(self) -> None:
         """Kill one of those that call now, once it has called a while longer."""
@@ -207,8 +210,8 @@ class _Round:
                 break
             if found.pid == pid:
                 ended = found
-            elif self._workers.pop(found.pid, None) is not None and found.has_failed:
-                self.tally.blame(f"{self.what}: a worker ended with {found.status}")
+            else:
+                self.note(found)
         stirrer.join()
         return ended
 
@@ -451,6 +454,8 @@ def _stop(round_: _Round) -> None:
             while ended is not None and (ended.pid != pid or ended.is_stopped):
                 if ended.pid == pid:
                     os.kill(pid, signal.SIGCONT)
+                else:
+                    round_.note(ended)
                 ended = round_.nursery.wait(_ENDING_S)
             if ended is None or ended.has_failed:
                 round_.tally.blame(f"{round_.what}: a stopped collector ended with {ended}: {trap}")

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -65,6 +66,8 @@ class Nursery:
             bufsize=1,
         )
         self.alive: set[int] = set()
+        # Who ended while another one was waited for.
+        self._aside: deque[Ended] = deque()
         # Answers once everything is imported.
         self.wait(0.0)
 
@@ -75,7 +78,10 @@ class Nursery:
         return pid
 
     def wait(self, timeout_s: float) -> Ended | None:
-        """The next child that ends or is stopped; None after the timeout."""
+        """The next child that ends or is stopped; None after the timeout, and when none is left."""
+        return self._aside.popleft() if self._aside else self._wait(timeout_s)
+
+    def _wait(self, timeout_s: float) -> Ended | None:
         found = self._ask({"wait": max(0.0, timeout_s)})
         if found is None:
             return None
@@ -85,10 +91,16 @@ class Nursery:
         return ended
 
     def wait_for(self, pid: int, timeout_s: float) -> Ended | None:
-        """The end of that child, others' reports are dropped; None after the timeout."""
-        while (ended := self.wait(timeout_s)) is not None:
-            if ended.pid == pid and not ended.is_stopped:
+        """The end of that child; None after the timeout. `wait` tells others' ends afterwards."""
+        for ended in self._aside:
+            if ended.pid == pid:
+                self._aside.remove(ended)
                 return ended
+        while (found := self._wait(timeout_s)) is not None:
+            if found.pid == pid and not found.is_stopped:
+                return found
+            if not found.is_stopped:
+                self._aside.append(found)
         return None
 
     def run(self, timeout_s: float = 60.0, **spec: Any) -> Ended:
@@ -106,8 +118,9 @@ class Nursery:
         """Kill what is still alive."""
         for pid in list(self.alive):
             os.kill(pid, signal.SIGKILL)
-        while self.alive and self.wait(10.0) is not None:
+        while self.alive and self._wait(10.0) is not None:
             pass
+        self._aside.clear()
 
     def descriptors(self) -> int:
         """How many descriptors it has open."""
