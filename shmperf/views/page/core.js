@@ -85,7 +85,8 @@
     const shown = shmperf.short(text === "" ? "(no name)" : text, longest);
     // Names are told apart by their ends: where there is no room the middle is left out.
     const end = shown.length > 2 * NAME_END && /^[\x20-\x7e]+$/.test(shown) ? NAME_END : 0;
-    return end ? h("bdi", { class: "name split", title: text }, h("span", { class: "start" }, shown.slice(0, -end)), h("span", { class: "end" }, shown.slice(-end)))
+    // Both halves are painted; what is read out, searched and copied is the name in one piece.
+    return end ? h("bdi", { class: "name split", title: text, "data-start": shown.slice(0, -end), "data-end": shown.slice(-end) }, h("span", { class: "whole" }, shown))
       : h("bdi", { class: "name", title: text }, shown);
   };
 
