@@ -14,7 +14,7 @@ from shmperf.worker.outcome import status_for
 from shmperf.worker.process import Tool, enabled_by, named_callee, tool_named
 
 from .chain import PASSAGE, Context, InterceptorPriority, ToolInterceptor
-from .quickcall import Passage
+from .passage import Passage
 
 __all__ = ["BugCatcherInterceptor"]
 

@@ -30,7 +30,7 @@ from shmperf.worker.capture import error_text
 from shmperf.worker.context import Pair, current_call
 from shmperf.worker.failures import is_handlers, is_programs
 
-from .quickcall import Passage
+from .passage import Passage
 
 __all__ = ["PASSAGE", "Context", "InterceptorChain", "InterceptorPriority", "ToolInterceptor"]
 
@@ -306,9 +306,8 @@ def _is_suppressed(
 def _end_all_the_same(context: Context, error: BaseException | None) -> None:
     """End the call of *context*, if it still is open: who records it has failed."""
     passage = context.get(PASSAGE)
-    opened = passage.call() if isinstance(passage, Passage) else None
-    if opened is not None:
-        opened.close(None if opened.end_ns else error)
+    if isinstance(passage, Passage):
+        passage.end(error)
 
 
 def _is_interruption(interceptor: ToolInterceptor, error: Exception) -> bool:

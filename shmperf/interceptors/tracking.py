@@ -9,13 +9,12 @@ from typing import Any
 from shmperf.shm.record import Callee
 from shmperf.worker.failures import is_programs
 from shmperf.worker.hotpath import is_seen
-from shmperf.worker.opencall import OpenCall
 from shmperf.worker.process import Tool, named_callee, tool_named, worker
 from shmperf.worker.signature import positional_names
 from shmperf.worker.wrappers import tracked_name
 
 from .chain import PASSAGE, Context, InterceptorPriority, ToolInterceptor
-from .quickcall import Passage
+from .passage import Passage
 
 __all__ = ["OptimizedPerfTrackerInterceptor"]
 
@@ -54,11 +53,9 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
                 return context
             if args:
                 callee = self._callee(tool, passage.function)
-            if not passage.try_begin(tool, callee):
-                opened = passage.opened = OpenCall(tool, callee)
-                opened.open(args, kwargs, timed_cpu=passage.is_timed)
+            passage.begin(tool, callee)
             if tracked_name(passage.function) == tool.name:
-                passage.expect_again(tool)
+                passage.expect_again()
         return context
 
     def after_execution(self, tool_name: str, result: Any, context: Context) -> Any:  # noqa: ARG002  the protocol's signature
@@ -66,14 +63,10 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
         passage = context.get(PASSAGE)
         if passage is not None:
             try:
-                quick = passage.quick
-                if quick is not None and quick.try_end():
-                    passage.end_ns = quick.end_ns
-                else:
-                    _end(passage, None)
+                passage.end()
             except BaseException as struck:
                 # Struck in the middle: taken up where it was, then passed on.
-                _end(passage, None)
+                passage.end()
                 if is_programs(struck):
                     raise
         return result
@@ -88,10 +81,10 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
         passage = context.get(PASSAGE)
         if passage is not None:
             try:
-                _end(passage, exception)
+                passage.end(exception)
             except BaseException as struck:
                 # An interruption of the end: ended, and passed on.
-                _end(passage, exception)
+                passage.end(exception)
                 if is_programs(struck):
                     raise
         return False
@@ -118,11 +111,3 @@ class OptimizedPerfTrackerInterceptor(ToolInterceptor):
             if len(self._callees) < _MOST_NAMES:
                 self._callees[key] = number
         return number
-
-
-def _end(passage: Passage, exception: BaseException | None) -> None:
-    opened = passage.call()
-    if opened is not None:
-        # One that has been stored was interrupted later: that is not its error.
-        opened.close(None if opened.end_ns else exception)
-        passage.end_ns = opened.end_ns

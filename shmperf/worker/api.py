@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from shmperf.errors import SessionError, tell
 from shmperf.session.client import Client
@@ -19,11 +19,13 @@ from shmperf.session.word import is_in_detail
 from shmperf.shm.segment import Fault
 from shmperf.stdlib import os, secrets, time
 
-from .context import Pair, current_call, hex_id, parent_of, parse_id
+from .context import Pair, current_call, hex_id, outermost_open, parent_of, parse_id
 from .failures import is_programs
 from .gcwatch import is_collecting
-from .opencall import OpenCall, new_call, open_in_detail
+from .opencall import new_call, open_in_detail
 from .process import named_callee, tool_named, worker
+from .quickcall import QuickCall
+from .tool import Tool
 from .zeros import zeros
 
 __all__ = [
@@ -47,8 +49,75 @@ _POLL_S = 0.1
 _LONGEST_RUN_S, _MOST_RUN_CALLS = 86_400.0, 1_000_000
 
 # Started and not yet ended, by id; a dict's own operations are atomic.
-_pairs: dict[int, tuple[OpenCall, Pair]] = {}
-_NOBODY: tuple[None, None] = (None, None)
+_pairs: dict[str, _Started] = {}
+
+
+class _Started(QuickCall):
+    """A call that is begun and ended by hand, anywhere in its process."""
+
+    __slots__ = ("_pair",)
+
+    def __init__(self, tool: Tool) -> None:
+        self._tool, self._callee, self._args = tool, tool.named, ()
+        self._row = self._call_id = 0
+        self._opened = None
+        self._pair: Pair | None = None
+
+    def begin(self, params: Any) -> str:
+        """Begin it, make it current and return its id; empty when it is not recorded."""
+        is_mapping = type(params) is dict or isinstance(params, Mapping)
+        self._kwargs = params if is_mapping else {"params": params}
+        self._enter(in_order=True)
+        begun = self._opened
+        if begun is None:
+            call_id, outer = self._call_id, self._outer
+        else:
+            call_id, outer = begun.call_id, begun.outer
+            if not call_id:
+                return ""
+        self._pair = pair = Pair(call_id, outer)
+        key = hex_id(call_id)
+        _pairs[key] = self
+        if not is_collecting():
+            current_call.set(pair)
+        return key
+
+    def end(self, error: BaseException | str | None) -> None:
+        """End it and restore the context; as often as one likes."""
+        if self._pair is not None:
+            self._pair.is_open = False
+        self._exit(None, error, None)
+
+    def give_up(self, error: BaseException) -> None:
+        """End what was struck with *error* in its beginning: nobody else would."""
+        if self._pair is not None:
+            _pairs.pop(hex_id(self._pair.call_id), None)
+        self.end(error)
+
+    def annotate(self, metadata: Mapping[str, Any]) -> None:
+        """Add to its metadata, which optimization mode keeps."""
+        if self._opened is not None:
+            self._opened.annotate(metadata)
+
+    def _enter_anyhow(self, *, in_order: bool) -> Self:  # noqa: ARG002  it is never left in order
+        begun = self._opened = new_call(self._tool, self._callee or named_callee(self._tool))
+        begun.begin((), self._kwargs)
+        return self
+
+    def _exit_anyhow(self, error: Any) -> None:
+        try:
+            if self._row or (self._opened is not None and self._opened.call_id):
+                self._call().end(error)
+        finally:
+            self._leave(current_call.get())
+
+    def _leave(self, now: int | Pair) -> None:
+        begun = self._opened
+        own = self._call_id if begun is None else begun.call_id
+        inside = now.call_id if isinstance(now, Pair) else now
+        if own and inside == own and not is_collecting():
+            outer = outermost_open(self._outer) if begun is None else begun.restored(begun.outer)
+            current_call.set(outer)
 
 
 def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
@@ -61,18 +130,12 @@ def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
     found = tool_named(tool)
     if found.bound is None:
         return ""
-    opened = new_call(found, named_callee(found))
+    started = _Started(found)
     try:
-        if not opened.begin((), params if isinstance(params, Mapping) else {"params": params}):
-            return ""
-        pair = Pair(opened.call_id, opened.outer)
-        _pairs[opened.call_id] = (opened, pair)
-        if not is_collecting():
-            current_call.set(pair)
-        return hex_id(opened.call_id)
+        return started.begin(params)
     except BaseException as error:
-        # Its id is never told, so nobody else would end it.
-        _end(opened, _pairs.pop(opened.call_id, (opened, None))[1], error)
+        # Its id is never told.
+        started.give_up(error)
         if is_programs(error):
             raise
         return ""
@@ -88,43 +151,33 @@ def end_tool_call(
 
     An id that is unknown, empty or ended before is counted as a fault.
     """
-    opened = pair = None
+    started = None
     try:
+        # No call of anything, in which it could be struck.
+        key = id if id.__class__ is str else ""
         try:
             # Taken and known in one step, which a signal handler can't get into.
-            for opened, pair in map(_pairs.pop, [parse_id(id)], [_NOBODY]):  # noqa: B007  below
+            for started in map(_pairs.pop, [key], [None]):  # noqa: B007  below
                 break
-            if opened is not None and isinstance(metadata, Mapping):
-                opened.annotate(metadata)
+            if started is not None and isinstance(metadata, Mapping):
+                started.annotate(metadata)
         finally:
-            if opened is None:
-                # Unknown, or struck before it was taken.
-                opened, pair = _pairs.pop(parse_id(id), _NOBODY)
-            if opened is not None:
+            if started is None:
+                # Unknown, of a type of its own, or struck before it was taken.
+                started = _pairs.pop(hex_id(parse_id(id)), None)
+            if started is not None:
                 try:
-                    _end(opened, pair, error)
+                    started.end(error)
                 except BaseException:
                     # An interruption of the end: ended, and passed on.
-                    _end(opened, pair, error)
+                    started.end(error)
                     raise
-        if opened is None and not worker.is_off and (id or worker.segment is not None):
+        if started is None and not worker.is_off and (id or worker.segment is not None):
             worker.faults.count(Fault.ENDED_TWICE if parse_id(id) else Fault.UNKNOWN_ID)
     except Exception as struck:
         # A failure of ours is none of the program's.
         if is_programs(struck):
             raise
-
-
-def _end(opened: OpenCall, pair: Pair | None, error: BaseException | str | None) -> None:
-    try:
-        if opened.call_id:
-            opened.end(error)
-    finally:
-        if pair is not None:
-            pair.is_open = False
-            now = current_call.get()
-            if isinstance(now, Pair) and now.call_id == pair.call_id and not is_collecting():
-                current_call.set(opened.restored(pair.outer))
 
 
 def annotate(**metadata: Any) -> None:

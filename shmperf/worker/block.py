@@ -10,12 +10,13 @@ from .context import hex_id
 from .frames import ends_in_order
 from .hotpath import take_up
 from .opencall import OpenCall, new_call
-from .process import named_callee, tool_named
+from .process import named_callee, tool_named, tools
+from .quickcall import QuickCall
 
 __all__ = ["call"]
 
 
-class call:  # noqa: N801  used like a function: ``with call("name"):``
+class call(QuickCall):  # noqa: N801  used like a function: ``with call("name"):``
     """
     Record a block as a call: ``with call("name", key=value):``, or ``async with``.
 
@@ -23,40 +24,34 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
     async block the parent and the times are right across awaits.
     """
 
-    __slots__ = ("_around", "_opened", "_params", "_tool")
+    __slots__ = ("_around",)
 
     def __init__(self, name: str, /, **params: Any) -> None:
-        self._tool = tool_named(name)
-        self._params = params
-        self._opened: OpenCall | None = None
-        # Of blocks inside it: those that are still open, the innermost last.
-        self._around: list[OpenCall] | None = None
-
-    def __enter__(self) -> Self:
-        return self._begin(awaited=False)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # Struck before this line, the block's end never comes: so it is with context managers.
-        opened = self._opened
-        if opened is None:
-            return
         try:
-            opened.close(error)
-        except BaseException as struck:
-            # An interruption of the end: ended, and passed on.
-            if take_up(opened, error, struck):
-                raise
-        finally:
-            if self._around:
-                self._opened = self._around.pop()
+            known = tools[name] if type(name) is str else None
+        except (KeyError, MemoryError):
+            known = None
+        tool = self._tool = known or tool_named(name)
+        self._callee, self._args, self._kwargs = tool.named, (), params
+        self._row = self._call_id = 0
+        # Of blocks inside it: those that are still open, the innermost last.
+        self._opened = self._around = None
+
+    _around: list[OpenCall] | None
+
+    __enter__ = QuickCall._enter
+    __exit__ = QuickCall._exit
 
     async def __aenter__(self) -> Self:
-        return self._begin(awaited=True)
+        if self._tool.bound is None:
+            return self
+        if ends_in_order(sys._getframe(1), awaited=True):
+            self._enter(in_order=True)
+        else:
+            self._enter_anyhow(in_order=False)
+        if self._opened is not None:
+            self._opened.forget_cpu()
+        return self
 
     async def __aexit__(
         self,
@@ -64,33 +59,42 @@ class call:  # noqa: N801  used like a function: ``with call("name"):``
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.__exit__(kind, error, traceback)
+        self._exit(kind, error, traceback)
 
     @property
     def id(self) -> str | None:
         """The call's id while it is recorded, else None."""
         opened = self._opened
-        return hex_id(opened.id_inside) if opened is not None and opened.id_inside else None
+        call_id = self._call_id if opened is None else opened.id_inside
+        return hex_id(call_id) if call_id else None
 
     def annotate(self, **metadata: Any) -> None:
         """Add to the call's metadata, which optimization mode keeps."""
         if self._opened is not None:
             self._opened.annotate(metadata)
 
-    def _begin(self, *, awaited: bool) -> Self:
-        if self._tool.bound is None:
-            return self
-        opened = new_call(self._tool, named_callee(self._tool))
-        before, self._opened = self._opened, opened
-        try:
-            if before is not None and before.call_id and not before.end_ns:
+    def _enter_anyhow(self, *, in_order: bool) -> Self:
+        if self._row or self._opened is not None:
+            before = self._call()
+            if before.call_id and not before.end_ns:
                 self._around = [*(self._around or ()), before]
-            # Of who entered the block.
-            in_order = ends_in_order(sys._getframe(2), awaited=awaited)
-            opened.open((), self._params, timed_cpu=not awaited, in_order=in_order)
-            return self
+            elif before.end_ns and in_order:
+                # The object's last block is over: this one may go the quick way.
+                self._opened = None
+                return self._enter(in_order=True)
+        opened = new_call(self._tool, self._callee or named_callee(self._tool))
+        self._opened = opened
+        try:
+            opened.open((), self._kwargs, in_order=in_order)
         except BaseException as error:
             # The block is never entered, so nobody else would end it.
             if take_up(opened, error, error):
                 raise
-            return self
+        return self
+
+    def _exit_anyhow(self, error: BaseException | str | None) -> None:
+        try:
+            super()._exit_anyhow(error)
+        finally:
+            if self._around:
+                self._opened = self._around.pop()

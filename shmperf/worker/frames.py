@@ -16,7 +16,7 @@ from types import CodeType, FrameType
 
 from .failures import is_programs
 
-__all__ = ["ends_in_order", "is_in_asyncio"]
+__all__ = ["ends_in_order", "is_in_asyncio", "placed"]
 
 _GENERATORS = CO_GENERATOR | CO_ASYNC_GENERATOR | CO_ITERABLE_COROUTINE
 # What a ``with`` calls ``__enter__`` by; from 3.14 on that is the instruction before the call.
@@ -24,6 +24,8 @@ _WITH = opmap.get("BEFORE_WITH")
 _SPECIAL = opmap.get("LOAD_SPECIAL")
 _MOST_SITES = 4_096
 
+# Of plain functions, where a ``with`` of theirs was found: the code's id and the place in it.
+placed: set[tuple[int, int]] = set()
 # By code object and place in it; the code object stays here, so its id is nobody else's.
 _sites: dict[tuple[int, int, bool], tuple[CodeType, bool, bool]] = {}
 
@@ -35,11 +37,14 @@ def ends_in_order(frame: FrameType, *, awaited: bool) -> bool:
     known = _sites.get(site)
     if known is None:
         if len(_sites) >= _MOST_SITES:
+            placed.clear()
             _sites.clear()
         flags = code.co_flags
         is_coroutine = bool(flags & CO_COROUTINE)
         nests = not flags & _GENERATORS and (is_coroutine if awaited else _is_with(code, at))
         known = _sites[site] = code, nests, is_coroutine
+        if nests and not is_coroutine:
+            placed.add((id(code), at))
     _, nests, is_coroutine = known
     return nests and (not is_coroutine or is_in_asyncio())
 

@@ -67,6 +67,7 @@ __all__ = [
     "enabled_by",
     "named_callee",
     "tool_named",
+    "tools",
     "worker",
 ]
 
@@ -75,7 +76,8 @@ _MOST_TOOLS = 1 << 16
 _told_values = Once()
 _ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
-_tools: dict[str, Tool] = {}
+# Every tool of this process, by its name; `tool_named` makes those that are missing.
+tools: dict[str, Tool] = {}
 _callees = 0
 
 
@@ -86,7 +88,7 @@ def tool_named(name: str) -> Tool:
     Beyond a great many it is one tool for all names that have no limit of their own.
     """
     try:
-        found = _tools.get(name) if type(name) is str else None
+        found = tools.get(name) if type(name) is str else None
         return _made(name) if found is None else found
     except Exception as error:
         # A name that can not be shown, or no memory: its calls are not recorded.
@@ -98,14 +100,14 @@ def tool_named(name: str) -> Tool:
 def _made(name: object) -> Tool:
     # What UTF-8 can't hold (lone surrogates) is shown; what is no string is named by it.
     shown = str(name).encode("utf-8", "backslashreplace").decode()
-    if len(_tools) >= _MOST_TOOLS and shown not in worker.options.tool_limits:
+    if len(tools) >= _MOST_TOOLS and shown not in worker.options.tool_limits:
         shown = beyond_name(_MOST_TOOLS)
     # No lock: a signal handler or a finaliser may come here again, from the middle of it.
-    found = _tools.setdefault(shown, Tool(shown))
+    found = tools.setdefault(shown, Tool(shown))
     if worker.is_off:
         found.forget(off=True)
-    elif len(_tools) == MANY:
-        tell_of_names(list(_tools))
+    elif len(tools) == MANY:
+        tell_of_names(list(tools))
     return found
 
 
@@ -117,8 +119,8 @@ _untracked.forget(off=True)
 def named_callee(tool: Tool) -> int:
     """The line of the name table for calls whose parameters carry their names."""
     try:
-        number = tool.callees.get(Callee(tool.name))
-        return worker.callee(tool, Callee(tool.name)) if number is None else number
+        number = tool.named = tool.named or worker.callee(tool, Callee(tool.name))
+        return number
     except Exception as error:
         # The call is there all the same.
         if is_programs(error):
@@ -173,7 +175,7 @@ class Worker:
         self.heritage: Heritage | None = None
         # Where this program's calls go; its forks', too, wherever they are by then.
         self._settled: Request | None = None
-        self.forks = Forks(self.guard, _tools)
+        self.forks = Forks(self.guard, tools)
         # The same, for a look at each end of a call.
         self.forked_in = self.forks.calls
         self._begin_again()
@@ -220,7 +222,7 @@ class Worker:
             if on and self.off_reason:
                 self._started, self.off_reason = False, ""
                 self._asked_for = True
-            for tool in list(_tools.values()):
+            for tool in list(tools.values()):
                 if not on or tool.bound is None:
                     tool.bound = UNBOUND if on else None
                     tool.word = -1
@@ -286,7 +288,7 @@ class Worker:
         self._started = True
         self.off_reason = reason or "switched off"
         self.is_off = True
-        for tool in list(_tools.values()):
+        for tool in list(tools.values()):
             tool.forget(off=True)
         if reason:
             tell(f"tracking is off: {reason}")
@@ -331,7 +333,7 @@ class Worker:
         if self._entered is not None:
             self._entered.after_fork()
         self._begin_again()
-        for tool in list(_tools.values()):
+        for tool in list(tools.values()):
             tool.forget(off=was_off)
 
     # --- routes ----------------------------------------------------------------------------------

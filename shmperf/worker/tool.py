@@ -53,11 +53,12 @@ class Tool:
     ``sampler`` is there from when the tool was first sampled. ``sampled`` is what a wrapper looks
     at where ``bound`` is None: of a tool itself there is nothing, and tracking is off. Its calls
     show their parameters while they are open where ``is_shown``: until one has ended, and then
-    while the last that came by the long way was slow.
+    while the last that came by the long way was slow. ``named`` is the line of the name table for
+    calls whose parameters carry their names, 0 until it is drawn.
     """
 
     __slots__ = (
-        *("bound", "callees", "is_shown", "lane", "name", "route", "sampled", "sampler"),
+        *("bound", "callees", "is_shown", "lane", "name", "named", "route", "sampled", "sampler"),
         "word",
     )
 
@@ -66,6 +67,7 @@ class Tool:
         self.sampled: Sampled | None = None
         self.sampler: Sampler | None = None
         self.callees: dict[Callee, int] = {}
+        self.named = 0
         self.forget(off=False)
 
     def forget(self, *, off: bool) -> None:

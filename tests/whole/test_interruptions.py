@@ -22,7 +22,7 @@ KINDS = (
 )
 # Where a call begun in one place is ended in another: struck before its first line, that has none.
 SECOND_HALVES = {
-    "block": "__exit__",
+    "block": "_exit",
     "pair": "end_tool_call",
     "watched": "watch",
     "failing watched": "watch",

@@ -26,7 +26,7 @@ WRITERS = {
     "worker/hotpath.py": "wrapper",
     "worker/hotcoroutine.py": "wrapper",
     "worker/slots.py": "store_slot",
-    "interceptors/quickcall.py": "try_end",
+    "worker/quickcall.py": "_exit",
 }
 # What the program below calls with, as it is encoded.
 GIVEN = [(), (1, "two"), {"n": 1}, ((1,), {"n": 2.5}), ([1, {"a": None}],)]
@@ -36,7 +36,7 @@ BEGINNERS = {
     "worker/hotpath.py": "wrapper",
     "worker/hotcoroutine.py": "wrapper",
     "worker/opencall.py": "_occupy_row",
-    "interceptors/quickcall.py": "try_begin",
+    "worker/quickcall.py": "_enter",
 }
 
 
@@ -104,7 +104,7 @@ def test_slot_is_taken_and_stored_in_one_step(module: str, name: str) -> None:
     arguments = [ast.unparse(argument) for argument in call.args]
     assert arguments[:2] == ["buffer", f"{position} + shift"]
     assert arguments[-2:] == ["body", position]
-    assert arguments[2] in ("call_id", "self.call_id")
+    assert arguments[2] == "call_id"
     assert len(arguments) == 2 + len(SLOT.unpack(bytes(SLOT.size)))
 
 
@@ -140,7 +140,7 @@ def test_row_is_given_up_before_it_is_free(module: str) -> None:
         before = "".join(lines[max(0, free.lineno - 3) : free.lineno - 1])
         assert (
             "row, row = row, 0"
-            in before.replace("free, ", "row, ").replace("self.row = self.row", "row = row")
+            in before.replace("free, ", "row, ").replace("self._row = self._row", "row = row")
             or "self.row = 0" in before
         ), lines[free.lineno - 1]
 
