@@ -17,7 +17,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shmperf.shm.inflight import CALLEE, GENERATION_STEP, IN_DETAIL, PARENT, START
+from shmperf.shm.inflight import (
+    CALLEE,
+    FIRST_UNRECORDED,
+    GENERATION_STEP,
+    IN_DETAIL,
+    PARENT,
+    START,
+)
 from shmperf.shm.record import BODY_BYTES, DETAIL, Outcome
 from shmperf.shm.segment import Loss
 from shmperf.stdlib import perf_counter_ns, thread_time_ns
@@ -102,8 +109,11 @@ class OpenCall(CallState):
         `enter` makes the call current.
         """
         try:
+            tool, session = self.tool, worker.session
             if route is None:
-                route = worker.route(self.tool)
+                route = tool.route
+                if session is None or tool.word != session.word[0] or not route.is_recorded:
+                    route = worker.route(tool)
             if not route.is_recorded:
                 return False
             self._ready = worker.ready
@@ -138,9 +148,7 @@ class OpenCall(CallState):
         if self.body and self.tool.is_shown and not self.end_ns:
             self.show(call_id)
         outer = self.outer
-        self.parent = outer if type(outer) is int else parent_of(outer)
-        if not self.parent:
-            self.parent = spans.above()
+        self.parent = (outer if type(outer) is int else parent_of(outer)) or spans.above()
         if timed_cpu and self.flags & DETAIL:
             self.cpu_ns = thread_time_ns()
         self.start_ns = self.start_ns or perf_counter_ns()
@@ -309,7 +317,7 @@ class OpenCall(CallState):
             self.end_ns = perf_counter_ns()  # point: end-clock
             if self.cpu_ns >= 0:
                 self.cpu_end_ns = thread_time_ns()
-        if self.is_sampled_out:
+        if self.call_id >= FIRST_UNRECORDED:
             if self.is_counted(failed=error is not None):
                 return
             # It is recorded all the same, or lost for want of a row.

@@ -54,6 +54,8 @@ class Spans:
 
     def above(self) -> int:
         """The id of the span that is recording in this context; 0 for none."""
+        if self.root == 0 and _API not in sys.modules:
+            return 0
         try:
             self.look()
             if self._current_span is None or self._remotes is None:

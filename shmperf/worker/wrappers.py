@@ -9,6 +9,7 @@ from types import CodeType, CoroutineType, FunctionType, MethodType
 from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary, finalize
 
+from shmperf.shm.inflight import FIRST_UNRECORDED
 from shmperf.stdlib import get_ident
 
 from .api import annotate
@@ -18,7 +19,7 @@ from .classcell import with_class_of
 from .context import current_call, outermost_open
 from .failures import is_programs
 from .frames import is_in_asyncio
-from .gcwatch import is_collecting
+from .gcwatch import collecting, is_collecting
 from .hotcoroutine import know_loop, track_coroutine
 from .hotpath import (
     Wrapped,
@@ -32,7 +33,7 @@ from .hotpath import (
 )
 from .kinds import Kind, as_iterable_coroutine, is_command, kind_of, name_of, refusal
 from .opencall import OpenCall, new_call
-from .process import tool_named
+from .process import tool_named, worker
 from .standin import made_from, stand_in
 
 # What a program has imported a part of it can use where imports are forbidden later: a block, too,
@@ -264,8 +265,13 @@ def _step_in(opened: OpenCall) -> None:
     So are blocks that are open inside the generator when it yields.
     """
     try:
-        if opened.call_id:
+        call_id = opened.call_id
+        if call_id:
             opened.outer = current_call.get()
+            if call_id < FIRST_UNRECORDED and not opened.inner and not collecting:
+                # Nothing is open inside: so it mostly is.
+                current_call.set(call_id)
+                return
             opened.enter()
             inner = outermost_open(opened.inner)
             if inner and inner != opened.call_id and not is_collecting():
@@ -277,15 +283,29 @@ def _step_in(opened: OpenCall) -> None:
 
 
 def _step_out(opened: OpenCall) -> None:
+    is_out = False
     try:
-        opened.inner = opened.innermost()
+        outer = opened.outer
+        if (
+            current_call.get() == opened.call_id
+            and type(outer) is int
+            and worker.heritage is None
+            and not collecting
+        ):
+            # As above; and what was current before has not ended since.
+            opened.inner = 0
+            current_call.set(outer)
+            is_out = True
+        else:
+            opened.inner = opened.innermost()
     except Exception as error:
         # What is open inside has no children in the next step.
         opened.inner = 0
         if is_programs(error):
             raise
     finally:
-        opened.leave()
+        if not is_out:
+            opened.leave()
 
 
 def _track_generator(wrapped: Wrapped) -> Callable[..., Any]:
