@@ -41,7 +41,7 @@ from shmperf.worker.context import (
 )
 from shmperf.worker.failures import is_handlers, is_programs
 from shmperf.worker.gcwatch import is_collecting
-from shmperf.worker.opencall import OpenCall, open_in_detail
+from shmperf.worker.opencall import OpenCall, note_in_detail
 from shmperf.worker.outcome import status_for, status_named
 from shmperf.worker.process import named_callee, tool_named, worker
 from shmperf.worker.signature import positional_names
@@ -82,10 +82,11 @@ class Sight:
 
     def annotate(self, **metadata: Any) -> None:
         """Add to the call's metadata, which optimization mode keeps; None is left out."""
-        opened = self._opened or open_in_detail(self._id)
         known = {key: value for key, value in metadata.items() if value is not None}
-        if opened is not None and known:
-            opened.annotate(known)
+        if known and self._opened is not None:
+            self._opened.annotate(known)
+        elif known:
+            note_in_detail(self._id, known)
 
     def backdate(self, elapsed_ns: int) -> None:
         """Let the call have begun so long ago, for a hook that tells of it afterwards."""

@@ -41,6 +41,8 @@ class Passage(QuickCall):
         """Begin the call and make it current, if it is recorded."""
         self._tool, self._callee = tool, callee
         self._enter(in_order=True)
+        if not self.is_timed:
+            self._cpu_ns = -1
 
     def end(self, error: BaseException | None = None) -> None:
         """End the call, if it is recorded, and restore the context; as often as one likes."""

@@ -22,7 +22,7 @@ from shmperf.stdlib import os, secrets, time
 from .context import Pair, current_call, hex_id, outermost_open, parent_of, parse_id
 from .failures import is_programs
 from .gcwatch import is_collecting
-from .opencall import new_call, open_in_detail
+from .opencall import new_call, note_in_detail
 from .process import named_callee, tool_named, worker
 from .quickcall import QuickCall
 from .tool import Tool
@@ -57,6 +57,8 @@ class _Started(QuickCall):
 
     __slots__ = ("_pair",)
 
+    _times_cpu = False
+
     def __init__(self, tool: Tool) -> None:
         self._tool, self._callee, self._args = tool, tool.named, ()
         self._row = self._call_id = 0
@@ -88,16 +90,15 @@ class _Started(QuickCall):
             self._pair.is_open = False
         self._exit(None, error, None)
 
+    def note(self, metadata: Mapping[str, Any]) -> None:
+        """Add to its metadata, which optimization mode keeps."""
+        self._note(metadata)
+
     def give_up(self, error: BaseException) -> None:
         """End what was struck with *error* in its beginning: nobody else would."""
         if self._pair is not None:
             _pairs.pop(hex_id(self._pair.call_id), None)
         self.end(error)
-
-    def annotate(self, metadata: Mapping[str, Any]) -> None:
-        """Add to its metadata, which optimization mode keeps."""
-        if self._opened is not None:
-            self._opened.annotate(metadata)
 
     def _enter_anyhow(self, *, in_order: bool) -> Self:  # noqa: ARG002  it is never left in order
         begun = self._opened = new_call(self._tool, self._callee or named_callee(self._tool))
@@ -160,7 +161,7 @@ def end_tool_call(
             for started in map(_pairs.pop, [key], [None]):  # noqa: B007  below
                 break
             if started is not None and isinstance(metadata, Mapping):
-                started.annotate(metadata)
+                started.note(metadata)
         finally:
             if started is None:
                 # Unknown, of a type of its own, or struck before it was taken.
@@ -182,9 +183,7 @@ def end_tool_call(
 
 def annotate(**metadata: Any) -> None:
     """Add to the current call's metadata; kept in optimization mode, else nothing happens."""
-    opened = open_in_detail(parent_of(current_call.get()))
-    if opened is not None:
-        opened.annotate(metadata)
+    note_in_detail(parent_of(current_call.get()), metadata)
 
 
 class Tracker:

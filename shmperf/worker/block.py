@@ -49,6 +49,7 @@ class call(QuickCall):  # noqa: N801  used like a function: ``with call("name"):
             self._enter(in_order=True)
         else:
             self._enter_anyhow(in_order=False)
+        self._cpu_ns = -1
         if self._opened is not None:
             self._opened.forget_cpu()
         return self
@@ -70,8 +71,7 @@ class call(QuickCall):  # noqa: N801  used like a function: ``with call("name"):
 
     def annotate(self, **metadata: Any) -> None:
         """Add to the call's metadata, which optimization mode keeps."""
-        if self._opened is not None:
-            self._opened.annotate(metadata)
+        self._note(metadata)
 
     def _enter_anyhow(self, *, in_order: bool) -> Self:
         if self._row or self._opened is not None:

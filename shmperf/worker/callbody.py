@@ -11,7 +11,6 @@ from shmperf.shm.segment import Fault
 from shmperf.stdlib import Path, os
 
 from . import capture
-from .callstate import CallState
 from .failures import is_handlers
 from .outcome import is_text
 from .process import worker
@@ -21,27 +20,40 @@ __all__ = ["detailed_body", "plain_body"]
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def plain_body(call: CallState, error: BaseException | str | None) -> bytes:
+def plain_body(
+    params: bytes, error: BaseException | str | None, caught: tuple[str, str, str] | None
+) -> bytes:
     """The parameters, and of a failed call its exception."""
     if error is None:
-        return call.body
-    return capture.failed_body(call.body, _name_of(error), *(call.caught or ()))
+        return params
+    return capture.failed_body(params, _name_of(error), *(caught or ()))
 
 
-def detailed_body(call: CallState, error: BaseException | str | None) -> bytes:
-    """All that optimization mode keeps."""
+def detailed_body(
+    params: bytes,
+    times_ns: tuple[int, int, int, int],
+    error: BaseException | str | None = None,
+    metadata: dict[str, Any] | None = None,
+    caught: tuple[str, str, str] | None = None,
+) -> bytes:
+    """
+    All that optimization mode keeps.
+
+    *times_ns* are start and end, and CPU time of the thread at both, the first of it -1 for none.
+    """
+    start_ns, end_ns, cpu_ns, cpu_end_ns = times_ns
     cpu = None
-    if call.cpu_ns >= 0:
-        spent, elapsed = call.cpu_end_ns - call.cpu_ns, call.end_ns - call.start_ns
+    if cpu_ns >= 0:
+        spent, elapsed = cpu_end_ns - cpu_ns, end_ns - start_ns
         cpu = 100.0 * spent / elapsed if spent < elapsed else 100.0
     name = text = None
     if error is not None:
         name = _name_of(error)
         text = capture.error_text(error)
-    params = msgspec.Raw(call.body) if call.body else None
-    metadata = _encoded_metadata(call.metadata) if call.metadata else None
-    found = (params, _memory.read(call.end_ns), cpu, name, text, metadata)
-    return _encode(found if call.caught is None else (*found, *call.caught[1:]))
+    shown = msgspec.Raw(params) if params else None
+    noted = _encoded_metadata(metadata) if metadata else None
+    found = (shown, _memory.read(start_ns, end_ns), cpu, name, text, noted)
+    return _encode(found if caught is None else (*found, *caught[1:]))
 
 
 def _name_of(error: Any) -> str:
@@ -66,31 +78,41 @@ class _Memory:
     def __init__(self) -> None:
         self._file: KeptFile | None = None
         self._pid = -1
-        self._good_until_ns = 0
+        self._read_at_ns = -_MOST_AGE_NS
         self._bytes: int | None = None
 
-    def read(self, now_ns: int) -> int | None:
-        """Bytes, at most 50 µs old at *now_ns*; None where the system does not tell."""
-        if now_ns < self._good_until_ns and self._pid == worker.pid:
+    def read(self, start_ns: int, end_ns: int) -> int | None:
+        """
+        Bytes at the end of a call, None where the system does not tell.
+
+        They are 50 µs old at most; of a call that was as short itself, a millisecond.
+        """
+        age_ns = end_ns - self._read_at_ns
+        is_short = end_ns - start_ns < _AGE_NS
+        if age_ns < (_MOST_AGE_NS if is_short else _AGE_NS) and self._pid == worker.pid:
             return self._bytes
         try:
             pages = os.pread(self._descriptor(), 64, 0).split(b" ", 2)[1]
             self._bytes = int(pages) * _PAGE_BYTES
         except (OSError, ValueError, IndexError):
             self._bytes = None
-        self._good_until_ns = now_ns + _MEMORY_AGE_NS
+        self._read_at_ns = end_ns
         return self._bytes
 
     def _descriptor(self) -> int:
-        if self._file is None or self._pid != worker.pid or not self._file.is_open:
-            # Named anew each time: its inode is not the same for ever.
-            self._file = KeptFile(_STATM, os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC))
-            self._pid = worker.pid
-        return self._file.descriptor()
+        if self._file is not None and self._pid == worker.pid:
+            try:
+                return self._file.descriptor()
+            except OSError:
+                pass  # closed by the program: its inode is not the same for ever
+        fd = os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
+        self._file, self._pid = KeptFile(_STATM, fd), worker.pid
+        return fd
 
 
 _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-# Parents end right after their children: reading anew for each costs a system call for nothing.
-_MEMORY_AGE_NS = 50_000
+# Parents end right after their children, and what takes microseconds takes no memory: reading anew
+# for each costs system calls for nothing.
+_AGE_NS, _MOST_AGE_NS = 50_000, 1_000_000
 _memory = _Memory()

@@ -40,15 +40,15 @@ class Grants:
         Hand the lane's grant to *tool*.
 
         Outside normal mode, and where records carry checksums, the word never matches: the
-        wrapper then goes the long way. Of a sampled tool only who records chosen calls gets it.
+        wrapper then goes another way. Of a sampled tool only who records chosen calls gets it.
         """
         lane = tool.lane
         if lane is None:
             return
         watch_collections()
-        plain = not tool.route.in_detail and not self._segment.sealed
+        in_detail, sealed = tool.route.in_detail, self._segment.sealed
         bound = (
-            tool.word if plain else -1,
+            -1 if in_detail or sealed else tool.word,
             self._session.word,
             self._rows.ready,
             self._segment.words,
@@ -58,6 +58,7 @@ class Grants:
         if tool.route.is_sampled and tool.sampler is not None:
             tool.sampler.recorder.bound = bound
             bound = (-1, *bound[1:])
+        tool.detailed = (tool.word, *bound[1:]) if in_detail and not sealed else None
         tool.bound = bound
 
     def refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:

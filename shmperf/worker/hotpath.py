@@ -49,7 +49,7 @@ from .sampler import Recorder, Sampler
 from .signature import Chosen, positional_names
 from .slots import suspect_hole
 from .spans import spans
-from .tool import NOT_RECORDED, PLAINLY
+from .tool import NO_ROOM, NOT_RECORDED, PLAINLY
 
 __all__ = [
     "RAISED",
@@ -82,8 +82,8 @@ class Wrapped:
     """A function, the tool that its calls are recorded under, and how to name its parameters."""
 
     __slots__ = (
-        *("callee", "cell", "chosen", "function", "goes_on", "hand_out", "is_chosen"),
-        *("params", "probe", "skip", "tool", "twin"),
+        *("callee", "cell", "chosen", "detailed", "function", "goes_on", "hand_out"),
+        *("is_chosen", "params", "probe", "skip", "tool", "twin"),
     )
 
     def __init__(self, function: Callable[..., Any], tool: Tool, params: Any) -> None:
@@ -100,6 +100,8 @@ class Wrapped:
         self.probe = Tool(tool.name)
         self.goes_on = False
         self.hand_out: Callable[[OpenCall, Any], Any] | None = None
+        # What makes a call in detail of this and arguments; None where there is no memory for it.
+        self.detailed: Callable[..., Any] | None = None
         # Of a sampled tool: what records a call that is chosen; and whether this is that.
         self.twin: Callable[..., Any] | None = None
         self.is_chosen = False
@@ -397,7 +399,12 @@ unfinished: dict[int, list[list[Any]]] = {}
 
 
 def _resumed(entry: list[Any]) -> OpenCall:
-    """The call of an entry that the hot path listed."""
+    """The call of an entry that the hot path, or a quick call, listed."""
+    if entry[0] is not None:
+        opened: OpenCall = entry[0].call()
+        # One that has been stored was interrupted later: that is not its error.
+        entry[1] = None if opened.end_ns else entry[1]
+        return opened
     _, error, wrapped, ready, marks, captured = entry
     if type(ready) is tuple:
         return _resumed_uncounted(entry)
@@ -461,10 +468,10 @@ def finish(left: list[list[Any]], outer: int | Pair) -> None:
     try:
         for entry in left[:]:
             opened = entry[0]
-            if opened is None:
+            if not isinstance(opened, OpenCall):
                 made = _resumed(entry)
                 # A signal handler's own calls come by here, too; nothing gets in between these.
-                if entry[0] is None:
+                if entry[0] is opened:
                     entry[0] = made
                 opened = entry[0]
             if opened.is_finishing:
@@ -516,25 +523,36 @@ def is_seen(tool: Tool, observer: str = TRACKED) -> bool:
         return False
 
 
+def _route_of(wrapped: Wrapped) -> Route:
+    """What becomes of a call that begins now."""
+    tool, session = wrapped.tool, worker.session
+    route = tool.route
+    # Of a tool that is not recorded, limit 0, each call comes by here; and of others in detail.
+    is_settled = session is not None and tool.word == session.word[0]
+    if not is_settled or route is NO_ROOM:
+        route = worker.route(tool)
+    return PLAINLY if route.is_sampled and wrapped.is_chosen else route
+
+
 def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A call of a plain function by the long way: first calls, detail, long parameters."""
     try:
-        tool, session = wrapped.tool, worker.session
-        route = tool.route
-        # Of a tool that is not recorded, limit 0, each call comes by here.
-        if route is not NOT_RECORDED or session is None or tool.word != session.word[0]:
-            route = worker.route(tool)
-            if route.is_sampled and wrapped.is_chosen:
-                route = PLAINLY
+        route = _route_of(wrapped)
     except MemoryError:
         # None for its frame.
         route = NOT_RECORDED
     if not route.is_recorded or is_seen(wrapped.tool):
         leave_off(wrapped)
         return wrapped.function(*args, **kwargs)
-    opened = new_call(wrapped.tool, wrapped.callee)
+    quick = None
+    if route.in_detail and wrapped.detailed is not None:
+        quick = wrapped.detailed(wrapped, args, kwargs)
+    opened = new_call(wrapped.tool, wrapped.callee) if quick is None else quick
     try:
-        wrapped.open(opened, args, kwargs, route)
+        if quick is None:
+            wrapped.open(opened, args, kwargs, route)
+        else:
+            quick.open(in_order=True)
         # By this name a debugger finds the call on its thread's stack, on the hot path as here.
         call_id = opened.call_id
         result = wrapped.function(*args, **kwargs)
@@ -544,21 +562,26 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         wrapped.goes_on = wrapped.goes_on or goes_on
         if goes_on and call_id and wrapped.hand_out is not None:
             enter_anew(wrapped)
-            return wrapped.hand_out(opened, result)
-        opened.close()
+            return wrapped.hand_out(opened if quick is None else quick.call(), result)
+        if quick is None:
+            opened.close()
+        else:
+            quick.close(None, None, None)
         enter_anew(wrapped)
         return result
     except BaseException as error:
         # Noted and passed on.
         try:
             left = unfinished.setdefault(get_ident(), [])
-            left.append([opened, None if opened.end_ns else error])
+            left.append([opened, None if quick is None and opened.end_ns else error])
             finish(left, opened.outer_now())
             if not wrapped.goes_on:
                 enter_anew(wrapped)
         except BaseException as again:
             # Struck again. Without room for a frame it stays listed, for a later call.
-            if type(again) is not RecursionError and take_up(opened, error, again):
+            if type(again) is not RecursionError and take_up(
+                opened if quick is None else quick.call(), error, again
+            ):
                 raise
         raise
 

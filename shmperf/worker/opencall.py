@@ -14,7 +14,7 @@ is taken up again, so a call is stored or counted exactly once. What is set befo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shmperf.shm.inflight import (
@@ -40,7 +40,7 @@ from .process import Route, Tool, worker
 from .slots import is_stored, store_long, store_slot, suspect_hole
 from .spans import spans
 
-__all__ = ["OpenCall", "new_call", "open_in_detail"]
+__all__ = ["OpenCall", "annotated", "new_call", "note_in_detail"]
 
 _OK = int(Outcome.OK)
 
@@ -156,7 +156,7 @@ class OpenCall(CallState):
         words[row + PARENT] = self.parent
         words[row + CALLEE] = self.callee | (IN_DETAIL if self.flags & DETAIL else 0)
         if self.flags & DETAIL:
-            _in_detail[call_id] = self
+            annotated[call_id] = self.annotate
         self.call_id = call_id  # point: open-marks
         words[row] = call_id  # point: open-id
 
@@ -332,7 +332,7 @@ class OpenCall(CallState):
             status = _OK if error is None else _status_for(error)
             # An exit that says that all is well tells of no error.
             error = None if status == _OK else error
-            body = (detailed_body if self.flags & DETAIL else plain_body)(self, error)
+            body = _recorded(self, error)
             if len(body) <= BODY_BYTES:
                 stored = store_slot(self, status | self.flags, body)
             else:
@@ -340,8 +340,15 @@ class OpenCall(CallState):
             if not stored:
                 self.count_loss(Loss.RE_ENTERED if worker.guard.is_busy else Loss.RING_FULL)
         if self.flags & DETAIL:
-            _in_detail.pop(self.call_id, None)  # point: end-stored
+            annotated.pop(self.call_id, None)  # point: end-stored
         self.free_row()
+
+
+def _recorded(call: CallState, error: BaseException | str | None) -> bytes:
+    if not call.flags & DETAIL:
+        return plain_body(call.body, error, call.caught)
+    times_ns = call.start_ns, call.end_ns, call.cpu_ns, call.cpu_end_ns
+    return detailed_body(call.body, times_ns, error, call.metadata, call.caught)
 
 
 def new_call(tool: Tool, callee: int) -> OpenCall:
@@ -355,13 +362,15 @@ def new_call(tool: Tool, callee: int) -> OpenCall:
         return _never
 
 
-# Open calls that keep metadata, by id; a dict's own operations are atomic.
-_in_detail: dict[int, OpenCall] = {}
+# What adds to the metadata of an open call in detail, by its id; a dict's operations are atomic.
+annotated: dict[int, Callable[[Mapping[str, Any]], None]] = {}
 
 
-def open_in_detail(call_id: int) -> OpenCall | None:
-    """The open call of that id in this process, if it is recorded in detail."""
-    return _in_detail.get(call_id)
+def note_in_detail(call_id: int, metadata: Mapping[str, Any]) -> None:
+    """Add to the metadata of the open call of that id, if there is one in detail."""
+    annotate = annotated.get(call_id)
+    if annotate is not None:
+        annotate(metadata)
 
 
 class _NeverCall(OpenCall):

@@ -224,7 +224,7 @@ class Worker:
                 self._asked_for = True
             for tool in list(tools.values()):
                 if not on or tool.bound is None:
-                    tool.bound = UNBOUND if on else None
+                    tool.bound, tool.detailed = UNBOUND if on else None, None
                     tool.word = -1
                     if tool.sampler is not None:
                         tool.sampler.close(off=not on)
@@ -405,7 +405,7 @@ class Worker:
 
     def _route_for(self, tool: Tool, *, in_detail: bool) -> Route:
         if self.options.limit_of(tool.name) == 0:
-            tool.bound = UNBOUND
+            tool.bound, tool.detailed = UNBOUND, None
             return NOT_RECORDED
         if tool.lane is None and self._lanes is not None:
             if not tool.callees:
@@ -413,7 +413,7 @@ class Worker:
             lanes, ring = self._lanes, self.options.ring
             tool.lane = lanes.lane_for(tool.name, tool.callees, ring)
         if tool.lane is None:
-            tool.bound = UNBOUND
+            tool.bound, tool.detailed = UNBOUND, None
             return NO_ROOM
         if in_detail:
             return IN_DETAIL

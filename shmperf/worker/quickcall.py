@@ -1,10 +1,10 @@
 """
-A call of normal mode with short parameters, begun and ended in one step each.
+A call with short parameters, begun and ended in one step each.
 
-Blocks, pairs and calls through interceptors are made of it. It does what `OpenCall` does step by
-step, for a call whose way is plain: the tool's tuple fits the session word, the parameters fit a
-slot, a row and a position are ready. Where that is not so, the call begins as an `OpenCall`, or
-becomes one and ends as that.
+Blocks, pairs and calls through interceptors are made of it, and in detail those of plain functions.
+It does what `OpenCall` does step by step, for a call whose way is plain: the tool's tuple of this
+mode fits the session word, the record fits a slot, a row and a position are ready. Where that is
+not so, the call begins as an `OpenCall`, or becomes one and ends as that.
 
 The two steps are written out as the hot path is, and are a context manager's methods themselves:
 each call of another function between would cost a block a twentieth.
@@ -17,26 +17,27 @@ from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any, Self
 
-from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
-from shmperf.shm.record import NAMED, PRUNED, SLOT, kind_of
-from shmperf.stdlib import perf_counter_ns
+from shmperf.shm.inflight import CALLEE, GENERATION_STEP, IN_DETAIL, PARENT, START
+from shmperf.shm.record import BODY_BYTES, DETAIL, NAMED, PRUNED, SLOT, kind_of
+from shmperf.stdlib import perf_counter_ns, thread_time_ns
 
 from .boards import SLOW_NS
+from .callbody import detailed_body
 from .capture import Cut, short_body
 from .context import Pair, current_call, parent_of
 from .failures import is_programs
 from .frames import ends_in_order, placed
 from .gcwatch import collecting
 from .hotpath import take_up
-from .opencall import OpenCall, new_call
+from .opencall import OpenCall, annotated, new_call
 from .process import Tool, named_callee
 from .slots import suspect_hole
 from .spans import spans
 
-__all__ = ["QuickCall"]
+__all__ = ["DetailedCall", "QuickCall"]
 
 _store = SLOT.pack_into
-_NAMED, _PRUNED = NAMED << 8, PRUNED << 8
+_DETAIL, _NAMED, _PRUNED = DETAIL << 8, NAMED << 8, PRUNED << 8
 
 
 class QuickCall:
@@ -45,21 +46,29 @@ class QuickCall:
 
     ``_call_id`` is 0 until it has begun, ``_row`` before that and once it is free; ``_opened`` is
     there where it goes the long way. Whoever derives from it sets these, and what is called with.
+    Only in detail there are ``_cpu_ns``, at its beginning and its end, and ``_metadata``.
     """
 
     __slots__ = (
-        *("_args", "_body", "_bound", "_call_id", "_callee", "_end_ns", "_kwargs", "_meta"),
-        *("_opened", "_outer", "_parent", "_position", "_row", "_start_ns", "_tool"),
+        *("_args", "_body", "_bound", "_call_id", "_callee", "_cpu_end_ns", "_cpu_ns", "_end_ns"),
+        *("_kwargs", "_meta", "_metadata", "_opened", "_outer", "_parent", "_position", "_row"),
+        *("_start_ns", "_tool"),
     )
+
+    # It begins and ends in one thread, and awaits nothing.
+    _times_cpu = True
 
     _args: tuple[Any, ...]
     _body: bytes
     _bound: tuple[Any, ...]
     _call_id: int
     _callee: int
+    _cpu_end_ns: int
+    _cpu_ns: int
     _end_ns: int
     _kwargs: Mapping[str, Any]
     _meta: int
+    _metadata: dict[str, Any] | None
     _opened: OpenCall | None
     _outer: int | Pair
     _parent: int
@@ -68,7 +77,7 @@ class QuickCall:
     _start_ns: int
     _tool: Tool
 
-    def _enter(self, in_order: bool = False) -> Self:  # noqa: C901, PLR0912  see above
+    def _enter(self, in_order: bool = False) -> Self:  # noqa: C901, PLR0912, PLR0915  see above
         """
         Begin the call, if it is recorded, and make it current.
 
@@ -85,14 +94,18 @@ class QuickCall:
                 if (id(frame.f_code), frame.f_lasti) not in placed:
                     return self._enter_in(frame)
             word, session, ready, words, _, _, _ = bound
-            if session[0] != word or collecting or tool.is_shown or self._row or self._opened:
+            shown = detail = 0
+            if session[0] != word:
+                bound, shown, detail = tool.detailed, IN_DETAIL, _DETAIL
+            is_rare = collecting or tool.is_shown or self._row or self._opened
+            if is_rare or bound is None or session[0] != bound[0]:
                 return self._enter_anyhow(in_order=True)
             body = b""
             callee = self._callee = self._callee or named_callee(tool)
-            meta = callee << 16
+            meta = callee << 16 | detail
             if self._kwargs or self._args:
                 short = short_body(self._args, self._kwargs)
-                if short is None:
+                if short is None or (detail and type(short) is Cut):
                     return self._enter_anyhow(in_order=True)
                 body = short
                 meta |= len(body) | (_NAMED if self._args and self._kwargs else 0)
@@ -110,10 +123,12 @@ class QuickCall:
             if parent is None:
                 parent = spans.above()
             self._parent = parent
+            if detail:
+                self._begin_in_detail(words[row] + GENERATION_STEP)
             start = self._start_ns = perf_counter_ns()
             words[row + START] = start  # point: quick-start
             words[row + PARENT] = parent
-            words[row + CALLEE] = callee
+            words[row + CALLEE] = callee | shown
             call_id = words[row] + GENERATION_STEP
             self._row, self._call_id = row, call_id  # point: quick-marks
             words[row] = call_id  # point: quick-id
@@ -126,25 +141,34 @@ class QuickCall:
                     raise
                 return self
             if row:
+                annotated.pop(words[row] + GENERATION_STEP, None)
                 free, row = row, 0
                 ready.append(free)
             if is_programs(struck):
                 raise
         return self._enter_anyhow(in_order=False)
 
-    def _exit(self, kind: Any, error: Any, traceback: Any) -> None:  # noqa: ARG002  a block's end
+    def _exit(self, kind: Any, error: Any, traceback: Any) -> None:  # noqa: ARG002, PLR0912  a block's end, and see above
         """Store the call, restore the context and free its row; nothing where it did not begin."""
         # Struck before this line, a block's end never comes: so it is with context managers.
         try:
             if error is None and self._row:
                 end = self._end_ns = perf_counter_ns()  # point: quick-clock
-                bound = self._bound
-                if self._tool.bound is bound:
+                bound, tool, start = self._bound, self._tool, self._start_ns
+                meta, body = self._meta, self._body
+                fits = tool.bound is bound
+                if not fits and tool.detailed is bound:
+                    if self._cpu_ns >= 0:
+                        self._cpu_end_ns = thread_time_ns()
+                    times_ns = start, end, self._cpu_ns, self._cpu_end_ns
+                    body = detailed_body(body, times_ns, None, self._metadata)
+                    meta += len(body) - len(self._body)
+                    fits = len(body) <= BODY_BYTES
+                if fits:
                     buffer: Any
                     positions: Iterator[int]
                     _, _, ready, _, buffer, positions, shift = bound
-                    call_id, start = self._call_id, self._start_ns
-                    parent, meta, body = self._parent, self._meta, self._body
+                    call_id, parent = self._call_id, self._parent
                     # One line: nothing may come between taking a position and storing it.
                     for self._position in positions:
                         # point below: quick-store
@@ -155,7 +179,9 @@ class QuickCall:
                         return
                     if end - start >= SLOW_NS:
                         # The next one shows its parameters, for which this way has no time.
-                        self._tool.is_shown = True
+                        tool.is_shown = True
+                    if tool.bound is not bound:
+                        annotated.pop(call_id, None)
                     row, self._row = self._row, 0  # point: quick-row-give-up
                     ready.append(row)  # point: quick-row-free
                     now = current_call.get()
@@ -171,6 +197,19 @@ class QuickCall:
                 raise
             if take_up(self._call(), error, struck):
                 raise
+
+    def _begin_in_detail(self, call_id: int) -> None:
+        self._metadata = None
+        annotated[call_id] = self._note
+        self._cpu_end_ns = -1
+        self._cpu_ns = thread_time_ns() if self._times_cpu else -1
+
+    def _note(self, metadata: Mapping[str, Any]) -> None:
+        """Add to the metadata, which optimization mode keeps."""
+        if self._opened is not None:
+            self._opened.annotate(metadata)
+        elif self._row and kind_of(self._meta) & DETAIL:
+            self._metadata = {**(self._metadata or {}), **metadata}
 
     def _enter_in(self, frame: FrameType) -> Self:
         """Begin the call, which is entered in a *frame* that nothing is known of so far."""
@@ -210,5 +249,46 @@ class QuickCall:
         opened = OpenCall.resumed(self._tool, self._callee, self._bound[2], marks)
         opened.outer = self._outer
         opened.body, opened.flags = self._body, kind_of(self._meta)
+        if opened.flags & DETAIL:
+            opened.cpu_ns, opened.cpu_end_ns = self._cpu_ns, self._cpu_end_ns
+            opened.metadata = self._metadata
+            if self._row:
+                annotated[self._call_id] = opened.annotate
         self._row = 0
         return opened
+
+
+class DetailedCall(QuickCall):
+    """A call of a plain function in detail, with what its caller wants of an `OpenCall`."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, tool: Tool, callee: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self._tool, self._callee, self._args, self._kwargs = tool, callee, args, kwargs
+        self._row = self._call_id = 0
+        self._opened = None
+
+    open = QuickCall._enter
+    close = QuickCall._exit
+
+    @property
+    def call_id(self) -> int:
+        """Its id; 0 when it did not begin."""
+        return self._call_id if self._opened is None else self._opened.call_id
+
+    def call(self) -> OpenCall:
+        """The same call, to be ended step by step."""
+        if self._opened is None and not self._call_id:
+            self._opened = new_call(self._tool, self._callee)
+        return self._call()
+
+    def outer_now(self) -> int | Pair:
+        """What is current once the call has ended."""
+        return self.call().outer_now()
+
+    def _enter_anyhow(self, *, in_order: bool) -> Self:
+        opened = self._opened = new_call(self._tool, self._callee)
+        opened.open(self._args, self._kwargs, in_order=in_order)
+        return self

@@ -50,16 +50,17 @@ class Tool:
     """
     A name under which calls are recorded, in this process.
 
-    ``sampler`` is there from when the tool was first sampled. ``sampled`` is what a wrapper looks
-    at where ``bound`` is None: of a tool itself there is nothing, and tracking is off. Its calls
-    show their parameters while they are open where ``is_shown``: until one has ended, and then
-    while the last that came by the long way was slow. ``named`` is the line of the name table for
-    calls whose parameters carry their names, 0 until it is drawn.
+    ``detailed`` is its tuple where the mode is detail, else None. ``sampler`` is there from when
+    the tool was first sampled. ``sampled`` is what a wrapper looks at where ``bound`` is None: of
+    a tool itself there is nothing, and tracking is off. Its calls show their parameters while
+    they are open where ``is_shown``: until one has ended, and then while the last that came by
+    the long way was slow. ``named`` is the line of the name table for calls whose parameters
+    carry their names, 0 until it is drawn.
     """
 
     __slots__ = (
-        *("bound", "callees", "is_shown", "lane", "name", "named", "route", "sampled", "sampler"),
-        "word",
+        *("bound", "callees", "detailed", "is_shown", "lane", "name", "named", "route", "sampled"),
+        *("sampler", "word"),
     )
 
     def __init__(self, name: str) -> None:
@@ -77,6 +78,7 @@ class Tool:
         self.route = NOT_RECORDED
         self.word = -1
         self.bound: Bound | None = None if off else UNBOUND
+        self.detailed: Bound | None = None
         if self.sampler is not None:
             self.sampler.forget(off=off)
 

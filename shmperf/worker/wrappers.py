@@ -34,6 +34,7 @@ from .hotpath import (
 from .kinds import Kind, as_iterable_coroutine, is_command, kind_of, name_of, refusal
 from .opencall import OpenCall, new_call
 from .process import tool_named, worker
+from .quickcall import DetailedCall
 from .standin import made_from, stand_in
 
 # What a program has imported a part of it can use where imports are forbidden later: a block, too,
@@ -110,7 +111,7 @@ def _made_for(wrapped: Wrapped) -> Any:
         return as_iterable_coroutine(function, _track_generator(wrapped))
     if kind != "plain":
         return _MAKERS[kind](wrapped)
-    wrapped.hand_out = _handed_out
+    wrapped.hand_out, wrapped.detailed = _handed_out, _in_detail
     return track_function(wrapped) if wrapped.params is None else _track_chosen(wrapped)
 
 
@@ -212,6 +213,19 @@ def _coroutine_detour(wrapped: Wrapped) -> Callable[..., Any]:
             raise
 
     return wrapper
+
+
+def _in_detail(
+    wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> DetailedCall | None:
+    try:
+        given = args[1:] if wrapped.skip else args
+        return DetailedCall(wrapped.tool, wrapped.callee, given, kwargs)
+    except Exception as error:
+        # No memory, perhaps.
+        if is_programs(error):
+            raise
+        return None
 
 
 def _handed_out(opened: OpenCall, coroutine: CoroutineType[Any, Any, Any]) -> Any:

@@ -16,7 +16,7 @@ struck = 0
 
 def trace(frame, event, argument):
     global struck
-    if frame.f_code.co_name == "close" and "opencall" in frame.f_code.co_filename:
+    if frame.f_code.co_name == "_exit" and "quickcall" in frame.f_code.co_filename:
         struck += 1
         sys.settrace(None)
         raise KeyboardInterrupt
