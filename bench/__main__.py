@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,7 +71,9 @@ def main() -> int:
     rows = [row for path in given.earlier for row in _earlier(Path(path))]
     for name in given.sections or ([] if rows else _SECTIONS):
         print(f"measuring {name} …", file=sys.stderr)
+        begun_s = time.monotonic()
         found = _SECTIONS[name](quick=given.quick)
+        print(f"{name} took {time.monotonic() - begun_s:.0f} s", file=sys.stderr)
         for row in found:
             row.section = name
         console.print(table(name, found))
@@ -103,7 +106,7 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help="measure only these")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, under a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, some minutes")
     parser.add_argument(
         "--with",
         dest="earlier",

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from .columns import Column, Columns
 from .formatting import duration, printable
+from .spark import bar
 
 __all__ = ["call_tree"]
 
@@ -127,5 +128,4 @@ def _own_ns(edge: _Edge) -> int:
 
 def _share(share: float) -> Text:
     """A bar, and the share in words, as a screen reader has it."""
-    bar = "━" * min(_BAR, max(round(share * _BAR), share > 0))
-    return Text(bar.ljust(_BAR), "cyan").append(f"{share:5.0%}", "default")
+    return Text(bar(share, _BAR), "cyan").append(f"{share:5.0%}", "default")

@@ -46,7 +46,7 @@ def test_each_tool_has_its_share_of_own_time_and_its_percentiles() -> None:
     lines = shown(200)
     fetch = line_of(lines, "fetch")
     assert re.sub(r"\s+", " ", fetch.strip()) == (
-        "│ └─ fetch ━━━━ 45% 450 ms 60 450 ms 1 ms 20 ms 500 ms"
+        "│ └─ fetch ████▌ 45% 450 ms 60 450 ms 1 ms 20 ms 500 ms"
     )
     assert "–" in line_of(lines, "search")
     shares = [int(found) for line in lines for found in re.findall(r"(\d+)%", line)]
@@ -58,9 +58,9 @@ def test_each_tool_has_its_share_of_own_time_and_its_percentiles() -> None:
 def test_what_hardly_takes_time_has_a_bar_and_nothing_has_none() -> None:
     """One sign for the least share; an own time below zero, by late children, counts as none."""
     lines = shown(200, [edge(None, "much", 1, 1000, 1000), edge(None, "least", 1, 1, 0.0001)])
-    assert line_of(lines, "least").count("━") == 1
+    assert line_of(lines, "least").count("▏") == 1
     lines = shown(200, [edge(None, "late", 1, 1, -1)])
-    assert line_of(lines, "late").count("━") == 0
+    assert not set("▏▎▍▌▋▊▉█") & set(line_of(lines, "late"))
     assert "0%" in line_of(lines, "late")
 
 
@@ -68,7 +68,7 @@ def test_a_narrow_terminal_keeps_tools_and_shares() -> None:
     """At 40 columns no line is broken; the rest is left out, not cut."""
     lines = shown(40)
     assert max(map(cell_len, lines)) <= 40
-    assert "━━━━" in line_of(lines, "fetch")
+    assert "████▌" in line_of(lines, "fetch")
     assert "45%" in line_of(lines, "fetch")
     assert "p95" not in lines[1]
 
