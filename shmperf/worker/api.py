@@ -21,7 +21,7 @@ from shmperf.stdlib import os, secrets, time
 
 from .context import Pair, current_call, hex_id, outermost_open, parent_of, parse_id
 from .failures import is_programs
-from .gcwatch import is_collecting
+from .gcwatch import collecting, is_collecting
 from .opencall import new_call, note_in_detail
 from .process import named_callee, tool_named, worker
 from .quickcall import QuickCall
@@ -80,7 +80,7 @@ class _Started(QuickCall):
         self._pair = pair = Pair(call_id, outer)
         key = hex_id(call_id)
         _pairs[key] = self
-        if not is_collecting():
+        if not collecting or not is_collecting():
             current_call.set(pair)
         return key
 
@@ -116,9 +116,12 @@ class _Started(QuickCall):
         begun = self._opened
         own = self._call_id if begun is None else begun.call_id
         inside = now.call_id if isinstance(now, Pair) else now
-        if own and inside == own and not is_collecting():
-            outer = outermost_open(self._outer) if begun is None else begun.restored(begun.outer)
-            current_call.set(outer)
+        if own and inside == own and not (collecting and is_collecting()):
+            if begun is not None:
+                current_call.set(begun.restored(begun.outer))
+            else:
+                outer = self._outer
+                current_call.set(outer if type(outer) is int else outermost_open(outer))
 
 
 def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
@@ -160,7 +163,7 @@ def end_tool_call(
             # Taken and known in one step, which a signal handler can't get into.
             for started in map(_pairs.pop, [key], [None]):  # noqa: B007  below
                 break
-            if started is not None and isinstance(metadata, Mapping):
+            if metadata is not None and started is not None and isinstance(metadata, Mapping):
                 started.note(metadata)
         finally:
             if started is None:

@@ -46,7 +46,7 @@ class Pair:
 
     def __init__(self, call_id: int, outer: int | Pair) -> None:
         self.call_id = call_id
-        self.outer = outermost_open(outer)
+        self.outer = outer if type(outer) is int else outermost_open(outer)
         self.is_open = True
 
     def has_passed(self) -> bool:
