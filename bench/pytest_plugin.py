@@ -14,7 +14,7 @@ __all__ = ["pytest_plugin"]
 
 def pytest_plugin(*, quick: bool) -> list[Row]:
     """The run's wall time without it, and how much more it takes with it."""
-    rounds = 3 if quick else 10
+    rounds = 1 if quick else 10
     without: list[float] = []
     more: list[float] = []
     with private_place() as (cwd, environ):
