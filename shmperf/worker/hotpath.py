@@ -1,8 +1,8 @@
 """
 A call of a plain function: the hot path, written out by hand.
 
-A call through it costs less than half of one through `OpenCall`, which everything else uses. Its
-order is the protocol's:
+A call through it costs half of a quick call (`quickcall`), by which blocks and calls in detail go,
+and a quarter of one through `OpenCall`, by which goes what is rare. Its order is the protocol's:
 
     read the tool's tuple → compare the session word → capture parameters → take a row
     → start: write the row, its id last → call → end: take a position and store, one step

@@ -1,9 +1,10 @@
 """
 A call by the long way: the recording protocol step by step, for whoever can't inline it.
 
-Context managers, coroutines, generators, pairs, optimization mode, first calls and whatever the hot
-path leaves undone. Ending a call twice does nothing the second time, and an end that is interrupted
-is taken up again, so a call is stored or counted exactly once. What is set before what is done:
+Generators, blocks that may end anywhere, first calls, long parameters, failures, and whatever the
+hot path and quick calls leave undone. Ending a call twice does nothing the second time, and an end
+that is interrupted is taken up again, so a call is stored or counted exactly once. What is set
+before what is done:
 
     row, id       before the row's id word is written    the call has begun
     position      as its slot is stored, one step        the call is finished

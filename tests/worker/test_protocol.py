@@ -2,9 +2,10 @@
 The recording protocol, specified once for all who write it.
 
 A call is begun by its row, whose id comes last; it is finished by its slot, taken and stored in one
-step that no handler gets into; only then its row is free. The hot path, the long way and the quick
-call of the interceptors each write that out, since a function between two steps would cost more
-than the steps, so their sources are read here, and what they write is compared byte by byte.
+step that no handler gets into; only then its row is free. The hot path, the long way and quick
+calls (blocks, pairs, interceptors, detail) each write that out, since a function between two steps
+would cost more than the steps, so their sources are read here, and what they write is compared byte
+by byte.
 """
 
 from __future__ import annotations
