@@ -32,6 +32,7 @@ class Passage(QuickCall):
         is_timed: bool = False,
     ) -> None:
         self.function, self.is_timed, self.is_elsewhere = function, is_timed, False
+        # By names of their own for other interceptors, who ask at every call: no property.
         self.args = self._args = args
         self.kwargs = self._kwargs = kwargs
         self._row = self._call_id = self._end_ns = self.start_ns = self.end_ns = 0

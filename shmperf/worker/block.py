@@ -26,7 +26,10 @@ class call(QuickCall):  # noqa: N801  used like a function: ``with call("name"):
 
     __slots__ = ("_around",)
 
+    _around: list[OpenCall] | None
+
     def __init__(self, name: str, /, **params: Any) -> None:
+        # What `tool_named` does for a name that is known, without the call of it.
         try:
             known = tools[name] if type(name) is str else None
         except (KeyError, MemoryError):
@@ -36,8 +39,6 @@ class call(QuickCall):  # noqa: N801  used like a function: ``with call("name"):
         self._row = self._call_id = 0
         # Of blocks inside it: those that are still open, the innermost last.
         self._opened = self._around = None
-
-    _around: list[OpenCall] | None
 
     __enter__ = QuickCall._enter
     __exit__ = QuickCall._exit

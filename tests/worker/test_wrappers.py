@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import pickle
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 
 import shmperf
-from tests.support import PROGRAMS, Place
+from tests.support import PROGRAMS, Place, assert_books_balance
 
 
 def plain(a: int, b: str = "x") -> str:
@@ -135,6 +136,25 @@ def test_calls_that_end_out_of_order_are_nobodys_parent_afterwards(place: Place)
     place.run_program("wrappers/calls_end_out_of_order")
     place.wait_for_end()
     assert [line["data"].get("parent") for line in place.lines("leaf")] == [None] * 13
+
+
+def test_calls_that_are_open_while_the_mode_changes_end_once(place: Place) -> None:
+    """Begun in one mode and ended in the other, quick or not: each is counted, and whole."""
+    place.write(
+        "config/tool_perf_limits.yaml",
+        "default_perf_points: -1\noptimization: {trigger_threshold: 0}\n",
+    )
+    made, stats = json.loads(place.run_program("wrappers/modes_change_while_calls_are_open"))
+    assert {tool: row["count"] for tool, row in stats["tool_stats"].items()} == made
+    assert_books_balance(stats)
+    assert (stats["lost"], stats["in_flight"], stats["faults"]) == ({}, 0, {})
+    place.wait_for_end()
+    lines = [line["data"] for line in place.lines("block")]
+    detailed = [data for data in lines if "params" in data]
+    assert len(lines) == made["block"]
+    # Whatever its end, a call is recorded as it began.
+    assert len(detailed) == made["block"] // 2
+    assert {json.dumps(data["metadata"]) for data in detailed} == {'{"of": "block"}'}
 
 
 def test_calls_of_forked_processes_have_the_parent_that_waits_for_them_or_none(

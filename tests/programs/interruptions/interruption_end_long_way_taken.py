@@ -9,6 +9,8 @@ def tool(n):
     return n
 
 
+# Where a call ends whose record fits a slot, and one whose parameters do not.
+ENDS = [("_exit", "quickcall", 1), ("close", "opencall", "x" * 5_000)]
 tool(0)
 made = 1
 struck = 0
@@ -16,19 +18,19 @@ struck = 0
 
 def trace(frame, event, argument):
     global struck
-    if frame.f_code.co_name == "_exit" and "quickcall" in frame.f_code.co_filename:
+    if frame.f_code.co_name == name and where in frame.f_code.co_filename:
         struck += 1
         sys.settrace(None)
         raise KeyboardInterrupt
 
 
-for n in range(10):
+for name, where, given in ENDS * 10:
     sys.settrace(trace)
     try:
-        tool(n)
+        tool(given)
     except KeyboardInterrupt:
         pass
     made += 1
-assert struck == 10
+assert struck == 20
 
 print(json.dumps([made, shmperf.get_perf_stats()]))
