@@ -23,9 +23,11 @@ from .failures import is_handlers
 from .walk import BYTES, NATIVE, Walk, plain_text
 
 __all__ = [
+    "FEW",
     "PLAIN_TYPES",
     "SHORT",
     "SHORT_ALONE",
+    "SUMMARY_BUDGET",
     "Cut",
     "Picture",
     "error_class",
@@ -39,13 +41,13 @@ __all__ = [
 PLAIN_TYPES = frozenset({int, float, bool, type(None)})
 SHORT = 48
 SHORT_ALONE = 160
-_FEW = 12
+FEW = 12
 _CONTAINERS = frozenset({dict, list, tuple})
 
 _REPR_CHARACTERS = 2_000
 _ERROR_CHARACTERS = 10_000
 # With the quotes and names of JSON this fills a summary, and it fits into one slot.
-_SUMMARY_BUDGET = SUMMARY_CHARACTERS - 4
+SUMMARY_BUDGET = SUMMARY_CHARACTERS - 4
 _DEPTH = 6
 _DEPTH_ALL = 40
 _DEEPEST = 400
@@ -114,7 +116,7 @@ def _with_strings_cut(
     args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
     """Both with their strings as a summary has room for them in turn, and whether any was cut."""
-    room, is_cut = _SUMMARY_BUDGET, False
+    room, is_cut = SUMMARY_BUDGET, False
     shown = []
     for value in (*args, *kwargs.values()):
         if type(value) is str:
@@ -131,7 +133,7 @@ def _is_short(value: Any) -> bool:
         return True
     if kind is str:
         return len(value) <= SHORT_ALONE
-    if kind not in _CONTAINERS or len(value) > _FEW:
+    if kind not in _CONTAINERS or len(value) > FEW:
         return False
     if kind is dict:
         for key in value:
@@ -147,7 +149,7 @@ def _is_short(value: Any) -> bool:
 
 def picture(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Picture:
     """The summary's share of a call's parameters; never more than a few slots."""
-    walk = Walk(_SUMMARY_BUDGET, _DEPTH, SUMMARY_CHARACTERS)
+    walk = Walk(SUMMARY_BUDGET, _DEPTH, SUMMARY_CHARACTERS)
     return _encoded(args, kwargs, walk)
 
 
@@ -207,7 +209,7 @@ def _plain_size(value: Any, levels: int, sizes: dict[int, int]) -> int:
     size = own = len(value) + 1
     if id(value) in sizes:
         return sizes[id(value)]
-    if size > _FEW and _LEAVES.issuperset(kinds := set(map(type, members))):
+    if size > FEW and _LEAVES.issuperset(kinds := set(map(type, members))):
         size += 0 if kinds.isdisjoint(_TEXTS) else _length(members) >> _TEXT_SHIFT
         members = ()
     for member in members:

@@ -17,7 +17,7 @@ from shmperf.stdlib import time
 from .gcwatch import watch_collections
 from .lanes import Lane, Lanes
 from .rows import Rows
-from .tool import Tool
+from .tool import Bound, Tool, bound_of
 
 __all__ = ["Grants"]
 
@@ -47,19 +47,17 @@ class Grants:
             return
         watch_collections()
         in_detail, sealed = tool.route.in_detail, self._segment.sealed
-        bound = (
-            -1 if in_detail or sealed else tool.word,
-            self._session.word,
-            self._rows.ready,
-            self._segment.words,
-            self._segment.buffer,
-            *lane.writer.current,
-        )
+        is_plain = not in_detail and not sealed
+        bound = self._bound(tool.word if is_plain else -1, lane)
         if tool.route.is_sampled and tool.sampler is not None:
             tool.sampler.recorder.bound = bound
-            bound = (-1, *bound[1:])
-        tool.detailed = (tool.word, *bound[1:]) if in_detail and not sealed else None
+            bound = self._bound(-1, lane)
+        tool.detailed = self._bound(tool.word, lane) if in_detail and not sealed else None
         tool.bound = bound
+
+    def _bound(self, word: int, lane: Lane) -> Bound:
+        memory = self._segment.words, self._segment.buffer
+        return bound_of(word, self._session.word, self._rows.ready, memory, lane.writer.current)
 
     def refill(self, tool: Tool, exhausted: Iterator[int]) -> bool:
         """Another grant than the *exhausted* one; False when the ring is full. Guarded."""

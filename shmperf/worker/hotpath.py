@@ -25,6 +25,7 @@ of ours. So the function is never called from within a handler of ours.
 from __future__ import annotations
 
 import copyreg
+import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from struct import Struct
@@ -33,6 +34,7 @@ from typing import Any, Self
 
 import msgspec
 
+from shmperf.compiled.chosen import hot
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
 from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SLOT, Callee, kind_of
 from shmperf.shm.remote import FIRST_REMOTE
@@ -49,7 +51,7 @@ from .sampler import Recorder, Sampler
 from .signature import Chosen, positional_names
 from .slots import suspect_hole
 from .spans import spans
-from .tool import NO_ROOM, NOT_RECORDED, PLAINLY
+from .tool import NO_ROOM, NOT_RECORDED, PLAINLY, Reached
 
 __all__ = [
     "RAISED",
@@ -65,6 +67,7 @@ __all__ = [
     "store_slot_at",
     "take_up",
     "track_function",
+    "track_plain",
     "unfinished",
 ]
 
@@ -82,7 +85,7 @@ class Wrapped:
     """A function, the tool that its calls are recorded under, and how to name its parameters."""
 
     __slots__ = (
-        *("callee", "cell", "chosen", "detailed", "function", "goes_on", "hand_out"),
+        *("callee", "cell", "chosen", "detailed", "fast", "function", "goes_on", "hand_out"),
         *("is_chosen", "params", "probe", "skip", "tool", "twin"),
     )
 
@@ -102,6 +105,8 @@ class Wrapped:
         self.hand_out: Callable[[OpenCall, Any], Any] | None = None
         # What makes a call in detail of this and arguments; None where there is no memory for it.
         self.detailed: Callable[..., Any] | None = None
+        # The compiled path's share of its wrapper.
+        self.fast: Any = None
         # Of a sampled tool: what records a call that is chosen; and whether this is that.
         self.twin: Callable[..., Any] | None = None
         self.is_chosen = False
@@ -384,6 +389,30 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
     return wrapper
 
 
+def track_plain(wrapped: Wrapped) -> Callable[..., Any]:
+    """What records the calls of a plain function, compiled where that path is there."""
+    wrapper = track_function(wrapped)
+    if hot is None:
+        return wrapper
+    fast = wrapped.fast = _fast_of(wrapper, wrapped)
+    if sys.version_info >= (3, 12):
+        # It stays the function that it is, with this body for all that is rare.
+        hot.boost(wrapper, wrapper.__code__.co_freevars.index("wrapped"))
+        return wrapper
+
+    def entrance(*args: Any, **kwargs: Any) -> Any:
+        return fast(*args, **kwargs)
+
+    return entrance
+
+
+def _fast_of(wrapper: Callable[..., Any], wrapped: Wrapped) -> Callable[..., Any]:
+    callee, skips = int(wrapped.callee), bool(wrapped.skip)
+    fast: Callable[..., Any]
+    fast = hot.Fast(wrapped.function, wrapped.cell, wrapped, wrapper, callee, skips)
+    return fast
+
+
 def cell_of(function: Any, name: str) -> CellType:
     found: CellType = function.__closure__[function.__code__.co_freevars.index(name)]
     return found
@@ -449,7 +478,7 @@ def _chosen(wrapped: Wrapped, sampler: Sampler) -> Callable[..., Any]:
         if wrapped.twin is None:
             inner = Wrapped(wrapped.function, wrapped.tool, wrapped.params)
             inner.is_chosen, inner.hand_out = True, wrapped.hand_out
-            twin = track_function(inner)
+            twin = track_plain(inner)
             if inner.cell is not None:
                 inner.cell.cell_contents = sampler.recorder
             wrapped.twin = twin
@@ -663,3 +692,21 @@ def _our_layout() -> Struct:
 _pickle_alone(current_call, _our_context)
 _pickle_alone(_encoder, _our_encoder)
 _pickle_alone(SLOT, _our_layout)
+
+
+def _fast_again(wrapper: Callable[..., Any], wrapped: Wrapped) -> Callable[..., Any]:
+    """The way into C of a wrapper that was sent by value; itself where there is none."""
+    if hot is None:
+        return wrapper
+    wrapped.cell = cell_of(wrapper, "tool")
+    return _fast_of(wrapper, wrapped)
+
+
+def _reduced(fast: Any) -> Any:
+    return _fast_again, (fast.pure, fast.wrapped)
+
+
+if hot is not None:
+    _known = current_call, unfinished, collecting, finish, is_programs
+    hot.adopt(Reached, Wrapped, spans, *_known)
+    copyreg.pickle(hot.Fast, _reduced)

@@ -26,7 +26,7 @@ from itertools import repeat
 from shmperf.session.settings import ToolSampling
 from shmperf.shm.segment import Segment
 
-from .tool import UNBOUND, Bound, Tool
+from .tool import UNBOUND, Reached, Tool
 
 __all__ = ["Recorder", "Sampled", "Sampler", "provide_sampler", "settle_sampler"]
 
@@ -40,18 +40,18 @@ _WORD, _LOW = 1 << 64, 1 << 33
 _nothing = memoryview(bytearray(8)).cast("Q")
 
 
-class Recorder:
+class Recorder(Reached):
     """What a wrapper records a chosen call by: a tool's tuple, kept beside the tool."""
 
-    __slots__ = ("bound", "name", "sampled")
+    __slots__ = ("name", "sampled")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.bound: Bound = UNBOUND
+        self.bound = UNBOUND
         self.sampled: Sampled | None = None
 
 
-class Sampler:
+class Sampler(Reached):
     """
     The sampling of one tool in one process.
 
@@ -60,7 +60,7 @@ class Sampler:
     """
 
     __slots__ = (
-        *("bound", "choice", "ended", "every", "name", "place", "recorder"),
+        *("choice", "ended", "every", "name", "place", "recorder"),
         *("sampled", "slow_ns", "words", "_state"),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from shmperf.compiled.chosen import hot
 from shmperf.shm.record import Callee
 from shmperf.shm.ring import NO_POSITIONS
 
@@ -21,11 +22,30 @@ __all__ = [
     "SAMPLED",
     "UNBOUND",
     "Bound",
+    "Reached",
     "Route",
     "Tool",
+    "bound_of",
 ]
 
+# Where a wrapper looks at each call: session word, session, ready rows, words, buffer, positions
+# and their shift.
 Bound = tuple[int, memoryview, list[int], memoryview, memoryview, Iterator[int], int]
+
+
+def bound_of(
+    word: int,
+    session: memoryview,
+    ready: list[int],
+    memory: tuple[memoryview, memoryview],
+    granted: tuple[Iterator[int], int],
+) -> Bound:
+    """A tool's tuple: *memory* are words and bytes, *granted* positions and their shift."""
+    if hot is None:
+        return word, session, ready, *memory, *granted
+    found: Bound = hot.Binding(word, session, ready, *memory, *granted)
+    return found
+
 
 _nothing = memoryview(bytearray(8)).cast("Q")
 
@@ -46,7 +66,15 @@ IN_DETAIL = Route(is_recorded=True, in_detail=True)
 SAMPLED = Route(is_recorded=True, is_sampled=True)
 
 
-class Tool:
+class Reached:
+    """What a wrapper finds in its cell at each call; the compiled path goes by this slot."""
+
+    __slots__ = ("bound",)
+
+    bound: Bound | None
+
+
+class Tool(Reached):
     """
     A name under which calls are recorded, in this process.
 
@@ -59,7 +87,7 @@ class Tool:
     """
 
     __slots__ = (
-        *("bound", "callees", "detailed", "is_shown", "lane", "name", "named", "route", "sampled"),
+        *("callees", "detailed", "is_shown", "lane", "name", "named", "route", "sampled"),
         *("sampler", "word"),
     )
 
@@ -77,7 +105,7 @@ class Tool:
         self.is_shown = True
         self.route = NOT_RECORDED
         self.word = -1
-        self.bound: Bound | None = None if off else UNBOUND
+        self.bound = None if off else UNBOUND
         self.detailed: Bound | None = None
         if self.sampler is not None:
             self.sampler.forget(off=off)

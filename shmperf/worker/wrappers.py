@@ -28,7 +28,7 @@ from .hotpath import (
     is_seen,
     leave_off,
     take_up,
-    track_function,
+    track_plain,
     unfinished,
 )
 from .kinds import Kind, as_iterable_coroutine, is_command, kind_of, name_of, refusal
@@ -112,7 +112,7 @@ def _made_for(wrapped: Wrapped) -> Any:
     if kind != "plain":
         return _MAKERS[kind](wrapped)
     wrapped.hand_out, wrapped.detailed = _handed_out, _in_detail
-    return track_function(wrapped) if wrapped.params is None else _track_chosen(wrapped)
+    return track_plain(wrapped) if wrapped.params is None else _track_chosen(wrapped)
 
 
 # What became of functions, for those who send functions by value to other processes.

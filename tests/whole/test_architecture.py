@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "config": set(),
+    "compiled": set(),
     "shm": set(),
     "analysis": {"shm"},
     "session": {"shm", "analysis"},
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"worker", "integrations"},
     "__main__": {"commands"},
 }
-EVERYBODYS = {"stdlib", "errors", "files", "config"}
+EVERYBODYS = {"stdlib", "errors", "files", "config", "compiled"}
 
 # Rooms that a room may import inside a function, off its hot path, beyond the table.
 LATE_ROOMS = {("worker", "storage"), ("worker", "analysis"), ("optimized_perf_tracker", "storage")}

@@ -1,0 +1,247 @@
+/*
+ * A tracked function: what its calls need, and the way into C.
+ *
+ * From 3.12 on a wrapper stays the function that it is, with its body in Python, and is entered
+ * here when it is called. Whatever is rare goes on in that body. 3.11 enters no function but by its
+ * body, so there a function of one line calls the `Fast` in its place.
+ */
+
+#include "hot.h"
+
+#include <stddef.h>
+#include <structmember.h>
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    State *state;
+    PyObject *module;
+    PyObject *function, *cell, *wrapped, *pure;
+    vectorcallfunc pure_call;
+    uint64_t callee;
+    int skip;
+} Fast;
+
+/* Calls of C within calls of C: so deep the interpreter lets no C go, or the stack not. */
+enum { DEEPEST = 100 };
+static _Thread_local int depth;
+
+#if PY_VERSION_HEX >= 0x030c0000
+static PyObject *call_boosted(PyObject *, PyObject *const *, size_t, PyObject *);
+#endif
+
+/* Deep down, the body in Python, which takes no stack of C; until this call has returned. */
+static PyObject *call_deep(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames) {
+#if PY_VERSION_HEX >= 0x030c0000
+    PyFunctionObject *pure = (PyFunctionObject *)Py_NewRef(fast->pure);
+    PyFunction_SetVectorcall(pure, fast->pure_call);
+    PyObject *result = fast->pure_call((PyObject *)pure, args, flags, kwnames);
+    PyFunction_SetVectorcall(pure, call_boosted);
+    Py_DECREF(pure);
+#else
+    PyObject *result = fast->pure_call(fast->pure, args, flags, kwnames);
+#endif
+    return result;
+}
+
+static inline Binding *bound_now(State *state, Fast *fast) {
+    PyObject *reached = PyCell_GET(fast->cell);
+    if (!reached || Py_TYPE(reached)->tp_base != state->reached_type) return NULL;
+    PyObject *bound = slot_of(reached, state->bound_offset);
+    return bound && Py_IS_TYPE(bound, state->binding_type) ? (Binding *)bound : NULL;
+}
+
+static inline int is_open(State *state, Binding *bound) {
+    if (bound->words_view->flags & _Py_MEMORYVIEW_RELEASED) return 0;
+#if PY_VERSION_HEX < 0x030c0000
+    if (PyDict_GET_SIZE(state->collecting)) return 0;
+#endif
+    return __atomic_load_n(bound->session, __ATOMIC_RELAXED) == bound->word && !bound->fits_never;
+}
+
+/* The function has returned: its record is stored here, or by Python. */
+static inline int ended(State *state, Fast *fast, Open *open, const Captured *captured) {
+    uint64_t end_ns = now_ns();
+    int is_stored = 0;
+    if (bound_now(state, fast) == open->bound && !(open->bound->words_view->flags & _Py_MEMORYVIEW_RELEASED))
+        is_stored = end_call(state, open, captured, fast->callee, end_ns);
+    return is_stored ? 0 : leave_call(state, open, captured, fast->wrapped, (int64_t)end_ns, NULL);
+}
+
+
+static PyObject *failed(State *state, Fast *fast, Open *open, const Captured *captured) {
+    PyObject *error = raised();
+    if (leave_call(state, open, captured, fast->wrapped, -1, error)) Py_DECREF(error);
+    else raise_again(error);
+    return NULL;
+}
+
+/* The call could not be made current: the function is called all the same, unless the program is
+   interrupted. */
+static int is_forgone(State *state, Fast *fast, Open *open, const Captured *captured) {
+    if (!open->row_object) return 0;
+    PyObject *error = raised();
+    int struck = leave_call(state, open, captured, fast->wrapped, 0, error);
+    Py_DECREF(error);
+    return !struck;
+}
+
+static PyObject *call_fast(PyObject *self, PyObject *const *args, size_t flags, PyObject *kwnames) {
+    Fast *fast = (Fast *)self;
+    State *state = fast->state;
+    Binding *bound = bound_now(state, fast);
+    if (!bound || !is_open(state, bound)) return fast->pure_call(fast->pure, args, flags, kwnames);
+    if (depth >= DEEPEST) return call_deep(fast, args, flags, kwnames);
+
+    Captured captured;
+    Py_ssize_t count = PyVectorcall_NARGS(flags), skip = fast->skip && count;
+    captured.low_meta = 0;
+    if ((count > skip || kwnames) && !capture(&captured, args + skip, count - skip, kwnames))
+        return fast->pure_call(fast->pure, args, flags, kwnames);
+
+    Open open;
+    int begun = begin_call(state, &open, bound, fast->callee);
+    if (begun == 0) return fast->pure_call(fast->pure, args, flags, kwnames);
+    if (begun < 0) {
+        if (!is_forgone(state, fast, &open, &captured)) return NULL;
+        return PyObject_Vectorcall(fast->function, args, flags, kwnames);
+    }
+    depth++;
+    PyObject *result = PyObject_Vectorcall(fast->function, args, flags, kwnames);
+    depth--;
+    if (!result) return failed(state, fast, &open, &captured);
+    if (ended(state, fast, &open, &captured)) Py_CLEAR(result);
+    return result;
+}
+
+/* --- the type ----------------------------------------------------------------------------------- */
+
+static PyObject *fast_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    PyObject *function, *cell, *wrapped, *pure;
+    unsigned long long callee;
+    int skip;
+    if (kwargs && PyDict_GET_SIZE(kwargs))
+        return PyErr_Format(PyExc_TypeError, "Fast takes no keyword arguments");
+    if (!PyArg_ParseTuple(args, "OO!OO!Kp:Fast", &function, &PyCell_Type, &cell, &wrapped,
+                          &PyFunction_Type, &pure, &callee, &skip))
+        return NULL;
+    Fast *self = (Fast *)type->tp_alloc(type, 0);
+    if (!self) return NULL;
+    self->module = Py_XNewRef(PyType_GetModule(type));
+    self->state = self->module ? PyModule_GetState(self->module) : NULL;
+    self->function = Py_NewRef(function);
+    self->cell = Py_NewRef(cell);
+    self->wrapped = Py_NewRef(wrapped);
+    self->pure = Py_NewRef(pure);
+    self->pure_call = ((PyFunctionObject *)pure)->vectorcall;
+    self->callee = callee;
+    self->skip = skip;
+    self->vectorcall = call_fast;
+    if (!self->state || !self->state->current) {
+        if (!PyErr_Occurred()) PyErr_SetString(PyExc_RuntimeError, "nothing is adopted");
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static int fast_traverse(Fast *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->module);
+    Py_VISIT(self->function);
+    Py_VISIT(self->cell);
+    Py_VISIT(self->wrapped);
+    Py_VISIT(self->pure);
+    return 0;
+}
+
+/* Of its circle the function, the cell and what is wrapped are cleared, which is enough: it can be
+   called as long as it is there. */
+static void fast_dealloc(Fast *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(self->function);
+    Py_XDECREF(self->cell);
+    Py_XDECREF(self->wrapped);
+    Py_XDECREF(self->pure);
+    Py_XDECREF(self->module);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMemberDef fast_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Fast, vectorcall), READONLY, NULL},
+    {"wrapped", T_OBJECT, offsetof(Fast, wrapped), READONLY, "What it records the calls of."},
+    {"pure", T_OBJECT, offsetof(Fast, pure), READONLY, "The same in Python."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot fast_slots[] = {
+    {Py_tp_doc, "A tracked function's calls."},
+    {Py_tp_new, fast_new},
+    {Py_tp_dealloc, fast_dealloc},
+    {Py_tp_traverse, fast_traverse},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_members, fast_members},
+    {0, NULL},
+};
+
+PyType_Spec fast_spec = {
+    .name = "shmperf._hot.Fast",
+    .basicsize = sizeof(Fast),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL
+             | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = fast_slots,
+};
+
+/* --- the function that stays one ---------------------------------------------------------------- */
+
+#if PY_VERSION_HEX >= 0x030c0000
+
+/* Where a wrapper's closure has what is wrapped, and that its `Fast`: facts of the Python code, the
+   same in every interpreter of the process. */
+static Py_ssize_t wrapped_index = -1, fast_offset = -1;
+
+static inline PyObject *fast_of(PyObject *function) {
+    PyObject *closure = ((PyFunctionObject *)function)->func_closure;
+    PyObject *wrapped = closure ? PyCell_GET(PyTuple_GET_ITEM(closure, wrapped_index)) : NULL;
+    return wrapped ? slot_of(wrapped, fast_offset) : NULL;
+}
+
+static PyObject *call_boosted(PyObject *self, PyObject *const *args, size_t flags, PyObject *kwnames) {
+    PyObject *fast = fast_of(self);
+    if (fast) return call_fast(fast, args, flags, kwnames);
+    PyErr_SetString(PyExc_RuntimeError, "a function that is being taken down was called");
+    return NULL;
+}
+
+/* Whether the closure of *function* has a `Fast` at that place of its *index*th cell. */
+static int is_where(PyObject *function, Py_ssize_t index, Py_ssize_t offset, PyTypeObject *type) {
+    PyObject *closure = ((PyFunctionObject *)function)->func_closure;
+    if (!closure || index < 0 || index >= PyTuple_GET_SIZE(closure)) return 0;
+    PyObject *wrapped = PyCell_GET(PyTuple_GET_ITEM(closure, index));
+    if (!wrapped || Py_TYPE(wrapped)->tp_basicsize < offset + (Py_ssize_t)sizeof(PyObject *))
+        return 0;
+    PyObject *fast = slot_of(wrapped, offset);
+    return fast && Py_IS_TYPE(fast, type);
+}
+
+PyObject *boost(PyObject *module, PyObject *args) {
+    State *state = PyModule_GetState(module);
+    PyObject *function;
+    Py_ssize_t index;
+    if (!PyArg_ParseTuple(args, "O!n:boost", &PyFunction_Type, &function, &index)) return NULL;
+    if (!is_where(function, index, state->fast_offset, state->fast_type))
+        return PyErr_Format(PyExc_ValueError, "its closure has no Fast there");
+    wrapped_index = index;
+    fast_offset = state->fast_offset;
+    PyFunction_SetVectorcall((PyFunctionObject *)function, call_boosted);
+    Py_RETURN_NONE;
+}
+
+#else
+
+PyObject *boost(PyObject *module, PyObject *args) {
+    return PyErr_Format(PyExc_NotImplementedError, "Python 3.12 or later");
+}
+
+#endif

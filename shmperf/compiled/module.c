@@ -1,0 +1,113 @@
+/* The module: its types, and what it knows of the Python side. */
+
+#include "hot.h"
+
+#include <structmember.h>
+
+/* The offset of the slot of that name in a class; -1 with an error when there is none. */
+static Py_ssize_t offset_in(PyObject *type, const char *name) {
+    if (!PyType_Check(type)) {
+        PyErr_SetString(PyExc_TypeError, "a class");
+        return -1;
+    }
+    PyObject *member = PyObject_GetAttrString(type, name);
+    if (!member) return -1;
+    Py_ssize_t offset = -1;
+    if (Py_IS_TYPE(member, &PyMemberDescr_Type))
+        offset = ((PyMemberDescrObject *)member)->d_member->offset;
+    else PyErr_Format(PyExc_TypeError, "%s is no slot", name);
+    Py_DECREF(member);
+    return offset;
+}
+
+/*
+ * adopt(reached, wrapped, spans, current, unfinished, collecting, finish, is_programs): the classes
+ * with the slots `bound` and `fast`, and what calls go by; once, when the hot path is imported.
+ */
+static PyObject *adopt(PyObject *module, PyObject *args) {
+    State *state = PyModule_GetState(module);
+    PyObject *reached, *wrapped, *spans, *current, *unfinished, *collecting, *finish, *is_programs;
+    if (!PyArg_ParseTuple(args, "O!O!OO!O!OOO:adopt", &PyType_Type, &reached, &PyType_Type, &wrapped,
+                          &spans, &PyContextVar_Type, &current, &PyDict_Type, &unfinished,
+                          &collecting, &finish, &is_programs))
+        return NULL;
+    if (!PyDict_Check(collecting)) return PyErr_Format(PyExc_TypeError, "collecting is a dict");
+    if ((state->bound_offset = offset_in(reached, "bound")) < 0
+        || (state->fast_offset = offset_in(wrapped, "fast")) < 0
+        || (state->root_offset = offset_in((PyObject *)Py_TYPE(spans), "root")) < 0)
+        return NULL;
+    PyObject *above = PyObject_GetAttrString(spans, "above");
+    if (!above) return NULL;
+    Py_XSETREF(state->above, above);
+    Py_XSETREF(state->reached_type, (PyTypeObject *)Py_NewRef(reached));
+    Py_XSETREF(state->spans, Py_NewRef(spans));
+    Py_XSETREF(state->current, Py_NewRef(current));
+    Py_XSETREF(state->unfinished, Py_NewRef(unfinished));
+    Py_XSETREF(state->collecting, Py_NewRef(collecting));
+    Py_XSETREF(state->finish, Py_NewRef(finish));
+    Py_XSETREF(state->is_programs, Py_NewRef(is_programs));
+    Py_RETURN_NONE;
+}
+
+/* captured(*args, **kwargs): body and low meta bits of short parameters, else None. */
+static PyObject *captured(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *names) {
+    Captured found;
+    found.low_meta = 0;
+    if ((count || names) && !capture(&found, args, count, names)) Py_RETURN_NONE;
+    return Py_BuildValue("y#I", found.body, (Py_ssize_t)(found.low_meta & LENGTH_MASK), found.low_meta);
+}
+
+static PyMethodDef methods[] = {
+    {"adopt", adopt, METH_VARARGS, "What calls go by on the Python side."},
+    {"boost", boost, METH_VARARGS, "Let the calls of a wrapper begin in C."},
+    {"captured", (PyCFunction)(void (*)(void))captured, METH_FASTCALL | METH_KEYWORDS,
+     "Short parameters as a record holds them; None for others."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyTypeObject *added(PyObject *module, PyType_Spec *spec) {
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    if (type && PyModule_AddType(module, type)) Py_CLEAR(type);
+    return type;
+}
+
+static int run(PyObject *module) {
+    State *state = PyModule_GetState(module);
+    if (!(state->binding_type = added(module, &binding_spec))) return -1;
+    if (!(state->fast_type = added(module, &fast_spec))) return -1;
+    if (PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)) return -1;
+    return PyModule_AddStringConstant(module, "SOURCES", SHMPERF_SOURCES);
+}
+
+static int traverse(PyObject *module, visitproc visit, void *arg) {
+    State *state = PyModule_GetState(module);
+    Py_VISIT(state->binding_type);
+    Py_VISIT(state->fast_type);
+    Py_VISIT(state->reached_type);
+    Py_VISIT(state->current);
+    Py_VISIT(state->unfinished);
+    Py_VISIT(state->finish);
+    Py_VISIT(state->collecting);
+    Py_VISIT(state->is_programs);
+    Py_VISIT(state->spans);
+    Py_VISIT(state->above);
+    return 0;
+}
+
+/* Tracked functions may be called until the very end, and what they go by has to be there. */
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, run},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "shmperf._hot",
+    .m_doc = "The compiled path: what `shmperf.worker` and the collector do most.",
+    .m_size = sizeof(State),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = traverse,
+};
+
+PyMODINIT_FUNC PyInit__hot(void) { return PyModuleDef_Init(&definition); }

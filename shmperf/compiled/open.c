@@ -1,0 +1,217 @@
+/*
+ * A call's begin and end, in the order of the protocol (see `worker.hotpath`).
+ *
+ * Nothing in here runs Python between the mark and the deed: signal handlers, other threads and,
+ * from 3.12 on, collections of garbage have their turn between bytecodes alone. Where Python is
+ * called, what it needs to take the call up is listed before.
+ */
+
+#include "hot.h"
+
+static inline PyObject *take_row(PyListObject *ready) {
+    Py_ssize_t count = Py_SIZE(ready);
+    if (!count) return NULL;
+    PyObject *row = PyList_GET_ITEM(ready, count - 1);
+    Py_SET_SIZE(ready, count - 1);
+    return row; /* the list's reference is ours now */
+}
+
+static inline void give_row_back(PyListObject *ready, PyObject *row) {
+    Py_ssize_t count = Py_SIZE(ready);
+    if (count < ready->allocated) {
+        PyList_SET_ITEM(ready, count, row);
+        Py_SET_SIZE(ready, count + 1);
+        return;
+    }
+    if (PyList_Append((PyObject *)ready, row)) PyErr_Clear();
+    Py_DECREF(row);
+}
+
+static inline void forget(Open *open) {
+    Py_CLEAR(open->outer);
+    Py_CLEAR(open->token);
+    Py_CLEAR(open->row_object);
+    Py_CLEAR(open->bound);
+}
+
+/* What the row says of its parent; -1 where somebody else has to find out, -2 for an error. */
+static inline int find_parent(State *state, Open *open) {
+    if (!PyLong_CheckExact(open->outer)) return -1;
+    open->parent = PyLong_AsUnsignedLongLong(open->outer);
+    if (open->parent) {
+        if (open->parent == (uint64_t)-1 && PyErr_Occurred()) return -2;
+        return 0;
+    }
+    if (slot_of(state->spans, state->root_offset) != Py_None) return 0;
+    PyObject *span = PyObject_CallNoArgs(state->above);
+    if (!span) return -2;
+    open->parent = PyLong_AsUnsignedLongLong(span);
+    Py_DECREF(span);
+    return PyErr_Occurred() ? -2 : 0;
+}
+
+/*
+ * Begin a call: 1 when it has begun and is current, 0 when it has to go another way, and -1, with
+ * an error, when it has begun and could not be made current, or the program was interrupted.
+ */
+int begin_call(State *state, Open *open, Binding *bound, uint64_t callee) {
+    memset(open, 0, sizeof *open);
+    if (PyContextVar_Get(state->current, NULL, &open->outer)) return -1;
+    int found = find_parent(state, open);
+    if (found) {
+        Py_CLEAR(open->outer);
+        return found == -1 ? 0 : -1;
+    }
+    PyObject *row_object = take_row(bound->ready);
+    if (!row_object) {
+        Py_CLEAR(open->outer);
+        return 0;
+    }
+    open->row_object = row_object;
+    open->bound = (Binding *)Py_NewRef((PyObject *)bound);
+    open->row = PyLong_AsUnsignedLongLong(row_object);
+    uint64_t *row = bound->words + open->row;
+    /* Ahead of the mark: it takes memory. */
+    uint64_t call_id = row[ID] + GENERATION_STEP;
+    PyObject *id = PyLong_FromUnsignedLongLong(call_id);
+    if (!id) {
+        PyErr_Clear();
+        open->row_object = NULL;
+        give_row_back(bound->ready, row_object);
+        forget(open);
+        return 0;
+    }
+    open->start_ns = now_ns();
+    row[START] = open->start_ns;
+    row[PARENT] = open->parent;
+    row[CALLEE] = callee;
+    open->call_id = call_id;
+    __atomic_store_n(row + ID, call_id, __ATOMIC_RELEASE);
+    open->token = PyContextVar_Set(state->current, id);
+    Py_DECREF(id);
+    return open->token ? 1 : -1;
+}
+
+/* Resetting costs half of setting; in another context than its own a token is of no use. */
+static inline int restore(State *state, Open *open) {
+    if (PyContextVar_Reset(state->current, open->token) == 0) return 0;
+    PyErr_Clear();
+    PyObject *token = PyContextVar_Set(state->current, open->outer);
+    Py_XDECREF(token);
+    return token ? 0 : -1;
+}
+
+static inline uint64_t take_position(PyObject *positions) {
+    PyObject *taken = Py_TYPE(positions)->tp_iternext(positions);
+    if (!taken) {
+        PyErr_Clear();
+        return 0;
+    }
+    uint64_t position = PyLong_AsUnsignedLongLong(taken);
+    Py_DECREF(taken);
+    return position;
+}
+
+/*
+ * End a call that has returned, while its tool is bound as it was: 1 when it is stored, its row
+ * free and the context restored; 0 when the grant is exhausted and nothing was done.
+ */
+int end_call(State *state, Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns) {
+    Binding *bound = open->bound;
+    uint64_t position = take_position(bound->positions);
+    if (!position) return 0;
+    uint64_t *slot = (uint64_t *)(bound->slots + (int64_t)position + bound->shift);
+    slot[0] = open->call_id;
+    slot[1] = open->parent;
+    slot[2] = open->start_ns;
+    slot[3] = end_ns;
+    slot[4] = callee << CALLEE_SHIFT | captured->low_meta;
+    uint32_t length = captured->low_meta & LENGTH_MASK;
+    for (uint32_t at = 0; at < length; at += 16)
+        memcpy((char *)(slot + BODY_WORD) + at, captured->body + at, 16);
+    __atomic_store_n(slot + SLOT_WORDS - 1, position, __ATOMIC_RELEASE);
+    if (restore(state, open)) PyErr_Clear();
+    PyObject *row_object = open->row_object;
+    open->row_object = NULL;
+    give_row_back(bound->ready, row_object);
+    forget(open);
+    return 1;
+}
+
+/* Where there is no memory to list it, the call is lost, which its row says. */
+static void lose(Open *open) {
+    uint64_t *row = open->bound->words + open->row;
+    uint64_t generation = open->call_id >> ROW_BITS & GENERATION_MASK;
+    if ((row[LOSS] & GENERATION_MASK) != generation)
+        row[LOSS] = ((row[LOSS] >> LOSS_SHIFT) + 1) << LOSS_SHIFT | generation;
+    PyObject *row_object = open->row_object;
+    open->row_object = NULL;
+    give_row_back(open->bound->ready, row_object);
+}
+
+static PyObject *listed(State *state, Open *open, const Captured *captured, PyObject *wrapped,
+                        int64_t end_ns, PyObject *error) {
+    PyObject *key = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    PyObject *empty = PyList_New(0), *left = NULL;
+    if (key && empty) left = PyDict_SetDefault(state->unfinished, key, empty);
+    Py_XDECREF(key);
+    Py_XDECREF(empty);
+    if (!left) return NULL;
+    PyObject *entry = Py_BuildValue(
+        "[OOOO(OKKKLii)(y#I)]", Py_None, error ? error : Py_None, wrapped,
+        (PyObject *)open->bound->ready, open->row_object, (unsigned long long)open->call_id,
+        (unsigned long long)open->parent, (unsigned long long)open->start_ns, (long long)end_ns, 0,
+        0, captured->body, (Py_ssize_t)(captured->low_meta & LENGTH_MASK), captured->low_meta);
+    if (!entry) return NULL;
+    int failed = PyList_Append(left, entry);
+    Py_DECREF(entry);
+    return failed ? NULL : left;
+}
+
+/* Whether an error is the program's: an interruption, and what its signal handlers raise. */
+static int is_the_programs(State *state, PyObject *error) {
+    if (Py_IS_TYPE(error, (PyTypeObject *)PyExc_RecursionError)) return 0;
+    PyObject *answer = PyObject_CallOneArg(state->is_programs, error);
+    int is_programs = answer ? PyObject_IsTrue(answer) : 0;
+    Py_XDECREF(answer);
+    PyErr_Clear();
+    return is_programs == 1;
+}
+
+static int finish(State *state, PyObject *left, PyObject *outer) {
+    PyObject *done = PyObject_CallFunctionObjArgs(state->finish, left, outer, NULL);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
+/*
+ * Let Python end what the C path can't: a call that raised (*error*, end -1), one whose grant is
+ * exhausted or whose tool is bound anew. 0, or -1 with an error that is the program's.
+ */
+int leave_call(State *state, Open *open, const Captured *captured, PyObject *wrapped, int64_t end_ns,
+               PyObject *error) {
+    PyObject *struck = NULL;
+    PyObject *left = listed(state, open, captured, wrapped, end_ns, error);
+    if (!left) {
+        PyErr_Clear();
+        lose(open);
+        left = PyList_New(0);
+        if (!left) PyErr_Clear();
+    }
+    else Py_INCREF(left);
+    if (left && finish(state, left, open->outer)) {
+        /* Struck; again within microseconds it is left to the next call. */
+        struck = raised();
+        if (finish(state, left, open->outer)) {
+            PyObject *again = raised();
+            if (is_the_programs(state, again)) Py_XSETREF(struck, Py_NewRef(again));
+            Py_DECREF(again);
+        }
+        if (!is_the_programs(state, struck)) Py_CLEAR(struck);
+    }
+    Py_XDECREF(left);
+    forget(open);
+    if (!struck) return 0;
+    raise_again(struck);
+    return -1;
+}

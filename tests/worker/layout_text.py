@@ -1,0 +1,59 @@
+"""
+The text of `shmperf/compiled/layout.h`: the layout's numbers as the Python modules define them.
+
+``python -m tests.worker.layout_text`` writes it anew; a test holds the one to the others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shmperf.compiled import chosen
+from shmperf.shm import inflight, record
+from shmperf.worker import capture
+
+__all__ = ["made", "there"]
+
+
+def _numbers() -> dict[str, int]:
+    kind = record.kind_bits
+    return {
+        "INTERFACE": chosen.INTERFACE,
+        "SLOT_BYTES": record.SLOT_BYTES,
+        "SLOT_WORDS": record.SLOT_BYTES // 8,
+        "BODY_BYTES": record.BODY_BYTES,
+        "BODY_WORD": record.SLOT.size // 8 - 1 - record.BODY_BYTES // 8,
+        "LENGTH_MASK": record.LENGTH_MASK,
+        "CALLEE_SHIFT": (record.meta_of(1)).bit_length() - 1,
+        "NAMED": kind(record.NAMED),
+        "PRUNED": kind(record.PRUNED),
+        "ID": 0,
+        "START": inflight.START,
+        "PARENT": inflight.PARENT,
+        "CALLEE": inflight.CALLEE,
+        "LOSS": inflight.LOSS,
+        "ROW_BITS": inflight.GENERATION_STEP.bit_length() - 1,
+        "GENERATION_STEP": inflight.GENERATION_STEP,
+        "GENERATION_MASK": inflight.generation_of((1 << 64) - 1),
+        "LOSS_SHIFT": inflight.generation_of((1 << 64) - 1).bit_length(),
+        "SHORT": capture.SHORT,
+        "SHORT_ALONE": capture.SHORT_ALONE,
+        "FEW": capture.FEW,
+        "SUMMARY_BUDGET": capture.SUMMARY_BUDGET,
+    }
+
+
+def there() -> Path:
+    """Where it stands."""
+    return Path(chosen.__file__).with_name("layout.h")
+
+
+def made() -> str:
+    """As it should be."""
+    head = "/* Written by tests/worker/layout_text.py, from the Python modules: change those. */"
+    lines = [f"#define {name} {number}" for name, number in _numbers().items()]
+    return "\n".join([head, "", *lines, ""])
+
+
+if __name__ == "__main__":
+    there().write_text(made())
