@@ -27,6 +27,8 @@ PROGRAMS = Path(__file__).with_name("programs")
 # SHMPERF_TESTS_LONG=1: what takes minutes is done in full, not a part of it.
 # What of the environment tells a program how to record, or whose trace it is in.
 _OURS = ("SHMPERF", "OPTIMIZED", "TRACEPARENT")
+# But tests of one path are tests of it everywhere.
+_PATH = "SHMPERF_COMPILED"
 IN_FULL = os.environ.get("SHMPERF_TESTS_LONG") == "1"
 # From 3.15 on a fork beside other threads raises as an error what it tells, behind the fork: then
 # multiprocessing's own threads end.
@@ -124,7 +126,7 @@ class Place:
         self.cwd = cwd
         self.runtime = runtime
         self.environ = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(_OURS)},
+            **{k: v for k, v in os.environ.items() if k == _PATH or not k.startswith(_OURS)},
             "XDG_RUNTIME_DIR": str(runtime),
             "PYTHONWARNINGS": WARNINGS,
             # For limits within programs.

@@ -22,6 +22,7 @@ import msgspec
 
 from shmperf.analysis.names import Varying, advice_for
 from shmperf.analysis.stats import plain
+from shmperf.compiled.chosen import hot, is_off, path
 from shmperf.config.file import load
 from shmperf.config.locate import find
 from shmperf.config.options import Options
@@ -69,7 +70,7 @@ def run(given: Namespace) -> int:
 
 def examine(request: Request, *, fix: bool) -> list[Check]:
     """All checks, in the order in which a call depends on them."""
-    rows = [_platform(), _versions(), *_shared_memory(request, fix=fix), _clock()]
+    rows = [_platform(), _versions(), _path(), *_shared_memory(request, fix=fix), _clock()]
     rows.append(_runtime(request))
     options, config_rows = _configuration(request)
     rows += config_rows
@@ -99,6 +100,14 @@ def _versions() -> Check:
     except metadata.PackageNotFoundError as error:
         return _row("fail", "versions", f"{error} is not installed", "run: pip install shmperf")
     return _row("ok", "versions", numbers)
+
+
+def _path() -> Check:
+    """Which of both ways of recording this installation has."""
+    advice = ""
+    if hot is None and not is_off():
+        advice = "each call costs several times as much; with a C compiler, install shmperf anew"
+    return _row("warn" if advice else "ok", "path", path(), advice)
 
 
 # --- shared memory -------------------------------------------------------------------------------

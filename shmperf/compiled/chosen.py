@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["INTERFACE", "hot", "unbuilt_file", "why_not"]
+__all__ = ["INTERFACE", "hot", "is_off", "path", "unbuilt_file", "why_not"]
 
 _NAME = "shmperf._hot"
 _SWITCH = "SHMPERF_COMPILED"
@@ -26,7 +26,7 @@ def unbuilt_file(cache_tag: str | None = None) -> str:
 
 
 def _found() -> tuple[Any, str]:
-    if os.environ.get(_SWITCH) == "0":
+    if is_off():
         return None, f"{_SWITCH}=0"
     try:
         found: Any = importlib.import_module(_NAME)
@@ -44,6 +44,16 @@ def _reason(error: ImportError) -> str:
             return file.read(400).strip()
     except OSError:
         return f"not built ({error})"
+
+
+def is_off() -> bool:
+    """True when the environment leaves it aside."""
+    return os.environ.get(_SWITCH) == "0"
+
+
+def path() -> str:
+    """Which path runs, and why not the other, as people are told."""
+    return "pure Python" + f" ({why_not})" * bool(why_not) if hot is None else "compiled"
 
 
 hot, why_not = _found()

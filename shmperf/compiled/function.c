@@ -11,43 +11,38 @@
 #include <stddef.h>
 #include <structmember.h>
 
-typedef struct {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
-    State *state;
-    PyObject *module;
-    PyObject *function, *cell, *wrapped, *pure;
-    vectorcallfunc pure_call;
-    uint64_t callee;
-    int skip;
-} Fast;
+#if PY_VERSION_HEX >= 0x030c0000
 
-/* Calls of C within calls of C: so deep the interpreter lets no C go, or the stack not. */
+/*
+ * Calls of C within calls of C. Of these the interpreter, or the stack, takes so many and no more,
+ * where calls of Python within calls of Python are free of both. So deep down the wrapper is, until
+ * that call has returned, what it is without us: its body in Python.
+ */
 enum { DEEPEST = 100 };
 static _Thread_local int depth;
 
-#if PY_VERSION_HEX >= 0x030c0000
 static PyObject *call_boosted(PyObject *, PyObject *const *, size_t, PyObject *);
-#endif
 
-/* Deep down, the body in Python, which takes no stack of C; until this call has returned. */
 static PyObject *call_deep(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames) {
-#if PY_VERSION_HEX >= 0x030c0000
     PyFunctionObject *pure = (PyFunctionObject *)Py_NewRef(fast->pure);
     PyFunction_SetVectorcall(pure, fast->pure_call);
     PyObject *result = fast->pure_call((PyObject *)pure, args, flags, kwnames);
     PyFunction_SetVectorcall(pure, call_boosted);
     Py_DECREF(pure);
-#else
-    PyObject *result = fast->pure_call(fast->pure, args, flags, kwnames);
-#endif
     return result;
 }
 
-static inline Binding *bound_now(State *state, Fast *fast) {
+#endif
+
+/* Where the tool looks now, by the wrapper's cell; borrowed. */
+static inline PyObject *reached_now(State *state, Fast *fast) {
     PyObject *reached = PyCell_GET(fast->cell);
-    if (!reached || Py_TYPE(reached)->tp_base != state->reached_type) return NULL;
-    PyObject *bound = slot_of(reached, state->bound_offset);
+    return reached && Py_TYPE(reached)->tp_base == state->reached_type ? reached : NULL;
+}
+
+static inline Binding *bound_now(State *state, Fast *fast) {
+    PyObject *reached = reached_now(state, fast);
+    PyObject *bound = reached ? slot_of(reached, state->bound_offset) : NULL;
     return bound && Py_IS_TYPE(bound, state->binding_type) ? (Binding *)bound : NULL;
 }
 
@@ -76,39 +71,79 @@ static PyObject *failed(State *state, Fast *fast, Open *open, const Captured *ca
     return NULL;
 }
 
-/* The call could not be made current: the function is called all the same, unless the program is
-   interrupted. */
-static int is_forgone(State *state, Fast *fast, Open *open, const Captured *captured) {
-    if (!open->row_object) return 0;
+/* A failure of ours, or an interruption, as the call was to begin: unless that is the program's, the
+   function is called all the same. */
+static PyObject *begun_in_vain(State *state, Fast *fast, Open *open, const Captured *captured,
+                               PyObject *const *args, size_t flags, PyObject *kwnames) {
     PyObject *error = raised();
-    int struck = leave_call(state, open, captured, fast->wrapped, 0, error);
+    if (!open->row_object && is_the_programs(state, error)) {
+        raise_again(error);
+        return NULL;
+    }
+    int has_begun = open->row_object != NULL, struck = 0;
+    if (has_begun) struck = leave_call(state, open, captured, fast->wrapped, 0, error);
     Py_DECREF(error);
-    return !struck;
+    if (struck) return NULL;
+    if (has_begun) return PyObject_Vectorcall(fast->function, args, flags, kwnames);
+    return call_elsewhere(fast, args, flags, kwnames);
+}
+
+PyObject *call_function(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames) {
+#if PY_VERSION_HEX >= 0x030c0000
+    depth++;
+    PyObject *result = PyObject_Vectorcall(fast->function, args, flags, kwnames);
+    depth--;
+    return result;
+#else
+    return PyObject_Vectorcall(fast->function, args, flags, kwnames);
+#endif
+}
+
+/* The long way, in Python. */
+PyObject *call_elsewhere(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames) {
+    PyObject *tuple, *dict, *result = NULL;
+    if (packed(&tuple, &dict, args, flags, kwnames) == 0) {
+        PyObject *given[] = {fast->wrapped, tuple, dict};
+        result = PyObject_Vectorcall(fast->state->detour, given, 3, NULL);
+    }
+    Py_XDECREF(tuple);
+    Py_XDECREF(dict);
+    return result;
+}
+
+/* A tool that is not bound: it is sampled, or tracking is off. */
+static PyObject *call_unbound(State *state, Fast *fast, PyObject *const *args, size_t flags,
+                              PyObject *kwnames) {
+    PyObject *reached = reached_now(state, fast);
+    if (!reached || slot_of(reached, state->bound_offset) != Py_None)
+        return call_elsewhere(fast, args, flags, kwnames);
+    PyObject *sampled = slot_of(reached, state->sampled_offset);
+    if (sampled && PyTuple_CheckExact(sampled) && PyTuple_GET_SIZE(sampled) == 7)
+        return call_sampled(state, fast, sampled, args, flags, kwnames);
+    return PyObject_Vectorcall(fast->function, args, flags, kwnames);
 }
 
 static PyObject *call_fast(PyObject *self, PyObject *const *args, size_t flags, PyObject *kwnames) {
     Fast *fast = (Fast *)self;
     State *state = fast->state;
     Binding *bound = bound_now(state, fast);
-    if (!bound || !is_open(state, bound)) return fast->pure_call(fast->pure, args, flags, kwnames);
+    if (!bound) return call_unbound(state, fast, args, flags, kwnames);
+    if (!is_open(state, bound)) return call_elsewhere(fast, args, flags, kwnames);
+#if PY_VERSION_HEX >= 0x030c0000
     if (depth >= DEEPEST) return call_deep(fast, args, flags, kwnames);
+#endif
 
     Captured captured;
     Py_ssize_t count = PyVectorcall_NARGS(flags), skip = fast->skip && count;
     captured.low_meta = 0;
     if ((count > skip || kwnames) && !capture(&captured, args + skip, count - skip, kwnames))
-        return fast->pure_call(fast->pure, args, flags, kwnames);
+        return call_elsewhere(fast, args, flags, kwnames);
 
     Open open;
     int begun = begin_call(state, &open, bound, fast->callee);
-    if (begun == 0) return fast->pure_call(fast->pure, args, flags, kwnames);
-    if (begun < 0) {
-        if (!is_forgone(state, fast, &open, &captured)) return NULL;
-        return PyObject_Vectorcall(fast->function, args, flags, kwnames);
-    }
-    depth++;
-    PyObject *result = PyObject_Vectorcall(fast->function, args, flags, kwnames);
-    depth--;
+    if (begun == 0) return call_elsewhere(fast, args, flags, kwnames);
+    if (begun < 0) return begun_in_vain(state, fast, &open, &captured, args, flags, kwnames);
+    PyObject *result = call_function(fast, args, flags, kwnames);
     if (!result) return failed(state, fast, &open, &captured);
     if (ended(state, fast, &open, &captured)) Py_CLEAR(result);
     return result;

@@ -21,8 +21,9 @@ typedef struct {
     PyTypeObject *binding_type, *fast_type;
     /* What `adopt` was given; NULL before. */
     PyObject *current, *unfinished, *finish, *collecting, *is_programs, *spans, *above;
-    PyTypeObject *reached_type;
-    Py_ssize_t bound_offset, root_offset, fast_offset;
+    PyObject *parent_of, *detour, *chosen;
+    PyTypeObject *reached_type, *seen_type;
+    Py_ssize_t bound_offset, sampled_offset, choice_offset, ended_offset, root_offset, fast_offset;
 } State;
 
 /* A tool's tuple: what its calls need to be recorded, with the addresses behind it. */
@@ -97,8 +98,22 @@ extern PyType_Spec binding_spec;
 /* capture.c: 1 when the parameters are short and encoded, 0 when somebody else has to. */
 int capture(Captured *captured, PyObject *const *args, Py_ssize_t count, PyObject *kwnames);
 
+/* A tracked function. */
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    State *state;
+    PyObject *module;
+    PyObject *function, *cell, *wrapped, *pure;
+    vectorcallfunc pure_call;
+    uint64_t callee;
+    int skip;
+} Fast;
+
 /* function.c */
 extern PyType_Spec fast_spec;
+PyObject *call_function(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames);
+PyObject *call_elsewhere(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames);
 PyObject *boost(PyObject *module, PyObject *args);
 
 /* open.c */
@@ -106,5 +121,15 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee);
 int end_call(State *state, Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns);
 int leave_call(State *state, Open *open, const Captured *captured, PyObject *wrapped, int64_t end_ns,
                PyObject *error);
+/* Whether an error is the program's: an interruption, and what its signal handlers raise. */
+int is_the_programs(State *state, PyObject *error);
+/* Lists *entry* and lets Python finish it: 0, -1 with an error that is the program's, and 1 where
+   there is no memory to list it. */
+int take_up(State *state, PyObject *entry, PyObject *outer);
+
+/* sampled.c */
+PyObject *call_sampled(State *state, Fast *fast, PyObject *sampled, PyObject *const *args,
+                       size_t flags, PyObject *kwnames);
+int packed(PyObject **tuple, PyObject **dict, PyObject *const *args, size_t flags, PyObject *kwnames);
 
 #endif

@@ -20,32 +20,47 @@ static Py_ssize_t offset_in(PyObject *type, const char *name) {
     return offset;
 }
 
+/* Where the slots are that C looks at; 0, or -1 with an error. */
+static int find_slots(State *state, PyObject *sampler, PyObject *wrapped) {
+    PyObject *reached = (PyObject *)state->reached_type;
+    state->bound_offset = offset_in(reached, "bound");
+    state->sampled_offset = offset_in(reached, "sampled");
+    state->choice_offset = offset_in(sampler, "choice");
+    state->ended_offset = offset_in(sampler, "ended");
+    state->fast_offset = offset_in(wrapped, "fast");
+    state->root_offset = offset_in((PyObject *)Py_TYPE(state->spans), "root");
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 /*
- * adopt(reached, wrapped, spans, current, unfinished, collecting, finish, is_programs): the classes
- * with the slots `bound` and `fast`, and what calls go by; once, when the hot path is imported.
+ * adopt(reached, sampler, wrapped, seen, *, current, unfinished, …): the classes whose slots or
+ * instances C looks at, and by name what calls go by; once, when the hot path is imported.
  */
-static PyObject *adopt(PyObject *module, PyObject *args) {
+static PyObject *adopt(PyObject *module, PyObject *args, PyObject *kwargs) {
     State *state = PyModule_GetState(module);
-    PyObject *reached, *wrapped, *spans, *current, *unfinished, *collecting, *finish, *is_programs;
-    if (!PyArg_ParseTuple(args, "O!O!OO!O!OOO:adopt", &PyType_Type, &reached, &PyType_Type, &wrapped,
-                          &spans, &PyContextVar_Type, &current, &PyDict_Type, &unfinished,
-                          &collecting, &finish, &is_programs))
+    PyObject *reached, *sampler, *wrapped, *seen;
+    if (!PyArg_ParseTuple(args, "O!O!O!O!:adopt", &PyType_Type, &reached, &PyType_Type, &sampler,
+                          &PyType_Type, &wrapped, &PyType_Type, &seen))
         return NULL;
-    if (!PyDict_Check(collecting)) return PyErr_Format(PyExc_TypeError, "collecting is a dict");
-    if ((state->bound_offset = offset_in(reached, "bound")) < 0
-        || (state->fast_offset = offset_in(wrapped, "fast")) < 0
-        || (state->root_offset = offset_in((PyObject *)Py_TYPE(spans), "root")) < 0)
-        return NULL;
-    PyObject *above = PyObject_GetAttrString(spans, "above");
+    static char *names[] = {"current", "unfinished", "collecting", "finish", "is_programs", "spans",
+                            "parent_of", "detour", "chosen", NULL};
+    PyObject **kept[] = {&state->current, &state->unfinished, &state->collecting, &state->finish,
+                         &state->is_programs, &state->spans, &state->parent_of, &state->detour,
+                         &state->chosen};
+    for (size_t at = 0; names[at]; at++) {
+        PyObject *given = kwargs ? PyDict_GetItemString(kwargs, names[at]) : NULL;
+        if (!given) return PyErr_Format(PyExc_TypeError, "adopt: %s is missing", names[at]);
+        Py_XSETREF(*kept[at], Py_NewRef(given));
+    }
+    PyObject *above = PyObject_GetAttrString(state->spans, "above");
     if (!above) return NULL;
     Py_XSETREF(state->above, above);
     Py_XSETREF(state->reached_type, (PyTypeObject *)Py_NewRef(reached));
-    Py_XSETREF(state->spans, Py_NewRef(spans));
-    Py_XSETREF(state->current, Py_NewRef(current));
-    Py_XSETREF(state->unfinished, Py_NewRef(unfinished));
-    Py_XSETREF(state->collecting, Py_NewRef(collecting));
-    Py_XSETREF(state->finish, Py_NewRef(finish));
-    Py_XSETREF(state->is_programs, Py_NewRef(is_programs));
+    Py_XSETREF(state->seen_type, (PyTypeObject *)Py_NewRef(seen));
+    if (!PyDict_Check(state->collecting) || !PyDict_CheckExact(state->unfinished)
+        || !PyContextVar_CheckExact(state->current))
+        return PyErr_Format(PyExc_TypeError, "adopt: a variable of the context and two dicts");
+    if (find_slots(state, sampler, wrapped)) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -58,7 +73,7 @@ static PyObject *captured(PyObject *module, PyObject *const *args, Py_ssize_t co
 }
 
 static PyMethodDef methods[] = {
-    {"adopt", adopt, METH_VARARGS, "What calls go by on the Python side."},
+    {"adopt", (PyCFunction)(void (*)(void))adopt, METH_VARARGS | METH_KEYWORDS, "What calls go by on the Python side."},
     {"boost", boost, METH_VARARGS, "Let the calls of a wrapper begin in C."},
     {"captured", (PyCFunction)(void (*)(void))captured, METH_FASTCALL | METH_KEYWORDS,
      "Short parameters as a record holds them; None for others."},
@@ -91,6 +106,10 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->is_programs);
     Py_VISIT(state->spans);
     Py_VISIT(state->above);
+    Py_VISIT(state->seen_type);
+    Py_VISIT(state->parent_of);
+    Py_VISIT(state->detour);
+    Py_VISIT(state->chosen);
     return 0;
 }
 

@@ -34,20 +34,25 @@ static inline void forget(Open *open) {
     Py_CLEAR(open->bound);
 }
 
-/* What the row says of its parent; -1 where somebody else has to find out, -2 for an error. */
+/* What Python says whose id that is; -1 with an error. */
+static int ask_for_parent(Open *open, PyObject *found) {
+    if (!found) return -1;
+    open->parent = PyLong_AsUnsignedLongLong(found);
+    Py_DECREF(found);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* What the row says of its parent: 1 where it is known, 0 where a hook may have seen this very call
+   (that takes another way), -1 for an error. */
 static inline int find_parent(State *state, Open *open) {
-    if (!PyLong_CheckExact(open->outer)) return -1;
-    open->parent = PyLong_AsUnsignedLongLong(open->outer);
-    if (open->parent) {
-        if (open->parent == (uint64_t)-1 && PyErr_Occurred()) return -2;
-        return 0;
+    if (PyLong_CheckExact(open->outer)) {
+        open->parent = PyLong_AsUnsignedLongLong(open->outer);
+        if (open->parent == (uint64_t)-1 && PyErr_Occurred()) return -1;
     }
-    if (slot_of(state->spans, state->root_offset) != Py_None) return 0;
-    PyObject *span = PyObject_CallNoArgs(state->above);
-    if (!span) return -2;
-    open->parent = PyLong_AsUnsignedLongLong(span);
-    Py_DECREF(span);
-    return PyErr_Occurred() ? -2 : 0;
+    else if (Py_IS_TYPE(open->outer, state->seen_type)) return 0;
+    else if (ask_for_parent(open, PyObject_CallOneArg(state->parent_of, open->outer))) return -1;
+    if (open->parent || slot_of(state->spans, state->root_offset) != Py_None) return 1;
+    return ask_for_parent(open, PyObject_CallNoArgs(state->above)) ? -1 : 1;
 }
 
 /*
@@ -58,9 +63,9 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee) {
     memset(open, 0, sizeof *open);
     if (PyContextVar_Get(state->current, NULL, &open->outer)) return -1;
     int found = find_parent(state, open);
-    if (found) {
+    if (found != 1) {
         Py_CLEAR(open->outer);
-        return found == -1 ? 0 : -1;
+        return found;
     }
     PyObject *row_object = take_row(bound->ready);
     if (!row_object) {
@@ -94,7 +99,7 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee) {
 
 /* Resetting costs half of setting; in another context than its own a token is of no use. */
 static inline int restore(State *state, Open *open) {
-    if (PyContextVar_Reset(state->current, open->token) == 0) return 0;
+    if (open->token && PyContextVar_Reset(state->current, open->token) == 0) return 0;
     PyErr_Clear();
     PyObject *token = PyContextVar_Set(state->current, open->outer);
     Py_XDECREF(token);
@@ -149,27 +154,21 @@ static void lose(Open *open) {
     give_row_back(open->bound->ready, row_object);
 }
 
-static PyObject *listed(State *state, Open *open, const Captured *captured, PyObject *wrapped,
-                        int64_t end_ns, PyObject *error) {
+/* What is left undone in this thread, with *entry* behind it; a new reference, NULL without memory. */
+static PyObject *listed(State *state, PyObject *entry) {
     PyObject *key = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
     PyObject *empty = PyList_New(0), *left = NULL;
     if (key && empty) left = PyDict_SetDefault(state->unfinished, key, empty);
     Py_XDECREF(key);
     Py_XDECREF(empty);
-    if (!left) return NULL;
-    PyObject *entry = Py_BuildValue(
-        "[OOOO(OKKKLii)(y#I)]", Py_None, error ? error : Py_None, wrapped,
-        (PyObject *)open->bound->ready, open->row_object, (unsigned long long)open->call_id,
-        (unsigned long long)open->parent, (unsigned long long)open->start_ns, (long long)end_ns, 0,
-        0, captured->body, (Py_ssize_t)(captured->low_meta & LENGTH_MASK), captured->low_meta);
-    if (!entry) return NULL;
-    int failed = PyList_Append(left, entry);
-    Py_DECREF(entry);
-    return failed ? NULL : left;
+    if (!left || PyList_Append(left, entry)) {
+        PyErr_Clear();
+        return NULL;
+    }
+    return Py_NewRef(left);
 }
 
-/* Whether an error is the program's: an interruption, and what its signal handlers raise. */
-static int is_the_programs(State *state, PyObject *error) {
+int is_the_programs(State *state, PyObject *error) {
     if (Py_IS_TYPE(error, (PyTypeObject *)PyExc_RecursionError)) return 0;
     PyObject *answer = PyObject_CallOneArg(state->is_programs, error);
     int is_programs = answer ? PyObject_IsTrue(answer) : 0;
@@ -184,34 +183,45 @@ static int finish(State *state, PyObject *left, PyObject *outer) {
     return done ? 0 : -1;
 }
 
-/*
- * Let Python end what the C path can't: a call that raised (*error*, end -1), one whose grant is
- * exhausted or whose tool is bound anew. 0, or -1 with an error that is the program's.
- */
-int leave_call(State *state, Open *open, const Captured *captured, PyObject *wrapped, int64_t end_ns,
-               PyObject *error) {
-    PyObject *struck = NULL;
-    PyObject *left = listed(state, open, captured, wrapped, end_ns, error);
-    if (!left) {
-        PyErr_Clear();
-        lose(open);
-        left = PyList_New(0);
-        if (!left) PyErr_Clear();
-    }
-    else Py_INCREF(left);
-    if (left && finish(state, left, open->outer)) {
+int take_up(State *state, PyObject *entry, PyObject *outer) {
+    PyObject *left = listed(state, entry), *struck = NULL;
+    if (!left) return 1;
+    if (finish(state, left, outer)) {
         /* Struck; again within microseconds it is left to the next call. */
         struck = raised();
-        if (finish(state, left, open->outer)) {
+        if (finish(state, left, outer)) {
             PyObject *again = raised();
             if (is_the_programs(state, again)) Py_XSETREF(struck, Py_NewRef(again));
             Py_DECREF(again);
         }
         if (!is_the_programs(state, struck)) Py_CLEAR(struck);
     }
-    Py_XDECREF(left);
-    forget(open);
+    Py_DECREF(left);
     if (!struck) return 0;
     raise_again(struck);
     return -1;
+}
+
+/*
+ * Let Python end what the C path can't: a call that raised (*error*, end -1), one whose grant is
+ * exhausted or whose tool is bound anew. 0, or -1 with an error that is the program's.
+ */
+int leave_call(State *state, Open *open, const Captured *captured, PyObject *wrapped, int64_t end_ns,
+               PyObject *error) {
+    PyObject *entry = Py_BuildValue(
+        "[OOOO(OKKKLii)(y#I)]", Py_None, error ? error : Py_None, wrapped,
+        (PyObject *)open->bound->ready, open->row_object, (unsigned long long)open->call_id,
+        (unsigned long long)open->parent, (unsigned long long)open->start_ns, (long long)end_ns, 0,
+        0, captured->body, (Py_ssize_t)(captured->low_meta & LENGTH_MASK), captured->low_meta);
+    int done = 1;
+    if (entry) done = take_up(state, entry, open->outer);
+    else PyErr_Clear();
+    Py_XDECREF(entry);
+    if (done == 1) {
+        lose(open);
+        if (restore(state, open)) PyErr_Clear();
+        done = 0;
+    }
+    forget(open);
+    return done;
 }

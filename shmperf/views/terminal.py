@@ -8,6 +8,7 @@ escape sequences among them, are shown and not sent.
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
@@ -18,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shmperf.analysis.names import Varying, advice_for
+from shmperf.compiled.chosen import path
 
 from .columns import Column, Columns, Line
 from .formatting import duration, printable, size
@@ -67,7 +69,8 @@ def stats(found: Mapping[str, Any]) -> RenderableType:
         return Group(_stats_table([found]), Text("; ".join(_COLUMNS_SAY), "dim"))
     rows = sorted(found["tool_stats"].values(), key=_total_time, reverse=True)
     table = _stats_table(rows) if rows else Text("no calls were recorded yet")
-    notes = [_BOOKS_SAY, *_COLUMNS_SAY]
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    notes = [f"{python}, {path()} path here", _BOOKS_SAY, *_COLUMNS_SAY]
     if any(row.get("estimated") for row in rows):
         notes.append(_ESTIMATES_SAY)
     return Group(table, books(found), Text("; ".join(notes), "dim"), *_names(found))

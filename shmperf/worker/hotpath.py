@@ -707,6 +707,19 @@ def _reduced(fast: Any) -> Any:
 
 
 if hot is not None:
-    _known = current_call, unfinished, collecting, finish, is_programs
-    hot.adopt(Reached, Wrapped, spans, *_known)
+    hot.adopt(
+        Reached,
+        Sampler,
+        Wrapped,
+        Seen,
+        current=current_call,
+        unfinished=unfinished,
+        collecting=collecting,
+        finish=finish,
+        is_programs=is_programs,
+        spans=spans,
+        parent_of=parent_of,
+        detour=_detour,
+        chosen=_chosen,
+    )
     copyreg.pickle(hot.Fast, _reduced)

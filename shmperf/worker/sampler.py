@@ -43,12 +43,12 @@ _nothing = memoryview(bytearray(8)).cast("Q")
 class Recorder(Reached):
     """What a wrapper records a chosen call by: a tool's tuple, kept beside the tool."""
 
-    __slots__ = ("name", "sampled")
+    __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.bound = UNBOUND
-        self.sampled: Sampled | None = None
+        self.sampled = None
 
 
 class Sampler(Reached):
@@ -61,7 +61,7 @@ class Sampler(Reached):
 
     __slots__ = (
         *("choice", "ended", "every", "name", "place", "recorder"),
-        *("sampled", "slow_ns", "words", "_state"),
+        *("slow_ns", "words", "_state"),
     )
 
     def __init__(self, name: str) -> None:
@@ -84,7 +84,7 @@ class Sampler(Reached):
 
     def close(self, *, off: bool) -> None:
         """Send every wrapper the long way, where it learns what holds now; *off* as elsewhere."""
-        self.sampled: Sampled | None = None if off else (-1, *_CLOSED, self)
+        self.sampled = None if off else (-1, *_CLOSED, self)
 
     def count_in(self, words: memoryview, place: int, seed: int) -> None:
         """Count in that *place* of *words* from now on; *seed* is this process's own."""

@@ -67,11 +67,12 @@ SAMPLED = Route(is_recorded=True, is_sampled=True)
 
 
 class Reached:
-    """What a wrapper finds in its cell at each call; the compiled path goes by this slot."""
+    """What a wrapper finds in its cell at each call; the compiled path goes by these slots."""
 
-    __slots__ = ("bound",)
+    __slots__ = ("bound", "sampled")
 
     bound: Bound | None
+    sampled: Sampled | None
 
 
 class Tool(Reached):
@@ -87,13 +88,13 @@ class Tool(Reached):
     """
 
     __slots__ = (
-        *("callees", "detailed", "is_shown", "lane", "name", "named", "route", "sampled"),
-        *("sampler", "word"),
+        *("callees", "detailed", "is_shown", "lane", "name", "named", "route", "sampler"),
+        *("word",),
     )
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.sampled: Sampled | None = None
+        self.sampled = None
         self.sampler: Sampler | None = None
         self.callees: dict[Callee, int] = {}
         self.named = 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shmperf.compiled.chosen import hot
 from tests.support import IN_FULL, Place, assert_books_balance
 
 KEEP_ALL = "default_perf_points: -1\n"
@@ -128,8 +129,9 @@ def test_call_struck_anywhere_ends_once(place: Place, config: str, part: int) ->
     kinds = KINDS[part::4]
     struck, stats = json.loads(place.run_program(STRUCK, "only", *kinds))
     assert set(struck) == set(kinds)
-    # A call without a record hardly calls anything.
-    assert min(strikes for strikes, _, _ in struck.values()) >= (2 if config == SAMPLED else 10)
+    # A call without a record hardly calls anything, and one in C lets no handler in at all.
+    least = 0 if hot is not None else 2 if config == SAMPLED else 10
+    assert min(strikes for strikes, _, _ in struck.values()) >= least
     wrong = {
         (kind, where.split()[1])
         for kind, (_, left_open, left_current) in struck.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shmperf.compiled import chosen
-from shmperf.shm import inflight, record
+from shmperf.shm import inflight, record, remote
 from shmperf.worker import capture
 
 __all__ = ["made", "there"]
@@ -36,6 +36,7 @@ def _numbers() -> dict[str, int]:
         "GENERATION_STEP": inflight.GENERATION_STEP,
         "GENERATION_MASK": inflight.generation_of((1 << 64) - 1),
         "LOSS_SHIFT": inflight.generation_of((1 << 64) - 1).bit_length(),
+        "FIRST_REMOTE": remote.FIRST_REMOTE,
         "SHORT": capture.SHORT,
         "SHORT_ALONE": capture.SHORT_ALONE,
         "FEW": capture.FEW,
@@ -51,7 +52,10 @@ def there() -> Path:
 def made() -> str:
     """As it should be."""
     head = "/* Written by tests/worker/layout_text.py, from the Python modules: change those. */"
-    lines = [f"#define {name} {number}" for name, number in _numbers().items()]
+    lines = [
+        f"#define {name} {number}{'ULL' * (number >= 1 << 31)}"
+        for name, number in _numbers().items()
+    ]
     return "\n".join([head, "", *lines, ""])
 
 

@@ -1,15 +1,24 @@
-"""The compiled path's layout, and what it was built from."""
+"""The compiled path beside the one in Python: layout, sources, and the bytes that both write."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shmperf.compiled.build import digest
 from shmperf.compiled.chosen import hot, why_not
+from shmperf.shm.record import NAMED, PRUNED, kind_of
+from shmperf.worker.capture import SHORT, SHORT_ALONE, Cut, short_body
+from tests.support import Place, assert_books_balance
 
 from .layout_text import made, there
+
+COMPILED = pytest.mark.skipif(hot is None, reason=f"no compiled path: {why_not}")
 
 
 def test_its_layout_is_that_of_the_python_modules() -> None:
@@ -17,8 +26,73 @@ def test_its_layout_is_that_of_the_python_modules() -> None:
     assert there().read_text() == made()
 
 
+@COMPILED
 def test_it_is_built_from_the_sources_that_are_here() -> None:
     """Who changes these installs anew: ``pip install -e .``."""
-    if hot is None:
-        pytest.skip(f"no compiled path: {why_not}")
     assert digest(Path(there()).parent) == hot.SOURCES
+
+
+class OtherText(str):
+    """No exact string."""
+
+    __slots__ = ()
+
+
+def near(length: int) -> st.SearchStrategy[str]:
+    """Texts around that length, of one, two, three and four bytes a character."""
+    letters = st.sampled_from(["a", '"', "é", "ツ", "🐍", "\x00"])
+    sizes = st.integers(max(0, length - 2), length + 2)
+    return st.builds(lambda letter, size: letter * size, letters, sizes)
+
+
+EDGES = [0, 0x7F, 0x80, 0xFF, 0x100, 0xFFFF, 0x10000, 0xFFFFFFFF, 1 << 32, (1 << 63) - 1]
+EDGES += [1 << 63, (1 << 64) - 1, 1 << 64, -1, -32, -33, -128, -129, -32768, -32769]
+EDGES += [-(1 << 31), -(1 << 31) - 1, -(1 << 63), -(1 << 63) - 1, 1 << 200]
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.sampled_from(EDGES),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=30),
+    st.sampled_from([31, 32, SHORT, SHORT_ALONE, 196, 255]).flatmap(near),
+    st.sampled_from(["\ud800", "half \udfff", OtherText("other"), b"bytes", 1j, {1}, ...]),
+)
+KEYS = st.one_of(st.text(max_size=8), near(SHORT), st.sampled_from([1, OtherText("k"), "\ud800"]))
+MEMBERS = st.one_of(LEAVES, st.lists(LEAVES, max_size=2))
+VALUES = st.one_of(
+    LEAVES,
+    st.lists(MEMBERS, max_size=14),
+    st.lists(LEAVES, max_size=14).map(tuple),
+    st.dictionaries(KEYS, MEMBERS, max_size=14),
+)
+NAMES = st.one_of(st.text(max_size=6), near(60), st.just("\ud800"))
+
+
+@COMPILED
+@given(st.lists(VALUES, max_size=18), st.dictionaries(NAMES, VALUES, max_size=18))
+def test_parameters_are_encoded_as_in_python(args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Byte for byte, flags too; what C leaves to Python is only what fills a slot to its end."""
+    found = hot.captured(*args, **kwargs)
+    expected = short_body(tuple(args), kwargs) if args or kwargs else b""
+    if found is None:
+        assert expected is None or len(expected) > 190
+        return
+    body, low_meta = found
+    assert body == expected
+    assert low_meta & 0xFF == len(body)
+    flags = NAMED if args and kwargs else 0
+    assert kind_of(low_meta) == flags | (PRUNED if type(expected) is Cut else 0)
+
+
+@COMPILED
+def test_what_a_call_can_do_is_recorded_alike(place: Place) -> None:
+    """Arguments, outcomes, depth, threads, contexts, forks: the same records on both paths."""
+    place.write("config/tool_perf_limits.yaml", "default_perf_points: -1\n")
+    found = {}
+    for switch in ("0", "1"):
+        program = place.run_program("compiled/every_kind_of_call", SHMPERF_COMPILED=switch)
+        found[switch], stats = json.loads(program)
+        assert_books_balance(stats)
+        place.shmperf("cleanup", "--force")
+    assert found["0"] == found["1"]
