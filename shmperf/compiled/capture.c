@@ -164,14 +164,8 @@ static int put_cut(Out *out, PyObject *value, Py_ssize_t *room, int *is_cut) {
     return put_start(out, value, length);
 }
 
-typedef struct {
-    PyObject *const *args;
-    Py_ssize_t count;
-    PyObject *kwnames;
-} Given;
-
 static inline int put_all(Out *out, const Given *given, Py_ssize_t *room, int *is_cut) {
-    Py_ssize_t count = given->count, named = given->kwnames ? PyTuple_GET_SIZE(given->kwnames) : 0;
+    Py_ssize_t count = given->count, named = given->named;
     if (count && named) *out->at++ = 0x92;
     if (count && put_head(out, count, 0x90, 0xdc)) return REFUSED;
     for (Py_ssize_t at = 0; at < count; at++)
@@ -180,34 +174,48 @@ static inline int put_all(Out *out, const Given *given, Py_ssize_t *room, int *i
     if (!named) return DONE;
     if (put_head(out, named, 0x80, 0xde)) return REFUSED;
     for (Py_ssize_t at = 0; at < named; at++) {
-        PyObject *name = PyTuple_GET_ITEM(given->kwnames, at), *value = given->args[count + at];
+        PyObject *name = given->names[at], *value = given->values[at];
         if (!PyUnicode_CheckExact(name) || put_text(out, name)) return REFUSED;
         if (room ? put_cut(out, value, room, is_cut) : put_parameter(out, value)) return REFUSED;
     }
     return DONE;
 }
 
-static int has_long_text(const Given *given) {
-    Py_ssize_t count = given->count + (given->kwnames ? PyTuple_GET_SIZE(given->kwnames) : 0);
+static int has_long_text(PyObject *const *values, Py_ssize_t count) {
     for (Py_ssize_t at = 0; at < count; at++)
-        if (PyUnicode_CheckExact(given->args[at])
-            && PyUnicode_GET_LENGTH(given->args[at]) > SHORT_ALONE)
+        if (PyUnicode_CheckExact(values[at]) && PyUnicode_GET_LENGTH(values[at]) > SHORT_ALONE)
             return 1;
     return 0;
 }
 
-int capture(Captured *captured, PyObject *const *args, Py_ssize_t count, PyObject *kwnames) {
-    const Given given = {args, count, kwnames};
+int capture(Captured *captured, const Given *given) {
     Out out = {captured->body, captured->body + BODY_BYTES};
     int is_cut = 0;
-    if (put_all(&out, &given, NULL, NULL)) {
-        if (!has_long_text(&given)) return 0;
+    if (put_all(&out, given, NULL, NULL)) {
+        if (!has_long_text(given->args, given->count) && !has_long_text(given->values, given->named))
+            return 0;
         Py_ssize_t room = SUMMARY_BUDGET;
         out.at = captured->body;
-        if (put_all(&out, &given, &room, &is_cut)) return 0;
+        if (put_all(&out, given, &room, &is_cut)) return 0;
     }
     captured->low_meta = (uint32_t)(out.at - captured->body);
-    if (count && kwnames && PyTuple_GET_SIZE(kwnames)) captured->low_meta |= NAMED;
+    if (given->count && given->named) captured->low_meta |= NAMED;
     if (is_cut) captured->low_meta |= PRUNED;
     return 1;
+}
+
+enum { MOST_NAMED = 32 };
+
+int capture_packed(Captured *captured, PyObject *args, PyObject *kwargs, int skip) {
+    PyObject *names[MOST_NAMED], *values[MOST_NAMED], *name, *value;
+    Py_ssize_t at = 0, named = 0;
+    captured->low_meta = 0;
+    if (PyDict_GET_SIZE(kwargs) > MOST_NAMED) return 0;
+    while (PyDict_Next(kwargs, &at, &name, &value)) {
+        names[named] = name;
+        values[named++] = value;
+    }
+    const Given given = {((PyTupleObject *)args)->ob_item + skip, names, values,
+                         PyTuple_GET_SIZE(args) - skip, named};
+    return given.count + named ? capture(captured, &given) : 1;
 }

@@ -34,33 +34,18 @@ static PyObject *call_deep(Fast *fast, PyObject *const *args, size_t flags, PyOb
 
 #endif
 
-/* Where the tool looks now, by the wrapper's cell; borrowed. */
-static inline PyObject *reached_now(State *state, Fast *fast) {
-    PyObject *reached = PyCell_GET(fast->cell);
-    return reached && Py_TYPE(reached)->tp_base == state->reached_type ? reached : NULL;
-}
-
-static inline Binding *bound_now(State *state, Fast *fast) {
-    PyObject *reached = reached_now(state, fast);
-    PyObject *bound = reached ? slot_of(reached, state->bound_offset) : NULL;
-    return bound && Py_IS_TYPE(bound, state->binding_type) ? (Binding *)bound : NULL;
-}
-
-static inline int is_open(State *state, Binding *bound) {
-    if (bound->words_view->flags & _Py_MEMORYVIEW_RELEASED) return 0;
-#if PY_VERSION_HEX < 0x030c0000
-    if (PyDict_GET_SIZE(state->collecting)) return 0;
-#endif
-    return __atomic_load_n(bound->session, __ATOMIC_RELAXED) == bound->word && !bound->fits_never;
-}
-
 /* The function has returned: its record is stored here, or by Python. */
 static inline int ended(State *state, Fast *fast, Open *open, const Captured *captured) {
     uint64_t end_ns = now_ns();
-    int is_stored = 0;
-    if (bound_now(state, fast) == open->bound && !(open->bound->words_view->flags & _Py_MEMORYVIEW_RELEASED))
-        is_stored = end_call(state, open, captured, fast->callee, end_ns);
-    return is_stored ? 0 : leave_call(state, open, captured, fast->wrapped, (int64_t)end_ns, NULL);
+    uint64_t position;
+    if (bound_now(state, fast) == open->bound && !is_released(open->bound)
+        && store_call(open, captured, fast->callee, end_ns, &position)) {
+        if (restore_context(state, open)) PyErr_Clear();
+        free_row(open);
+        forget_call(open);
+        return 0;
+    }
+    return leave_call(state, open, captured, fast->wrapped, (int64_t)end_ns, NULL);
 }
 
 
@@ -128,19 +113,20 @@ static PyObject *call_fast(PyObject *self, PyObject *const *args, size_t flags, 
     State *state = fast->state;
     Binding *bound = bound_now(state, fast);
     if (!bound) return call_unbound(state, fast, args, flags, kwnames);
-    if (!is_open(state, bound)) return call_elsewhere(fast, args, flags, kwnames);
+    if (!fits(state, bound)) return call_elsewhere(fast, args, flags, kwnames);
 #if PY_VERSION_HEX >= 0x030c0000
     if (depth >= DEEPEST) return call_deep(fast, args, flags, kwnames);
 #endif
 
     Captured captured;
     Py_ssize_t count = PyVectorcall_NARGS(flags), skip = fast->skip && count;
+    const Given given = given_by(args, count, skip, kwnames);
     captured.low_meta = 0;
-    if ((count > skip || kwnames) && !capture(&captured, args + skip, count - skip, kwnames))
+    if (given.count + given.named && !capture(&captured, &given))
         return call_elsewhere(fast, args, flags, kwnames);
 
     Open open;
-    int begun = begin_call(state, &open, bound, fast->callee);
+    int begun = begin_call(state, &open, bound, fast->callee, 1);
     if (begun == 0) return call_elsewhere(fast, args, flags, kwnames);
     if (begun < 0) return begun_in_vain(state, fast, &open, &captured, args, flags, kwnames);
     PyObject *result = call_function(fast, args, flags, kwnames);
@@ -210,6 +196,12 @@ static PyMemberDef fast_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
+static PyMethodDef fast_methods[] = {
+    {"begin", (PyCFunction)(void (*)(void))begin_awaited, METH_FASTCALL,
+     "Begin a call of a coroutine function; None where it goes another way."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyType_Slot fast_slots[] = {
     {Py_tp_doc, "A tracked function's calls."},
     {Py_tp_new, fast_new},
@@ -217,6 +209,7 @@ static PyType_Slot fast_slots[] = {
     {Py_tp_traverse, fast_traverse},
     {Py_tp_call, PyVectorcall_Call},
     {Py_tp_members, fast_members},
+    {Py_tp_methods, fast_methods},
     {0, NULL},
 };
 

@@ -16,13 +16,24 @@
 #error "written for little-endian machines"
 #endif
 
+/* Where a block was found to stand. */
+enum { SITES = 64 };
+typedef struct {
+    PyCodeObject *code;
+    int at;
+} Site;
+
 /* What of the Python side the C side calls or looks at; one for each interpreter. */
 typedef struct {
-    PyTypeObject *binding_type, *fast_type;
+    PyTypeObject *binding_type, *fast_type, *steps_type, *awaited_type;
     /* What `adopt` was given; NULL before. */
     PyObject *current, *unfinished, *finish, *collecting, *is_programs, *spans, *above;
-    PyObject *parent_of, *detour, *chosen;
-    PyTypeObject *reached_type, *seen_type;
+    PyObject *parent_of, *detour, *chosen, *named_callee, *pure_enter, *pure_exit, *placed;
+    PyObject *outer_now, *running_loop;
+    PyTypeObject *reached_type, *seen_type, *tool_type;
+    Py_ssize_t is_shown_offset;
+    PyObject *enter_anyhow, *enter_in, *leave, *in_order; /* names */
+    Site sites[SITES];
     Py_ssize_t bound_offset, sampled_offset, choice_offset, ended_offset, root_offset, fast_offset;
 } State;
 
@@ -95,8 +106,40 @@ static inline void raise_again(PyObject *error) {
 /* binding.c */
 extern PyType_Spec binding_spec;
 
+/* A call's arguments: *count* in their order, and *named* with their names. */
+typedef struct {
+    PyObject *const *args, *const *names, *const *values;
+    Py_ssize_t count, named;
+} Given;
+
+/* As they stand in a vectorcall, without the first *skip*. */
+static inline Given given_by(PyObject *const *args, Py_ssize_t count, Py_ssize_t skip,
+                             PyObject *kwnames) {
+    Given given = {args + skip, NULL, args + count, count - skip, 0};
+    if (kwnames) {
+        given.names = ((PyTupleObject *)kwnames)->ob_item;
+        given.named = PyTuple_GET_SIZE(kwnames);
+    }
+    return given;
+}
+
+static inline int is_released(Binding *bound) {
+    return bound->words_view->flags & _Py_MEMORYVIEW_RELEASED;
+}
+
+/* Whether a tool's tuple is of this mode and session, and nothing forbids to go by it. */
+static inline int fits(State *state, Binding *bound) {
+    if (is_released(bound)) return 0;
+#if PY_VERSION_HEX < 0x030c0000
+    if (PyDict_GET_SIZE(state->collecting)) return 0;
+#endif
+    return __atomic_load_n(bound->session, __ATOMIC_RELAXED) == bound->word && !bound->fits_never;
+}
+
 /* capture.c: 1 when the parameters are short and encoded, 0 when somebody else has to. */
-int capture(Captured *captured, PyObject *const *args, Py_ssize_t count, PyObject *kwnames);
+int capture(Captured *captured, const Given *given);
+/* The same of a tuple without the first *skip*, and a dict. */
+int capture_packed(Captured *captured, PyObject *args, PyObject *kwargs, int skip);
 
 /* A tracked function. */
 typedef struct {
@@ -110,6 +153,18 @@ typedef struct {
     int skip;
 } Fast;
 
+/* Where the tool looks now, by the wrapper's cell; borrowed. */
+static inline PyObject *reached_now(State *state, Fast *fast) {
+    PyObject *reached = PyCell_GET(fast->cell);
+    return reached && Py_TYPE(reached)->tp_base == state->reached_type ? reached : NULL;
+}
+
+static inline Binding *bound_now(State *state, Fast *fast) {
+    PyObject *reached = reached_now(state, fast);
+    PyObject *bound = reached ? slot_of(reached, state->bound_offset) : NULL;
+    return bound && Py_IS_TYPE(bound, state->binding_type) ? (Binding *)bound : NULL;
+}
+
 /* function.c */
 extern PyType_Spec fast_spec;
 PyObject *call_function(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames);
@@ -117,8 +172,13 @@ PyObject *call_elsewhere(Fast *fast, PyObject *const *args, size_t flags, PyObje
 PyObject *boost(PyObject *module, PyObject *args);
 
 /* open.c */
-int begin_call(State *state, Open *open, Binding *bound, uint64_t callee);
-int end_call(State *state, Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns);
+int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is_observed);
+int store_call(Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns,
+               uint64_t *taken);
+void free_row(Open *open);
+int restore_context(State *state, Open *open);
+void forget_call(Open *open);
+void lose(Open *open);
 int leave_call(State *state, Open *open, const Captured *captured, PyObject *wrapped, int64_t end_ns,
                PyObject *error);
 /* Whether an error is the program's: an interruption, and what its signal handlers raise. */
@@ -126,6 +186,13 @@ int is_the_programs(State *state, PyObject *error);
 /* Lists *entry* and lets Python finish it: 0, -1 with an error that is the program's, and 1 where
    there is no memory to list it. */
 int take_up(State *state, PyObject *entry, PyObject *outer);
+
+/* steps.c */
+extern PyType_Spec steps_spec;
+
+/* awaited.c */
+extern PyType_Spec awaited_spec;
+PyObject *begin_awaited(PyObject *fast, PyObject *const *given, Py_ssize_t count);
 
 /* sampled.c */
 PyObject *call_sampled(State *state, Fast *fast, PyObject *sampled, PyObject *const *args,

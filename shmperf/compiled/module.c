@@ -28,34 +28,46 @@ static int find_slots(State *state, PyObject *sampler, PyObject *wrapped) {
     state->choice_offset = offset_in(sampler, "choice");
     state->ended_offset = offset_in(sampler, "ended");
     state->fast_offset = offset_in(wrapped, "fast");
+    state->is_shown_offset = offset_in((PyObject *)state->tool_type, "is_shown");
     state->root_offset = offset_in((PyObject *)Py_TYPE(state->spans), "root");
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* Each of *names* in *given*, kept; 0, or -1 with an error. */
+static int keep(PyObject *given, const char *const *names, PyObject **const *kept) {
+    for (; *names; names++, kept++) {
+        PyObject *found = given ? PyDict_GetItemString(given, *names) : NULL;
+        if (!found) {
+            PyErr_Format(PyExc_TypeError, "%s is missing", *names);
+            return -1;
+        }
+        Py_XSETREF(**kept, Py_NewRef(found));
+    }
+    return 0;
+}
+
 /*
- * adopt(reached, sampler, wrapped, seen, *, current, unfinished, …): the classes whose slots or
+ * adopt(tool, sampler, wrapped, seen, *, current, unfinished, …): the classes whose slots or
  * instances C looks at, and by name what calls go by; once, when the hot path is imported.
  */
 static PyObject *adopt(PyObject *module, PyObject *args, PyObject *kwargs) {
     State *state = PyModule_GetState(module);
-    PyObject *reached, *sampler, *wrapped, *seen;
-    if (!PyArg_ParseTuple(args, "O!O!O!O!:adopt", &PyType_Type, &reached, &PyType_Type, &sampler,
+    PyObject *tool, *sampler, *wrapped, *seen;
+    if (!PyArg_ParseTuple(args, "O!O!O!O!:adopt", &PyType_Type, &tool, &PyType_Type, &sampler,
                           &PyType_Type, &wrapped, &PyType_Type, &seen))
         return NULL;
-    static char *names[] = {"current", "unfinished", "collecting", "finish", "is_programs", "spans",
-                            "parent_of", "detour", "chosen", NULL};
-    PyObject **kept[] = {&state->current, &state->unfinished, &state->collecting, &state->finish,
-                         &state->is_programs, &state->spans, &state->parent_of, &state->detour,
-                         &state->chosen};
-    for (size_t at = 0; names[at]; at++) {
-        PyObject *given = kwargs ? PyDict_GetItemString(kwargs, names[at]) : NULL;
-        if (!given) return PyErr_Format(PyExc_TypeError, "adopt: %s is missing", names[at]);
-        Py_XSETREF(*kept[at], Py_NewRef(given));
-    }
+    static const char *const names[] = {"current", "unfinished", "collecting", "finish",
+                                        "is_programs", "spans", "parent_of", "detour", "chosen",
+                                        NULL};
+    PyObject **const kept[] = {&state->current, &state->unfinished, &state->collecting,
+                               &state->finish, &state->is_programs, &state->spans,
+                               &state->parent_of, &state->detour, &state->chosen};
+    if (keep(kwargs, names, kept)) return NULL;
     PyObject *above = PyObject_GetAttrString(state->spans, "above");
     if (!above) return NULL;
     Py_XSETREF(state->above, above);
-    Py_XSETREF(state->reached_type, (PyTypeObject *)Py_NewRef(reached));
+    Py_XSETREF(state->tool_type, (PyTypeObject *)Py_NewRef(tool));
+    Py_XSETREF(state->reached_type, (PyTypeObject *)Py_NewRef(((PyTypeObject *)tool)->tp_base));
     Py_XSETREF(state->seen_type, (PyTypeObject *)Py_NewRef(seen));
     if (!PyDict_Check(state->collecting) || !PyDict_CheckExact(state->unfinished)
         || !PyContextVar_CheckExact(state->current))
@@ -64,16 +76,47 @@ static PyObject *adopt(PyObject *module, PyObject *args, PyObject *kwargs) {
     Py_RETURN_NONE;
 }
 
+/* adopt_steps(*, named_callee, pure_enter, pure_exit, placed): what `Steps` goes by. */
+static PyObject *adopt_steps(PyObject *module, PyObject *args, PyObject *kwargs) {
+    State *state = PyModule_GetState(module);
+    static const char *const names[] = {"named_callee", "pure_enter", "pure_exit", "placed", NULL};
+    PyObject **const kept[] = {&state->named_callee, &state->pure_enter, &state->pure_exit,
+                               &state->placed};
+    if (keep(kwargs, names, kept)) return NULL;
+    if (!PySet_CheckExact(state->placed)) return PyErr_Format(PyExc_TypeError, "placed is a set");
+    Py_XSETREF(state->in_order, Py_BuildValue("(s)", "in_order"));
+    Py_XSETREF(state->enter_anyhow, PyUnicode_InternFromString("_enter_anyhow"));
+    Py_XSETREF(state->enter_in, PyUnicode_InternFromString("_enter_in"));
+    Py_XSETREF(state->leave, PyUnicode_InternFromString("_leave"));
+    if (PyErr_Occurred()) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* adopt_loop(running_loop, outer_now): what says whether a loop runs, and what is current after a
+   call that may have ended in another context. */
+static PyObject *adopt_loop(PyObject *module, PyObject *args) {
+    State *state = PyModule_GetState(module);
+    PyObject *running_loop, *outer_now;
+    if (!PyArg_ParseTuple(args, "OO:adopt_loop", &running_loop, &outer_now)) return NULL;
+    Py_XSETREF(state->running_loop, Py_NewRef(running_loop));
+    Py_XSETREF(state->outer_now, Py_NewRef(outer_now));
+    Py_RETURN_NONE;
+}
+
 /* captured(*args, **kwargs): body and low meta bits of short parameters, else None. */
 static PyObject *captured(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *names) {
     Captured found;
     found.low_meta = 0;
-    if ((count || names) && !capture(&found, args, count, names)) Py_RETURN_NONE;
+    const Given given = given_by(args, count, 0, names);
+    if (given.count + given.named && !capture(&found, &given)) Py_RETURN_NONE;
     return Py_BuildValue("y#I", found.body, (Py_ssize_t)(found.low_meta & LENGTH_MASK), found.low_meta);
 }
 
 static PyMethodDef methods[] = {
     {"adopt", (PyCFunction)(void (*)(void))adopt, METH_VARARGS | METH_KEYWORDS, "What calls go by on the Python side."},
+    {"adopt_steps", (PyCFunction)(void (*)(void))adopt_steps, METH_VARARGS | METH_KEYWORDS,
+     "The same, for calls in two steps."},
+    {"adopt_loop", adopt_loop, METH_VARARGS, "The same, for calls that await."},
     {"boost", boost, METH_VARARGS, "Let the calls of a wrapper begin in C."},
     {"captured", (PyCFunction)(void (*)(void))captured, METH_FASTCALL | METH_KEYWORDS,
      "Short parameters as a record holds them; None for others."},
@@ -90,6 +133,8 @@ static int run(PyObject *module) {
     State *state = PyModule_GetState(module);
     if (!(state->binding_type = added(module, &binding_spec))) return -1;
     if (!(state->fast_type = added(module, &fast_spec))) return -1;
+    if (!(state->awaited_type = added(module, &awaited_spec))) return -1;
+    if (!(state->steps_type = added(module, &steps_spec))) return -1;
     if (PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)) return -1;
     return PyModule_AddStringConstant(module, "SOURCES", SHMPERF_SOURCES);
 }
@@ -98,6 +143,15 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     State *state = PyModule_GetState(module);
     Py_VISIT(state->binding_type);
     Py_VISIT(state->fast_type);
+    Py_VISIT(state->steps_type);
+    Py_VISIT(state->awaited_type);
+    Py_VISIT(state->outer_now);
+    Py_VISIT(state->running_loop);
+    Py_VISIT(state->tool_type);
+    Py_VISIT(state->named_callee);
+    Py_VISIT(state->pure_enter);
+    Py_VISIT(state->pure_exit);
+    Py_VISIT(state->placed);
     Py_VISIT(state->reached_type);
     Py_VISIT(state->current);
     Py_VISIT(state->unfinished);

@@ -27,7 +27,7 @@ static inline void give_row_back(PyListObject *ready, PyObject *row) {
     Py_DECREF(row);
 }
 
-static inline void forget(Open *open) {
+void forget_call(Open *open) {
     Py_CLEAR(open->outer);
     Py_CLEAR(open->token);
     Py_CLEAR(open->row_object);
@@ -43,13 +43,13 @@ static int ask_for_parent(Open *open, PyObject *found) {
 }
 
 /* What the row says of its parent: 1 where it is known, 0 where a hook may have seen this very call
-   (that takes another way), -1 for an error. */
-static inline int find_parent(State *state, Open *open) {
+   (that takes another way), if calls of this kind are seen by hooks; -1 for an error. */
+static inline int find_parent(State *state, Open *open, int is_observed) {
     if (PyLong_CheckExact(open->outer)) {
         open->parent = PyLong_AsUnsignedLongLong(open->outer);
         if (open->parent == (uint64_t)-1 && PyErr_Occurred()) return -1;
     }
-    else if (Py_IS_TYPE(open->outer, state->seen_type)) return 0;
+    else if (is_observed && Py_IS_TYPE(open->outer, state->seen_type)) return 0;
     else if (ask_for_parent(open, PyObject_CallOneArg(state->parent_of, open->outer))) return -1;
     if (open->parent || slot_of(state->spans, state->root_offset) != Py_None) return 1;
     return ask_for_parent(open, PyObject_CallNoArgs(state->above)) ? -1 : 1;
@@ -59,10 +59,10 @@ static inline int find_parent(State *state, Open *open) {
  * Begin a call: 1 when it has begun and is current, 0 when it has to go another way, and -1, with
  * an error, when it has begun and could not be made current, or the program was interrupted.
  */
-int begin_call(State *state, Open *open, Binding *bound, uint64_t callee) {
+int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is_observed) {
     memset(open, 0, sizeof *open);
     if (PyContextVar_Get(state->current, NULL, &open->outer)) return -1;
-    int found = find_parent(state, open);
+    int found = find_parent(state, open, is_observed);
     if (found != 1) {
         Py_CLEAR(open->outer);
         return found;
@@ -83,7 +83,7 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee) {
         PyErr_Clear();
         open->row_object = NULL;
         give_row_back(bound->ready, row_object);
-        forget(open);
+        forget_call(open);
         return 0;
     }
     open->start_ns = now_ns();
@@ -98,7 +98,7 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee) {
 }
 
 /* Resetting costs half of setting; in another context than its own a token is of no use. */
-static inline int restore(State *state, Open *open) {
+int restore_context(State *state, Open *open) {
     if (open->token && PyContextVar_Reset(state->current, open->token) == 0) return 0;
     PyErr_Clear();
     PyObject *token = PyContextVar_Set(state->current, open->outer);
@@ -118,12 +118,13 @@ static inline uint64_t take_position(PyObject *positions) {
 }
 
 /*
- * End a call that has returned, while its tool is bound as it was: 1 when it is stored, its row
- * free and the context restored; 0 when the grant is exhausted and nothing was done.
+ * Store a call that has returned, while its tool is bound as it was; 0 when the grant is exhausted
+ * and nothing was done.
  */
-int end_call(State *state, Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns) {
+int store_call(Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns,
+               uint64_t *taken) {
     Binding *bound = open->bound;
-    uint64_t position = take_position(bound->positions);
+    uint64_t position = *taken = take_position(bound->positions);
     if (!position) return 0;
     uint64_t *slot = (uint64_t *)(bound->slots + (int64_t)position + bound->shift);
     slot[0] = open->call_id;
@@ -135,23 +136,22 @@ int end_call(State *state, Open *open, const Captured *captured, uint64_t callee
     for (uint32_t at = 0; at < length; at += 16)
         memcpy((char *)(slot + BODY_WORD) + at, captured->body + at, 16);
     __atomic_store_n(slot + SLOT_WORDS - 1, position, __ATOMIC_RELEASE);
-    if (restore(state, open)) PyErr_Clear();
-    PyObject *row_object = open->row_object;
-    open->row_object = NULL;
-    give_row_back(bound->ready, row_object);
-    forget(open);
     return 1;
 }
 
+void free_row(Open *open) {
+    PyObject *row_object = open->row_object;
+    open->row_object = NULL;
+    give_row_back(open->bound->ready, row_object);
+}
+
 /* Where there is no memory to list it, the call is lost, which its row says. */
-static void lose(Open *open) {
+void lose(Open *open) {
     uint64_t *row = open->bound->words + open->row;
     uint64_t generation = open->call_id >> ROW_BITS & GENERATION_MASK;
     if ((row[LOSS] & GENERATION_MASK) != generation)
         row[LOSS] = ((row[LOSS] >> LOSS_SHIFT) + 1) << LOSS_SHIFT | generation;
-    PyObject *row_object = open->row_object;
-    open->row_object = NULL;
-    give_row_back(open->bound->ready, row_object);
+    free_row(open);
 }
 
 /* What is left undone in this thread, with *entry* behind it; a new reference, NULL without memory. */
@@ -219,9 +219,9 @@ int leave_call(State *state, Open *open, const Captured *captured, PyObject *wra
     Py_XDECREF(entry);
     if (done == 1) {
         lose(open);
-        if (restore(state, open)) PyErr_Clear();
+        if (restore_context(state, open)) PyErr_Clear();
         done = 0;
     }
-    forget(open);
+    forget_call(open);
     return done;
 }

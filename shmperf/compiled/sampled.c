@@ -26,7 +26,7 @@ int packed(PyObject **tuple, PyObject **dict, PyObject *const *args, size_t flag
     return 0;
 }
 
-static inline int is_released(PyObject *view) {
+static inline int is_gone(PyObject *view) {
     return ((PyMemoryViewObject *)view)->flags & _Py_MEMORYVIEW_RELEASED;
 }
 
@@ -34,7 +34,7 @@ static inline int is_released(PyObject *view) {
 static inline int is_counted(State *state, PyObject *tuple, Counted *found) {
     PyObject *session = PyTuple_GET_ITEM(tuple, 1), *counts = PyTuple_GET_ITEM(tuple, 2);
     long long word = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, 0));
-    if (word < 0 || is_released(session) || is_released(counts)) return 0;
+    if (word < 0 || is_gone(session) || is_gone(counts)) return 0;
     if (*(uint64_t *)PyMemoryView_GET_BUFFER(session)->buf != (uint64_t)word) return 0;
 #if PY_VERSION_HEX < 0x030c0000
     if (PyDict_GET_SIZE(state->collecting)) return 0;
@@ -52,7 +52,7 @@ static inline int is_counted(State *state, PyObject *tuple, Counted *found) {
 static inline void count(State *state, Counted *counted) {
     int is_ours = slot_of(counted->sampler, state->sampled_offset) == counted->tuple
                   || slot_of(counted->sampler, state->ended_offset) == counted->numbers;
-    if (!is_ours || is_released(PyTuple_GET_ITEM(counted->tuple, 2))) return;
+    if (!is_ours || is_gone(PyTuple_GET_ITEM(counted->tuple, 2))) return;
     PyObject *number = Py_TYPE(counted->numbers)->tp_iternext(counted->numbers);
     if (!number) {
         PyErr_Clear();

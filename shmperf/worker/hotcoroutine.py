@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from shmperf.compiled.chosen import hot
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
 from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED
 from shmperf.stdlib import get_ident, perf_counter_ns
@@ -29,13 +30,14 @@ from .hotpath import (
     Wrapped,
     cell_of,
     encode_plain,
+    fast_of,
     finish,
     store_slot_at,
     unfinished,
 )
 from .spans import spans
 
-__all__ = ["know_loop", "track_coroutine"]
+__all__ = ["know_loop", "track_awaited", "track_coroutine"]
 
 
 def _unknown() -> None:
@@ -49,6 +51,8 @@ def know_loop() -> None:
     """There is a loop of asyncio: from now on it can be asked for quickly."""
     global _running_loop  # noqa: PLW0603  read at each call, where anything else costs more
     _running_loop = sys.modules["asyncio.events"]._get_running_loop
+    if hot is not None:
+        hot.adopt_loop(_running_loop, _outer_now)
 
 
 def _outer_now(outer: Any, call_id: int) -> Any:
@@ -57,6 +61,28 @@ def _outer_now(outer: Any, call_id: int) -> Any:
     while isinstance(now, Pair):
         now = now.outer
     return outer if now == call_id else current_call.get()
+
+
+def track_awaited(wrapped: Wrapped, detour: Any) -> Callable[..., Any]:
+    """What records the calls of a coroutine function, compiled where that path is there."""
+    wrapper, function = track_coroutine(wrapped, detour), wrapped.function
+    if hot is None:
+        return wrapper
+    fast = wrapped.fast = fast_of(wrapper, wrapped)
+
+    async def entrance(*args: Any, **kwargs: Any) -> Any:
+        # Struck before its end is asked for, the call ends as it is let go.
+        call = fast.begin(args, kwargs)
+        if call is None:
+            return await wrapper(*args, **kwargs)
+        try:
+            return call.returned(await function(*args, **kwargs))
+        except BaseException as error:
+            # Noted and passed on.
+            call.failed(error)
+            raise
+
+    return entrance
 
 
 def track_coroutine(wrapped: Wrapped, detour: Any) -> Callable[..., Any]:  # noqa: C901, PLR0915  see above

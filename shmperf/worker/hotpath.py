@@ -51,7 +51,7 @@ from .sampler import Recorder, Sampler
 from .signature import Chosen, positional_names
 from .slots import suspect_hole
 from .spans import spans
-from .tool import NO_ROOM, NOT_RECORDED, PLAINLY, Reached
+from .tool import NO_ROOM, NOT_RECORDED, PLAINLY
 
 __all__ = [
     "RAISED",
@@ -61,6 +61,7 @@ __all__ = [
     "cell_of",
     "encode_plain",
     "enter_anew",
+    "fast_of",
     "finish",
     "is_seen",
     "leave_off",
@@ -394,7 +395,7 @@ def track_plain(wrapped: Wrapped) -> Callable[..., Any]:
     wrapper = track_function(wrapped)
     if hot is None:
         return wrapper
-    fast = wrapped.fast = _fast_of(wrapper, wrapped)
+    fast = wrapped.fast = fast_of(wrapper, wrapped)
     if sys.version_info >= (3, 12):
         # It stays the function that it is, with this body for all that is rare.
         hot.boost(wrapper, wrapper.__code__.co_freevars.index("wrapped"))
@@ -406,11 +407,10 @@ def track_plain(wrapped: Wrapped) -> Callable[..., Any]:
     return entrance
 
 
-def _fast_of(wrapper: Callable[..., Any], wrapped: Wrapped) -> Callable[..., Any]:
+def fast_of(wrapper: Callable[..., Any], wrapped: Wrapped) -> Any:
+    """The compiled way of *wrapper*'s calls, which does for it what is common."""
     callee, skips = int(wrapped.callee), bool(wrapped.skip)
-    fast: Callable[..., Any]
-    fast = hot.Fast(wrapped.function, wrapped.cell, wrapped, wrapper, callee, skips)
-    return fast
+    return hot.Fast(wrapped.function, wrapped.cell, wrapped, wrapper, callee, skips)
 
 
 def cell_of(function: Any, name: str) -> CellType:
@@ -694,12 +694,25 @@ _pickle_alone(_encoder, _our_encoder)
 _pickle_alone(SLOT, _our_layout)
 
 
-def _fast_again(wrapper: Callable[..., Any], wrapped: Wrapped) -> Callable[..., Any]:
-    """The way into C of a wrapper that was sent by value; itself where there is none."""
-    if hot is None:
-        return wrapper
+class _Slow:
+    """In the place of the compiled way where a wrapper was sent to and there is none."""
+
+    __slots__ = ("_wrapper",)
+
+    def __init__(self, wrapper: Callable[..., Any]) -> None:
+        self._wrapper = wrapper
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._wrapper(*args, **kwargs)
+
+    def begin(self, *_: Any) -> None:
+        return None
+
+
+def _fast_again(wrapper: Callable[..., Any], wrapped: Wrapped) -> Any:
+    """The compiled way of a wrapper that was sent by value."""
     wrapped.cell = cell_of(wrapper, "tool")
-    return _fast_of(wrapper, wrapped)
+    return _Slow(wrapper) if hot is None else fast_of(wrapper, wrapped)
 
 
 def _reduced(fast: Any) -> Any:
@@ -708,7 +721,7 @@ def _reduced(fast: Any) -> Any:
 
 if hot is not None:
     hot.adopt(
-        Reached,
+        Tool,
         Sampler,
         Wrapped,
         Seen,

@@ -15,8 +15,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from types import FrameType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from shmperf.compiled.chosen import hot
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, IN_DETAIL, PARENT, START
 from shmperf.shm.record import BODY_BYTES, DETAIL, NAMED, PRUNED, SLOT, kind_of
 from shmperf.stdlib import perf_counter_ns, thread_time_ns
@@ -40,7 +41,24 @@ _store = SLOT.pack_into
 _DETAIL, _NAMED, _PRUNED = DETAIL << 8, NAMED << 8, PRUNED << 8
 
 
-class QuickCall:
+class _Kept:
+    """What is kept of a call between its two steps."""
+
+    __slots__ = (
+        *("_args", "_body", "_bound", "_call_id", "_callee", "_cpu_end_ns", "_cpu_ns", "_end_ns"),
+        *("_kwargs", "_meta", "_metadata", "_opened", "_outer", "_parent", "_position", "_row"),
+        *("_start_ns", "_tool"),
+    )
+
+
+if TYPE_CHECKING or hot is None:
+    _Base = _Kept
+else:
+    # It has the two steps, too.
+    _Base = hot.Steps
+
+
+class QuickCall(_Base):
     """
     A call of ``_tool``, and all that its end needs.
 
@@ -49,11 +67,7 @@ class QuickCall:
     Only in detail there are ``_cpu_ns``, at its beginning and its end, and ``_metadata``.
     """
 
-    __slots__ = (
-        *("_args", "_body", "_bound", "_call_id", "_callee", "_cpu_end_ns", "_cpu_ns", "_end_ns"),
-        *("_kwargs", "_meta", "_metadata", "_opened", "_outer", "_parent", "_position", "_row"),
-        *("_start_ns", "_tool"),
-    )
+    __slots__ = ()
 
     # It begins and ends in one thread, and awaits nothing.
     _times_cpu = True
@@ -256,6 +270,14 @@ class QuickCall:
                 annotated[self._call_id] = opened.annotate
         self._row = 0
         return opened
+
+
+if hot is not None:
+    _pure = {"pure_enter": QuickCall._enter, "pure_exit": QuickCall._exit}
+    hot.adopt_steps(named_callee=named_callee, placed=placed, **_pure)
+    # The two in C turn to these for what is rare.
+    for _name in ("_enter", "_exit"):
+        setattr(QuickCall, _name, getattr(hot.Steps, _name))
 
 
 class DetailedCall(QuickCall):

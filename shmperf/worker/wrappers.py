@@ -20,7 +20,7 @@ from .context import current_call, outermost_open
 from .failures import is_programs
 from .frames import is_in_asyncio
 from .gcwatch import collecting, is_collecting
-from .hotcoroutine import know_loop, track_coroutine
+from .hotcoroutine import know_loop, track_awaited
 from .hotpath import (
     Wrapped,
     enter_anew,
@@ -179,7 +179,7 @@ def _track_chosen(wrapped: Wrapped) -> Callable[..., Any]:
 
 def _track_coroutine(wrapped: Wrapped) -> Callable[..., Any]:
     detour = _coroutine_detour(wrapped)
-    return track_coroutine(wrapped, detour) if wrapped.params is None else detour
+    return track_awaited(wrapped, detour) if wrapped.params is None else detour
 
 
 def _coroutine_detour(wrapped: Wrapped) -> Callable[..., Any]:

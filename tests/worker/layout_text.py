@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shmperf.compiled import chosen
 from shmperf.shm import inflight, record, remote
-from shmperf.worker import capture
+from shmperf.worker import boards, capture
 
 __all__ = ["made", "there"]
 
@@ -37,6 +37,7 @@ def _numbers() -> dict[str, int]:
         "GENERATION_MASK": inflight.generation_of((1 << 64) - 1),
         "LOSS_SHIFT": inflight.generation_of((1 << 64) - 1).bit_length(),
         "FIRST_REMOTE": remote.FIRST_REMOTE,
+        "SLOW_NS": boards.SLOW_NS,
         "SHORT": capture.SHORT,
         "SHORT_ALONE": capture.SHORT_ALONE,
         "FEW": capture.FEW,

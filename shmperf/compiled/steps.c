@@ -1,0 +1,309 @@
+/*
+ * A call begun in one step and ended in another: what blocks, pairs and the chain of interceptors
+ * are made of (see `worker.quickcall`, whose two functions do here what is rare).
+ */
+
+#include "hot.h"
+
+#include <stddef.h>
+#include <structmember.h>
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *tool, *args, *kwargs, *opened, *metadata;
+    /* As Python has captured it; NULL where C has. */
+    PyObject *body;
+    Open open;
+    uint64_t callee, meta, end_ns, position;
+    long long cpu_ns, cpu_end_ns;
+    Captured captured;
+} Steps;
+
+/* --- where a block stands ----------------------------------------------------------------------- */
+
+/* True where a ``with`` was found to stand; what is true of a place in a code object stays so. */
+static int is_placed(State *state, PyFrameObject *frame) {
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    int at = PyFrame_GetLasti(frame);
+    Site *site = &state->sites[((uintptr_t)code >> 5 ^ (uintptr_t)at) % SITES];
+    if (site->code == code && site->at == at) {
+        Py_DECREF(code);
+        return 1;
+    }
+    PyObject *key = Py_BuildValue("(Ni)", PyLong_FromVoidPtr(code), at);
+    int found = key ? PySet_Contains(state->placed, key) : -1;
+    Py_XDECREF(key);
+    if (found != 1) {
+        PyErr_Clear();
+        Py_DECREF(code);
+        return 0;
+    }
+    Py_XSETREF(site->code, code); /* it is nobody else's as long as it is held */
+    site->at = at;
+    return 1;
+}
+
+/* --- the two steps ------------------------------------------------------------------------------ */
+
+static PyObject *enter_anyhow(State *state, Steps *self, PyObject *in_order) {
+    PyObject *given[] = {(PyObject *)self, in_order};
+    return PyObject_VectorcallMethod(state->enter_anyhow, given,
+                                     1 | PY_VECTORCALL_ARGUMENTS_OFFSET, state->in_order);
+}
+
+static PyObject *enter_in_python(State *state, Steps *self) {
+    PyObject *given[] = {(PyObject *)self, Py_True};
+    return PyObject_Vectorcall(state->pure_enter, given, 2, NULL);
+}
+
+static int captures(Steps *self) {
+    if (!self->args || !self->kwargs || !PyTuple_CheckExact(self->args)) return 0;
+    if (!PyDict_CheckExact(self->kwargs)) return 0;
+    return capture_packed(&self->captured, self->args, self->kwargs, 0);
+}
+
+static int has_callee(State *state, Steps *self) {
+    if (self->callee) return 1;
+    PyObject *number = PyObject_CallOneArg(state->named_callee, self->tool);
+    if (!number) return 0;
+    self->callee = PyLong_AsUnsignedLongLong(number);
+    Py_DECREF(number);
+    return !PyErr_Occurred();
+}
+
+/* It has begun and can't be made current, or could not begin: the block is entered all the same. */
+static PyObject *begun_in_vain(State *state, Steps *self) {
+    PyObject *error = raised();
+    int is_programs = is_the_programs(state, error);
+    if (self->open.row_object) lose(&self->open);
+    else if (!is_programs) {
+        Py_DECREF(error);
+        return enter_anyhow(state, self, Py_False);
+    }
+    if (!is_programs) {
+        Py_DECREF(error);
+        return Py_NewRef(self);
+    }
+    raise_again(error);
+    return NULL;
+}
+
+static PyObject *enter(State *state, Steps *self, int in_order) {
+    if (!self->tool || !Py_IS_TYPE(self->tool, state->tool_type))
+        return enter_in_python(state, self);
+    PyObject *found = slot_of(self->tool, state->bound_offset);
+    if (found == Py_None) return Py_NewRef(self);
+    if (!in_order) {
+        PyFrameObject *frame = PyEval_GetFrame();
+        if (frame && !is_placed(state, frame)) {
+            PyObject *given[] = {(PyObject *)self, (PyObject *)frame};
+            return PyObject_VectorcallMethod(state->enter_in, given,
+                                             2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        }
+    }
+    if (!found || !Py_IS_TYPE(found, state->binding_type)) return enter_anyhow(state, self, Py_True);
+    Binding *bound = (Binding *)found;
+    if (!fits(state, bound)) return enter_in_python(state, self);
+    if (slot_of(self->tool, state->is_shown_offset) == Py_True || self->open.row_object
+        || (self->opened && self->opened != Py_None) || !captures(self))
+        return enter_anyhow(state, self, Py_True);
+    if (!has_callee(state, self)) return begun_in_vain(state, self);
+    forget_call(&self->open);
+    Py_CLEAR(self->body);
+    self->meta = self->callee << CALLEE_SHIFT | self->captured.low_meta;
+    self->position = self->end_ns = 0;
+    int begun = begin_call(state, &self->open, bound, self->callee, 0);
+    if (begun == 1) return Py_NewRef(self);
+    return begun ? begun_in_vain(state, self) : enter_anyhow(state, self, Py_True);
+}
+
+static PyObject *steps_enter(PyObject *self, PyTypeObject *defining, PyObject *const *args,
+                             size_t count, PyObject *kwnames) {
+    PyObject *in_order = Py_False;
+    Py_ssize_t given = PyVectorcall_NARGS(count) + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+    if (given > 1) return PyErr_Format(PyExc_TypeError, "_enter takes in_order alone");
+    if (given) in_order = args[0];
+    return enter(PyType_GetModuleState(defining), (Steps *)self, PyObject_IsTrue(in_order) == 1);
+}
+
+/* What the call found current is so again, unless something else is. */
+static int leave(State *state, Steps *self) {
+    PyObject *now;
+    if (PyContextVar_Get(state->current, NULL, &now)) return -1;
+    if (PyLong_CheckExact(now) && PyLong_AsUnsignedLongLong(now) == self->open.call_id) {
+        Py_DECREF(now);
+        return restore_context(state, &self->open);
+    }
+    PyErr_Clear();
+    PyObject *given[] = {(PyObject *)self, now};
+    PyObject *left = PyObject_VectorcallMethod(state->leave, given,
+                                               2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(now);
+    Py_XDECREF(left);
+    return left ? 0 : -1;
+}
+
+static PyObject *exit_in_python(State *state, Steps *self, PyObject *const *args) {
+    PyObject *given[] = {(PyObject *)self, args[0], args[1], args[2]};
+    return PyObject_Vectorcall(state->pure_exit, given, 4, NULL);
+}
+
+static PyObject *steps_exit(PyObject *object, PyTypeObject *defining, PyObject *const *args,
+                            size_t count, PyObject *kwnames) {
+    State *state = PyType_GetModuleState(defining);
+    Steps *self = (Steps *)object;
+    if (PyVectorcall_NARGS(count) != 3 || kwnames)
+        return PyErr_Format(PyExc_TypeError, "_exit takes an exception's three parts");
+    Binding *bound = self->open.bound;
+    if (args[1] != Py_None || !self->open.row_object || self->body || !bound || !self->tool
+        || slot_of(self->tool, state->bound_offset) != (PyObject *)bound || is_released(bound))
+        return exit_in_python(state, self, args);
+    uint64_t end_ns = now_ns();
+    if (!store_call(&self->open, &self->captured, self->callee, end_ns, &self->position))
+        return exit_in_python(state, self, args);
+    self->end_ns = end_ns;
+    free_row(&self->open);
+    if (end_ns - self->open.start_ns >= SLOW_NS) {
+        PyObject **shown = (PyObject **)((char *)self->tool + state->is_shown_offset);
+        Py_XSETREF(*shown, Py_NewRef(Py_True));
+    }
+    if (leave(state, self)) {
+        PyObject *error = raised();
+        if (is_the_programs(state, error)) {
+            raise_again(error);
+            return NULL;
+        }
+        Py_DECREF(error);
+    }
+    Py_RETURN_NONE;
+}
+
+/* --- what Python sees of it --------------------------------------------------------------------- */
+
+static PyObject *get_row(Steps *self, void *unused) {
+    return self->open.row_object ? Py_NewRef(self->open.row_object) : PyLong_FromLong(0);
+}
+
+static int set_row(Steps *self, PyObject *row, void *unused) {
+    int is_one = row ? PyObject_IsTrue(row) : 0;
+    if (is_one < 0) return -1;
+    Py_XSETREF(self->open.row_object, is_one ? Py_NewRef(row) : NULL);
+    if (is_one) self->open.row = PyLong_AsUnsignedLongLong(row);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *get_body(Steps *self, void *unused) {
+    if (self->body) return Py_NewRef(self->body);
+    return PyBytes_FromStringAndSize((char *)self->captured.body,
+                                     self->captured.low_meta & LENGTH_MASK);
+}
+
+static int set_body(Steps *self, PyObject *body, void *unused) {
+    Py_XSETREF(self->body, Py_XNewRef(body));
+    return 0;
+}
+
+static PyObject *get_bound(Steps *self, void *unused) {
+    if (self->open.bound) return Py_NewRef(self->open.bound);
+    return PyErr_Format(PyExc_AttributeError, "_bound");
+}
+
+static int set_bound(Steps *self, PyObject *bound, void *unused) {
+    if (!bound || strcmp(Py_TYPE(bound)->tp_name, binding_spec.name)) {
+        PyErr_SetString(PyExc_TypeError, "_bound is a binding");
+        return -1;
+    }
+    Py_XSETREF(self->open.bound, (Binding *)Py_NewRef(bound));
+    return 0;
+}
+
+static PyGetSetDef steps_properties[] = {
+    {"_row", (getter)get_row, (setter)set_row, NULL, NULL},
+    {"_body", (getter)get_body, (setter)set_body, NULL, NULL},
+    {"_bound", (getter)get_bound, (setter)set_bound, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+#define WORD(name, field) {name, T_ULONGLONG, offsetof(Steps, field), 0, NULL}
+#define OBJECT(name, field) {name, T_OBJECT_EX, offsetof(Steps, field), 0, NULL}
+#define CLOCK(name, field) {name, T_LONGLONG, offsetof(Steps, field), 0, NULL}
+
+static PyMemberDef steps_members[] = {
+    OBJECT("_tool", tool),
+    OBJECT("_args", args),
+    OBJECT("_kwargs", kwargs),
+    OBJECT("_opened", opened),
+    OBJECT("_metadata", metadata),
+    OBJECT("_outer", open.outer),
+    WORD("_callee", callee),
+    WORD("_meta", meta),
+    WORD("_call_id", open.call_id),
+    WORD("_parent", open.parent),
+    WORD("_start_ns", open.start_ns),
+    WORD("_end_ns", end_ns),
+    WORD("_position", position),
+    CLOCK("_cpu_ns", cpu_ns),
+    CLOCK("_cpu_end_ns", cpu_end_ns),
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMethodDef steps_methods[] = {
+    {"_enter", (PyCFunction)(void (*)(void))steps_enter, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "Begin the call, if it is recorded, and make it current."},
+    {"_exit", (PyCFunction)(void (*)(void))steps_exit, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "Store the call, restore the context and free its row."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int steps_traverse(Steps *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->tool);
+    Py_VISIT(self->args);
+    Py_VISIT(self->kwargs);
+    Py_VISIT(self->opened);
+    Py_VISIT(self->metadata);
+    Py_VISIT(self->body);
+    Py_VISIT(self->open.bound);
+    Py_VISIT(self->open.outer);
+    Py_VISIT(self->open.token);
+    return 0;
+}
+
+static int steps_clear(Steps *self) {
+    Py_CLEAR(self->tool);
+    Py_CLEAR(self->args);
+    Py_CLEAR(self->kwargs);
+    Py_CLEAR(self->opened);
+    Py_CLEAR(self->metadata);
+    Py_CLEAR(self->body);
+    forget_call(&self->open);
+    return 0;
+}
+
+static void steps_dealloc(Steps *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    steps_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot steps_slots[] = {
+    {Py_tp_doc, "A call, begun in one step and ended in another."},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_dealloc, steps_dealloc},
+    {Py_tp_traverse, steps_traverse},
+    {Py_tp_clear, steps_clear},
+    {Py_tp_members, steps_members},
+    {Py_tp_getset, steps_properties},
+    {Py_tp_methods, steps_methods},
+    {0, NULL},
+};
+
+PyType_Spec steps_spec = {
+    .name = "shmperf._hot.Steps",
+    .basicsize = sizeof(Steps),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE
+             | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = steps_slots,
+};
