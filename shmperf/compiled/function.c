@@ -84,16 +84,31 @@ PyObject *call_function(Fast *fast, PyObject *const *args, size_t flags, PyObjec
 #endif
 }
 
-/* The long way, in Python. */
+/* Whether there was no memory to enter a function of ours at all, which is no error any more. */
+static int is_unheard(State *state) {
+    PyObject *error = raised();
+    if (!error) return 1;
+    PyObject *traceback = PyException_GetTraceback(error);
+    int is_none = !traceback && Py_IS_TYPE(error, (PyTypeObject *)PyExc_MemoryError)
+                  && !is_the_programs(state, error);
+    Py_XDECREF(traceback);
+    if (is_none) Py_DECREF(error);
+    else raise_again(error);
+    return is_none;
+}
+
+/* The long way, in Python; without memory for it, none. */
 PyObject *call_elsewhere(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames) {
     PyObject *tuple, *dict, *result = NULL;
     if (packed(&tuple, &dict, args, flags, kwnames) == 0) {
         PyObject *given[] = {fast->wrapped, tuple, dict};
         result = PyObject_Vectorcall(fast->state->detour, given, 3, NULL);
     }
+    else PyErr_Clear();
     Py_XDECREF(tuple);
     Py_XDECREF(dict);
-    return result;
+    if (result || !is_unheard(fast->state)) return result;
+    return PyObject_Vectorcall(fast->function, args, flags, kwnames);
 }
 
 /* A tool that is not bound: it is sampled, or tracking is off. */

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from .context import hex_id
 from .frames import ends_in_order
-from .hotpath import take_up
+from .hotpath import is_vain
 from .opencall import OpenCall, new_call
 from .process import named_callee, tool_named, tools
 from .quickcall import QuickCall
@@ -89,7 +89,7 @@ class call(QuickCall):  # noqa: N801  used like a function: ``with call("name"):
             opened.open((), self._kwargs, in_order=in_order)
         except BaseException as error:
             # The block is never entered, so nobody else would end it.
-            if take_up(opened, error, error):
+            if is_vain(opened, error):
                 raise
         return self
 

@@ -64,6 +64,7 @@ __all__ = [
     "fast_of",
     "finish",
     "is_seen",
+    "is_vain",
     "leave_off",
     "store_slot_at",
     "take_up",
@@ -538,6 +539,19 @@ def take_up(opened: OpenCall, error: BaseException | None, struck: BaseException
     left.append([opened, its_own])
     finish(left, opened.outer_now())
     return is_programs(struck)
+
+
+def is_vain(opened: OpenCall, struck: BaseException) -> bool:
+    """
+    End *opened*, which was *struck* as it was to begin, or count it as lost if it never did.
+
+    True when what has struck is to be passed on.
+    """
+    if take_up(opened, struck, struck):
+        return True
+    if not opened.call_id:
+        worker.losses.count(Loss.NO_ROW, is_refused=True)
+    return False
 
 
 def is_seen(tool: Tool, observer: str = TRACKED) -> bool:

@@ -29,7 +29,7 @@ from .context import Pair, current_call, parent_of
 from .failures import is_programs
 from .frames import ends_in_order, placed
 from .gcwatch import collecting
-from .hotpath import take_up
+from .hotpath import is_vain, take_up
 from .opencall import OpenCall, annotated, new_call
 from .process import Tool, named_callee
 from .slots import suspect_hole
@@ -51,7 +51,7 @@ class _Kept:
     )
 
 
-if TYPE_CHECKING or hot is None:
+if TYPE_CHECKING or hot is None:  # noqa: SIM108  a type checker knows one of them
     _Base = _Kept
 else:
     # It has the two steps, too.
@@ -151,7 +151,7 @@ class QuickCall(_Base):
         except BaseException as struck:
             # It is never entered, so nobody else would end it.
             if self._row or self._opened:
-                if take_up(self._call(), struck, struck):
+                if is_vain(self._call(), struck):
                     raise
                 return self
             if row:

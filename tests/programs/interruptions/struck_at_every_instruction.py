@@ -498,7 +498,7 @@ SAFE = (
 )
 # Where we call what is the program's, or go one step further in it.
 THE_PROGRAMS = re.compile(
-    r"\b(function|tool_func|_intercept_coroutine)\(|\b(generator|yield|await|coroutine)\b"
+    r"\b(function|fast|tool_func|_intercept_coroutine)\(|\b(generator|yield|await|coroutine)\b"
 )
 
 
