@@ -18,9 +18,8 @@ counts.
 
 from __future__ import annotations
 
-# Two milliseconds, spent before a program runs out of descriptors or changes its root.
-import logging
 import signal
+import sys
 
 __all__ = [
     "ConfigError",
@@ -40,7 +39,6 @@ __all__ = [
 
 # Windows has none, and gets no further than one line that says so.
 _mask = getattr(signal, "pthread_sigmask", None)
-_SIGNALS = signal.valid_signals()
 
 
 def tell(text: str) -> None:
@@ -55,7 +53,7 @@ def tell(text: str) -> None:
         return
     before = _mask(signal.SIG_BLOCK, ())
     try:
-        _mask(signal.SIG_BLOCK, _SIGNALS)
+        _mask(signal.SIG_BLOCK, signal.valid_signals())
         _say(text)
     finally:
         _mask(signal.SIG_SETMASK, before)
@@ -75,8 +73,15 @@ class Once(dict[object, object]):
 
 
 def _say(text: str) -> None:
+    # A program that has no logging has set none up: importing it would cost more than most of us,
+    # and come to this line. Nor is it there where imports are refused.
+    get_logger = getattr(sys.modules.get("logging"), "getLogger", None)
     try:
-        logging.getLogger("shmperf").warning("%s", text)
+        if get_logger is not None:
+            get_logger("shmperf").warning("%s", text)
+        elif sys.stderr is not None:
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
     except Exception:  # noqa: BLE001  foreign code: filters and handlers
         return
 

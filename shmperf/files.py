@@ -29,6 +29,7 @@ __all__ = [
     "KeptFile",
     "check_ours",
     "internals",
+    "list_beginning",
     "make_storage",
     "open_private",
     "path_of",
@@ -97,6 +98,15 @@ def make_storage(storage: Path) -> None:
         os.write(fd, _IGNORED)
     finally:
         os.close(fd)
+
+
+def list_beginning(directory: Path, *prefixes: str) -> list[Path]:
+    """What is in *directory* under names that begin so; nothing where it can't be read."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return []
+    return [directory / name for name in names if name.startswith(prefixes)]
 
 
 def open_private(path: Path, flags: int) -> int:

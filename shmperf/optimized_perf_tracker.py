@@ -21,8 +21,8 @@ from .analysis.stats import Books, Figures, all_stats, empty_stats, plain, since
 from .config.destinations import shown
 from .config.options import Options
 from .errors import ConfigError, SessionError, tell
+from .session.asking import FiguresOf
 from .session.client import Client
-from .session.messages import FiguresOf
 from .session.session import Session, revive
 from .session.settings import Settings
 from .stdlib import secrets

@@ -20,11 +20,10 @@ import _io
 import _socket
 import sys
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec
 from io import open as _open
-from pathlib import PosixPath
+from os import PathLike, fspath
 from stat import S_ISDIR, S_ISREG
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
@@ -56,6 +55,16 @@ def _anew(name: str) -> dict[str, Any]:
     except (ImportError, SystemError):
         module = sys.modules[name]
     return vars(module)
+
+
+def _tidied(path: str) -> str:
+    """Without the parts that say nothing: ``.``, and slashes beyond the first."""
+    if "//" not in path and "/." not in path and not path.endswith("/") and path[:1] != ".":
+        return path or "."
+    root = path[: len(path) - len(path.lstrip("/"))]
+    # POSIX lets two slashes at the start mean something else.
+    root = root if root == "//" else root[:1]
+    return root + "/".join([part for part in path.split("/") if part not in ("", ".")]) or "."
 
 
 if TYPE_CHECKING:
@@ -97,8 +106,73 @@ else:
             """Close it."""
             self.close()
 
-    class Path(PosixPath):
-        """A path whose methods go by the functions above; only those that are used here."""
+    class PurePath:
+        """
+        A path as a text, equal to every path that reads the same.
+
+        Why not `pathlib`: with what that imports it would be a fifth of a worker's import. What a
+        path can do besides is left to it, for commands and the collector, which have it anyway.
+        """
+
+        __slots__ = ("_text",)
+
+        def __init__(self, path: Any) -> None:
+            self._text = path._text if isinstance(path, PurePath) else _tidied(fspath(path))
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            from pathlib import PosixPath  # noqa: PLC0415  the reason stands above
+
+            return getattr(PosixPath(self._text), name)
+
+        def __fspath__(self) -> str:
+            return self._text
+
+        __str__ = __fspath__
+
+        def __repr__(self) -> str:
+            return f"Path({self._text!r})"
+
+        def __truediv__(self, other: Any) -> Self:
+            text = fspath(other)
+            if not text.startswith("/"):
+                text = self._text + ("" if self._text.endswith("/") else "/") + text
+            return type(self)(text)
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, PurePath | PathLike) and self._text == fspath(other)
+
+        def __hash__(self) -> int:
+            return hash(self._text)
+
+        def __lt__(self, other: Any) -> bool:
+            return self._text.split("/") < fspath(other).split("/")
+
+        def __gt__(self, other: Any) -> bool:
+            return self._text.split("/") > fspath(other).split("/")
+
+        @property
+        def name(self) -> str:
+            """The last part; nothing of a root, or of where the program works."""
+            return "" if self._text == "." else self._text.rpartition("/")[2]
+
+        @property
+        def parent(self) -> Self:
+            """The directory that it lies in; itself where there is none above."""
+            name = self._text.rpartition("/")[2]
+            return type(self)(self._text[: -len(name)]) if name else self
+
+        def with_name(self, name: str) -> Self:
+            """Beside it, of that name."""
+            return self.parent / name
+
+        def is_absolute(self) -> bool:
+            """True when it does not depend on where the program works."""
+            return self._text.startswith("/")
+
+    class Path(PurePath):
+        """A path whose looks and deeds go by the functions above; only those that are used here."""
 
         __slots__ = ()
 
@@ -171,14 +245,6 @@ else:
         def iterdir(self) -> Iterator[Self]:
             """What is in the directory."""
             return iter([self / name for name in os.listdir(self)])
-
-        def glob(self, pattern: str) -> Iterator[Self]:
-            """What is in the directory under names of that pattern, which goes no deeper."""
-            try:
-                names = os.listdir(self)
-            except OSError:
-                names = []
-            return iter([self / name for name in names if fnmatchcase(name, pattern)])
 
         def open(self, *args: Any, **kwargs: Any) -> Any:
             """Open the file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from shmperf.shm.record import SUMMARY_CHARACTERS, Call, Outcome
+from shmperf.shm.record import OUTCOMES, SUMMARY_CHARACTERS, Call, Outcome
 
 from .changes import Change
 from .growth import Grown
@@ -104,7 +104,7 @@ def stuck_said(tool: str, count: int, limit_s: float, oldest: Stuck) -> Said:
 
 def released_said(call: Call) -> tuple[dict[str, Any], str]:
     """What the end of a stuck *call* adds to its alert's evidence and text."""
-    outcome = Outcome(min(call.status, Outcome.ABORTED)).name.lower()
+    outcome = OUTCOMES[min(call.status, Outcome.ABORTED)]
     params = call.params[:SUMMARY_CHARACTERS]
     is_cut = call.truncated or len(params) < len(call.params)
     evidence = {

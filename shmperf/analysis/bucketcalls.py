@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from shmperf.shm.record import Call, Outcome
+from shmperf.shm.record import OUTCOMES, Call
 
 from .exemplars import Exemplar, Exemplars, is_failed
 from .totals import SCALE, bucket_of
@@ -59,5 +59,5 @@ def _latest(exemplars: list[Exemplar]) -> list[BucketCall]:
 
 
 def _bucket_call(call: Call) -> BucketCall:
-    failed = (call.err or Outcome(call.status).name.lower()) if is_failed(call) else ""
+    failed = (call.err or OUTCOMES[call.status]) if is_failed(call) else ""
     return BucketCall(call.id, call.trace, call.remote, failed, call.duration_ns or 0, call.end_ns)

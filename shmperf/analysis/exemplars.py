@@ -40,7 +40,7 @@ _PACKED = Struct(">BQ")
 _UINT64 = 0xCF
 # An integer and its place in a list.
 _ID_BYTES = 40
-_FAILED = frozenset({int(Outcome.ERROR), int(Outcome.TIMEOUT)})
+_FAILED = frozenset({Outcome.ERROR, Outcome.TIMEOUT})
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_nodes = msgspec.msgpack.Decoder(list[Node]).decode

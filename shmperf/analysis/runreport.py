@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from shmperf.shm.record import Outcome
+from shmperf.shm.record import OUTCOMES, Outcome
 
 from .advice import Advice, Evidence, advise
 from .optimization import Optimization, Run, Sighting
@@ -28,7 +28,7 @@ _SLOWEST, _ERRORS, _EDGES = 10, 50, 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAILED = (Outcome.ERROR, Outcome.TIMEOUT)
 _MB = 1 << 20
-_NAMES = {outcome.value: outcome.name.lower() for outcome in Outcome}
+_NAMES = dict(enumerate(OUTCOMES))
 
 
 class Change(msgspec.Struct, kw_only=True):

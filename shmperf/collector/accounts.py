@@ -111,7 +111,7 @@ class Accounts:
     def _note_nameless(self, worker: WorkerDrain) -> None:
         if worker.beyond is None:
             return
-        tool, first = worker.beyond
+        tool, first = worker.beyond.tool, worker.beyond.first
         known = self._change.nameless.get(tool) or self._ledger.state.nameless.get(tool, [])
         shown = list(dict.fromkeys([*known, *first]))[:MOST_SHOWN]
         if shown != known:

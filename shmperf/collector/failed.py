@@ -7,11 +7,14 @@ of a group, which stands for the others.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from shmperf.analysis.errorgroups import Bug
 from shmperf.analysis.failedtimes import FailedTimes
 from shmperf.analysis.failures import Failure
 from shmperf.errors import ShmperfError
 from shmperf.shm.record import (
+    OUTCOMES,
     STATUS_BITS,
     UNTIMED_BIT,
     Body,
@@ -51,9 +54,9 @@ class Failed:
                 continue
             slot = batch.at(index)
             parsed = self._parsed(slot, worker)
-            outcome = Outcome(min(status_of(meta), Outcome.CANCELLED))
+            outcome = min(status_of(meta), Outcome.CANCELLED)
             if outcome in _FAILURES:
-                by_type.setdefault(parsed.err or outcome.name.lower(), []).append(slot)
+                by_type.setdefault(parsed.err or OUTCOMES[outcome], []).append(slot)
             if parsed.fingerprint is not None:
                 self._add_bug(worker, tool, slot, parsed)
             else:
@@ -111,4 +114,4 @@ class Failed:
             return Body()
         # A text without a class, which may be anything, stands for the class.
         err = parsed.err
-        return parsed._replace(err=err and self._bodies.mask.text(err, is_cut=True))
+        return replace(parsed, err=err and self._bodies.mask.text(err, is_cut=True))

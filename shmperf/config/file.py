@@ -8,6 +8,7 @@ names file, key, what was found and what was expected, with the nearest known ke
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from shmperf.files import reason_of
 from .destinations import shown, without_paths
 from .options import Every, Limit, Options
 
-__all__ = ["dump", "load"]
+__all__ = ["dump", "load", "sentences_of"]
 
 _MOST_BYTES = 1 << 20
 _MOST_DIGITS = 100
@@ -62,26 +63,36 @@ def dump(options: Options) -> str:
     return "\n".join(lines) + "\n"
 
 
+def sentences_of(group: type[msgspec.Struct]) -> dict[str, str]:
+    """What is said of each key of *group*: in its docstring, or by its type, of constants."""
+    lines = "\n".join(_paragraphs(group)[1:]).replace("\n  ", " ").split("\n")
+    said = {key: sentence for key, _, sentence in (line.partition(": ") for line in lines)}
+    for key, annotation in get_type_hints(group, include_extras=True).items():
+        for meta in getattr(annotation, "__metadata__", ()):
+            said[key] = getattr(meta, "description", None) or said.get(key, "")
+    return {key: sentence for key, sentence in said.items() if sentence}
+
+
+def _paragraphs(group: type) -> list[str]:
+    return (inspect.getdoc(group) or "").split("\n\n")
+
+
 def _lines(group: msgspec.Struct, indent: str) -> Iterator[str]:
     """The keys of *group*, those that are groups themselves behind a line with their sentence."""
-    for key, annotation in get_type_hints(type(group), include_extras=True).items():
+    said = sentences_of(type(group))
+    for key in group.__struct_fields__:
         value = getattr(group, key)
         if isinstance(value, msgspec.Struct):
             if not indent:
                 yield ""
-            yield f"{indent}# {(type(value).__doc__ or '').strip()}"
+            yield f"{indent}# {_paragraphs(type(value))[0]}"
             yield f"{indent}{key}:"
             yield from _lines(value, f"{indent}  ")
         else:
-            yield _line(key, value, annotation, indent=indent)
+            yield _line(key, value, said.get(key, ""), indent=indent)
 
 
-def _line(key: str, value: Any, annotation: Any, *, indent: str) -> str:
-    sentence = next(
-        meta.description
-        for meta in reversed(getattr(annotation, "__metadata__", ()))
-        if getattr(meta, "description", None)
-    )
+def _line(key: str, value: Any, sentence: str, *, indent: str) -> str:
     plain = list(value) if isinstance(value, tuple) else value
     if isinstance(plain, dict) and plain:
         names = _text(plain, flow=False).split("\n")

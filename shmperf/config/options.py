@@ -1,11 +1,10 @@
 """
-Every option once: its type, bounds, default and one sentence about it.
+Every option once: its type, bounds, default and, in its group's docstring, one sentence about it.
 
 The YAML file, its errors and `shmperf config` are made from these structs, and a session's settings
-travel to its workers as their msgpack. Workers import this module, so it imports no YAML.
+travel to its workers as their msgpack. Workers import this module, so it imports no YAML, and its
+annotations are no texts: msgspec would evaluate each of them, at four times the cost of these.
 """
-
-from __future__ import annotations
 
 import re
 from typing import Annotated
@@ -68,70 +67,44 @@ Every = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class Optimization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Recording everything, to choose and tune tools by."""
+    """
+    Recording everything, to choose and tune tools by.
 
-    enabled: Annotated[bool, Meta(description="start in optimization mode")] = False
-    trigger_threshold: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=1_000_000_000,
-            description="calls of the session after which a run starts by itself; 0: never",
-        ),
-    ] = 10_000
-    min_interval_seconds: Annotated[
-        float,
-        Meta(ge=1, le=31_536_000, description="least time between two runs that start so"),
-    ] = 3600
-    run_calls: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="calls in detail after which a run ends")
-    ] = 1000
-    run_seconds: Annotated[
-        float, Meta(gt=0, le=86_400, description="seconds after which it ends all the same")
-    ] = 60
-    cleanup_on_optimize: Annotated[
-        bool, Meta(description="whether cleanup_perf_data() forgets history and statistics")
-    ] = True
+    enabled: start in optimization mode
+    trigger_threshold: calls of the session after which a run starts by itself; 0: never
+    min_interval_seconds: least time between two runs that start so
+    run_calls: calls in detail after which a run ends
+    run_seconds: seconds after which it ends all the same
+    cleanup_on_optimize: whether cleanup_perf_data() forgets history and statistics
+    """
+
+    enabled: bool = False
+    trigger_threshold: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 10_000
+    min_interval_seconds: Annotated[float, Meta(ge=1, le=31_536_000)] = 3600
+    run_calls: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+    run_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 60
+    cleanup_on_optimize: bool = True
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where and how often history is written."""
+    """
+    Where and how often history is written.
 
-    path: Annotated[
-        str,
-        Meta(min_length=1, description="directory; relative to where the session was founded"),
-    ] = "perf_data"
-    async_save: Annotated[
-        bool, Meta(description="write in batches; false writes every batch as it is drained")
-    ] = True
-    batch_size: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=1_000_000,
-            description="kept records that are worth a write, of a tool that keeps more than these",
-        ),
-    ] = 100
-    flush_interval_seconds: Annotated[
-        float, Meta(gt=0, le=86_400, description="longest time a kept record waits for its write")
-    ] = 30
-    max_bytes: Annotated[
-        int,
-        # Settings travel as msgpack, which knows no integers beyond 64 bits.
-        Meta(
-            ge=1 << 20,
-            le=1 << 62,
-            description="what the files of tools with limit -1 may fill in sum",
-        ),
-    ] = 10 << 30
-    outbox_bytes: Annotated[
-        int,
-        Meta(
-            ge=1 << 20,
-            le=1 << 62,
-            description="what waits for other systems may fill; beyond it the oldest goes",
-        ),
-    ] = 1 << 30
+    path: directory; relative to where the session was founded
+    async_save: write in batches; false writes every batch as it is drained
+    batch_size: kept records that are worth a write, of a tool that keeps more than these
+    flush_interval_seconds: longest time a kept record waits for its write
+    max_bytes: what the files of tools with limit -1 may fill in sum
+    outbox_bytes: what waits for other systems may fill; beyond it the oldest goes
+    """
+
+    path: Annotated[str, Meta(min_length=1)] = "perf_data"
+    async_save: bool = True
+    batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    flush_interval_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 30
+    # Settings travel as msgpack, which knows no integers beyond 64 bits.
+    max_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 62)] = 10 << 30
+    outbox_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 62)] = 1 << 30
 
     def __post_init__(self) -> None:
         if "\0" in self.path:
@@ -139,32 +112,29 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Rag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Performance facts beside each tool in a RAG store."""
+    """
+    Performance facts beside each tool in a RAG store.
 
-    enabled: Annotated[bool, Meta(description="keep performance facts in the tool store")] = True
-    cluster_with_tool: Annotated[bool, Meta(description="keep them in the tool's own artifact")] = (
-        True
-    )
-    embedding_include: Annotated[
-        bool, Meta(description="let them take part in what is embedded; needs an embedder")
-    ] = False
+    enabled: keep performance facts in the tool store
+    cluster_with_tool: keep them in the tool's own artifact
+    embedding_include: let them take part in what is embedded; needs an embedder
+    url: where it is, relative to the storage directory; empty: tools.db
+    embedder: module:function from texts to vectors, for embedding_include
+    interval_seconds: least time between two updates of one tool
+    half_life_seconds: age at which a call counts half in what is recent
+    """
+
+    enabled: bool = True
+    cluster_with_tool: bool = True
+    embedding_include: bool = False
     store: Annotated[
         str,
         Meta(description=f"{', '.join(STORES)}; empty: tools, if there is one"),
     ] = ""
-    url: Annotated[
-        str, Meta(description="where it is, relative to the storage directory; empty: tools.db")
-    ] = ""
-    embedder: Annotated[
-        str, Meta(description="module:function from texts to vectors, for embedding_include")
-    ] = ""
-    interval_seconds: Annotated[
-        float, Meta(ge=1, le=86_400, description="least time between two updates of one tool")
-    ] = 1
-    half_life_seconds: Annotated[
-        float,
-        Meta(gt=0, le=31_536_000, description="age at which a call counts half in what is recent"),
-    ] = 600
+    url: str = ""
+    embedder: str = ""
+    interval_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 1
+    half_life_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] = 600
 
     def __post_init__(self) -> None:
         if self.store not in ("", *STORES):
@@ -184,35 +154,28 @@ class Rag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is recorded of parameters."""
+    """
+    What is recorded of parameters.
 
-    secret_keys: Annotated[
-        # An empty one would be contained in every name.
-        tuple[Annotated[str, Meta(min_length=1)], ...],
-        Meta(
-            description="parameters whose names contain one of these, however spelled, become ***"
-        ),
-    ] = _SECRETS
-    secret_words: Annotated[
-        tuple[Annotated[str, Meta(min_length=1)], ...],
-        Meta(description="the same for names of which a whole word is one of these: not author"),
-    ] = _SECRET_WORDS
+    secret_keys: parameters whose names contain one of these, however spelled, become ***
+    secret_words: the same for names of which a whole word is one of these: not author
+    """
+
+    # An empty one would be contained in every name.
+    secret_keys: tuple[Annotated[str, Meta(min_length=1)], ...] = _SECRETS
+    secret_words: tuple[Annotated[str, Meta(min_length=1)], ...] = _SECRET_WORDS
 
 
 class Ring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The workers' shared memory."""
+    """
+    The workers' shared memory.
 
-    budget_bytes: Annotated[
-        int,
-        Meta(
-            ge=1 << 18,
-            le=1 << 30,
-            description="memory of one worker's records; names and many open calls add to it",
-        ),
-    ] = 6 << 20
-    first_slots: Annotated[
-        int, Meta(ge=4, le=4096, description="records in a tool's first ring; a power of two")
-    ] = 16
+    budget_bytes: memory of one worker's records; names and many open calls add to it
+    first_slots: records in a tool's first ring; a power of two
+    """
+
+    budget_bytes: Annotated[int, Meta(ge=1 << 18, le=1 << 30)] = 6 << 20
+    first_slots: Annotated[int, Meta(ge=4, le=4096)] = 16
 
     def __post_init__(self) -> None:
         if self.first_slots & (self.first_slots - 1):
@@ -220,29 +183,29 @@ class Ring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class CollectorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The process that drains."""
+    """
+    The process that drains.
 
-    idle_wait_ms: Annotated[
-        int, Meta(ge=1, le=1000, description="longest pause between two looks that nobody asks for")
-    ] = 500
-    sample_interval_seconds: Annotated[
-        float, Meta(gt=0, le=3600, description="how often memory and CPU of workers are sampled")
-    ] = 5
+    idle_wait_ms: longest pause between two looks that nobody asks for
+    sample_interval_seconds: how often memory and CPU of workers are sampled
+    """
+
+    idle_wait_ms: Annotated[int, Meta(ge=1, le=1000)] = 500
+    sample_interval_seconds: Annotated[float, Meta(gt=0, le=3600)] = 5
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Recording some calls for all; counts and failures stay exact."""
+    """
+    Recording some calls for all; counts and failures stay exact.
 
-    every: Annotated[Every, Meta(description="record every so manieth call of a tool; 1 = all")] = 1
-    tools: Annotated[dict[str, Every], Meta(description="the same for single tools, by name")] = {}
-    overhead_budget: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=1,
-            description="share of a tool's own time that recording may cost; 0 = as every says",
-        ),
-    ] = 0
+    every: record every so manieth call of a tool; 1 = all
+    tools: the same for single tools, by name
+    overhead_budget: share of a tool's own time that recording may cost; 0 = as every says
+    """
+
+    every: Every = 1
+    tools: dict[str, Every] = {}
+    overhead_budget: Annotated[float, Meta(ge=0, le=1)] = 0
 
 
 def expected_of(url: str) -> str:
@@ -263,7 +226,8 @@ def expected_of(url: str) -> str:
 
 
 def _check_url(key: str, value: str) -> None:
-    expected = "" if re.fullmatch(r"(env:\w+)?", value) else expected_of(value)
+    # Most have none: then no pattern is compiled as this module is imported.
+    expected = "" if not value or re.fullmatch(r"env:\w+", value) else expected_of(value)
     if expected:
         raise ValueError(f"{key}: {expected}")
 
@@ -277,44 +241,39 @@ def address_of(text: str) -> tuple[str, int]:
 
 
 class Anomaly(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What turned bad: alerts on durations, errors, stuck calls, silence, losses and memory."""
+    """
+    What turned bad: alerts on durations, errors, stuck calls, silence, losses and memory.
 
-    enabled: Annotated[bool, Meta(description="watch for what turns bad")] = True
-    interval_seconds: Annotated[
-        float, Meta(ge=1, le=3600, description="how often calls are looked at, as a group")
-    ] = 30
-    effect: Annotated[
-        float,
-        Meta(gt=1, le=1_000, description="how many times slower is worth an alert"),
-    ] = 1.25
-    stuck_factor: Annotated[
-        float,
-        Meta(ge=1, le=1_000_000, description="an open call is stuck after so many times its p99"),
-    ] = 10
-    webhook: Annotated[
-        str,
-        Meta(description="URL that alerts are sent to, or env:NAME of a variable; empty: none"),
-    ] = ""
+    enabled: watch for what turns bad
+    interval_seconds: how often calls are looked at, as a group
+    effect: how many times slower is worth an alert
+    stuck_factor: an open call is stuck after so many times its p99
+    webhook: URL that alerts are sent to, or env:NAME of a variable; empty: none
+    """
+
+    enabled: bool = True
+    interval_seconds: Annotated[float, Meta(ge=1, le=3600)] = 30
+    effect: Annotated[float, Meta(gt=1, le=1_000)] = 1.25
+    stuck_factor: Annotated[float, Meta(ge=1, le=1_000_000)] = 10
+    webhook: str = ""
 
     def __post_init__(self) -> None:
         _check_url("webhook", self.webhook)
 
 
 class HistoryOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Lines of tools that keep all: compressed, and let go in the end."""
+    """
+    Lines of tools that keep all: compressed, and let go in the end.
+
+    segment_lines: lines of a file that become a segment
+    retention_days: days that lines, reports and alerts stay; 0 = for ever
+    when_full: at storage.max_bytes stop, or drop_oldest to let the oldest segment go
+    """
 
     compress: Annotated[str, Meta(description=f"{', '.join(COMPRESSIONS)}")] = "zstd"
-    segment_lines: Annotated[
-        int, Meta(ge=100, le=100_000_000, description="lines of a file that become a segment")
-    ] = 50_000
-    retention_days: Annotated[
-        float,
-        Meta(ge=0, le=36_500, description="days that lines, reports and alerts stay; 0 = for ever"),
-    ] = 0
-    when_full: Annotated[
-        str,
-        Meta(description="at storage.max_bytes stop, or drop_oldest to let the oldest segment go"),
-    ] = "stop"
+    segment_lines: Annotated[int, Meta(ge=100, le=100_000_000)] = 50_000
+    retention_days: Annotated[float, Meta(ge=0, le=36_500)] = 0
+    when_full: str = "stop"
 
     def __post_init__(self) -> None:
         if self.compress not in COMPRESSIONS:
@@ -324,12 +283,13 @@ class HistoryOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Prometheus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An endpoint that Prometheus scrapes, while the session runs."""
+    """
+    An endpoint that Prometheus scrapes, while the session runs.
 
-    listen: Annotated[
-        str,
-        Meta(description="HOST:PORT on this machine, as 127.0.0.1:9464; empty: none"),
-    ] = ""
+    listen: HOST:PORT on this machine, as 127.0.0.1:9464; empty: none
+    """
+
+    listen: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -339,21 +299,23 @@ class Prometheus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Otlp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is sent to an OpenTelemetry backend, over OTLP/HTTP."""
+    """
+    What is sent to an OpenTelemetry backend, over OTLP/HTTP.
 
-    endpoint: Annotated[
-        str,
-        Meta(description="URL before /v1/traces, or env:NAME of a variable; empty: none"),
-    ] = ""
-    headers: Annotated[
-        dict[str, str], Meta(description="sent with each request; values may be env:NAME")
-    ] = {}
-    interval_seconds: Annotated[
-        float, Meta(ge=1, le=3600, description="how often metrics are sent")
-    ] = 10
-    spans: Annotated[bool, Meta(description="send kept calls as spans")] = True
-    metrics: Annotated[bool, Meta(description="send counts and histograms")] = True
-    arguments: Annotated[bool, Meta(description="send parameters with the spans")] = False
+    endpoint: URL before /v1/traces, or env:NAME of a variable; empty: none
+    headers: sent with each request; values may be env:NAME
+    interval_seconds: how often metrics are sent
+    spans: send kept calls as spans
+    metrics: send counts and histograms
+    arguments: send parameters with the spans
+    """
+
+    endpoint: str = ""
+    headers: dict[str, str] = {}
+    interval_seconds: Annotated[float, Meta(ge=1, le=3600)] = 10
+    spans: bool = True
+    metrics: bool = True
+    arguments: bool = False
 
     def __post_init__(self) -> None:
         _check_url("endpoint", self.endpoint)
@@ -365,12 +327,13 @@ class Otlp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """To other systems, while the session runs."""
+    """
+    To other systems, while the session runs.
 
-    most_tools: Annotated[
-        int,
-        Meta(ge=1, le=1_000_000, description="tools with metrics of their own; others are summed"),
-    ] = 1_000
+    most_tools: tools with metrics of their own; others are summed
+    """
+
+    most_tools: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
     prometheus: Prometheus = Prometheus()
     otlp: Otlp = Otlp()
 
@@ -384,14 +347,15 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole configuration."""
+    """
+    The whole configuration.
 
-    default_perf_points: Annotated[
-        Limit, Meta(description="records kept per tool; 0 = do not track, -1 = keep all")
-    ] = 100
-    tool_limits: Annotated[
-        dict[str, Limit], Meta(description="the same for single tools, by name")
-    ] = {}
+    default_perf_points: records kept per tool; 0 = do not track, -1 = keep all
+    tool_limits: the same for single tools, by name
+    """
+
+    default_perf_points: Limit = 100
+    tool_limits: dict[str, Limit] = {}
     optimization: Optimization = Optimization()
     storage: Storage = Storage()
     rag: Rag = Rag()

@@ -129,7 +129,7 @@ class Sight:
         name = type(error).__name__
         if name in _RETRIES:
             self.annotate(outcome="retry")
-        if status_for(error) is not Outcome.ERROR or status_named(name) is Outcome.ERROR:
+        if status_for(error) != Outcome.ERROR or status_named(name) == Outcome.ERROR:
             return error
         return f"{name}: {error_text(error)}"
 

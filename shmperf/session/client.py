@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,7 +12,11 @@ from shmperf.errors import NoAnswer, SessionError
 from shmperf.files import open_private, translated
 from shmperf.stdlib import Path, Socket, os, time
 
-from .messages import BELL, CHUNK_BYTES, LENGTH, MOST_ANSWER_BYTES, Question, encode, pid_of, uid_of
+from .asking import BELL, CHUNK_BYTES, LENGTH, MOST_ANSWER_BYTES, encode, pid_of, uid_of
+
+if TYPE_CHECKING:
+    # The structs of all questions and answers cost more than asking.
+    from .messages import Question
 
 __all__ = ["Client", "wake"]
 

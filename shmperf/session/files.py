@@ -11,7 +11,7 @@ import re
 import stat
 
 from shmperf.errors import SessionError
-from shmperf.files import open_private, path_of, read_private
+from shmperf.files import list_beginning, open_private, path_of, read_private
 from shmperf.stdlib import Path, fcntl, mmap, os, secrets, time
 
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
 LEAVING_S = 1.0
 # What is older than this and half done nobody is still at.
 LEFT_OVER_S = 60.0
-_ASIDE = re.compile(r"\..+\.[0-9a-f]{12}")
+_ASIDE = r"\..+\.[0-9a-f]{12}"
 _BLOCKS_DEADLINE_S = 0.25
 
 
@@ -120,7 +120,7 @@ def write_aside(path: Path, content: bytes) -> None:
 
 def remove_asides(directory: Path) -> int:
     """Remove what `write_aside` left where its process was killed, once it is a minute old."""
-    asides = [path for path in directory.glob(".*") if _ASIDE.fullmatch(path.name)]
+    asides = [path for path in list_beginning(directory, ".") if re.fullmatch(_ASIDE, path.name)]
     return sum(remove_old(path, LEFT_OVER_S) for path in asides)
 
 

@@ -26,10 +26,10 @@ from shmperf.stdlib import Path, os
 __all__ = ["PACKAGE_PARENT", "python_command"]
 
 # What a child of ours needs on its path, wherever the program found this package.
-PACKAGE_PARENT = str(Path(shmperf.__file__).resolve().parent.parent)
+PACKAGE_PARENT = str(Path(os.path.realpath(shmperf.__file__)).parent.parent)
 
 # python, python3.11, python3.13t, .python3.11-wrapped, python3-dbg
-_NAME = re.compile(r"(?i)\.?python(?P<version>\d+(\.\d+)?)?[a-z]{0,2}(-(dbg|wrapped))?(\.exe)?\Z")
+_NAME = r"(?i)\.?python(?P<version>\d+(\.\d+)?)?[a-z]{0,2}(-(dbg|wrapped))?(\.exe)?"
 _VERSION = sys.version_info[:2]
 _BEGIN = (
     "import sys; sys.path[:1] == [''] and sys.path.pop(0); "
@@ -67,12 +67,20 @@ def _candidates() -> Iterator[str]:
     if told and told != sys.executable:
         yield told
     version = f"{_VERSION[0]}.{_VERSION[1]}"
-    named = _NAME.match(Path(sys.executable or "").name)
-    if named and named["version"] in (None, f"{_VERSION[0]}", version):
+    if _is_named_like(Path(sys.executable or "").name, version):
         yield sys.executable
     name = f"python{version}"
     for prefix in dict.fromkeys((sys.prefix, sys.exec_prefix, sys.base_prefix)):
         yield str(Path(prefix) / "bin" / name)
+
+
+def _is_named_like(name: str, version: str) -> bool:
+    """True for the name of a Python of that *version*, or of none that is said."""
+    known = ("python", f"python{_VERSION[0]}", f"python{version}")
+    if name in known:
+        return True  # the rule: no pattern is compiled in a program's first call
+    named = re.fullmatch(_NAME, name)
+    return named is not None and named["version"] in (None, f"{_VERSION[0]}", version)
 
 
 def _is_frozen() -> bool:

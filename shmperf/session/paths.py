@@ -7,7 +7,6 @@ Every directory is 0700 and ours; one that is not is refused.
 from __future__ import annotations
 
 import hashlib
-import re
 import stat
 from collections.abc import Mapping
 
@@ -21,6 +20,7 @@ from .files import read_bounded, write_aside
 
 __all__ = [
     "TOOL_STORE",
+    "UNWRITTEN",
     "digest",
     "internals_of",
     "named_directory",
@@ -30,8 +30,10 @@ __all__ = [
 ]
 # In the storage directory: tools, their embeddings and their performance.
 TOOL_STORE = "tools.db"
+# Of what lies beside the sessions: see `unwritten`.
+UNWRITTEN = "u-"
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}\Z")
+_LONGEST_NAME = 21
 # A socket's path has room for 103 bytes on macOS and 107 on Linux.
 _LONGEST_ROOT = 103 - len("/n-+") - 20 - len("/control.sock")
 
@@ -67,9 +69,15 @@ def named_directory(root: Path, name: str) -> Path:
     """The directory of the named session; any text is a name."""
     if not name:
         raise SessionError("found an empty session name, expected one")
-    if _SAFE_NAME.match(name):
+    if _is_safe(name):
         return root / f"n-{name}"
     return root / f"n-+{digest(name)}"
+
+
+def _is_safe(name: str) -> bool:
+    """True for what a file system and its users read as it is."""
+    plain = all(char.isalnum() or char in "_.-" for char in name)
+    return plain and name.isascii() and name[0].isalnum() and len(name) <= _LONGEST_NAME
 
 
 def _private(path: Path) -> Path:

@@ -15,8 +15,6 @@ be found by these names and removed.
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from shmperf.stdlib import Path, os, time
@@ -26,7 +24,8 @@ from .files import is_locked, read_bounded, try_flock
 __all__ = ["Identity", "Presence"]
 
 COMING, HERE = ".new-", "w-"
-_NAME = re.compile(r"(?:\.new-|w-)(shmperf-[0-9a-f]{12})\Z")
+_PREFIX = "shmperf-"
+_DIGITS = 12
 _COMING_S = 60.0
 
 
@@ -66,8 +65,8 @@ class Presence:
     @classmethod
     def read(cls, path: Path) -> Presence | None:
         """The presence in *path*; None when its name is none of ours or it is not our file."""
-        match = _NAME.match(path.name)
-        if match is None:
+        segment = _segment_in(path.name)
+        if not segment:
             return None
         try:
             content = read_bounded(path)
@@ -77,7 +76,7 @@ class Presence:
             identity = _decode(content)
         except (msgspec.MsgspecError, ValueError):
             identity = None
-        return cls(path, match[1], identity)
+        return cls(path, segment, identity)
 
     @property
     def is_coming(self) -> bool:
@@ -109,6 +108,14 @@ class Presence:
     def remove(self) -> None:
         """Delete the file."""
         self._path.unlink(missing_ok=True)  # point: presence-remove
+
+
+def _segment_in(name: str) -> str:
+    """The segment that a file of that name is of; nothing of any other file."""
+    segment = name.removeprefix(COMING if name.startswith(COMING) else HERE)
+    digits = segment.removeprefix(_PREFIX)
+    is_ours = segment not in (name, digits) and len(digits) == _DIGITS
+    return segment if is_ours and set(digits) <= set("0123456789abcdef") else ""
 
 
 def _start_ticks(pid: int) -> int:

@@ -27,7 +27,15 @@ import msgspec
 from shmperf.config.locate import find, resolve
 from shmperf.config.options import Options
 from shmperf.errors import ConfigError, SessionError, SessionGone, tell
-from shmperf.files import internals, path_of, path_text, reason_of, refuse_newer, translated
+from shmperf.files import (
+    internals,
+    list_beginning,
+    path_of,
+    path_text,
+    reason_of,
+    refuse_newer,
+    translated,
+)
 from shmperf.shm.memory import remove_memory
 from shmperf.shm.segment import LAYOUT
 from shmperf.stdlib import Path, os, secrets, time
@@ -47,10 +55,17 @@ from .files import (
     write_aside,
     write_new,
 )
-from .paths import digest, internals_of, named_directory, read_name, runtime_root, write_name
+from .paths import (
+    UNWRITTEN,
+    digest,
+    internals_of,
+    named_directory,
+    read_name,
+    runtime_root,
+    write_name,
+)
 from .session import Session
 from .settings import Settings
-from .unwritten import PREFIX as UNWRITTEN
 from .word import first_word
 
 __all__ = [
@@ -406,7 +421,7 @@ def _write_pointer(root: Path, request: Request, config: str, storage: Path) -> 
 def sessions(root: Path) -> list[Session]:
     """Every session of this user that can be read."""
     readable = []
-    for path in sorted(root.glob("[sn]-*")):
+    for path in sorted(list_beginning(root, "s-", "n-")):
         try:
             readable.append(Session(path))
         except (SessionError, OSError):
@@ -423,10 +438,10 @@ def sweep(root: Path) -> int:
     configuration. So do old notes of what a storage could not be told. Returns how many things were
     done.
     """
-    done = sum(_forget_pointer(pointer) for pointer in root.glob("p-*"))
-    done += sum(remove_old(note, _UNWRITTEN_S) for note in root.glob(f"{UNWRITTEN}*"))
+    done = sum(_forget_pointer(pointer) for pointer in list_beginning(root, "p-"))
+    done += sum(remove_old(note, _UNWRITTEN_S) for note in list_beginning(root, UNWRITTEN))
     done += remove_asides(root)
-    for aside in [*root.glob(".new-*"), *root.glob(".gone-*")]:
+    for aside in list_beginning(root, ".new-", ".gone-"):
         done += remove_left_over(aside, LEFT_OVER_S)  # point: sweep-aside
     for session in sessions(root):
         if session.is_foreign or not session.keeps_itself or session.has_collector():

@@ -18,16 +18,16 @@ import msgspec
 from shmperf.errors import SessionError
 from shmperf.files import open_private, translated
 
-from .messages import (
+from .asking import (
     BELL,
     CHUNK_BYTES,
     LENGTH,
     MOST_ANSWER_BYTES,
     MOST_REQUEST_BYTES,
-    Question,
     encode,
     uid_of,
 )
+from .messages import Question
 
 __all__ = ["Pending", "Server"]
 _MOST_CONNECTIONS = 64

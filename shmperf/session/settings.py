@@ -8,8 +8,6 @@ Whoever changes something holds the word's lock: settings first, then a new gene
 process sees at its next call by one comparison.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Annotated, Any

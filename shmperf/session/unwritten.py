@@ -22,11 +22,10 @@ from shmperf.files import path_text
 from shmperf.stdlib import Path
 
 from .files import read_bounded, write_aside
-from .paths import digest
+from .paths import UNWRITTEN, digest
 
-__all__ = ["PREFIX", "Unwritten", "forget_unwritten", "note_unwritten", "read_unwritten"]
+__all__ = ["Unwritten", "forget_unwritten", "note_unwritten", "read_unwritten"]
 
-PREFIX = "u-"
 _LONGEST_REASON = 300
 
 
@@ -75,4 +74,4 @@ def forget_unwritten(root: Path, storage: Path) -> None:
 
 
 def _path(root: Path, storage: Path) -> Path:
-    return root / f"{PREFIX}{digest(path_text(storage))}"
+    return root / f"{UNWRITTEN}{digest(path_text(storage))}"

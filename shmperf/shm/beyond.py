@@ -16,7 +16,7 @@ Why not the callee's number alone: a record that nobody can name would be worse 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 __all__ = ["MOST_SHOWN", "Beyond", "beyond_name", "note_beyond", "read_beyond"]
 
@@ -29,7 +29,7 @@ MOST_SHOWN = 10
 _MOST_NAMED = 1 << 20
 
 
-class Beyond(NamedTuple):
+class Beyond(msgspec.Struct, frozen=True):
     """The tool that stands for all those without a name, and the first of them."""
 
     tool: str

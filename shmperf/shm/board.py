@@ -23,10 +23,11 @@ ring from being released.
 
 from __future__ import annotations
 
-import zlib
+from binascii import crc32
 from collections.abc import Collection, Iterator
 from struct import Struct
-from typing import NamedTuple
+
+import msgspec
 
 __all__ = [
     "BOARD_BYTES",
@@ -48,7 +49,7 @@ BOARD_BYTES = CELLS * _CELL.size
 MOST_BOARDS = 32
 
 
-class Shown(NamedTuple):
+class Shown(msgspec.Struct, frozen=True):
     """A body, and the flags that say how to read it."""
 
     kind: int
@@ -78,7 +79,7 @@ class BoardWriter:
 
     def write(self, cell: int, call_id: int, shown: Shown) -> None:
         """Fill *cell*, for whoever sees that call open."""
-        kind, body = shown
+        kind, body = shown.kind, shown.body
         check = _check(call_id, kind, body)
         # point below: board-store
         _CELL.pack_into(self._buffer, cell, call_id, check, len(body), kind, body)
@@ -116,4 +117,4 @@ class BoardReader:
 
 
 def _check(call_id: int, kind: int, body: bytes) -> int:
-    return zlib.crc32(body, zlib.crc32(_SEED.pack(call_id, len(body), kind)))
+    return crc32(body, crc32(_SEED.pack(call_id, len(body), kind)))

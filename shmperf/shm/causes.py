@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 __all__ = ["FAULTS", "LOSSES", "Fault", "Loss"]
 
 
-class Loss(IntEnum):
+class Loss:
     """
     Why a call that ran has no record.
 
@@ -23,7 +21,7 @@ class Loss(IntEnum):
     INTERNAL = 5
 
 
-class Fault(IntEnum):
+class Fault:
     """What else went wrong in a worker."""
 
     UNKNOWN_ID = 0
@@ -37,5 +35,6 @@ class Fault(IntEnum):
     NO_CONTEXT = 8
 
 
-LOSSES = tuple(cause.name.lower() for cause in Loss)
-FAULTS = tuple(cause.name.lower() for cause in Fault)
+# By their numbers.
+LOSSES = tuple(name.lower() for name in vars(Loss) if name.isupper())
+FAULTS = tuple(name.lower() for name in vars(Fault) if name.isupper())

@@ -33,7 +33,8 @@ replaced by one with a fresh number.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 __all__ = [
     "BLOCK_BYTES",
@@ -161,7 +162,7 @@ def is_lost(words: memoryview, row_word: int, call_id: int) -> bool:
 _UNUSED = bytes(BLOCK_BYTES)
 
 
-class OpenRow(NamedTuple):
+class OpenRow(msgspec.Struct, frozen=True):
     """A row's words while its call is open."""
 
     id: int
@@ -171,7 +172,7 @@ class OpenRow(NamedTuple):
     in_detail: bool = False
 
 
-class RowChange(NamedTuple):
+class RowChange(msgspec.Struct, frozen=True):
     """
     A row that has changed: its key, by how many begun and lost calls, and what is in it now.
 

@@ -17,10 +17,12 @@ import errno
 import stat
 from collections.abc import Callable
 from multiprocessing import shared_memory
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
+
+import msgspec
 
 from shmperf.errors import FormatError, SegmentGone
-from shmperf.files import KeptFile, open_private
+from shmperf.files import KeptFile, list_beginning, open_private
 from shmperf.stdlib import Path, fcntl, mmap, os
 
 __all__ = [
@@ -91,7 +93,7 @@ class _SharedMemory(shared_memory.SharedMemory):
             _posixshmem.shm_unlink(self._name)
 
 
-class Memory(NamedTuple):
+class Memory(msgspec.Struct, frozen=True):
     """Memory that is mapped: its bytes, its file, and how to let go of both."""
 
     buffer: memoryview
@@ -241,7 +243,7 @@ def remove_memory(name: str, fallback: Path | None) -> None:
     """Unlink *name* and the blobs of its worker; no error when they are gone already."""
     places = [SHARED_MEMORY, *([fallback] if fallback else [])]
     for place in places:
-        for path in (place / name, *place.glob(f"{name}.*")):
+        for path in (place / name, *list_beginning(place, f"{name}.")):
             try:
                 if path.lstat().st_uid == os.geteuid():
                     path.unlink()  # point: memory-remove

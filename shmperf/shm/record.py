@@ -42,11 +42,10 @@ words, and the reader would have to decode every record to learn when it ended.
 
 from __future__ import annotations
 
-import enum
-import zlib
+from binascii import crc32
 from collections.abc import Mapping
 from struct import Struct
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -63,6 +62,7 @@ __all__ = [
     "FORCED",
     "LENGTH_MASK",
     "NAMED",
+    "OUTCOMES",
     "PARTS",
     "PRUNED",
     "SAMPLE_BITS",
@@ -119,7 +119,7 @@ BESIDE = 7
 _FIVE_WORDS = Struct("<QQQQQ")
 
 
-class Outcome(enum.IntEnum):
+class Outcome:
     """How a call ended. No worker stores ABORTED: a reader says it of the dead."""
 
     OK = 0
@@ -127,6 +127,10 @@ class Outcome(enum.IntEnum):
     TIMEOUT = 2
     CANCELLED = 3
     ABORTED = 4
+
+
+# By their numbers.
+OUTCOMES = tuple(name.lower() for name in vars(Outcome) if name.isupper())
 
 
 # id, parent, start_ns, end_ns, meta, body (padded), position: what `SLOT` unpacks.
@@ -212,7 +216,7 @@ def seal(words: tuple[int, int, int, int], meta: int, body: bytes) -> int:
     The low 24 bits of a CRC-32: what it is to find is a slot that is not whole yet, for some
     nanoseconds, on machines that show stores out of order.
     """
-    check = zlib.crc32(body, zlib.crc32(_FIVE_WORDS.pack(*words, meta & _BELOW_CRC)))
+    check = crc32(body, crc32(_FIVE_WORDS.pack(*words, meta & _BELOW_CRC)))
     return meta | (check & _CRC_MASK) << _CRC_SHIFT
 
 
@@ -256,7 +260,7 @@ def callee_of(meta: int) -> int:
     return meta >> _CALLEE_SHIFT & 0xFFFF
 
 
-class Body(NamedTuple):
+class Body(msgspec.Struct, frozen=True):
     """A body taken apart; every field may be missing."""
 
     params: Any = None

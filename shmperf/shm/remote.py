@@ -25,10 +25,11 @@ in another tool's ring may be drained before.
 
 from __future__ import annotations
 
-import zlib
+from binascii import crc32
 from collections import deque
 from struct import Struct
-from typing import NamedTuple
+
+import msgspec
 
 from .inflight import FIRST_UNRECORDED, MOST_BLOCKS, block_of
 
@@ -60,7 +61,7 @@ _GENERATION_MASK = (1 << _BLOCK_SHIFT - _PLACE_BITS) - 1
 _FEW = PLACES // 2
 
 
-class Remote(NamedTuple):
+class Remote(msgspec.Struct, frozen=True):
     """A span of somebody else: sixteen bytes of its trace, eight of its own."""
 
     trace: bytes
@@ -142,7 +143,8 @@ class RemoteWriter:
     def _store(self, place: int, context_id: int, remote: Remote) -> None:
         extent, row = divmod(place, PLACES)
         at = self._offsets[extent] + row * ENTRY_BYTES
-        _ENTRY.pack_into(self._buffer, at, context_id, *remote, _check(context_id, remote))
+        check = _check(context_id, remote)
+        _ENTRY.pack_into(self._buffer, at, context_id, remote.trace, remote.span, check)
 
 
 class RemoteReader:
@@ -195,4 +197,4 @@ def _read(buffer: memoryview, offsets: list[int], context_id: int) -> Remote | N
 
 def _check(context_id: int, remote: Remote) -> int:
     """Of an entry: never 0, as fresh memory is."""
-    return zlib.crc32(remote.trace + remote.span, context_id & 0xFFFFFFFF) | 1 << 32
+    return crc32(remote.trace + remote.span, context_id & 0xFFFFFFFF) | 1 << 32

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from itertools import repeat
 from operator import and_
 
+from msgspec.structs import replace
+
 from .inflight import KEY_MASK, InFlightReader, OpenRow, RowChange, block_of
 from .remote import is_remote
 
@@ -115,7 +117,7 @@ class RowTable:
         if change.may_be_open and row.id > self.ended.get(key, 0):
             self.parents[row.id] = row.parent
             # One that somebody else's span has led to is shown as a root.
-            self.open[key] = row._replace(parent=0) if is_remote(row.parent) else row
+            self.open[key] = replace(row, parent=0) if is_remote(row.parent) else row
             self.callees[row.callee] = self.callees.get(row.callee, 0) + 1
 
     def _close(self, key: int) -> None:

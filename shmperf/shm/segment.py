@@ -31,8 +31,6 @@ mapping: a remapped buffer could move under a thread that is storing.
 from __future__ import annotations
 
 import sys
-from enum import IntEnum
-from typing import NamedTuple
 
 import msgspec
 
@@ -95,7 +93,7 @@ _W_LOSSES, _W_FAULTS = 32, 64
 SHARED = 0xFFFF
 
 
-class Kind(IntEnum):
+class Kind:
     """What an extent holds."""
 
     CALLEE = 1
@@ -114,7 +112,7 @@ _OF_ONE_SIZE: dict[int, tuple[int, range]] = {
 }
 
 
-class Extent(NamedTuple):
+class Extent(msgspec.Struct, frozen=True):
     """A directory entry; *size* counts bytes, of a ring its slots."""
 
     kind: int
@@ -233,11 +231,11 @@ class Segment:
         writer.add(offset)
         return True
 
-    def count_loss(self, cause: Loss) -> None:
+    def count_loss(self, cause: int) -> None:
         """Count one lost call by its cause."""
         self.words[_W_LOSSES + cause] += 1  # point: loss-count
 
-    def count_fault(self, cause: Fault) -> None:
+    def count_fault(self, cause: int) -> None:
         """Count one fault by its cause."""
         self.words[_W_FAULTS + cause] += 1  # point: fault-count
 
@@ -300,7 +298,8 @@ class Segment:
         at = _DIRECTORY + count * _ENTRY_WORDS * 8
         if not self._reserve(_DIRECTORY, at + _ENTRY_WORDS * 8):
             return False
-        for number, word in enumerate(extent):  # point: entry-words
+        entry = extent.kind, extent.key, extent.offset, extent.size
+        for number, word in enumerate(entry):  # point: entry-words
             self.words[at // 8 + number] = word
         self.words[_W_ENTRIES] = count + 1  # point: entry-count
         return True
@@ -446,7 +445,7 @@ class SegmentReader:
         return words
 
     def _is_sound(self, extent: Extent) -> bool:
-        kind, key, offset, size = extent
+        kind, key, offset, size = extent.kind, extent.key, extent.offset, extent.size
         room = len(self.buffer) - offset
         if offset < _NAMES or offset % 8 or room <= 0:
             return False

@@ -14,7 +14,7 @@ import msgspec
 
 from shmperf.analysis.errorgroups import OTHERS, Bug
 from shmperf.analysis.failures import ErrorsKnown, Failure
-from shmperf.shm.record import Call, Outcome
+from shmperf.shm.record import OUTCOMES, Call
 
 from .kept import KeptCall, as_kept
 from .lines import timestamp
@@ -82,10 +82,7 @@ def groups_of(
 
 
 def _name_of(status: int) -> str:
-    try:
-        return Outcome(status).name.lower()
-    except ValueError:
-        return "error"
+    return OUTCOMES[status] if 0 <= status < len(OUTCOMES) else "error"
 
 
 def _others_of(key: _Key) -> set[_Key]:

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from shmperf.shm.record import Call, Outcome
+from shmperf.shm.record import OUTCOMES, Call
 
 __all__ = ["Line", "duration_of", "end_of", "jsonl", "line_of", "parse", "timestamp"]
 _json_lines = msgspec.json.Encoder().encode_lines
-_STATUS_NAMES = {status.value: status.name.lower() for status in Outcome}
+_STATUS_NAMES = dict(enumerate(OUTCOMES))
 
 
 # --- lines ---------------------------------------------------------------------------------------

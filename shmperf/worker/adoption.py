@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from .context import Loose, Pair, current, current_call, hex_id, outermost_open, parent_in
 from .failures import is_programs
@@ -123,13 +123,13 @@ def carried(function: object) -> tuple[Callable[..., Any], str | None] | None:
     return function._function, function._parent
 
 
-class _Propagated(Generic[P, R]):
-    def __init__(self, function: Callable[P, R], parent: str | None) -> None:
+class _Propagated:
+    def __init__(self, function: Callable[..., Any], parent: str | None) -> None:
         functools.update_wrapper(self, function, updated=())
         self._function = function
         self._parent = parent
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with adopt(self._parent):
             return self._function(*args, **kwargs)
 

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, Self
 
 from shmperf.errors import SessionError, tell
+from shmperf.session.asking import Cleanup, Flush, Optimize, Stats
 from shmperf.session.client import Client
-from shmperf.session.messages import Cleanup, Flush, Optimize, Stats
 from shmperf.session.session import revive
 from shmperf.session.word import is_in_detail
 from shmperf.shm.segment import Fault

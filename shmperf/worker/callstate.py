@@ -7,7 +7,7 @@ from typing import Any
 
 from shmperf.shm.inflight import FIRST_UNRECORDED, is_lost
 from shmperf.shm.record import DETAIL, FORCED, NAMED, PRUNED, UNTIMED
-from shmperf.shm.segment import Fault, Loss
+from shmperf.shm.segment import Fault
 from shmperf.stdlib import perf_counter_ns
 
 from . import capture
@@ -140,15 +140,16 @@ class CallState:
                 self.flags |= (NAMED if args and kwargs else 0) | (PRUNED if is_cut else 0)
                 return
             take = capture.picture_all if self.flags & DETAIL else capture.picture
-            self.body, flags, failures = take(args, kwargs)
+            taken = take(args, kwargs)
+            self.body = taken.body
         except Exception as error:
             # Parameters are foreign: a mapping may raise anything.
             if is_handlers(error):
                 raise
             worker.faults.count(Fault.CAPTURE_FAILED)
             return
-        self.flags |= flags
-        for _ in range(failures):
+        self.flags |= taken.flags
+        for _ in range(taken.failures):
             worker.faults.count(Fault.REPR_FAILED)
 
     @property
@@ -166,7 +167,7 @@ class CallState:
         """True in a fork of the process in which the call began."""
         return self._ready is not worker.ready
 
-    def count_loss(self, cause: Loss) -> None:
+    def count_loss(self, cause: int) -> None:
         """Mark the call as lost, once."""
         if not self.lost and not self.is_sampled_out:
             worker.losses.count_row(cause, self.row, self.call_id)  # point: loss-mark

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -69,7 +69,7 @@ _HOLDERS = _CONTAINERS | _MAPS | {set, frozenset}
 _KEYS = frozenset({str, int})
 
 
-class Picture(NamedTuple):
+class Picture(msgspec.Struct, frozen=True):
     """Encoded parameters, the record flags that describe them, and how many reprs failed."""
 
     body: bytes

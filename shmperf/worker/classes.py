@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shmperf.errors import Once, tell
 
 from .failures import is_handlers
-from .methods import Wrap, replacement, site_of, static_attribute
+from .methods import replacement, site_of, static_attribute
 from .wrappers import track_as
+
+if TYPE_CHECKING:
+    from .methods import Wrap
 
 __all__ = ["track_class", "wrap_method"]
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from functools import partial
 from inspect import CO_VARARGS
 from opcode import opmap
-from signal import getsignal, valid_signals
+from signal import NSIG, getsignal
 from types import CodeType, FunctionType, MethodType, TracebackType
 from typing import Any
 
@@ -31,7 +31,7 @@ __all__ = ["is_handlers", "is_programs"]
 _OUR_HOMES = frozenset({"builtins", "shmperf", "msgspec", "socket", "struct", "zipimport", "zlib"})
 _IMPORTS = "<frozen importlib._bootstrap"
 _IMPORT_NAME = opmap["IMPORT_NAME"]
-_SIGNALS = tuple(valid_signals())
+_SIGNALS = range(1, NSIG)
 
 
 def is_programs(error: BaseException) -> bool:

@@ -20,7 +20,7 @@ class Faults:
         """There is a *segment* to count in."""
         self._segment = segment
 
-    def count(self, cause: Fault) -> None:
+    def count(self, cause: int) -> None:
         """Count what went wrong; never raises."""
         if self._segment is not None:
             self._segment.count_fault(cause)

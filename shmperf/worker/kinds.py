@@ -7,7 +7,7 @@ import functools
 import inspect
 import types
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from shmperf.stdlib import os
 
@@ -20,7 +20,10 @@ __all__ = [
     "refusal",
 ]
 
-Kind = Literal["plain", "coroutine", "generator", "async generator", "context", "async context"]
+if TYPE_CHECKING:
+    Kind = Literal["plain", "coroutine", "generator", "async generator", "context", "async context"]
+else:
+    Kind = str
 
 
 @contextlib.contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shmperf.errors import ShmperfError, tell
+from shmperf.session.asking import Flush
 from shmperf.session.client import Client
-from shmperf.session.messages import Flush
 from shmperf.stdlib import time
 
 __all__ = ["wait_until_written"]

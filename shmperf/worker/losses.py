@@ -57,7 +57,7 @@ class Losses:
         """There is a *segment* to count in."""
         self._session, self._segment = session, segment
 
-    def count(self, cause: Loss, *, is_refused: bool = False) -> None:
+    def count(self, cause: int, *, is_refused: bool = False) -> None:
         """Count a call that occupies no row; *is_refused* when that is not for want of memory."""
         if self._segment is not None:
             self._segment.count_loss(cause)
@@ -65,7 +65,7 @@ class Losses:
             if kind not in self._told:
                 self._untold.add(kind)
 
-    def count_row(self, cause: Loss, row: int, call_id: int) -> None:
+    def count_row(self, cause: int, row: int, call_id: int) -> None:
         """Count a call that gets no record: in its row, which the books trust, and by cause."""
         # point below: count-loss
         if self._segment is not None and mark_loss(self._segment.words, row, call_id):
@@ -110,7 +110,7 @@ def _free_bytes() -> int:
 
 
 def _text_of(kind: int, session: Session, free_bytes: int) -> str:
-    is_refused, cause = bool(kind & _REFUSED), Loss(kind & _REFUSED - 1)
+    is_refused, cause = bool(kind & _REFUSED), kind & _REFUSED - 1
     budget_mib = session.options.ring.budget_bytes / _MIB
     no_room = (
         f"{SHARED_MEMORY} is full; give it more room (containers: --shm-size)"
@@ -119,7 +119,7 @@ def _text_of(kind: int, session: Session, free_bytes: int) -> str:
         f"raise ring.budget_bytes (now {budget_mib:g} MiB)"
     )
     why = _WHY[Loss.RE_ENTERED if is_refused else cause]
-    if cause is Loss.RING_FULL and not session.has_collector():
+    if cause == Loss.RING_FULL and not session.has_collector():
         start = "one is being started" if session.name is None else _START.format(session.name)
         why = f"no collector drains them; {session.restarts.failure or start}"
     text = why.format(no_room=no_room)

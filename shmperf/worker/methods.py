@@ -19,7 +19,7 @@ import functools
 import sys
 from collections.abc import Callable
 from types import FunctionType, MethodType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .asyncgens import next_step
 from .classcell import with_class_of
@@ -28,18 +28,20 @@ from .kinds import as_iterable_coroutine, kind_of
 from .standin import is_stand_in, made_from, stand_in
 from .walk import plain_text
 
-__all__ = ["Wrap", "replacement", "site_of", "static_attribute"]
+__all__ = ["replacement", "site_of", "static_attribute"]
 
 _MARK = "__shmperf_method__"
 _NOTHING = object()
 
 
-class Wrap(Protocol):
-    """Makes what is called instead of a function: of the same arguments, by the name *called*."""
+if TYPE_CHECKING:
 
-    def __call__(
-        self, function: Callable[..., Any], called: str, /, *, is_bound: bool
-    ) -> Callable[..., Any]: ...
+    class Wrap(Protocol):
+        """What is called instead of a function: of the same arguments, by the name *called*."""
+
+        def __call__(
+            self, function: Callable[..., Any], called: str, /, *, is_bound: bool
+        ) -> Callable[..., Any]: ...
 
 
 def static_attribute(cls: type, method: str) -> Any:

@@ -6,10 +6,7 @@ from collections.abc import Collection
 
 from shmperf.errors import tell
 
-__all__ = ["MANY", "tell_of_names"]
-
-# So many tools in one process: then their names are looked at.
-MANY = 1_000
+__all__ = ["tell_of_names"]
 
 
 def tell_of_names(names: Collection[str]) -> None:

@@ -43,7 +43,7 @@ from .spans import spans
 
 __all__ = ["OpenCall", "annotated", "new_call", "note_in_detail"]
 
-_OK = int(Outcome.OK)
+_OK = Outcome.OK
 
 
 class OpenCall(CallState):

@@ -53,7 +53,7 @@ def is_text(error: object) -> TypeGuard[str]:
     return issubclass(type(error), str)
 
 
-def status_for(error: BaseException | None) -> Outcome:
+def status_for(error: BaseException | None) -> int:
     """The outcome of a call that ended with *error*."""
     if error is None:
         return Outcome.OK
@@ -64,7 +64,7 @@ def status_for(error: BaseException | None) -> Outcome:
     return _status_of_one(error)
 
 
-def _status_of_one(error: Any) -> Outcome:
+def _status_of_one(error: Any) -> int:
     if issubclass(type(error), TimeoutError):
         return Outcome.TIMEOUT
     if issubclass(type(error), SystemExit):
@@ -92,7 +92,7 @@ def _leaves(group: BaseException) -> Iterator[BaseException]:
     yield from left[:1]
 
 
-def status_named(error: str) -> Outcome:
+def status_named(error: str) -> int:
     """The outcome of a call that ended with *error*, a text that opens with the error's class."""
     name = error.partition(":")[0].rpartition(".")[2]
     return _NAMED.get(name, Outcome.ERROR)

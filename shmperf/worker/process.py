@@ -51,7 +51,6 @@ from .heritage import Heritage
 from .lanes import Lanes
 from .leaving import wait_until_written
 from .losses import Losses
-from .names import MANY, tell_of_names
 from .remotes import Remotes
 from .rows import Rows
 from .sampler import Recorder, Sampler, provide_sampler, settle_sampler
@@ -73,6 +72,8 @@ __all__ = [
 
 # More than can be named in shared memory; a program that makes up names would fill its own.
 _MOST_TOOLS = 1 << 16
+# So many in one process: then their names are looked at.
+_MANY_TOOLS = 1_000
 _told_values = Once()
 _ON, _OFF = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
@@ -106,7 +107,10 @@ def _made(name: object) -> Tool:
     found = tools.setdefault(shown, Tool(shown))
     if worker.is_off:
         found.forget(off=True)
-    elif len(tools) == MANY:
+    elif len(tools) == _MANY_TOOLS:
+        # Needed by nobody who records few tools.
+        from .names import tell_of_names  # noqa: PLC0415
+
         tell_of_names(list(tools))
     return found
 

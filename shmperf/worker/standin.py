@@ -11,7 +11,6 @@ The call stands in the class as a static method, so that nothing lies between it
 
 from __future__ import annotations
 
-import copy
 import inspect
 import sys
 from collections.abc import Callable
@@ -93,6 +92,19 @@ def stand_in(
     return made()
 
 
+def _copy(original: Any) -> Any:
+    # By whoever copies: then it has been imported.
+    import copy  # noqa: PLC0415
+
+    return copy.copy(original)
+
+
+def _deepcopy(original: Any, memo: Any) -> Any:
+    import copy  # noqa: PLC0415  the same
+
+    return copy.deepcopy(original, memo)
+
+
 def made_from(found: Any) -> Any:
     """What was given with the stand-in *found*; None for whatever else."""
     return getattr(type(found), _MADE_FROM, None)
@@ -168,8 +180,8 @@ def _copies(original: Any, again: Callable[[Any], Any]) -> dict[str, Any]:
 
     return {
         "__reduce_ex__": reduce,
-        "__copy__": lambda self: copied(self, copy.copy(original)),
-        "__deepcopy__": lambda self, memo: copied(self, copy.deepcopy(original, memo)),
+        "__copy__": lambda self: copied(self, _copy(original)),
+        "__deepcopy__": lambda self, memo: copied(self, _deepcopy(original, memo)),
     }
 
 

@@ -209,7 +209,7 @@ def test_failures_that_are_no_luck(kind: str) -> None:
             "mostly": n % 3 > 0,
         }[kind]
         params = n if kind == "unique" else n % 10
-        calls.add("fetch", 10, params, status=Outcome(fails), err="ValueError" if fails else None)
+        calls.add("fetch", 10, params, status=int(fails), err="ValueError" if fails else None)
     assert calls.advice("flaky") == []
 
 
@@ -472,7 +472,7 @@ def test_what_changed_since_the_report_before() -> None:
         before.add("slower", 10, n)
         now.add("slower", 20, n)
         before.add("fails", 10, n)
-        now.add("fails", 10, n, status=Outcome(n < 30), err="OSError" if n < 30 else None)
+        now.add("fails", 10, n, status=int(n < 30), err="OSError" if n < 30 else None)
         before.add("same", 10, n)
         now.add("same", 10.1, n)
         now.add("young", 10, n)
@@ -546,7 +546,7 @@ def test_names_are_shown_as_names() -> None:
     names = ["x" * 10_000, "", "a`|b\n# c", "\x1b[2J|<script>", "\udcff"]
     for name in names:
         for n in range(30):
-            calls.add(name, 10, n % 2, status=Outcome(n % 9 == 0), err=name)
+            calls.add(name, 10, n % 2, status=int(n % 9 == 0), err=name)
     report = calls.report()
     text = markdown(report)
     assert len(report.advice) == len(names)

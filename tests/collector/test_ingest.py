@@ -10,7 +10,7 @@ import pytest
 from shmperf.analysis.stats import plain
 from shmperf.shm.memory import SHARED_MEMORY
 from shmperf.shm.record import BESIDE, BLOCK, BODY_BYTES, DETAIL, PARTS, Outcome
-from shmperf.shm.segment import Fault, Loss
+from shmperf.shm.segment import FAULTS, LOSSES
 from shmperf.testing import BegunCall, Room, assert_books_balance
 
 
@@ -273,7 +273,7 @@ def test_figures_beyond_all_bounds_can_be_journalled(room: Room) -> None:
         room.turn()
         opened = worker.begin("all")
         worker.store(opened, (0, 0, (1 << 64) - 1), Outcome.OK, b"")
-    for at in [*range(32, 32 + len(Loss)), *range(64, 64 + len(Fault))]:
+    for at in [*range(32, 32 + len(LOSSES)), *range(64, 64 + len(FAULTS))]:
         worker.segment.words[at] = (1 << 64) - 1
     room.turn(3)
     worker.die()

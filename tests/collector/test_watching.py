@@ -110,7 +110,7 @@ def test_groups_that_come_late_say_so(room: Room, monkeypatch: pytest.MonkeyPatc
     worker = room.worker(slots=64)
     tools = [f"tool {number}" for number in range(16)]
 
-    def second(kind: Outcome) -> None:
+    def second(kind: int) -> None:
         for tool in tools:
             for _ in range(20):
                 worker.end(worker.begin(tool), kind=kind)

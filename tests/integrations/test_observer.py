@@ -130,7 +130,7 @@ def test_calls_that_are_not_recorded_run_all_the_same(place: Place, state: str) 
         ("", Outcome.ERROR),
     ],
 )
-def test_an_errors_name_tells_the_outcome(text: str, status: Outcome) -> None:
+def test_an_errors_name_tells_the_outcome(text: str, status: int) -> None:
     """What is only known by its name is sorted by it."""
     assert status_named(text) is status
 

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from shmperf.files import path_text
+from shmperf.session.paths import UNWRITTEN
 from shmperf.session.rendezvous import sweep
 from shmperf.session.unwritten import (
-    PREFIX,
     Unwritten,
     forget_unwritten,
     note_unwritten,
@@ -49,7 +49,7 @@ def test_a_damaged_note_is_none(tmp_path: Path, content: bytes) -> None:
     """Nothing read from a file is believed."""
     storage = tmp_path / "perf_data"
     leave(tmp_path, storage)
-    (path,) = tmp_path.glob(f"{PREFIX}*")
+    (path,) = tmp_path.glob(f"{UNWRITTEN}*")
     path.write_bytes(content)
     assert read_unwritten(tmp_path, storage, b"head") is None
 
@@ -58,9 +58,9 @@ def test_old_notes_are_swept(tmp_path: Path) -> None:
     """A month after nobody has asked, nobody will."""
     paths = []
     for name in ("old", "young"):
-        there = set(tmp_path.glob(f"{PREFIX}*"))
+        there = set(tmp_path.glob(f"{UNWRITTEN}*"))
         leave(tmp_path, tmp_path / name)
-        paths += set(tmp_path.glob(f"{PREFIX}*")) - there
+        paths += set(tmp_path.glob(f"{UNWRITTEN}*")) - there
     old, young = paths
     then = time.time() - 31 * 86_400
     os.utime(old, (then, then))

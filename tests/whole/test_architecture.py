@@ -59,6 +59,7 @@ LATE = {
     ("worker.api", "analysis.stats"),
     ("worker.api", "analysis.runreport"),
     ("worker.names", "analysis.names"),
+    ("worker.process", "worker.names"),
     ("worker.outgoing", "storage.origin"),
     ("optimized_perf_tracker", "storage.state"),
 }

@@ -106,3 +106,9 @@ def test_a_configuration_file_that_is_deleted_is_told(place: Place) -> None:
     wait_until(lambda: not told(), "the line to go")
     assert limit() == 20
     outputs(program)
+
+
+def test_a_program_without_logging_is_told_by_what_that_would_do(place: Place) -> None:
+    """The line alone on standard error, if there is one; once there is logging, by its logger."""
+    out = place.run_program("errors/tells_without_logging")
+    assert out == "a line\nlogged: shmperf: another\n"

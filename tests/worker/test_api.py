@@ -112,7 +112,7 @@ def test_flush_means_on_disk(place: Place) -> None:
 
 
 def test_import_is_light(place: Place) -> None:
-    """Importing starts no thread or process and none of the collector's libraries."""
+    """Importing starts no thread or process, and brings nothing that recording needs not."""
     place.run_program("api/import_light")
     assert place.sessions() == []
 

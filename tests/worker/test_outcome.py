@@ -24,7 +24,7 @@ from tests.support import PROGRAMS, PYTHON, Place, needs
         (concurrent.futures.CancelledError(), Outcome.CANCELLED),
     ],
 )
-def test_outcome_follows_the_exception(error: BaseException | None, status: Outcome) -> None:
+def test_outcome_follows_the_exception(error: BaseException | None, status: int) -> None:
     """Errors, timeouts and cancellations are told apart."""
     assert status_for(error) == status
 
@@ -53,7 +53,7 @@ def test_outcome_follows_the_exception(error: BaseException | None, status: Outc
     ],
     ids=lambda found: type(found).__name__,
 )
-def test_outcome_follows_the_family_of_the_exception(error: BaseException, status: Outcome) -> None:
+def test_outcome_follows_the_family_of_the_exception(error: BaseException, status: int) -> None:
     """Subclasses count as what they derive from."""
     assert status_for(error) == status
 
