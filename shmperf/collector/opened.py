@@ -38,6 +38,7 @@ def open_calls(parts: Parts) -> list[OpenCallAnswer]:
             running_s=max(0.0, (now_ns - row.start_ns) / 1e9),
             chain=chains.above(row.parent),
             params=_params(parts, shown.get(row.id), worker.callee(row.callee)),
+            thread=row.thread,
         )
         for worker, row in opened
     ]

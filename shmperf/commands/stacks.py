@@ -8,8 +8,10 @@ py-spy reads the other process's memory and does not stop it. It may fail, hang 
 is a process of its own with a time limit, and what it says is not believed but for its shape.
 
 A frame of ours has the call's id among its locals, so a thread is told by that and not by a tool's
-name, which many threads have at once. Why not by thread: a row has no thread, and writing it down
-would cost every call. So locals are always read, and dropped here where nobody asked for them.
+name, which many threads have at once; locals are always read, and dropped here where nobody asked
+for them. A compiled call of a function has no frame of ours. Its row says which thread it runs on,
+where its calls stand in the order in which they began, each from the function that is named as its
+tool is, or else from the bottom.
 """
 
 from __future__ import annotations
@@ -78,6 +80,7 @@ class _Frame(msgspec.Struct):
 
 class _Thread(msgspec.Struct):
     frames: list[_Frame]
+    thread_id: int | None = None
 
 
 _decode = msgspec.json.Decoder(list[_Thread]).decode
@@ -114,6 +117,8 @@ class Stacks:
                 self.problems[pid] = str(error)
             else:
                 found |= dict(self._stacks_in(threads))
+                unseen = [c for c in calls if c.pid == pid and int(c.id, 16) not in found]
+                found |= dict(self._stacks_on(threads, unseen))
         return [self._stacked(call, found.get(int(call.id, 16))) for call in calls]
 
     def _stacked(self, call: OpenCallAnswer, stack: list[Frame] | None) -> StackedCall:
@@ -171,6 +176,18 @@ class Stacks:
                 elif call_id := _id_in(frame):
                     yield call_id, self._shown(inner)
 
+    def _stacks_on(
+        self, threads: Iterable[_Thread], calls: Iterable[OpenCallAnswer]
+    ) -> Iterator[tuple[int, list[Frame]]]:
+        """By id of a compiled call, the frames above where it began on its thread."""
+        frames = {thread.thread_id: thread.frames for thread in threads if thread.thread_id}
+        for call in sorted(calls, key=lambda call: -call.running_s):
+            if call.thread and (left := frames.get(call.thread)):
+                inner = [frame for frame in left if not _OURS.search(frame.filename)]
+                inner = inner[: _outermost(inner, call.tool) + 1]
+                frames[call.thread] = inner[:-1] or inner
+                yield int(call.id, 16), self._shown(inner)
+
     def _shown(self, frames: Sequence[_Frame]) -> list[Frame]:
         shown = frames[:_MOST_FRAMES]
         secrets = self._secrets_in(shown) if self._with_locals else []
@@ -204,6 +221,13 @@ class Stacks:
                 text = text.replace(secret, "***")
             shown.append((one.name, self._mask.text(text, is_cut=True)[:_LONGEST_REPR]))
         return shown
+
+
+def _outermost(frames: Sequence[_Frame], tool: str) -> int:
+    """Where the function that is named as *tool* is has been called first; the last without one."""
+    own = tool.rpartition(".")[2]
+    named = (at for at in range(len(frames) - 1, -1, -1) if frames[at].name == own)
+    return next(named, len(frames) - 1)
 
 
 def _id_in(frame: _Frame) -> int:

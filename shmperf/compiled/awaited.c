@@ -6,6 +6,9 @@
 
 #include "hot.h"
 
+#include <stddef.h>
+#include <structmember.h>
+
 typedef struct {
     PyObject_HEAD
     State *state;
@@ -97,7 +100,7 @@ PyObject *begin_awaited(PyObject *self_fast, PyObject *const *given, Py_ssize_t 
     self->fast = (Fast *)Py_NewRef((PyObject *)fast);
     int skip = fast->skip && PyTuple_GET_SIZE(given[0]);
     int begun = capture_packed(&self->captured, given[0], given[1], skip);
-    if (begun) begun = begin_call(state, &self->open, bound, fast->callee, 1);
+    if (begun) begun = begin_call(state, &self->open, bound, fast->callee, 1, 0);
     if (begun == 1) return (PyObject *)self;
     PyObject *error = begun < 0 ? raised() : NULL;
     if (self->open.row_object) lose(&self->open);
@@ -109,6 +112,11 @@ PyObject *begin_awaited(PyObject *self_fast, PyObject *const *given, Py_ssize_t 
     Py_XDECREF(error);
     Py_RETURN_NONE;
 }
+
+static PyMemberDef awaited_members[] = {
+    {"call_id", T_ULONGLONG, offsetof(Awaited, open.call_id), READONLY, "Its id."},
+    {NULL, 0, 0, 0, NULL},
+};
 
 static PyMethodDef awaited_methods[] = {
     {"returned", (PyCFunction)awaited_returned, METH_O, "End the call, and return its result."},
@@ -122,6 +130,7 @@ static PyType_Slot awaited_slots[] = {
     {Py_tp_finalize, awaited_finalize},
     {Py_tp_traverse, awaited_traverse},
     {Py_tp_methods, awaited_methods},
+    {Py_tp_members, awaited_members},
     {0, NULL},
 };
 

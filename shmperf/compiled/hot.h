@@ -172,7 +172,8 @@ PyObject *call_elsewhere(Fast *fast, PyObject *const *args, size_t flags, PyObje
 PyObject *boost(PyObject *module, PyObject *args);
 
 /* open.c */
-int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is_observed);
+int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is_observed,
+               uint64_t thread);
 int store_call(Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns,
                uint64_t *taken);
 void free_row(Open *open);

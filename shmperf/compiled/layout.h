@@ -14,6 +14,7 @@
 #define PARENT 2
 #define CALLEE 3
 #define LOSS 4
+#define THREAD 6
 #define ROW_BITS 6
 #define GENERATION_STEP 64
 #define GENERATION_MASK 67108863

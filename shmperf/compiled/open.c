@@ -56,10 +56,11 @@ static inline int find_parent(State *state, Open *open, int is_observed) {
 }
 
 /*
- * Begin a call: 1 when it has begun and is current, 0 when it has to go another way, and -1, with
+ * Begin a call, which *thread* is to be told of where no frame of ours says whose it is: 1 when it has begun and is current, 0 when it has to go another way, and -1, with
  * an error, when it has begun and could not be made current, or the program was interrupted.
  */
-int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is_observed) {
+int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is_observed,
+               uint64_t thread) {
     memset(open, 0, sizeof *open);
     if (PyContextVar_Get(state->current, NULL, &open->outer)) return -1;
     int found = find_parent(state, open, is_observed);
@@ -90,6 +91,7 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is
     row[START] = open->start_ns;
     row[PARENT] = open->parent;
     row[CALLEE] = callee;
+    row[THREAD] = thread;
     open->call_id = call_id;
     __atomic_store_n(row + ID, call_id, __ATOMIC_RELEASE);
     open->token = PyContextVar_Set(state->current, id);

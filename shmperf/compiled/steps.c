@@ -112,7 +112,7 @@ static PyObject *enter(State *state, Steps *self, int in_order) {
     Py_CLEAR(self->body);
     self->meta = self->callee << CALLEE_SHIFT | self->captured.low_meta;
     self->position = self->end_ns = 0;
-    int begun = begin_call(state, &self->open, bound, self->callee, 0);
+    int begun = begin_call(state, &self->open, bound, self->callee, 0, 0);
     if (begun == 1) return Py_NewRef(self);
     return begun ? begun_in_vain(state, self) : enter_anyhow(state, self, Py_True);
 }

@@ -201,6 +201,7 @@ class OpenCallAnswer(msgspec.Struct, kw_only=True):
 
     ``chain`` has the names of its callers that are open, too, the outermost first. ``params`` is
     JSON, secrets masked, as in the history; None where they are not known before the call ends.
+    ``thread`` is Python's number of the thread where a compiled call runs, 0 for others.
     """
 
     id: str
@@ -211,6 +212,7 @@ class OpenCallAnswer(msgspec.Struct, kw_only=True):
     running_s: float
     chain: list[str] = []
     params: str | None = None
+    thread: int = 0
 
 
 class CollectorStatus(msgspec.Struct, kw_only=True):

@@ -3,14 +3,15 @@ The table of open calls: rows, ids and generations, over any writable buffer.
 
 A block is 64 rows of eight words; a call occupies a row while it runs.
 
-    word  0      1          2        3        4       5       6, 7
-        ┌──────┬──────────┬────────┬────────┬───────┬───────┬───────┐
-        │ id   │ start_ns │ parent │ callee │ loss  │ ended │ –     │
-        └──────┴──────────┴────────┴────────┴───────┴───────┴───────┘
+    word  0      1          2        3        4       5       6        7
+        ┌──────┬──────────┬────────┬────────┬───────┬───────┬────────┬───┐
+        │ id   │ start_ns │ parent │ callee │ loss  │ ended │ thread │ – │
+        └──────┴──────────┴────────┴────────┴───────┴───────┴────────┴───┘
     id:    block (32) · generation (26) · row (6), from the high end
     callee: mode (1: in detail) · line of the name table (16), from the low end's 17 bits
     loss:  count (38) · generation of the last loss (26)
     ended: the id of the last call here in which the process forked, once that has ended
+    thread: where a compiled call runs, whose frame nobody finds; 0 where a frame of ours tells
 
 A row's id word tells how often the row was used, so the sum of all generations is the number of
 calls begun. A start writes the row and its id last. An end writes nothing here: the record carries
@@ -50,6 +51,7 @@ __all__ = [
     "ROWS",
     "ROW_WORDS",
     "START",
+    "THREAD",
     "InFlightReader",
     "OpenRow",
     "RowChange",
@@ -69,7 +71,7 @@ ROWS = 64
 _BLOCK_SHIFT = 32
 ROW_WORDS = 8
 BLOCK_BYTES = ROWS * ROW_WORDS * 8
-START, PARENT, CALLEE, LOSS, ENDED = 1, 2, 3, 4, 5
+START, PARENT, CALLEE, LOSS, ENDED, THREAD = 1, 2, 3, 4, 5, 6
 # Beside the callee: the call is recorded in detail. Nothing else of it is known before it ends.
 IN_DETAIL = 1 << 16
 _CALLEE_MASK = IN_DETAIL - 1
@@ -170,6 +172,7 @@ class OpenRow(msgspec.Struct, frozen=True):
     parent: int
     callee: int
     in_detail: bool = False
+    thread: int = 0
 
 
 class RowChange(msgspec.Struct, frozen=True):
@@ -232,7 +235,14 @@ class InFlightReader:
             begun - self._begun(last_id, last_loss),
             (loss >> 26) - (last_loss >> 26),
             begun > loss & _GENERATION_MASK,
-            OpenRow(call_id, row[START], row[PARENT], callee_in(callee), bool(callee & IN_DETAIL)),
+            OpenRow(
+                call_id,
+                row[START],
+                row[PARENT],
+                callee_in(callee),
+                bool(callee & IN_DETAIL),
+                row[THREAD],
+            ),
         )
 
     def _begun(self, call_id: int, loss: int) -> int:

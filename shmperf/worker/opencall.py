@@ -25,6 +25,7 @@ from shmperf.shm.inflight import (
     IN_DETAIL,
     PARENT,
     START,
+    THREAD,
 )
 from shmperf.shm.record import BODY_BYTES, DETAIL, Outcome
 from shmperf.shm.segment import Loss
@@ -155,6 +156,7 @@ class OpenCall(CallState):
         self.start_ns = self.start_ns or perf_counter_ns()
         words[row + START] = self.start_ns  # point: open-start
         words[row + PARENT] = self.parent
+        words[row + THREAD] = 0
         words[row + CALLEE] = self.callee | (IN_DETAIL if self.flags & DETAIL else 0)
         if self.flags & DETAIL:
             annotated[call_id] = self.annotate

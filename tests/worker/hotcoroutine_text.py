@@ -93,6 +93,8 @@ def track_awaited(wrapped: Wrapped, detour: Any) -> Callable[..., Any]:
         if call is None:
             return await wrapper(*args, **kwargs)
         try:
+            # By this name a debugger finds the call on its thread's stack.
+            call_id = call.call_id  # noqa: F841  as above
             return call.returned(await function(*args, **kwargs))
         except BaseException as error:
             # Noted and passed on.

@@ -32,6 +32,7 @@ def _numbers() -> dict[str, int]:
         "PARENT": inflight.PARENT,
         "CALLEE": inflight.CALLEE,
         "LOSS": inflight.LOSS,
+        "THREAD": inflight.THREAD,
         "ROW_BITS": inflight.GENERATION_STEP.bit_length() - 1,
         "GENERATION_STEP": inflight.GENERATION_STEP,
         "GENERATION_MASK": inflight.generation_of((1 << 64) - 1),

@@ -6,6 +6,7 @@ import threading
 
 import shmperf
 
+is_warming_up: list[bool] = []
 KEY = "sk-ant-api03-" + "a1B2c3D4" * 8
 
 
@@ -17,6 +18,8 @@ def waits_for_ever(lock: threading.Lock, copied: str, header: str) -> None:
 
 @shmperf.track
 def hangs(item: int, password: str) -> None:
+    if is_warming_up:
+        return
     lock = threading.Lock()
     lock.acquire()
     waits_for_ever(lock, password, KEY)
@@ -52,6 +55,11 @@ async def main() -> None:
     waiting.cancel()
 
 
+# Calls after the first go another way.
+for _ in range(3):
+    is_warming_up.append(True)
+    calls_it(0)
+is_warming_up.clear()
 threading.Thread(target=calls_it, args=(17,), daemon=True).start()
 if sys.argv[1:]:
     generator = yields()
