@@ -121,7 +121,9 @@ def test_id_is_the_last_word_of_a_row(module: str, name: str) -> None:
     ]
     offsets = [text.replace("row_", "").upper().removeprefix("ROW + ") for text in stores]
     assert offsets[-1] == "ROW"
-    assert set(offsets[:-1]) == {"START", "PARENT", "CALLEE"}
+    # The long way may come after a compiled call, which has written where it runs.
+    thread = {"THREAD"} if name == "_occupy_row" else set()
+    assert set(offsets[:-1]) == {"START", "PARENT", "CALLEE"} | thread
 
 
 @pytest.mark.parametrize("module", BEGINNERS)
