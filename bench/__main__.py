@@ -29,6 +29,7 @@ from .measure import Row, environment
 from .memory import memory
 from .names import names
 from .overhead import overhead
+from .paths import paths
 from .pytest_plugin import pytest_plugin
 from .relative import relative
 from .report import chart, readme, table
@@ -39,6 +40,7 @@ from .views import views
 
 _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "overhead": overhead,
+    "paths": paths,
     "interceptors": interceptors,
     "relative": relative,
     "scale": scale,

@@ -37,7 +37,18 @@ from .measure import (
 from .peers import PEERS, Subject, installed, made, timed, tool
 from .stages import STAGES, floor_clocks, floor_store, stages
 
-__all__ = ["CHART", "overhead"]
+__all__ = [
+    "CHART",
+    "awaited",
+    "block",
+    "coroutine",
+    "drained",
+    "given",
+    "in_detail",
+    "overhead",
+    "pair",
+    "with_two",
+]
 
 _COUNT = 1_000
 _WARM = 20
@@ -141,20 +152,20 @@ def main(rounds: int) -> None:
     print(json.dumps({"series": series, "lost": lost}))
 
 
-def _with_two(one: int, two: object) -> None:
+def with_two(one: int, two: object) -> None:
     """A tool with parameters."""
 
 
-async def _coroutine() -> None:
+async def coroutine() -> None:
     """A tool that is a coroutine."""
 
 
-def _block() -> None:
+def block() -> None:
     with shmperf.call("block"):
         tool()
 
 
-def _pair() -> None:
+def pair() -> None:
     call_id = shmperf.track_tool_call("pair", {})
     tool()
     shmperf.end_tool_call(call_id)
@@ -162,39 +173,39 @@ def _pair() -> None:
 
 def _subjects() -> dict[str, Subject]:
     tracked = shmperf.track(name="tool")(tool)
-    with_two = shmperf.track(name="with_two")(_with_two)
+    two = shmperf.track(name="with_two")(with_two)
     untracked = shmperf.track(name="untracked")(tool)
     text = "All happy families are alike. " * 334
     ways = {
         "track": timed(tracked),
-        "call": timed(_block),
-        "pair": timed(_pair),
-        "async": _awaited(shmperf.track(name="coroutine")(_coroutine)),
+        "call": timed(block),
+        "pair": timed(pair),
+        "async": awaited(shmperf.track(name="coroutine")(coroutine)),
     }
     found = {
         "bare": timed(tool),
-        "bare two": _given(_with_two, 3, "abc"),
-        "bare keywords": timed(lambda: _with_two(one=3, two="abc")),
-        "bare async": _awaited(_coroutine),
+        "bare two": given(with_two, 3, "abc"),
+        "bare keywords": timed(lambda: with_two(one=3, two="abc")),
+        "bare async": awaited(coroutine),
     }
     for name, way in ways.items():
-        found[f"{name} normal"] = _drained(way)
-        found[f"{name} optimization"] = _in_detail(_drained(way))
+        found[f"{name} normal"] = drained(way)
+        found[f"{name} optimization"] = in_detail(drained(way))
         found[f"{name} off"] = _switched_off(way)
     found |= {
         "limit 0": timed(untracked),
-        "two arguments": _drained(_given(with_two, 3, "abc")),
-        "keywords": _drained(timed(lambda: with_two(one=3, two="abc"))),
-        "dict": _drained(_given(with_two, 3, {"param1": "value1"})),
-        "text": _drained(_given(with_two, 3, text)),
-        "floor clocks": _given(floor_clocks(_with_two), 3, "abc"),
-        "floor store": _given(floor_store(_with_two), 3, "abc"),
+        "two arguments": drained(given(two, 3, "abc")),
+        "keywords": drained(timed(lambda: two(one=3, two="abc"))),
+        "dict": drained(given(two, 3, {"param1": "value1"})),
+        "text": drained(given(two, 3, text)),
+        "floor clocks": given(floor_clocks(with_two), 3, "abc"),
+        "floor store": given(floor_store(with_two), 3, "abc"),
     }
-    found |= {name: _given(stage, 3, "abc") for name, stage in stages(_with_two).items()}
+    found |= {name: given(stage, 3, "abc") for name, stage in stages(with_two).items()}
     return found | {name: made(name).subject() for name in installed()}
 
 
-def _given(function: Callable[..., Any], one: int, two: object) -> Subject:
+def given(function: Callable[..., Any], one: int, two: object) -> Subject:
     def run(count: int) -> float:
         start = perf_counter_ns()
         for _ in range(count):
@@ -204,7 +215,7 @@ def _given(function: Callable[..., Any], one: int, two: object) -> Subject:
     return run
 
 
-def _awaited(function: Callable[[], Any]) -> Subject:
+def awaited(function: Callable[[], Any]) -> Subject:
     async def repeat(count: int) -> float:
         start = perf_counter_ns()
         for _ in range(count):
@@ -214,7 +225,7 @@ def _awaited(function: Callable[[], Any]) -> Subject:
     return lambda count: asyncio.run(repeat(count))
 
 
-def _drained(subject: Subject) -> Subject:
+def drained(subject: Subject) -> Subject:
     """*subject* with empty rings to begin with, and past a change of the mode."""
 
     def run(count: int) -> float:
@@ -225,7 +236,7 @@ def _drained(subject: Subject) -> Subject:
     return run
 
 
-def _in_detail(subject: Subject) -> Subject:
+def in_detail(subject: Subject) -> Subject:
     def run(count: int) -> float:
         shmperf.set_optimization_mode(True)
         try:

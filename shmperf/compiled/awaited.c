@@ -41,7 +41,7 @@ static PyObject *awaited_returned(Awaited *self, PyObject *result) {
     uint64_t end_ns = now_ns(), position;
     if (bound_now(state, self->fast) == self->open.bound && !is_released(self->open.bound)
         && store_call(&self->open, &self->captured, self->fast->callee, end_ns, &position)) {
-        if (PyContextVar_Reset(state->current, self->open.token)) PyErr_Clear();
+        if (leave_context(state, &self->open)) PyErr_Clear();
         free_row(&self->open);
         forget_call(&self->open);
         return Py_NewRef(result);
@@ -91,11 +91,14 @@ PyObject *begin_awaited(PyObject *self_fast, PyObject *const *given, Py_ssize_t 
     Binding *bound = bound_now(state, fast);
     if (!bound || !fits(state, bound) || !state->running_loop) Py_RETURN_NONE;
     PyObject *loop = PyObject_CallNoArgs(state->running_loop);
-    if (!loop) return NULL;
-    Py_DECREF(loop);
-    if (loop == Py_None) Py_RETURN_NONE;
-    Awaited *self = (Awaited *)state->awaited_type->tp_alloc(state->awaited_type, 0);
-    if (!self) return NULL;
+    Py_XDECREF(loop);
+    int is_in_loop = loop && loop != Py_None;
+    Awaited *self = NULL;
+    if (is_in_loop) self = (Awaited *)state->awaited_type->tp_alloc(state->awaited_type, 0);
+    if (!self) {
+        PyErr_Clear(); /* no memory */
+        Py_RETURN_NONE;
+    }
     self->state = state;
     self->fast = (Fast *)Py_NewRef((PyObject *)fast);
     int skip = fast->skip && PyTuple_GET_SIZE(given[0]);
@@ -103,7 +106,7 @@ PyObject *begin_awaited(PyObject *self_fast, PyObject *const *given, Py_ssize_t 
     if (begun) begun = begin_call(state, &self->open, bound, fast->callee, 1, 0);
     if (begun == 1) return (PyObject *)self;
     PyObject *error = begun < 0 ? raised() : NULL;
-    if (self->open.row_object) lose(&self->open);
+    if (self->open.row_object) lose(state, &self->open);
     Py_DECREF(self);
     if (error && is_the_programs(state, error)) {
         raise_again(error);

@@ -28,7 +28,7 @@ typedef struct {
     PyTypeObject *binding_type, *fast_type, *steps_type, *awaited_type;
     /* What `adopt` was given; NULL before. */
     PyObject *current, *unfinished, *finish, *collecting, *is_programs, *spans, *above;
-    PyObject *parent_of, *detour, *chosen, *named_callee, *pure_enter, *pure_exit, *placed;
+    PyObject *parent_of, *detour, *chosen, *lost, *named_callee, *pure_enter, *pure_exit, *placed;
     PyObject *outer_now, *running_loop;
     PyTypeObject *reached_type, *seen_type, *tool_type;
     Py_ssize_t is_shown_offset;
@@ -178,8 +178,10 @@ int store_call(Open *open, const Captured *captured, uint64_t callee, uint64_t e
                uint64_t *taken);
 void free_row(Open *open);
 int restore_context(State *state, Open *open);
+/* The same, but for a call that ends in another context, which stays as it is. */
+int leave_context(State *state, Open *open);
 void forget_call(Open *open);
-void lose(Open *open);
+void lose(State *state, Open *open);
 int leave_call(State *state, Open *open, const Captured *captured, PyObject *wrapped, int64_t end_ns,
                PyObject *error);
 /* Whether an error is the program's: an interruption, and what its signal handlers raise. */

@@ -58,10 +58,11 @@ static PyObject *adopt(PyObject *module, PyObject *args, PyObject *kwargs) {
         return NULL;
     static const char *const names[] = {"current", "unfinished", "collecting", "finish",
                                         "is_programs", "spans", "parent_of", "detour", "chosen",
-                                        NULL};
+                                        "lost", NULL};
     PyObject **const kept[] = {&state->current, &state->unfinished, &state->collecting,
                                &state->finish, &state->is_programs, &state->spans,
-                               &state->parent_of, &state->detour, &state->chosen};
+                               &state->parent_of, &state->detour, &state->chosen,
+                               &state->lost};
     if (keep(kwargs, names, kept)) return NULL;
     PyObject *above = PyObject_GetAttrString(state->spans, "above");
     if (!above) return NULL;
@@ -164,6 +165,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->parent_of);
     Py_VISIT(state->detour);
     Py_VISIT(state->chosen);
+    Py_VISIT(state->lost);
     return 0;
 }
 

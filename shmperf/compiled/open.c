@@ -108,8 +108,9 @@ int restore_context(State *state, Open *open) {
     return token ? 0 : -1;
 }
 
-static inline uint64_t take_position(PyObject *positions) {
-    PyObject *taken = Py_TYPE(positions)->tp_iternext(positions);
+/* 0 when there is none; where there is no memory for its number it is a hole, as any other. */
+static inline uint64_t take_position(Binding *bound) {
+    PyObject *taken = Py_TYPE(bound->positions)->tp_iternext(bound->positions);
     if (!taken) {
         PyErr_Clear();
         return 0;
@@ -126,7 +127,7 @@ static inline uint64_t take_position(PyObject *positions) {
 int store_call(Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns,
                uint64_t *taken) {
     Binding *bound = open->bound;
-    uint64_t position = *taken = take_position(bound->positions);
+    uint64_t position = *taken = take_position(bound);
     if (!position) return 0;
     uint64_t *slot = (uint64_t *)(bound->slots + (int64_t)position + bound->shift);
     slot[0] = open->call_id;
@@ -141,19 +142,33 @@ int store_call(Open *open, const Captured *captured, uint64_t callee, uint64_t e
     return 1;
 }
 
+int leave_context(State *state, Open *open) {
+    if (PyContextVar_Reset(state->current, open->token) == 0) return 0;
+    int is_elsewhere = PyErr_ExceptionMatches(PyExc_ValueError);
+    PyErr_Clear();
+    return is_elsewhere ? 0 : restore_context(state, open);
+}
+
 void free_row(Open *open) {
     PyObject *row_object = open->row_object;
     open->row_object = NULL;
     give_row_back(open->bound->ready, row_object);
 }
 
-/* Where there is no memory to list it, the call is lost, which its row says. */
-void lose(Open *open) {
+/* Where there is no memory to list it, the call is lost, which its row says and, if that can be, the
+   counter of its cause. */
+void lose(State *state, Open *open) {
     uint64_t *row = open->bound->words + open->row;
     uint64_t generation = open->call_id >> ROW_BITS & GENERATION_MASK;
+    PyObject *counted = PyObject_CallFunction(state->lost, "KK", (unsigned long long)open->row,
+                                              (unsigned long long)open->call_id);
+    if (!counted) PyErr_Clear();
+    Py_XDECREF(counted);
     if ((row[LOSS] & GENERATION_MASK) != generation)
         row[LOSS] = ((row[LOSS] >> LOSS_SHIFT) + 1) << LOSS_SHIFT | generation;
     free_row(open);
+    /* It may be current although making it so has failed. */
+    if (restore_context(state, open)) PyErr_Clear();
 }
 
 /* What is left undone in this thread, with *entry* behind it; a new reference, NULL without memory. */
@@ -220,8 +235,7 @@ int leave_call(State *state, Open *open, const Captured *captured, PyObject *wra
     else PyErr_Clear();
     Py_XDECREF(entry);
     if (done == 1) {
-        lose(open);
-        if (restore_context(state, open)) PyErr_Clear();
+        lose(state, open);
         done = 0;
     }
     forget_call(open);

@@ -75,7 +75,7 @@ static int has_callee(State *state, Steps *self) {
 static PyObject *begun_in_vain(State *state, Steps *self) {
     PyObject *error = raised();
     int is_programs = is_the_programs(state, error);
-    if (self->open.row_object) lose(&self->open);
+    if (self->open.row_object) lose(state, &self->open);
     else if (!is_programs) {
         Py_DECREF(error);
         return enter_anyhow(state, self, Py_False);

@@ -708,6 +708,11 @@ _pickle_alone(_encoder, _our_encoder)
 _pickle_alone(SLOT, _our_layout)
 
 
+def _lost(row: int, call_id: int) -> None:
+    """Count a compiled call that there was no memory for."""
+    worker.losses.count_row(Loss.INTERNAL, row, call_id)
+
+
 class _Slow:
     """In the place of the compiled way where a wrapper was sent to and there is none."""
 
@@ -748,5 +753,6 @@ if hot is not None:
         parent_of=parent_of,
         detour=_detour,
         chosen=_chosen,
+        lost=_lost,
     )
     copyreg.pickle(hot.Fast, _reduced)

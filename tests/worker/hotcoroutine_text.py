@@ -94,7 +94,10 @@ def track_awaited(wrapped: Wrapped, detour: Any) -> Callable[..., Any]:
             return await wrapper(*args, **kwargs)
         try:
             # By this name a debugger finds the call on its thread's stack.
-            call_id = call.call_id  # noqa: F841  as above
+            call_id = call.call_id
+        except MemoryError:
+            call_id = 0
+        try:
             return call.returned(await function(*args, **kwargs))
         except BaseException as error:
             # Noted and passed on.
