@@ -40,7 +40,8 @@ static PyObject *awaited_returned(Awaited *self, PyObject *result) {
     State *state = self->state;
     uint64_t end_ns = now_ns(), position;
     if (bound_now(state, self->fast) == self->open.bound && !is_released(self->open.bound)
-        && store_call(&self->open, &self->captured, self->fast->callee, end_ns, &position)) {
+        && store_call(state, &self->open, &self->captured, self->fast->callee, end_ns,
+                      slot_of(self->fast->wrapped, state->tool_offset), &position)) {
         if (leave_context(state, &self->open)) PyErr_Clear();
         free_row(&self->open);
         forget_call(&self->open);

@@ -39,7 +39,8 @@ static inline int ended(State *state, Fast *fast, Open *open, const Captured *ca
     uint64_t end_ns = now_ns();
     uint64_t position;
     if (bound_now(state, fast) == open->bound && !is_released(open->bound)
-        && store_call(open, captured, fast->callee, end_ns, &position)) {
+        && store_call(state, open, captured, fast->callee, end_ns,
+                      slot_of(fast->wrapped, state->tool_offset), &position)) {
         if (restore_context(state, open)) PyErr_Clear();
         free_row(open);
         forget_call(open);

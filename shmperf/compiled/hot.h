@@ -28,13 +28,14 @@ typedef struct {
     PyTypeObject *binding_type, *fast_type, *steps_type, *awaited_type;
     /* What `adopt` was given; NULL before. */
     PyObject *current, *unfinished, *finish, *collecting, *is_programs, *spans, *above;
-    PyObject *parent_of, *detour, *chosen, *lost, *named_callee, *pure_enter, *pure_exit, *placed;
-    PyObject *outer_now, *running_loop;
+    PyObject *parent_of, *detour, *chosen, *lost, *suspect_hole, *named_callee, *pure_enter, *pure_exit, *placed;
+    PyObject *outer_now, *running_loop, *annotated, *read_memory;
     PyTypeObject *reached_type, *seen_type, *tool_type;
     Py_ssize_t is_shown_offset;
-    PyObject *enter_anyhow, *enter_in, *leave, *in_order; /* names */
+    PyObject *enter_anyhow, *enter_in, *leave, *note, *times_cpu, *in_order; /* names */
     Site sites[SITES];
     Py_ssize_t bound_offset, sampled_offset, choice_offset, ended_offset, root_offset, fast_offset;
+    Py_ssize_t tool_offset, detailed_offset;
 } State;
 
 /* A tool's tuple: what its calls need to be recorded, with the addresses behind it. */
@@ -174,8 +175,8 @@ PyObject *boost(PyObject *module, PyObject *args);
 /* open.c */
 int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is_observed,
                uint64_t thread);
-int store_call(Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns,
-               uint64_t *taken);
+int store_call(State *state, Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns,
+               PyObject *tool, uint64_t *taken);
 void free_row(Open *open);
 int restore_context(State *state, Open *open);
 /* The same, but for a call that ends in another context, which stays as it is. */

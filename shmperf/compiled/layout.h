@@ -9,6 +9,8 @@
 #define CALLEE_SHIFT 16
 #define NAMED 2048
 #define PRUNED 4096
+#define DETAIL 8192
+#define IN_DETAIL 65536
 #define ID 0
 #define START 1
 #define PARENT 2

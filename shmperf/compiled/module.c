@@ -28,6 +28,8 @@ static int find_slots(State *state, PyObject *sampler, PyObject *wrapped) {
     state->choice_offset = offset_in(sampler, "choice");
     state->ended_offset = offset_in(sampler, "ended");
     state->fast_offset = offset_in(wrapped, "fast");
+    state->tool_offset = offset_in(wrapped, "tool");
+    state->detailed_offset = offset_in((PyObject *)state->tool_type, "detailed");
     state->is_shown_offset = offset_in((PyObject *)state->tool_type, "is_shown");
     state->root_offset = offset_in((PyObject *)Py_TYPE(state->spans), "root");
     return PyErr_Occurred() ? -1 : 0;
@@ -58,11 +60,11 @@ static PyObject *adopt(PyObject *module, PyObject *args, PyObject *kwargs) {
         return NULL;
     static const char *const names[] = {"current", "unfinished", "collecting", "finish",
                                         "is_programs", "spans", "parent_of", "detour", "chosen",
-                                        "lost", NULL};
+                                        "lost", "suspect_hole", NULL};
     PyObject **const kept[] = {&state->current, &state->unfinished, &state->collecting,
                                &state->finish, &state->is_programs, &state->spans,
                                &state->parent_of, &state->detour, &state->chosen,
-                               &state->lost};
+                               &state->lost, &state->suspect_hole};
     if (keep(kwargs, names, kept)) return NULL;
     PyObject *above = PyObject_GetAttrString(state->spans, "above");
     if (!above) return NULL;
@@ -80,14 +82,18 @@ static PyObject *adopt(PyObject *module, PyObject *args, PyObject *kwargs) {
 /* adopt_steps(*, named_callee, pure_enter, pure_exit, placed): what `Steps` goes by. */
 static PyObject *adopt_steps(PyObject *module, PyObject *args, PyObject *kwargs) {
     State *state = PyModule_GetState(module);
-    static const char *const names[] = {"named_callee", "pure_enter", "pure_exit", "placed", NULL};
+    static const char *const names[] = {"named_callee", "pure_enter", "pure_exit", "placed",
+                                        "annotated", "read_memory", NULL};
     PyObject **const kept[] = {&state->named_callee, &state->pure_enter, &state->pure_exit,
-                               &state->placed};
+                               &state->placed, &state->annotated, &state->read_memory};
     if (keep(kwargs, names, kept)) return NULL;
-    if (!PySet_CheckExact(state->placed)) return PyErr_Format(PyExc_TypeError, "placed is a set");
+    if (!PySet_CheckExact(state->placed) || !PyDict_CheckExact(state->annotated))
+        return PyErr_Format(PyExc_TypeError, "a set of places and a dict of open calls");
     Py_XSETREF(state->in_order, Py_BuildValue("(s)", "in_order"));
     Py_XSETREF(state->enter_anyhow, PyUnicode_InternFromString("_enter_anyhow"));
     Py_XSETREF(state->enter_in, PyUnicode_InternFromString("_enter_in"));
+    Py_XSETREF(state->note, PyUnicode_InternFromString("_note"));
+    Py_XSETREF(state->times_cpu, PyUnicode_InternFromString("_times_cpu"));
     Py_XSETREF(state->leave, PyUnicode_InternFromString("_leave"));
     if (PyErr_Occurred()) return NULL;
     Py_RETURN_NONE;
@@ -153,6 +159,8 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->pure_enter);
     Py_VISIT(state->pure_exit);
     Py_VISIT(state->placed);
+    Py_VISIT(state->annotated);
+    Py_VISIT(state->read_memory);
     Py_VISIT(state->reached_type);
     Py_VISIT(state->current);
     Py_VISIT(state->unfinished);
@@ -166,6 +174,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->detour);
     Py_VISIT(state->chosen);
     Py_VISIT(state->lost);
+    Py_VISIT(state->suspect_hole);
     return 0;
 }
 

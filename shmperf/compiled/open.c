@@ -108,11 +108,17 @@ int restore_context(State *state, Open *open) {
     return token ? 0 : -1;
 }
 
-/* 0 when there is none; where there is no memory for its number it is a hole, as any other. */
-static inline uint64_t take_position(Binding *bound) {
+/* 0 when there is none; where there is no memory for its number it is a hole, to be looked for. */
+static inline uint64_t take_position(State *state, Binding *bound, PyObject *tool) {
     PyObject *taken = Py_TYPE(bound->positions)->tp_iternext(bound->positions);
     if (!taken) {
+        PyObject *suspected = NULL;
+        if (PyErr_Occurred()) {
+            PyErr_Clear();
+            suspected = PyObject_CallOneArg(state->suspect_hole, tool);
+        }
         PyErr_Clear();
+        Py_XDECREF(suspected);
         return 0;
     }
     uint64_t position = PyLong_AsUnsignedLongLong(taken);
@@ -124,10 +130,10 @@ static inline uint64_t take_position(Binding *bound) {
  * Store a call that has returned, while its tool is bound as it was; 0 when the grant is exhausted
  * and nothing was done.
  */
-int store_call(Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns,
-               uint64_t *taken) {
+int store_call(State *state, Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns,
+               PyObject *tool, uint64_t *taken) {
     Binding *bound = open->bound;
-    uint64_t position = *taken = take_position(bound);
+    uint64_t position = *taken = take_position(state, bound, tool);
     if (!position) return 0;
     uint64_t *slot = (uint64_t *)(bound->slots + (int64_t)position + bound->shift);
     slot[0] = open->call_id;

@@ -88,6 +88,89 @@ static PyObject *begun_in_vain(State *state, Steps *self) {
     return NULL;
 }
 
+/* --- in detail ---------------------------------------------------------------------------------- */
+
+static long long cpu_now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Whether calls of its class begin and end in one thread. */
+static int times_cpu(State *state, Steps *self) {
+    PyObject *answer = PyObject_GetAttr((PyObject *)self, state->times_cpu);
+    int times = answer == Py_True;
+    if (!answer) PyErr_Clear();
+    Py_XDECREF(answer);
+    return times;
+}
+
+/* Metadata finds the open call by its id; without memory for that, none. */
+static void expect_metadata(State *state, Steps *self) {
+    Py_XSETREF(self->metadata, Py_NewRef(Py_None));
+    PyObject *id = PyLong_FromUnsignedLongLong(self->open.call_id);
+    PyObject *note = id ? PyObject_GetAttr((PyObject *)self, state->note) : NULL;
+    if (!note || PyDict_SetItem(state->annotated, id, note)) PyErr_Clear();
+    Py_XDECREF(note);
+    Py_XDECREF(id);
+}
+
+static void forget_metadata(State *state, Steps *self) {
+    PyObject *id = PyLong_FromUnsignedLongLong(self->open.call_id);
+    if (!id || PyDict_DelItem(state->annotated, id)) PyErr_Clear();
+    Py_XDECREF(id);
+}
+
+static unsigned char *put_number(unsigned char *at, unsigned char tag, uint64_t number) {
+    number = __builtin_bswap64(number);
+    *at = tag;
+    memcpy(at + 1, &number, 8);
+    return at + 9;
+}
+
+/*
+ * The body of a call in detail that has returned and has no metadata, as `callbody.detailed_body`
+ * makes it: parameters, memory, CPU, and three times nothing. 0 where that is somebody else's.
+ */
+static int whole_body(State *state, Steps *self, uint64_t end_ns, Captured *whole) {
+    uint32_t length = self->captured.low_meta & LENGTH_MASK;
+    if (self->metadata && self->metadata != Py_None) return 0;
+    if (length + 24 > BODY_BYTES) return 0;
+    PyObject *memory = PyObject_CallFunction(state->read_memory, "KK",
+                                             (unsigned long long)self->open.start_ns,
+                                             (unsigned long long)end_ns);
+    if (!memory) return -1;
+    unsigned char *at = whole->body;
+    *at++ = 0x96;
+    if (length) memcpy(at, self->captured.body, length);
+    else *at = 0xc0;
+    at += length ? length : 1;
+    /* msgpack's least form of a number: what a process has takes four bytes, or eight. */
+    uint64_t bytes = PyLong_CheckExact(memory) ? PyLong_AsUnsignedLongLong(memory) : 0;
+    int is_known = memory != Py_None;
+    Py_DECREF(memory);
+    if (PyErr_Occurred()) PyErr_Clear();
+    if (!is_known) *at++ = 0xc0;
+    else if (bytes < 0x10000) return 0;
+    else if (bytes < 0x100000000) {
+        put_number(at, 0xce, bytes << 32);
+        at += 5;
+    }
+    else at = put_number(at, 0xcf, bytes);
+    if (self->cpu_ns < 0) *at++ = 0xc0;
+    else {
+        long long spent = self->cpu_end_ns - self->cpu_ns;
+        long long elapsed = (long long)(end_ns - self->open.start_ns);
+        double share = spent < elapsed ? 100.0 * (double)spent / (double)elapsed : 100.0;
+        uint64_t bits;
+        memcpy(&bits, &share, 8);
+        at = put_number(at, 0xcb, bits);
+    }
+    memset(at, 0xc0, 3);
+    whole->low_meta = (self->captured.low_meta & ~(uint32_t)LENGTH_MASK) | (uint32_t)(at + 3 - whole->body);
+    return 1;
+}
+
 static PyObject *enter(State *state, Steps *self, int in_order) {
     if (!self->tool || !Py_IS_TYPE(self->tool, state->tool_type))
         return enter_in_python(state, self);
@@ -103,16 +186,28 @@ static PyObject *enter(State *state, Steps *self, int in_order) {
     }
     if (!found || !Py_IS_TYPE(found, state->binding_type)) return enter_anyhow(state, self, Py_True);
     Binding *bound = (Binding *)found;
-    if (!fits(state, bound)) return enter_in_python(state, self);
+    uint32_t detail = 0;
+    if (!fits(state, bound)) {
+        found = slot_of(self->tool, state->detailed_offset);
+        if (!found || !Py_IS_TYPE(found, state->binding_type) || !fits(state, (Binding *)found))
+            return enter_in_python(state, self);
+        bound = (Binding *)found;
+        detail = DETAIL;
+    }
     if (slot_of(self->tool, state->is_shown_offset) == Py_True || self->open.row_object
         || (self->opened && self->opened != Py_None) || !captures(self))
         return enter_anyhow(state, self, Py_True);
+    if (detail && self->captured.low_meta & PRUNED) return enter_anyhow(state, self, Py_True);
     if (!has_callee(state, self)) return begun_in_vain(state, self);
     forget_call(&self->open);
     Py_CLEAR(self->body);
+    self->captured.low_meta |= detail;
     self->meta = self->callee << CALLEE_SHIFT | self->captured.low_meta;
     self->position = self->end_ns = 0;
-    int begun = begin_call(state, &self->open, bound, self->callee, 0, 0);
+    if (detail) self->cpu_ns = times_cpu(state, self) ? cpu_now_ns() : -1;
+    self->cpu_end_ns = -1;
+    int begun = begin_call(state, &self->open, bound, self->callee | (detail ? IN_DETAIL : 0), 0, 0);
+    if (begun == 1 && detail) expect_metadata(state, self);
     if (begun == 1) return Py_NewRef(self);
     return begun ? begun_in_vain(state, self) : enter_anyhow(state, self, Py_True);
 }
@@ -148,20 +243,48 @@ static PyObject *exit_in_python(State *state, Steps *self, PyObject *const *args
     return PyObject_Vectorcall(state->pure_exit, given, 4, NULL);
 }
 
+/* Whether the call is open, was begun here and ends where its tool is bound as it was. */
+static int is_ours(State *state, Steps *self, int in_detail) {
+    Binding *bound = self->open.bound;
+    if (!self->open.row_object || self->body || !bound || !self->tool || is_released(bound)) return 0;
+    Py_ssize_t offset = in_detail ? state->detailed_offset : state->bound_offset;
+    return slot_of(self->tool, offset) == (PyObject *)bound;
+}
+
+/* Struck in what was to be its last step: it ends in Python, and an interruption is passed on. */
+static PyObject *exit_struck(State *state, Steps *self, PyObject *const *args) {
+    PyObject *error = raised(), *ended = exit_in_python(state, self, args);
+    if (ended && is_the_programs(state, error)) {
+        Py_DECREF(ended);
+        raise_again(error);
+        return NULL;
+    }
+    Py_DECREF(error);
+    return ended;
+}
+
 static PyObject *steps_exit(PyObject *object, PyTypeObject *defining, PyObject *const *args,
                             size_t count, PyObject *kwnames) {
     State *state = PyType_GetModuleState(defining);
     Steps *self = (Steps *)object;
     if (PyVectorcall_NARGS(count) != 3 || kwnames)
         return PyErr_Format(PyExc_TypeError, "_exit takes an exception's three parts");
-    Binding *bound = self->open.bound;
-    if (args[1] != Py_None || !self->open.row_object || self->body || !bound || !self->tool
-        || slot_of(self->tool, state->bound_offset) != (PyObject *)bound || is_released(bound))
-        return exit_in_python(state, self, args);
+    int in_detail = (self->captured.low_meta & DETAIL) != 0;
+    if (args[1] != Py_None || !is_ours(state, self, in_detail)) return exit_in_python(state, self, args);
     uint64_t end_ns = now_ns();
-    if (!store_call(&self->open, &self->captured, self->callee, end_ns, &self->position))
+    Captured whole, *captured = &self->captured;
+    if (in_detail) {
+        if (self->cpu_ns >= 0) self->cpu_end_ns = cpu_now_ns();
+        int made = whole_body(state, self, end_ns, &whole);
+        if (made < 0) return exit_struck(state, self, args);
+        /* What runs in Python may have ended it, or changed the mode. */
+        if (!made || !is_ours(state, self, in_detail)) return exit_in_python(state, self, args);
+        captured = &whole;
+    }
+    if (!store_call(state, &self->open, captured, self->callee, end_ns, self->tool, &self->position))
         return exit_in_python(state, self, args);
     self->end_ns = end_ns;
+    if (in_detail) forget_metadata(state, self);
     free_row(&self->open);
     if (end_ns - self->open.start_ns >= SLOW_NS) {
         PyObject **shown = (PyObject **)((char *)self->tool + state->is_shown_offset);

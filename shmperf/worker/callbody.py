@@ -15,7 +15,7 @@ from .failures import is_handlers
 from .outcome import is_text
 from .process import worker
 
-__all__ = ["detailed_body", "plain_body"]
+__all__ = ["detailed_body", "plain_body", "read_memory"]
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -116,3 +116,4 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 # for each costs system calls for nothing.
 _AGE_NS, _MOST_AGE_NS = 50_000, 1_000_000
 _memory = _Memory()
+read_memory = _memory.read

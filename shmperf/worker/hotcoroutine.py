@@ -79,7 +79,7 @@ def track_awaited(wrapped: Wrapped, detour: Any) -> Callable[..., Any]:
             # By this name a debugger finds the call on its thread's stack.
             call_id = call.call_id
         except MemoryError:
-            call_id = 0
+            call_id = 0  # noqa: F841  as above
         try:
             return call.returned(await function(*args, **kwargs))
         except BaseException as error:

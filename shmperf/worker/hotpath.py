@@ -754,5 +754,6 @@ if hot is not None:
         detour=_detour,
         chosen=_chosen,
         lost=_lost,
+        suspect_hole=suspect_hole,
     )
     copyreg.pickle(hot.Fast, _reduced)

@@ -23,7 +23,7 @@ from shmperf.shm.record import BODY_BYTES, DETAIL, NAMED, PRUNED, SLOT, kind_of
 from shmperf.stdlib import perf_counter_ns, thread_time_ns
 
 from .boards import SLOW_NS
-from .callbody import detailed_body
+from .callbody import detailed_body, read_memory
 from .capture import Cut, short_body
 from .context import Pair, current_call, parent_of
 from .failures import is_programs
@@ -274,7 +274,8 @@ class QuickCall(_Base):
 
 if hot is not None:
     _pure = {"pure_enter": QuickCall._enter, "pure_exit": QuickCall._exit}
-    hot.adopt_steps(named_callee=named_callee, placed=placed, **_pure)
+    _known = {"annotated": annotated, "placed": placed, "named_callee": named_callee}
+    hot.adopt_steps(read_memory=read_memory, **_known, **_pure)
     # The two in C turn to these for what is rare.
     for _name in ("_enter", "_exit"):
         setattr(QuickCall, _name, getattr(hot.Steps, _name))

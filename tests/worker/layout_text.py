@@ -27,6 +27,8 @@ def _numbers() -> dict[str, int]:
         "CALLEE_SHIFT": (record.meta_of(1)).bit_length() - 1,
         "NAMED": kind(record.NAMED),
         "PRUNED": kind(record.PRUNED),
+        "DETAIL": kind(record.DETAIL),
+        "IN_DETAIL": inflight.IN_DETAIL,
         "ID": 0,
         "START": inflight.START,
         "PARENT": inflight.PARENT,
