@@ -28,14 +28,17 @@ typedef struct {
     PyTypeObject *binding_type, *fast_type, *steps_type, *awaited_type;
     /* What `adopt` was given; NULL before. */
     PyObject *current, *unfinished, *finish, *collecting, *is_programs, *spans, *above;
-    PyObject *parent_of, *detour, *chosen, *lost, *suspect_hole, *named_callee, *pure_enter, *pure_exit, *placed;
-    PyObject *outer_now, *running_loop, *annotated, *read_memory;
+    PyObject *parent_of, *detour, *chosen, *lost, *suspect_hole;
     PyTypeObject *reached_type, *seen_type, *tool_type;
-    Py_ssize_t is_shown_offset;
-    PyObject *enter_anyhow, *enter_in, *leave, *note, *times_cpu, *in_order; /* names */
-    Site sites[SITES];
+    /* `adopt_steps` and `adopt_loop`. */
+    PyObject *named_callee, *pure_enter, *pure_exit, *placed, *annotated, *read_memory;
+    PyObject *outer_now, *running_loop;
+    /* Names of methods and of what they are called with. */
+    PyObject *enter_anyhow, *enter_in, *leave, *note, *times_cpu, *in_order;
+    /* Where the slots of Python's classes are. */
     Py_ssize_t bound_offset, sampled_offset, choice_offset, ended_offset, root_offset, fast_offset;
-    Py_ssize_t tool_offset, detailed_offset;
+    Py_ssize_t tool_offset, detailed_offset, is_shown_offset;
+    Site sites[SITES];
 } State;
 
 /* A tool's tuple: what its calls need to be recorded, with the addresses behind it. */

@@ -14,7 +14,7 @@ from shmperf.compiled.build import digest
 from shmperf.compiled.chosen import hot, why_not
 from shmperf.shm.record import NAMED, PRUNED, kind_of
 from shmperf.worker.capture import SHORT, SHORT_ALONE, Cut, short_body
-from tests.support import Place, assert_books_balance
+from tests.support import IN_FULL, Place, assert_books_balance
 
 from .layout_text import made, there
 
@@ -96,3 +96,14 @@ def test_what_a_call_can_do_is_recorded_alike(place: Place) -> None:
         assert_books_balance(stats)
         place.shmperf("cleanup", "--force")
     assert found["0"] == found["1"]
+
+
+@COMPILED
+def test_calls_leave_no_references_behind(place: Place) -> None:
+    """After thousands of each kind (a million by command) as much memory is in use as before."""
+    place.write("config/tool_perf_limits.yaml", "sampling: {tools: {counted: 1000000}}\n")
+    count = 1_000_000 if IN_FULL else 10_000
+    found, stats = json.loads(place.run_program("compiled/leaves_no_references", str(count)))
+    assert_books_balance(stats)
+    # Rows, a larger ring, a thread's first: what comes once and not with each call.
+    assert {kind: more for kind, more in found.items() if more > count // 20} == {}
