@@ -2,6 +2,7 @@ import json
 import sys
 
 import shmperf
+from shmperf.compiled.chosen import hot
 
 
 @shmperf.track
@@ -31,6 +32,7 @@ for name, where, given in ENDS * 10:
     except KeyboardInterrupt:
         pass
     made += 1
-assert struck == 20
+# In C nothing is struck: there it is only the second.
+assert struck == (20 if hot is None else 10)
 
 print(json.dumps([made, shmperf.get_perf_stats()]))
