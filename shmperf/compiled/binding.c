@@ -35,6 +35,7 @@ static PyObject *binding_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     self->session = session;
     self->words = words;
     self->slots = slots;
+    self->session_view = (PyMemoryViewObject *)PyTuple_GET_ITEM(args, 1);
     self->words_view = (PyMemoryViewObject *)PyTuple_GET_ITEM(args, 3);
     self->ready = (PyListObject *)ready;
     self->positions = positions;

@@ -51,7 +51,7 @@ typedef struct {
     const uint64_t *session;
     uint64_t *words;
     char *slots;
-    PyMemoryViewObject *words_view;
+    PyMemoryViewObject *session_view, *words_view;
     PyListObject *ready;
     PyObject *positions;
 } Binding;
@@ -128,7 +128,7 @@ static inline Given given_by(PyObject *const *args, Py_ssize_t count, Py_ssize_t
 }
 
 static inline int is_released(Binding *bound) {
-    return bound->words_view->flags & _Py_MEMORYVIEW_RELEASED;
+    return (bound->session_view->flags | bound->words_view->flags) & _Py_MEMORYVIEW_RELEASED;
 }
 
 /* Whether a tool's tuple is of this mode and session, and nothing forbids to go by it. */

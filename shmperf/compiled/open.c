@@ -164,6 +164,10 @@ void free_row(Open *open) {
 /* Where there is no memory to list it, the call is lost, which its row says and, if that can be, the
    counter of its cause. */
 void lose(State *state, Open *open) {
+    if (is_released(open->bound)) {
+        Py_CLEAR(open->row_object);
+        return;
+    }
     uint64_t *row = open->bound->words + open->row;
     uint64_t generation = open->call_id >> ROW_BITS & GENERATION_MASK;
     PyObject *counted = PyObject_CallFunction(state->lost, "KK", (unsigned long long)open->row,
