@@ -32,6 +32,7 @@ typedef struct {
     PyTypeObject *reached_type, *seen_type, *tool_type;
     /* `adopt_steps` and `adopt_loop`. */
     PyObject *named_callee, *pure_enter, *pure_exit, *placed, *annotated, *read_memory;
+    PyObject *is_vain, *exit_late;
     PyObject *outer_now, *running_loop;
     /* Names of methods and of what they are called with. */
     PyObject *enter_anyhow, *enter_in, *leave, *note, *times_cpu, *in_order;

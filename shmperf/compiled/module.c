@@ -79,13 +79,14 @@ static PyObject *adopt(PyObject *module, PyObject *args, PyObject *kwargs) {
     Py_RETURN_NONE;
 }
 
-/* adopt_steps(*, named_callee, pure_enter, pure_exit, placed): what `Steps` goes by. */
+/* adopt_steps(*, named_callee, pure_enter, ...): what `Steps` goes by. */
 static PyObject *adopt_steps(PyObject *module, PyObject *args, PyObject *kwargs) {
     State *state = PyModule_GetState(module);
     static const char *const names[] = {"named_callee", "pure_enter", "pure_exit", "placed",
-                                        "annotated", "read_memory", NULL};
+                                        "annotated", "read_memory", "is_vain", "exit_late", NULL};
     PyObject **const kept[] = {&state->named_callee, &state->pure_enter, &state->pure_exit,
-                               &state->placed, &state->annotated, &state->read_memory};
+                               &state->placed, &state->annotated, &state->read_memory,
+                               &state->is_vain, &state->exit_late};
     if (keep(kwargs, names, kept)) return NULL;
     if (!PySet_CheckExact(state->placed) || !PyDict_CheckExact(state->annotated))
         return PyErr_Format(PyExc_TypeError, "a set of places and a dict of open calls");
@@ -161,6 +162,8 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->placed);
     Py_VISIT(state->annotated);
     Py_VISIT(state->read_memory);
+    Py_VISIT(state->is_vain);
+    Py_VISIT(state->exit_late);
     Py_VISIT(state->reached_type);
     Py_VISIT(state->current);
     Py_VISIT(state->unfinished);

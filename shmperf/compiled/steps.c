@@ -45,10 +45,41 @@ static int is_placed(State *state, PyFrameObject *frame) {
 
 /* --- the two steps ------------------------------------------------------------------------------ */
 
-static PyObject *enter_anyhow(State *state, Steps *self, PyObject *in_order) {
+static int is_opened(Steps *self) {
+    return self->opened && self->opened != Py_None;
+}
+
+static PyObject *entered_anyhow(State *state, Steps *self, PyObject *in_order) {
     PyObject *given[] = {(PyObject *)self, in_order};
     return PyObject_VectorcallMethod(state->enter_anyhow, given,
                                      1 | PY_VECTORCALL_ARGUMENTS_OFFSET, state->in_order);
+}
+
+/* What has struck the call's beginning, and has ended it: true where that is the program's. */
+static int is_vain(State *state, Steps *self, PyObject *error) {
+    PyObject *answer = PyObject_CallFunctionObjArgs(state->is_vain, self, error, NULL);
+    int is_vain = answer == Py_True;
+    Py_XDECREF(answer);
+    PyErr_Clear();
+    return is_vain;
+}
+
+/* As *entered* in Python; where that has failed, which is ours, the block is entered all the same. */
+static PyObject *entered(State *state, Steps *self, PyObject *entered) {
+    if (entered) return entered;
+    PyObject *error = raised();
+    int was_opened = is_opened(self);
+    if (was_opened ? is_vain(state, self, error) : is_the_programs(state, error)) {
+        raise_again(error);
+        return NULL;
+    }
+    Py_DECREF(error);
+    return was_opened ? Py_NewRef(self) : entered_anyhow(state, self, Py_False);
+}
+
+/* The call begins the long way. */
+static PyObject *enter_anyhow(State *state, Steps *self, PyObject *in_order) {
+    return entered(state, self, entered_anyhow(state, self, in_order));
 }
 
 static PyObject *enter_in_python(State *state, Steps *self) {
@@ -180,8 +211,9 @@ static PyObject *enter(State *state, Steps *self, int in_order) {
         PyFrameObject *frame = PyEval_GetFrame();
         if (frame && !is_placed(state, frame)) {
             PyObject *given[] = {(PyObject *)self, (PyObject *)frame};
-            return PyObject_VectorcallMethod(state->enter_in, given,
-                                             2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+            return entered(state, self,
+                           PyObject_VectorcallMethod(state->enter_in, given,
+                                                     2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL));
         }
     }
     if (!found || !Py_IS_TYPE(found, state->binding_type)) return enter_anyhow(state, self, Py_True);
@@ -195,7 +227,7 @@ static PyObject *enter(State *state, Steps *self, int in_order) {
         detail = DETAIL;
     }
     if (slot_of(self->tool, state->is_shown_offset) == Py_True || self->open.row_object
-        || (self->opened && self->opened != Py_None) || !captures(self))
+        || is_opened(self) || !captures(self))
         return enter_anyhow(state, self, Py_True);
     if (detail && self->captured.low_meta & PRUNED) return enter_anyhow(state, self, Py_True);
     if (!has_callee(state, self)) return begun_in_vain(state, self);
@@ -282,7 +314,7 @@ static PyObject *steps_exit(PyObject *object, PyTypeObject *defining, PyObject *
         captured = &whole;
     }
     if (!store_call(state, &self->open, captured, self->callee, end_ns, self->tool, &self->position))
-        return exit_in_python(state, self, args);
+        return PyObject_CallFunctionObjArgs(state->exit_late, self, args[1], NULL);
     self->end_ns = end_ns;
     if (in_detail) forget_metadata(state, self);
     free_row(&self->open);

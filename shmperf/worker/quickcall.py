@@ -151,7 +151,7 @@ class QuickCall(_Base):
         except BaseException as struck:
             # It is never entered, so nobody else would end it.
             if self._row or self._opened:
-                if is_vain(self._call(), struck):
+                if self._is_vain(struck):
                     raise
                 return self
             if row:
@@ -237,6 +237,19 @@ class QuickCall(_Base):
         opened.open(self._args, self._kwargs, timed_cpu=False, in_order=in_order)
         return self
 
+    def _is_vain(self, struck: BaseException) -> bool:
+        """End the call, *struck* as it was to begin; true when that is to be passed on."""
+        return is_vain(self._call(), struck)
+
+    def _exit_late(self, error: Any) -> None:
+        """End the call for which C has found no position."""
+        try:
+            self._exit_anyhow(error)
+        except BaseException as struck:
+            # An interruption of the end, or no memory: ended, and the program's is passed on.
+            if take_up(self._call(), error, struck):
+                raise
+
     def _exit_anyhow(self, error: Any) -> None:
         """End the call the long way, whichever way it has begun, with an exception or none."""
         if self._row or self._opened:
@@ -275,7 +288,8 @@ class QuickCall(_Base):
 if hot is not None:
     _pure = {"pure_enter": QuickCall._enter, "pure_exit": QuickCall._exit}
     _known = {"annotated": annotated, "placed": placed, "named_callee": named_callee}
-    hot.adopt_steps(read_memory=read_memory, **_known, **_pure)
+    _late = {"is_vain": QuickCall._is_vain, "exit_late": QuickCall._exit_late}
+    hot.adopt_steps(read_memory=read_memory, **_known, **_pure, **_late)
     # The two in C turn to these for what is rare.
     for _name in ("_enter", "_exit"):
         setattr(QuickCall, _name, getattr(hot.Steps, _name))
