@@ -28,11 +28,11 @@ before a restart count as ones whose parent is unknown.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import compress, repeat
+from itertools import compress
 from operator import attrgetter, gt
 from typing import NamedTuple
 
-from .children import Child, Tools, add_up, bounded, covered_within, settled_tools
+from .children import Child, Tools, add_up, bounded, settled_tools, sum_of
 from .edges import Edges
 from .families import Bounds, Families
 from .remembered import Remembered
@@ -100,8 +100,7 @@ class CallTree:
         recent.new.append((tool, (ids, parents, starts, ends)))
         self._touched.add(worker)
         if any(parents):
-            children = zip(starts, ends, ids, repeat(tool), strict=False)
-            roots = self._families.add(parents, children)
+            roots = self._families.add(tool, (ids, parents, starts, ends))
             self._count(None, add_up(roots, {}))
         else:
             total_ns = sum(ends) - sum(starts)
@@ -285,9 +284,7 @@ class CallTree:
         call_id, parent, start, end = record
         rows, family = self._families.pop(call_id)
         if family is None:
-            tools = add_up(rows, {})
-            covered = covered_within(rows, start, end)
-            ids = [row[2] for row in rows if row[2]]
+            tools, covered, ids = sum_of(rows, start, end)
         else:
             self.let_go += family.take(rows, self.bounds.ids, self.bounds.spans)
             tools, ids = family.tools, family.ids

@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from shmperf.compiled.chosen import hot
+
 __all__ = [
     "MOST_NS",
     "Child",
@@ -23,6 +25,7 @@ __all__ = [
     "bounded",
     "covered_within",
     "settled_tools",
+    "sum_of",
 ]
 
 # start_ns, end_ns, id, tool: sorted, rows are in order of time. The id 0 stands for no call, but
@@ -154,6 +157,22 @@ def covered_within(rows: list[Child], start: int, end: int) -> int:
         clipped = [(s, min(e, end), i, tool) for s, e, i, tool in rows if s < end]
         return covered_within(clipped, start, end)
     return covered
+
+
+def sum_of(rows: list[Child], start: int, end: int) -> tuple[Tools, int, list[int]]:
+    """
+    Of the children of a call from *start* to *end*: their sum by tool, their union, their ids.
+
+    Sorts *rows*.
+    """
+    found: tuple[Tools, int, list[int]] | None = None
+    if hot is not None:
+        found = hot.sum_children(rows, start, end)
+    if found is None:
+        tools = add_up(rows, {})
+        covered = covered_within(rows, start, end)
+        found = tools, covered, [row[2] for row in rows if row[2]]
+    return found
 
 
 def settled_tools(tools: Tools) -> dict[str, tuple[int, int]]:

@@ -7,14 +7,18 @@ since that was last told is known here, too; one that was told and then taken is
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import islice, repeat
 from typing import TypeAlias
 
 import msgspec
 
+from shmperf.compiled.chosen import hot
+
 from .children import Child, Family, Tools, add_up
+from .treestate import Columns
 
 __all__ = ["Bounds", "Families", "WrittenFamily"]
 
@@ -50,12 +54,20 @@ class Families:
         self._removed: list[int] = []
         self._told: set[int] = set()
 
-    def add(self, parents: Sequence[int], children: Iterable[Child]) -> list[Child]:
-        """Take children, each with its parent; returns those that have none: their parent is 0."""
-        rows = self.rows
-        for parent, row in zip(parents, children, strict=False):
-            rows[parent].append(row)
-        self._changed.update(parents)
+    def add(self, tool: str, columns: Columns) -> list[Child]:
+        """
+        Take children of *tool*, as columns: ids, parents, starts and ends.
+
+        Returns those that have none: their parent is 0.
+        """
+        rows, (ids, parents, starts, ends) = self.rows, columns
+        if hot is not None and all(type(column) is array for column in columns):
+            hot.add_children(rows, self._changed, tool, parents, starts, ends, ids)
+        else:
+            children = zip(starts, ends, ids, repeat(tool), strict=False)
+            for parent, row in zip(parents, children, strict=False):
+                rows[parent].append(row)
+            self._changed.update(parents)
         self._rows_since_fold += len(parents)
         if 0 not in rows:
             return []

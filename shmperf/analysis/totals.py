@@ -20,6 +20,7 @@ nobody timed (they failed, and were not chosen) are in ``count`` and in no histo
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,9 @@ from itertools import accumulate
 from typing import Annotated, TypeVar
 
 import msgspec
+
+from shmperf.compiled.chosen import hot
+from shmperf.shm.ring import Batch
 
 __all__ = [
     "SCALE",
@@ -72,6 +76,8 @@ def _floor_of_boundary(k: int) -> int:
 _BOUNDARIES = tuple(map(_floor_of_boundary, range(_LOWEST, _HIGHEST + 1)))
 _place = partial(bisect_left, _BOUNDARIES)
 _FIRST = _LOWEST - 1
+# The same as words, for the compiled path.
+_WORDS = array("Q", _BOUNDARIES)
 # To make a Counter of so many takes longer than to count them.
 _FEW = 16
 
@@ -185,6 +191,20 @@ class Totals(msgspec.Struct, array_like=True):
         self.count += len(durations_ns)
         self.errors += errors
         self._widen(min(max(least, 0), _MOST_NS), min(max(most, 0), _MOST_NS))
+        self.last_ended_ns = max(self.last_ended_ns, min(last_ended_ns, _MOST_NS))
+
+    def add_batch(self, batch: Batch, errors: int, last_ended_ns: int) -> None:
+        """Count all calls of *batch*, which is not empty; as `add`."""
+        if hot is None or type(batch) is not hot.Batch:
+            self.add(batch.durations(), errors, last_ended_ns)
+            return
+        zeros, sum_ns = hot.count_durations(batch, _WORDS, _FIRST, self.histogram)
+        least, most, *_ = batch.spread()
+        self.zero_count += zeros
+        self.sum_ns = min(self.sum_ns + sum_ns, _MOST_NS)
+        self.count += len(batch)
+        self.errors += errors
+        self._widen(least, most)
         self.last_ended_ns = max(self.last_ended_ns, min(last_ended_ns, _MOST_NS))
 
     def add_untimed(self, calls: int, errors: int, last_ended_ns: int) -> None:

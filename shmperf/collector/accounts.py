@@ -7,11 +7,12 @@ added up here. A dead worker's account is closed: nothing of it stays in flight.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
 from shmperf.shm.beyond import MOST_SHOWN
+from shmperf.shm.ring import Batch
 from shmperf.storage.state import Ledger, WorkerState
 
 from .drain import WorkerDrain
@@ -54,13 +55,13 @@ class Accounts:
         untold = sum(change.finished for change in self._change.workers.values())
         return self._ledger.state.drained() + untold
 
-    def add(self, worker: WorkerDrain, ids: Sequence[int]) -> None:
-        """The calls of these *ids* have ended, and are drained."""
-        worker.rows.end(ids)
+    def add(self, worker: WorkerDrain, batches: list[Batch]) -> None:
+        """The calls of these *batches* have ended, and are drained."""
+        worker.rows.end_all(batches)
         change = self._change.workers.get(worker.name)
         if change is None:
             change = self._change.workers[worker.name] = WorkerState()
-        change.finished += len(ids)
+        change.finished += sum(map(len, batches))
 
     def count_out(self, worker: WorkerDrain, calls: int) -> None:
         """So many *calls* have begun and ended without a record, and are counted."""

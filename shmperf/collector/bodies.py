@@ -35,7 +35,11 @@ from shmperf.shm.record import (
 
 from .drain import WorkerDrain, long_body
 
-__all__ = ["Bodies", "blob_name", "whole_body"]
+__all__ = ["Bodies", "Template", "blob_name", "whole_body"]
+
+# Of a line of a name table: the tool, the pid, and what stands before each parameter in JSON.
+Template = tuple[str, int, tuple[bytes, ...] | None]
+_MOST_HEADS = 4_096
 
 _MOST_BLOB_BYTES = 1 << 30
 _DETAIL = kind_bits(DETAIL)
@@ -54,6 +58,8 @@ class Bodies:
     def configure(self, options: Options) -> None:
         """Take up *options*."""
         self.mask = Mask(options.capture.secret_keys, options.capture.secret_words)
+        self.needles = self.mask.needles()
+        self._heads: dict[tuple[str, ...], tuple[bytes, ...] | None] = {}
 
     def call_in(self, slot: Slot, worker: WorkerDrain, *, quietly: bool = False) -> Call:
         """
@@ -73,6 +79,21 @@ class Bodies:
                 self._fault("body_damaged", f"{worker.name}: {error}", 1)
             return self._without_body(slot, callee, worker.pid)
 
+    def template_of(self, worker: WorkerDrain, number: int) -> Template:
+        """
+        What simple calls of that line of *worker*'s name table have in common.
+
+        None for the parameters where they have to be named one by one: some are hidden.
+        """
+        callee = worker.callees.get(number) or worker.callee(number)
+        names = callee.names
+        if names not in self._heads:
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            is_plain = self.mask.hides_none_of(names) and len(set(names)) == len(names)
+            self._heads[names] = _heads_of(names) if is_plain else None
+        return callee.tool, worker.pid, self._heads[names]
+
     def params_of(self, shown: Shown, callee: Callee) -> str | None:
         """The parameters of an open call, as its record will have them; None when damaged."""
         meta = meta_of(0, shown.kind & (NAMED | PRUNED), len(shown.body))
@@ -89,6 +110,13 @@ class Bodies:
         if slot[4] & _DETAIL:
             call.detail = Detail()
         return call
+
+
+def _heads_of(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(
+        (b"," if number else b"{") + msgspec.json.encode(name) + b":"
+        for number, name in enumerate(names)
+    )
 
 
 def whole_body(slot: Slot, worker: WorkerDrain) -> bytes:

@@ -8,7 +8,7 @@ gathered when the tree says that it has settled: a call without children costs n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from heapq import nlargest
 
 from shmperf.analysis.branches import below
@@ -21,15 +21,14 @@ from shmperf.shm.ring import Batch
 from shmperf.storage.state import Ledger
 
 from .drain import WorkerDrain
+from .keeping import Decode
 from .settling import Settling
 from .wallclock import WallClock
 
-__all__ = ["Candidates", "Decode"]
+__all__ = ["Candidates"]
 
 _FAILURES = frozenset({kind_bits(Outcome.ERROR), kind_bits(Outcome.TIMEOUT)})
 
-# Makes a call of a slot, drained when its worker had been looked at so often.
-Decode = Callable[[Slot, WorkerDrain, int], Call]
 # Duration or end, id, slot, worker, and how often the worker had been looked at by then.
 _Raw = tuple[int, int, Slot, WorkerDrain, int]
 
@@ -74,8 +73,9 @@ class Candidates:
         """
         return longest_ns > self._floors.get(tool, -1) or bool(seen & STATUS_BITS)
 
-    def note(self, worker: WorkerDrain, tool: str, batch: Batch, durations: list[int]) -> None:
-        """Note the candidates of *batch*, with the *durations* of its calls."""
+    def note(self, worker: WorkerDrain, tool: str, batch: Batch) -> None:
+        """Note the candidates of *batch*."""
+        durations = batch.durations()
         found = self._tools.get(tool)
         if found is None:
             found = self._tools[tool] = _OfTool()

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shmperf.shm.record import SAMPLE_BITS, STATUS_BITS, UNTIMED_BIT
+from shmperf.shm.ring import Batch
 from shmperf.storage.state import Ledger
 
 from .accounts import Accounts
@@ -39,7 +40,17 @@ class Counting:
         self._wall = wall
         self._choosing = choosing
 
-    def count(self, tool: str, calls: Counted, errors: int, last_end_ns: int) -> None:
+    def count(self, tool: str, batch: Batch, seen: int, errors: int, last_end_ns: int) -> None:
+        """
+        Count all calls of *batch*, of *tool*; *seen* and the others as in `count_some`.
+        """
+        if self._is_plain(tool, seen):
+            counted = self._ledger.totals.of(tool)
+            counted.add_batch(batch, errors, self._wall.of(last_end_ns))
+        else:
+            self.count_some(tool, (batch.durations(), batch.metas, seen), errors, last_end_ns)
+
+    def count_some(self, tool: str, calls: Counted, errors: int, last_end_ns: int) -> None:
         """
         Count *calls* of *tool*, of which *errors* failed, in the present part.
 
@@ -48,11 +59,7 @@ class Counting:
         durations_ns, metas, seen = calls
         totals, last_ns = self._ledger.totals, self._wall.of(last_end_ns)
         counted = totals.of(tool)
-        if (
-            not seen & SAMPLE_BITS
-            and self._choosing.every_of(tool) == 1
-            and not totals.is_sampled(tool)
-        ):
+        if self._is_plain(tool, seen):
             counted.add(durations_ns, errors, last_ns)
             return
         pairs = list(zip(metas, durations_ns, strict=True))
@@ -63,6 +70,14 @@ class Counting:
         if slow_ns := self._choosing.slow_ns_of(tool):
             ordinary = [duration for duration in ordinary if duration <= slow_ns]
         totals.shape_of(tool).add(ordinary)
+
+    def _is_plain(self, tool: str, seen: int) -> bool:
+        """True when all calls of *tool* have records, and all of these are chosen and timed."""
+        return (
+            not seen & SAMPLE_BITS
+            and self._choosing.every_of(tool) == 1
+            and not self._ledger.totals.is_sampled(tool)
+        )
 
     def count_out(self, worker: WorkerDrain) -> None:
         """Count what of *worker* has ended without a record since the last time."""

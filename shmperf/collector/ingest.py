@@ -12,7 +12,6 @@ counted, and a body that can't be read leaves its call without parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import sub
 from typing import NamedTuple
 
 import msgspec
@@ -21,10 +20,9 @@ from shmperf.analysis.anomaly import Finding, Usual
 from shmperf.analysis.calltree import NOBODY, Below, CallTree, Settled
 from shmperf.analysis.extremes import Extremes
 from shmperf.analysis.lately import Columns, Lately
-from shmperf.analysis.limits import Newest
 from shmperf.analysis.optimization import Optimization, sighting_of
 from shmperf.config.options import Options, Watch
-from shmperf.shm.inflight import OpenRow, block_of, blocks_of
+from shmperf.shm.inflight import OpenRow, block_of
 from shmperf.shm.record import (
     BESIDE,
     BLOCK,
@@ -43,23 +41,20 @@ from shmperf.storage.state import Ledger
 
 from .bodies import Bodies, blob_name
 from .candidates import Candidates
-from .counting import Counted, Counting
+from .counting import Counting
 from .dating import Dating
 from .drain import Portion, WorkerDrain
 from .failed import Failed
+from .keeping import Kept, kept_of
 from .released import Released
 from .settling import Settling
 from .tracing import Tracing
-from .wallclock import WallClock
+from .wallclock import LATEST_NS, WallClock
 
 __all__ = ["Drained", "Ingest"]
 
 _BLOCK, _DETAIL = kind_bits(BLOCK), kind_bits(DETAIL)
 _FAILURES = (kind_bits(Outcome.ERROR), kind_bits(Outcome.TIMEOUT))
-_LONGEST_NS = 1 << 62
-
-# A kept record: end, id, slot, worker, and how often the worker had been looked at by then.
-_Raw = tuple[int, int, Slot, WorkerDrain, int]
 
 
 class _Live(NamedTuple):
@@ -106,7 +101,7 @@ class Ingest:
         self._lately = Lately()
         self._tracing = Tracing(self._lately, fault)
         self._candidates = Candidates(ledger, settling, wall, self._lately)
-        self._kept: dict[str, Newest[_Raw]] = {}
+        self._kept: dict[str, Kept] = {}
         self._in_detail = False
         self._passed: list[WorkerDrain] = []
         self._usual: Usual | None = None
@@ -144,11 +139,10 @@ class Ingest:
     def take(self, worker: WorkerDrain, portions: list[Portion]) -> None:
         """Account for what a pass over *worker* has found; all at once what needs no tool."""
         self._candidates.begin()
-        ledger, taken = self._ledger, Columns()
+        ledger, taken, batches = self._ledger, Columns(), list[Batch]()
         live = _Live(ledger.extremes, ledger.tree)
         is_waited_for = self._released.is_waiting
-        ids = [call_id for _, batch, _ in portions for call_id in batch.ids]
-        are_known = blocks_of(ids) <= worker.blocks
+        are_known = all(batch.blocks() <= worker.blocks for _, batch, _ in portions)
         for tool, found, seen in portions:
             batch = found
             if not are_known or seen & STATUS_BITS == STATUS_BITS:
@@ -158,13 +152,14 @@ class Ingest:
                 if is_waited_for:
                     self._released.look(worker, batch)
                 taken.add(tool, (batch.ids, batch.parents, batch.starts, batch.ends))
-        if taken.ids:
+                batches.append(batch)
+        if batches:
             self._lately.add(taken)
-            self._accounts.add(worker, taken.ids)  # point: intake-ended
+            self._accounts.add(worker, batches)  # point: intake-ended
 
     def _admitted(self, worker: WorkerDrain, batch: Batch, seen: int) -> Batch:
         """*batch* without what is no call of this worker."""
-        if not blocks_of(batch.ids) <= worker.blocks:
+        if not batch.blocks() <= worker.blocks:
             batch = self._known(worker, batch)
         if seen & STATUS_BITS == STATUS_BITS and batch:
             batch = self._calls_of(worker, batch)
@@ -172,57 +167,49 @@ class Ingest:
 
     def _take(self, worker: WorkerDrain, tool: str, batch: Batch, seen: int, live: _Live) -> None:
         """Account for a *batch* of one tool."""
-        ids, starts, ends = batch.ids, batch.starts, batch.ends
-        durations = list(map(sub, ends, starts))
-        longest = max(durations)
-        if min(durations) < 0 or longest > _LONGEST_NS:
-            durations = [min(max(0, duration), _LONGEST_NS) for duration in durations]
-            longest = max(durations)
-        errors = 0
+        least, longest, first, last, parent, errors = batch.spread()
         if seen & STATUS_BITS:
-            errors = sum(meta & STATUS_BITS in _FAILURES for meta in batch.metas)
             self._failed.look(worker, tool, batch)
         if self._usual is not None:
-            self._compare(self._usual, worker, tool, batch, durations)
-        if self.dating.begin_ns <= ends[0] and ends[-1] < self.dating.end_ns:
-            self._counting.count(tool, (durations, batch.metas, seen), errors, ends[-1])
+            self._compare(self._usual, worker, tool, batch)
+        if self.dating.begin_ns <= first and last < self.dating.end_ns:
+            self._counting.count(tool, batch, seen, errors, last)
         else:
-            self._count_by_interval(tool, (durations, batch.metas, seen), batch.ends, errors)
+            self._count_by_interval(tool, batch, seen, errors)
         if live.extremes.marks:
-            live.extremes.add(tool, min(durations), max(durations))
-        parents = self._tracing.calls_alone(worker, batch.parents)
-        live.tree.add(worker.name, tool, (ids, parents, starts, ends))
+            live.extremes.add(tool, least, longest)
+        parents = self._tracing.calls_alone(worker, batch.parents, parent)
+        live.tree.add(worker.name, tool, (batch.ids, parents, batch.starts, batch.ends))
         limit = self.limit_of(tool)
         if self.dating.in_run and seen & _DETAIL:
             self._sight(worker, batch)
         if limit:
             if self._candidates.are_in(tool, longest, seen):
-                self._candidates.note(worker, tool, batch, durations)
-            self._keep(worker, tool, batch.newest(limit), limit)  # point: intake-keep
+                self._candidates.note(worker, tool, batch)
+            self._keep(worker, tool, batch, limit)  # point: intake-keep
         self._in_detail = self._in_detail or bool(seen & _DETAIL)
         if seen & _BLOCK:
             named = [blob_name(slot) for slot in batch]
             self.blobs += [name for name in named if name.startswith(f"{worker.name}.")]
 
-    def _count_by_interval(
-        self, tool: str, calls: Counted, ends: Sequence[int], errors: int
-    ) -> None:
+    def _count_by_interval(self, tool: str, batch: Batch, seen: int, errors: int) -> None:
         """Count calls that did not all end in the present interval."""
-        durations, metas, seen = calls
+        metas, ends = batch.metas, batch.ends
         parts = self.dating.parts_of(ends)
         for part, indices in parts.items():
-            found = calls
-            if len(parts) > 1:
-                own = [metas[index] for index in indices]
-                errors = sum(meta & STATUS_BITS in _FAILURES for meta in own)
-                found = [durations[index] for index in indices], own, seen
             self._ledger.totals.turn(part)
-            self._counting.count(tool, found, errors, ends[indices[-1]])
+            if len(parts) == 1:
+                self._counting.count(tool, batch, seen, errors, ends[-1])
+                break
+            durations = batch.durations()
+            own = [metas[index] for index in indices]
+            errors = sum(meta & STATUS_BITS in _FAILURES for meta in own)
+            found = [durations[index] for index in indices], own, seen
+            self._counting.count_some(tool, found, errors, ends[indices[-1]])
         self.dating.turn_back()
 
-    def _compare(
-        self, usual: Usual, worker: WorkerDrain, tool: str, batch: Batch, durations: list[int]
-    ) -> None:
+    def _compare(self, usual: Usual, worker: WorkerDrain, tool: str, batch: Batch) -> None:
+        durations = batch.durations()
         for index, low_ns, high_ns, samples, untold in usual.look(tool, durations, batch.ends):
             self._ledger.unusual.add(
                 Finding(
@@ -307,11 +294,10 @@ class Ingest:
     def take_change(self, workers: Sequence[WorkerDrain]) -> Drained:
         """What was noted so far, of *workers*, all of them; begins anew."""
         candidates = self._candidates.take(self._decode)
+        bodies, wall = self._bodies, self._wall
+        times = (wall.offset_ns, LATEST_NS)
         for tool, kept in self._kept.items():
-            calls = [
-                candidates.get(call_id) or self._decode(slot, worker, done)
-                for _, call_id, slot, worker, done in kept.take()
-            ]
+            calls = kept.take(candidates, self._decode, bodies.template_of, bodies.needles, *times)
             self._change.kept.setdefault(tool, []).extend(calls)
         self._kept.clear()
         kept_now = [call for kept_of_tool in self._change.kept.values() for call in kept_of_tool]
@@ -344,12 +330,11 @@ class Ingest:
             self._fault("record_refused", f"{worker.name}: found slots of an unknown kind", missing)
         return Batch.of(calls)
 
-    def _keep(self, worker: WorkerDrain, tool: str, slots: Sequence[Slot], limit: int) -> None:
+    def _keep(self, worker: WorkerDrain, tool: str, batch: Batch, limit: int) -> None:
         kept = self._kept.get(tool)
         if kept is None:
-            kept = self._kept[tool] = Newest(limit)
-        done = self._settling.passes(worker.name)
-        kept.add([(slot[3], slot[0], slot, worker, done) for slot in slots])
+            kept = self._kept[tool] = kept_of(limit)
+        kept.add(batch, worker, self._settling.passes(worker.name))
 
     def _settle(self, settled: list[Settled]) -> None:
         tree = self._ledger.tree

@@ -41,10 +41,12 @@ class Tracing:
         # By block of rows: the own contexts of processes that are buried.
         self._buried: dict[int, Remote] = {}
 
-    def calls_alone(self, worker: WorkerDrain, parents: Sequence[int]) -> Sequence[int]:
-        """*parents* of calls of *worker* without those that are no calls."""
+    def calls_alone(
+        self, worker: WorkerDrain, parents: Sequence[int], greatest: int
+    ) -> Sequence[int]:
+        """*parents* of calls of *worker*, the *greatest* among them, without what is no call."""
         self._is_used = self._is_used or worker.remotes.is_used
-        if not self._is_used or max(parents) < FIRST_REMOTE:
+        if not self._is_used or greatest < FIRST_REMOTE:
             return parents
         return [0 if is_remote(parent) else parent for parent in parents]
 

@@ -16,13 +16,13 @@ from shmperf.storage.state import Clock, Ledger
 
 from .faults import Faults
 
-__all__ = ["WallClock", "boot_id"]
+__all__ = ["LATEST_NS", "WallClock", "boot_id"]
 
 _FOLLOWED_NS = 1_000_000_000
 _TOLD_NS = 60_000_000_000
 _SET_BACK = "clock_set_back"
 # Times come from other processes; what is later than this is not.
-_LATEST_NS = 1 << 62
+LATEST_NS = 1 << 62
 
 
 class WallClock:
@@ -62,7 +62,7 @@ class WallClock:
 
     def of(self, monotonic_ns: int) -> int:
         """The wall time of a call's time, which is bounded."""
-        return min(monotonic_ns, _LATEST_NS) + self.offset_ns
+        return min(monotonic_ns, LATEST_NS) + self.offset_ns
 
     def take_change(self) -> Clock | None:
         """What is to be journalled since it was last asked for; None for nothing."""

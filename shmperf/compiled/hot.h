@@ -11,6 +11,8 @@
 
 #include "layout.h"
 
+#include "drain.h"
+
 /* Both sides of every store are of one endianness, which msgpack's is not. */
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "written for little-endian machines"
@@ -40,6 +42,7 @@ typedef struct {
     Py_ssize_t bound_offset, sampled_offset, choice_offset, ended_offset, root_offset, fast_offset;
     Py_ssize_t tool_offset, detailed_offset, is_shown_offset;
     Site sites[SITES];
+    DrainState drain;
 } State;
 
 /* A tool's tuple: what its calls need to be recorded, with the addresses behind it. */

@@ -1,6 +1,6 @@
 /* Written by tests/worker/layout_text.py, from the Python modules: change those. */
 
-#define INTERFACE 1
+#define INTERFACE 2
 #define SLOT_BYTES 256
 #define SLOT_WORDS 32
 #define BODY_BYTES 208
@@ -11,6 +11,13 @@
 #define PRUNED 4096
 #define DETAIL 8192
 #define IN_DETAIL 65536
+#define STATUS_BITS 1792
+#define ERROR_BITS 256
+#define TIMEOUT_BITS 512
+#define KIND_BITS 65280
+#define SUMMARY_CHARACTERS 200
+#define UNTIMED_BIT 274877906944ULL
+#define BLOCK_SHIFT 32
 #define ID 0
 #define START 1
 #define PARENT 2

@@ -126,6 +126,13 @@ static PyMethodDef methods[] = {
      "The same, for calls in two steps."},
     {"adopt_loop", adopt_loop, METH_VARARGS, "The same, for calls that await."},
     {"boost", boost, METH_VARARGS, "Let the calls of a wrapper begin in C."},
+    {"add_children", (PyCFunction)(void (*)(void))add_children, METH_FASTCALL, "See family.c."},
+    {"sum_children", (PyCFunction)(void (*)(void))sum_children, METH_FASTCALL, "See family.c."},
+    {"adopt_call", adopt_call, METH_O, "The class of calls."},
+    {"lines", (PyCFunction)(void (*)(void))lines, METH_FASTCALL, "See line.c."},
+    {"count_durations", (PyCFunction)(void (*)(void))count_durations, METH_FASTCALL, "See count.c."},
+    {"last_of_rows", last_of_rows, METH_O, "See count.c."},
+    {"read_slots", (PyCFunction)(void (*)(void))read_slots, METH_FASTCALL, "See ringread.c."},
     {"captured", (PyCFunction)(void (*)(void))captured, METH_FASTCALL | METH_KEYWORDS,
      "Short parameters as a record holds them; None for others."},
     {NULL, NULL, 0, NULL},
@@ -143,6 +150,7 @@ static int run(PyObject *module) {
     if (!(state->fast_type = added(module, &fast_spec))) return -1;
     if (!(state->awaited_type = added(module, &awaited_spec))) return -1;
     if (!(state->steps_type = added(module, &steps_spec))) return -1;
+    if (drain_run(module, &state->drain)) return -1;
     if (PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)) return -1;
     return PyModule_AddStringConstant(module, "SOURCES", SHMPERF_SOURCES);
 }
@@ -178,7 +186,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->chosen);
     Py_VISIT(state->lost);
     Py_VISIT(state->suspect_hole);
-    return 0;
+    return drain_visit(&state->drain, visit, arg);
 }
 
 /* Tracked functions may be called until the very end, and what they go by has to be there. */

@@ -152,7 +152,7 @@ static void forget_metadata(State *state, Steps *self) {
     Py_XDECREF(id);
 }
 
-static unsigned char *put_number(unsigned char *at, unsigned char tag, uint64_t number) {
+static unsigned char *put_big_endian(unsigned char *at, unsigned char tag, uint64_t number) {
     number = __builtin_bswap64(number);
     *at = tag;
     memcpy(at + 1, &number, 8);
@@ -184,10 +184,10 @@ static int whole_body(State *state, Steps *self, uint64_t end_ns, Captured *whol
     if (!is_known) *at++ = 0xc0;
     else if (bytes < 0x10000) return 0;
     else if (bytes < 0x100000000) {
-        put_number(at, 0xce, bytes << 32);
+        put_big_endian(at, 0xce, bytes << 32);
         at += 5;
     }
-    else at = put_number(at, 0xcf, bytes);
+    else at = put_big_endian(at, 0xcf, bytes);
     if (self->cpu_ns < 0) *at++ = 0xc0;
     else {
         long long spent = self->cpu_end_ns - self->cpu_ns;
@@ -195,7 +195,7 @@ static int whole_body(State *state, Steps *self, uint64_t end_ns, Captured *whol
         double share = spent < elapsed ? 100.0 * (double)spent / (double)elapsed : 100.0;
         uint64_t bits;
         memcpy(&bits, &share, 8);
-        at = put_number(at, 0xcb, bits);
+        at = put_big_endian(at, 0xcb, bits);
     }
     memset(at, 0xc0, 3);
     whole->low_meta = (self->captured.low_meta & ~(uint32_t)LENGTH_MASK) | (uint32_t)(at + 3 - whole->body);

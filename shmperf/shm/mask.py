@@ -36,6 +36,7 @@ _PAIR, _TRIPLE = 2, 3
 # A pair may say in a third place whether it is one to be hidden, as HPACK's headers do.
 _FLAGS = frozenset({bool, int, type(None)})
 _SHORTEST_NEEDLE = 3
+_LATIN_1 = 256
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\da-zA-Z_]+|\d+")
 _ORDINARY = re.compile(r"(?:de|re)?tokeni[sz]\w*|secretar\w*|cookiecutter\w*")
@@ -75,6 +76,14 @@ _LONGEST_COUNTS = 2_000
 _NAMING_SIGNS, _LOOKING_SIGNS = ("=", ":", "(", "--", "<", "'", '"', "%3d"), "-_.@"
 # "pwd=x" is as short as it gets; in a body it has two bytes before it.
 _SHORTEST = 7
+
+
+def _fits(needle: str) -> bool:
+    return max(map(ord, needle), default=0) < _LATIN_1
+
+
+def _encoded(needle: str) -> bytes:
+    return needle.encode("latin-1")
 
 
 def _words(name: str) -> list[str]:
@@ -162,6 +171,17 @@ class Mask:
             return False
         # As a str: what is in it is found five times as fast as in bytes.
         return self._suspects_in(body.lower().decode("latin-1"))
+
+    def needles(self) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
+        """
+        For the compiled path: what `suspects` looks for, each behind the sign that it needs.
+
+        What is no latin-1 is in no body that is looked at as such.
+        """
+        wanted = (("", _PLAIN_LOOKS), *self._needles)
+        return tuple(
+            (sign.encode(), tuple(map(_encoded, filter(_fits, found)))) for sign, found in wanted
+        )
 
     def _suspects_in(self, lowered: str) -> bool:
         for needle in _PLAIN_LOOKS:

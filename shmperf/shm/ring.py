@@ -47,12 +47,24 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
-from operator import length_hint, or_
+from operator import length_hint, or_, sub
 from typing import NamedTuple
 
-from .record import SLOT, SLOT_BYTES, Slot, is_intact
+from shmperf.compiled.chosen import hot
 
-__all__ = ["HEADER_BYTES", "READ_SLOTS", "Batch", "Grant", "RingReader", "RingWriter", "ring_bytes"]
+from .inflight import blocks_of
+from .record import SLOT, SLOT_BYTES, STATUS_BITS, Outcome, Slot, is_intact, kind_bits
+
+__all__ = [
+    "HEADER_BYTES",
+    "READ_SLOTS",
+    "Batch",
+    "Grant",
+    "RingReader",
+    "RingWriter",
+    "Spread",
+    "ring_bytes",
+]
 
 HEADER_BYTES = 256
 _HEAD, _RETIRED_AT = 0, 16
@@ -63,6 +75,12 @@ _HALVED_SLOTS = 1024
 _FEW_SLOTS = 16
 _LAST_POSITION = 1 << 63
 NO_POSITIONS: Iterator[int] = iter(())
+_FAILURES = (kind_bits(Outcome.ERROR), kind_bits(Outcome.TIMEOUT))
+# Times come from other processes; what is longer than this is not.
+_LONGEST_NS = 1 << 62
+# The least and the greatest duration, the first and the last end, the greatest parent, and how many
+# failed.
+Spread = tuple[int, int, int, int, int, int]
 
 
 class Grant(NamedTuple):
@@ -182,9 +200,10 @@ class Batch:
     Slots by columns: ids, parents, starts, ends and meta words, in the order of their positions.
 
     Bodies, the larger part by far, stay in the ring until `newest` copies those that are wanted.
+    The compiled path has one of its own, of the same methods.
     """
 
-    __slots__ = ("_span", "ends", "ids", "metas", "parents", "starts")
+    __slots__ = ("_durations", "_span", "ends", "ids", "metas", "parents", "starts")
 
     def __init__(
         self, columns: Sequence[Sequence[int]], span: Callable[[int, int], list[Slot]]
@@ -192,6 +211,7 @@ class Batch:
         """*span* copies the slots from one index up to another."""
         self.ids, self.parents, self.starts, self.ends, self.metas = columns
         self._span = span
+        self._durations: list[int] | None = None
 
     @classmethod
     def of(cls, slots: list[Slot]) -> Batch:
@@ -219,6 +239,28 @@ class Batch:
     def all_flags(self) -> int:
         """The union of the meta words."""
         return reduce(or_, self.metas, 0)
+
+    def blocks(self) -> set[int]:
+        """The blocks of rows that the ids belong to."""
+        return blocks_of(self.ids)
+
+    def durations(self) -> list[int]:
+        """What each call took: nothing where its end is before its start, and bounded."""
+        durations = self._durations
+        if durations is None:
+            durations = list(map(sub, self.ends, self.starts))
+            if min(durations) < 0 or max(durations) > _LONGEST_NS:
+                durations = [min(max(0, duration), _LONGEST_NS) for duration in durations]
+            self._durations = durations
+        return durations
+
+    def spread(self) -> Spread:
+        """What a look at all of them tells, of a batch that is not empty."""
+        durations, failures = self.durations(), 0
+        if self.all_flags() & STATUS_BITS:
+            failures = sum(meta & STATUS_BITS in _FAILURES for meta in self.metas)
+        ends, parent = self.ends, max(self.parents)
+        return min(durations), max(durations), ends[0], ends[-1], parent, failures
 
 
 _EMPTY = Batch.of([])
@@ -281,6 +323,13 @@ class RingReader:
         """
         here = self.position % self.size
         count = min(most, (self.size - here) // SLOT_BYTES)
+        if hot is not None and not self._sealed:
+            first = self._next_word + 1 - _SLOT_WORDS
+            found: Batch | None = hot.read_slots(self._words, first, count, self.position)
+            if found is None:
+                return _EMPTY
+            self.advance(len(found))
+            return found
         count = self._committed(count)
         if count <= _FEW_SLOTS:
             return self._few(here, count) if count else _EMPTY

@@ -14,13 +14,16 @@ a call in a cold row began; whoever tells somebody of it looks at everything fir
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from operator import and_
 
 from msgspec.structs import replace
 
+from shmperf.compiled.chosen import hot
+
 from .inflight import KEY_MASK, InFlightReader, OpenRow, RowChange, block_of
 from .remote import is_remote
+from .ring import Batch
 
 __all__ = ["RowTable"]
 
@@ -91,12 +94,23 @@ class RowTable:
             if row.may_be_open and row.row.id > self.ended.get(row.key, 0)
         }
 
+    def end_all(self, batches: list[Batch]) -> None:
+        """The calls of these *batches* are drained."""
+        if hot is not None and all(type(batch) is hot.Batch for batch in batches):
+            self._end(hot.last_of_rows(batches))
+        else:
+            self.end(list(chain.from_iterable([batch.ids for batch in batches])))
+
     def end(self, ids: Sequence[int]) -> None:
         """The calls of these *ids* are drained."""
-        ended, opened = self.ended, self.open
         # Of a row's ids the last one counts: those of several tools come one tool after the other.
         ids = sorted(ids)
-        for key, call_id in dict(zip(map(and_, ids, repeat(KEY_MASK)), ids, strict=False)).items():
+        self._end(dict(zip(map(and_, ids, repeat(KEY_MASK)), ids, strict=False)))
+
+    def _end(self, last: dict[int, int]) -> None:
+        """By its key, the *last* call of each row that calls were drained of."""
+        ended, opened = self.ended, self.open
+        for key, call_id in last.items():
             if call_id > ended.get(key, 0):
                 ended[key] = self.newly_ended[key] = call_id
             if key in opened and opened[key].id <= call_id:

@@ -12,10 +12,13 @@ from typing import Any
 
 import msgspec
 
+from shmperf.compiled.chosen import hot
 from shmperf.shm.record import OUTCOMES, Call
 
 __all__ = ["Line", "duration_of", "end_of", "jsonl", "line_of", "parse", "timestamp"]
 _json_lines = msgspec.json.Encoder().encode_lines
+if hot is not None:
+    hot.adopt_call(Call)
 _STATUS_NAMES = dict(enumerate(OUTCOMES))
 
 
@@ -53,7 +56,15 @@ class Line(msgspec.Struct, gc=False):
 
 def jsonl(calls: Iterable[Call]) -> bytes:
     """*calls* as lines of strict JSON."""
-    return _json_lines([_plain(call) if call.detail is None else _detailed(call) for call in calls])
+    if hot is not None:
+        found: bytes = hot.lines(list(calls), _text_of)
+        return found
+    return _json_lines([line_of(call) for call in calls])
+
+
+def _text_of(call: Call) -> bytes:
+    """The line of one that is not simple."""
+    return _json_lines([line_of(call)])
 
 
 def line_of(call: Call) -> Line:

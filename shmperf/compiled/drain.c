@@ -1,0 +1,52 @@
+/* The collector's part of the module: its types, and what it knows of the Python side. */
+
+#include "hot.h"
+
+#include <structmember.h>
+
+static const char *const call_fields[CALL_FIELDS] = {
+    "tool", "id", "pid", "parent", "start_ns", "duration_ns", "status", "params", "truncated",
+    "err", "detail", "message", "fingerprint", "where", "trace", "remote",
+};
+
+/* Each field of a struct is a slot, and its descriptor knows where. */
+PyObject *adopt_call(PyObject *module, PyObject *type) {
+    DrainState *state = &((State *)PyModule_GetState(module))->drain;
+    if (!PyType_Check(type)) return PyErr_Format(PyExc_TypeError, "a class");
+    for (int field = 0; field < CALL_FIELDS; field++) {
+        PyObject *member = PyObject_GetAttrString(type, call_fields[field]);
+        if (!member) return NULL;
+        int is_slot = Py_IS_TYPE(member, &PyMemberDescr_Type);
+        if (is_slot) state->call_offsets[field] = ((PyMemberDescrObject *)member)->d_member->offset;
+        Py_DECREF(member);
+        if (!is_slot) return PyErr_Format(PyExc_TypeError, "%s is no slot", call_fields[field]);
+    }
+    Py_XSETREF(state->call_type, Py_NewRef(type));
+    Py_RETURN_NONE;
+}
+
+static PyTypeObject *added(PyObject *module, PyType_Spec *spec) {
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    if (type && PyModule_AddType(module, type)) Py_CLEAR(type);
+    return type;
+}
+
+int drain_run(PyObject *module, DrainState *state) {
+    if (!(state->batch_type = added(module, &batch_spec))) return -1;
+    if (!(state->kept_type = added(module, &kept_spec))) return -1;
+    PyObject *array = PyImport_ImportModule("array");
+    if (!array) return -1;
+    state->array_type = PyObject_GetAttrString(array, "array");
+    Py_DECREF(array);
+    state->typecode = PyUnicode_InternFromString("Q");
+    return state->array_type && state->typecode ? 0 : -1;
+}
+
+int drain_visit(DrainState *state, visitproc visit, void *arg) {
+    Py_VISIT(state->batch_type);
+    Py_VISIT(state->kept_type);
+    Py_VISIT(state->call_type);
+    Py_VISIT(state->array_type);
+    Py_VISIT(state->typecode);
+    return 0;
+}

@@ -1,0 +1,263 @@
+/*
+ * Committed slots of a ring, read in one go: what `shm.ring.RingReader` reads where slots are not
+ * sealed. Nothing that stands in the ring is believed: what is read lies within the view.
+ */
+
+#include "hot.h"
+
+/* So many are handed out as a tuple: an array of few numbers costs more than the numbers. */
+enum { FEW_SLOTS = 16 };
+
+static void batch_dealloc(Batch *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(self->view);
+    for (int column = 0; column < COLUMNS; column++) Py_XDECREF(self->columns[column]);
+    PyMem_Free(self->words[0]);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* How many slots from *word on hold what is expected there. */
+static Py_ssize_t committed(const uint64_t *word, Py_ssize_t most, uint64_t position) {
+    Py_ssize_t count = 0;
+    word += SLOT_WORDS - 1;
+    /* The payload behind a position that is seen is there: the writer has released it. */
+    while (count < most && __atomic_load_n(word, __ATOMIC_ACQUIRE) == position) {
+        count++;
+        word += SLOT_WORDS;
+        position += SLOT_BYTES;
+        __builtin_prefetch(word + 3 * SLOT_WORDS);
+        __builtin_prefetch(word + 2 * SLOT_WORDS + 1);
+    }
+    return count;
+}
+
+static inline int is_failure(uint64_t meta) {
+    uint64_t status = meta & STATUS_BITS;
+    return status == ERROR_BITS || status == TIMEOUT_BITS;
+}
+
+/* Each word is read once: what was found out of it has to hold for what is handed out. */
+static void fill(Batch *self, const uint64_t *word) {
+    uint64_t *const *to = self->words;
+    uint64_t least = UINT64_MAX, longest = 0, parent = 0, flags = 0, failures = 0, blocks = 0;
+    for (Py_ssize_t at = 0; at < self->count; at++, word += SLOT_WORDS) {
+        for (int column = 0; column < COLUMNS; column++)
+            to[column][at] = __atomic_load_n(word + column, __ATOMIC_RELAXED);
+        const uint64_t took = took_ns(to[STARTS][at], to[ENDS][at]);
+        least = took < least ? took : least;
+        longest = took > longest ? took : longest;
+        parent = to[PARENTS][at] > parent ? to[PARENTS][at] : parent;
+        flags |= to[METAS][at];
+        failures += (uint64_t)is_failure(to[METAS][at]);
+        blocks |= (to[IDS][at] ^ to[IDS][0]) >> BLOCK_SHIFT;
+    }
+    self->least_ns = least;
+    self->longest_ns = longest;
+    self->parent = parent;
+    self->flags = flags;
+    self->failures = failures;
+    self->has_one_block = !blocks;
+}
+
+static Batch *batch_of(DrainState *state, PyObject *view, Py_ssize_t first, Py_ssize_t count,
+                       const uint64_t *words) {
+    uint64_t *room = PyMem_Malloc(sizeof(uint64_t) * COLUMNS * (size_t)count);
+    Batch *self = room ? (Batch *)state->batch_type->tp_alloc(state->batch_type, 0) : NULL;
+    if (!self) {
+        PyMem_Free(room);
+        return (Batch *)(PyErr_Occurred() ? NULL : PyErr_NoMemory());
+    }
+    self->count = count;
+    self->first_word = first;
+    self->view = Py_NewRef(view);
+    for (int column = 0; column < COLUMNS; column++) self->words[column] = room + column * count;
+    fill(self, words + first);
+    return self;
+}
+
+/*
+ * read_slots(words, first_word, most, position): the batch of committed slots from *position* on,
+ * whose slot begins at *first_word*; None when there is none.
+ */
+PyObject *read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    State *state = PyModule_GetState(module);
+    if (count != 4) return PyErr_Format(PyExc_TypeError, "words, first word, most, position");
+    Py_ssize_t first = PyLong_AsSsize_t(args[1]), most = PyLong_AsSsize_t(args[2]);
+    uint64_t position = PyLong_AsUnsignedLongLong(args[3]);
+    if (PyErr_Occurred()) return NULL;
+    Py_buffer memory;
+    if (memory_of(args[0], &memory)) return NULL;
+    Batch *found = NULL;
+    if (first < 0 || most < 0 || most > memory.len / SLOT_BYTES
+        || first > memory.len / 8 - most * SLOT_WORDS) {
+        PyErr_SetString(PyExc_ValueError, "no slots of these words");
+        PyBuffer_Release(&memory);
+        return NULL;
+    }
+    Py_ssize_t there = committed((const uint64_t *)memory.buf + first, most, position);
+    if (there) found = batch_of(&state->drain, args[0], first, there, memory.buf);
+    PyBuffer_Release(&memory);
+    if (!there) Py_RETURN_NONE;
+    return (PyObject *)found;
+}
+
+/* ---- what a batch tells ---- */
+
+static DrainState *state_of(Batch *self) {
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    return &state->drain;
+}
+
+static PyObject *few_of(const uint64_t *words, Py_ssize_t count) {
+    PyObject *found = PyTuple_New(count);
+    for (Py_ssize_t at = 0; found && at < count; at++) {
+        PyObject *number = PyLong_FromUnsignedLongLong(words[at]);
+        if (!number) Py_CLEAR(found);
+        else PyTuple_SET_ITEM(found, at, number);
+    }
+    return found;
+}
+
+static PyObject *array_of(DrainState *state, const uint64_t *words, Py_ssize_t count) {
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)words, count * 8);
+    if (!bytes) return NULL;
+    PyObject *args[] = {state->typecode, bytes};
+    PyObject *found = PyObject_Vectorcall(state->array_type, args, 2, NULL);
+    Py_DECREF(bytes);
+    return found;
+}
+
+static PyObject *column(Batch *self, void *which) {
+    PyObject **known = &self->columns[(intptr_t)which];
+    const uint64_t *words = self->words[(intptr_t)which];
+    if (!*known) {
+        if (self->count <= FEW_SLOTS) *known = few_of(words, self->count);
+        else *known = array_of(state_of(self), words, self->count);
+    }
+    return Py_XNewRef(*known);
+}
+
+/* A slot as `record.SLOT` unpacks it. */
+PyObject *slot_of_words(const uint64_t *word) {
+    PyObject *slot = PyTuple_New(COLUMNS + 2);
+    if (!slot) return NULL;
+    for (int at = 0; at < COLUMNS; at++)
+        PyTuple_SET_ITEM(slot, at, PyLong_FromUnsignedLongLong(word[at]));
+    PyTuple_SET_ITEM(slot, COLUMNS, PyBytes_FromStringAndSize((const char *)(word + BODY_WORD), BODY_BYTES));
+    PyTuple_SET_ITEM(slot, COLUMNS + 1, PyLong_FromUnsignedLongLong(word[SLOT_WORDS - 1]));
+    for (int at = 0; at < COLUMNS + 2; at++)
+        if (!PyTuple_GET_ITEM(slot, at)) {
+            Py_DECREF(slot);
+            return NULL;
+        }
+    return slot;
+}
+
+static PyObject *slots_from(Batch *self, Py_ssize_t first) {
+    Py_buffer memory;
+    if (memory_of(self->view, &memory)) return NULL;
+    PyObject *found = PyList_New(self->count - first);
+    const uint64_t *word = (const uint64_t *)memory.buf + self->first_word + first * SLOT_WORDS;
+    for (Py_ssize_t at = first; found && at < self->count; at++, word += SLOT_WORDS) {
+        PyObject *slot = slot_of_words(word);
+        if (!slot) Py_CLEAR(found);
+        else PyList_SET_ITEM(found, at - first, slot);
+    }
+    PyBuffer_Release(&memory);
+    return found;
+}
+
+static PyObject *newest(Batch *self, PyObject *limit) {
+    Py_ssize_t most = PyLong_AsSsize_t(limit);
+    if (most == -1 && PyErr_Occurred()) return NULL;
+    return slots_from(self, most < 0 || most > self->count ? 0 : self->count - most);
+}
+
+static PyObject *at(Batch *self, PyObject *index) {
+    Py_ssize_t which = PyLong_AsSsize_t(index);
+    if (which == -1 && PyErr_Occurred()) return NULL;
+    if (which < 0 || which >= self->count) return PyErr_Format(PyExc_IndexError, "no slot there");
+    Py_buffer memory;
+    if (memory_of(self->view, &memory)) return NULL;
+    PyObject *found = slot_of_words((const uint64_t *)memory.buf + self->first_word
+                                    + which * SLOT_WORDS);
+    PyBuffer_Release(&memory);
+    return found;
+}
+
+static PyObject *iter(Batch *self) {
+    PyObject *slots = slots_from(self, 0);
+    PyObject *found = slots ? PyObject_GetIter(slots) : NULL;
+    Py_XDECREF(slots);
+    return found;
+}
+
+static PyObject *all_flags(Batch *self, PyObject *unused) {
+    return PyLong_FromUnsignedLongLong(self->flags);
+}
+
+static PyObject *blocks(Batch *self, PyObject *unused) {
+    PyObject *found = PySet_New(NULL);
+    for (Py_ssize_t at = 0; found && at < (self->has_one_block ? 1 : self->count); at++) {
+        PyObject *block = PyLong_FromUnsignedLongLong(self->words[IDS][at] >> BLOCK_SHIFT);
+        if (!block || PySet_Add(found, block)) Py_CLEAR(found);
+        Py_XDECREF(block);
+    }
+    return found;
+}
+
+static PyObject *durations(Batch *self, PyObject *unused) {
+    PyObject *found = PyList_New(self->count);
+    for (Py_ssize_t at = 0; found && at < self->count; at++) {
+        uint64_t took = took_ns(self->words[STARTS][at], self->words[ENDS][at]);
+        PyObject *number = PyLong_FromUnsignedLongLong(took);
+        if (!number) Py_CLEAR(found);
+        else PyList_SET_ITEM(found, at, number);
+    }
+    return found;
+}
+
+static PyObject *spread(Batch *self, PyObject *unused) {
+    return Py_BuildValue("KKKKKK", self->least_ns, self->longest_ns, self->words[ENDS][0],
+                         self->words[ENDS][self->count - 1], self->parent, self->failures);
+}
+
+static Py_ssize_t length(Batch *self) { return self->count; }
+
+static PyMethodDef methods[] = {
+    {"all_flags", (PyCFunction)all_flags, METH_NOARGS, "The union of the meta words."},
+    {"at", (PyCFunction)at, METH_O, "One slot, whole."},
+    {"blocks", (PyCFunction)blocks, METH_NOARGS, "The blocks of rows that its ids belong to."},
+    {"durations", (PyCFunction)durations, METH_NOARGS, "What each call took, bounded."},
+    {"newest", (PyCFunction)newest, METH_O, "The last slots, whole; -1 for all."},
+    {"spread", (PyCFunction)spread, METH_NOARGS, "As `Batch.spread`."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef getters[] = {
+    {"ids", (getter)column, NULL, NULL, (void *)IDS},
+    {"parents", (getter)column, NULL, NULL, (void *)PARENTS},
+    {"starts", (getter)column, NULL, NULL, (void *)STARTS},
+    {"ends", (getter)column, NULL, NULL, (void *)ENDS},
+    {"metas", (getter)column, NULL, NULL, (void *)METAS},
+    {NULL},
+};
+
+static PyType_Slot batch_slots[] = {
+    {Py_tp_doc, "Slots by columns, as `shmperf.shm.ring.Batch`."},
+    {Py_tp_dealloc, batch_dealloc},
+    {Py_tp_iter, iter},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, getters},
+    {Py_sq_length, length},
+    {0, NULL},
+};
+
+/* What it refers to never leads back to it: it needs no collection. */
+PyType_Spec batch_spec = {
+    .name = "shmperf._hot.Batch",
+    .basicsize = sizeof(Batch),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = batch_slots,
+};
