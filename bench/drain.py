@@ -7,10 +7,13 @@ write are counted too. A stage's time is its own, without the stages that it cal
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from threading import get_ident
 from typing import Any
 
@@ -21,13 +24,15 @@ from shmperf.collector.cycle import Collector
 from shmperf.collector.drain import WorkerDrain
 from shmperf.collector.frames import Frames
 from shmperf.collector.ingest import Ingest
+from shmperf.compiled.chosen import hot
 from shmperf.shm.ring import Batch, RingReader
 from shmperf.storage import history
 from shmperf.storage.journal import Journal
 from shmperf.storage.state import Ledger
 from shmperf.storage.writer import Disk
 
-from .measure import Row, pinned, row_of
+from .measure import Row, Series, pinned, ratio, row_of
+from .paths import by_path
 from .rig import Rig, rig_of
 
 __all__ = ["drain"]
@@ -48,7 +53,7 @@ def drain(*, quick: bool) -> list[Row]:
 
 def _rows(*, quick: bool) -> list[Row]:
     rounds = 20 if quick else 60
-    rows = _rates(rounds)
+    rows = _rates(rounds // 2) + _by_path(rounds // 2)
     for limit in (100, -1):
         rows += _stages(rounds, limit)
     for limit in (100, -1):
@@ -63,25 +68,71 @@ def _config(limit: int) -> str:
     return f"default_perf_points: {limit}\n"
 
 
+# What the targets speak of: what is drained, the calls kept, records a second, and how many times
+# what Python does.
+_WHATS: dict[str, tuple[Fill, int, int, float]] = {
+    "limit 100, counted and limited": (Rig.fill_flat, 100, 1_000_000, 2.1),
+    "limit 100, settled into trees and journalled": (Rig.fill_families, 100, 600_000, 2.0),
+    "limit -1, every record formatted and written": (Rig.fill_flat, -1, 300_000, 3.5),
+}
+
+
 def _rates(rounds: int) -> list[Row]:
-    """What the targets speak of, in turn."""
-    whats: tuple[tuple[str, Fill, int, int], ...] = (
-        ("limit 100, counted and limited", Rig.fill_flat, 100, 1_000_000),
-        ("limit 100, settled into trees and journalled", Rig.fill_families, 100, 600_000),
-        ("limit -1, every record formatted and written", Rig.fill_flat, -1, 300_000),
-    )
-    figures: dict[str, list[float]] = {name: [] for name, _, _, _ in whats}
-    with ExitStack() as stack:
-        rigs = [stack.enter_context(rig_of(_config(limit))) for _, _, limit, _ in whats]
-        for _ in range(rounds):
-            for rig, (name, fill, limit, _) in zip(rigs, whats, strict=True):
-                fill(rig)
-                count, took_s = _drained(rig, writes=limit < 0)
-                figures[name].append(count / took_s)
+    """On the path that runs here."""
+    found: Series = {}
+    for figures in islice(_rounds(), rounds):
+        for name, more in figures.items():
+            found.setdefault(name, []).extend(more)
     return [
-        row_of(f"drain: {name}", figures[name], "records/s", target=target, at_least=True)
-        for name, _, _, target in whats
+        row_of(f"drain: {name}", figures, "records/s", target=_WHATS[name][2], at_least=True)
+        for name, figures in found.items()
     ]
+
+
+def _by_path(rounds: int) -> list[Row]:
+    """Both paths side by side; no ratio where this installation is pure."""
+    found = by_path("bench.drain", rounds)
+    rows = [
+        row_of(f"drain, {path}: {name}", series[name], "records/s")
+        for name in _WHATS
+        for path, series in found.items()
+    ]
+    if hot is not None:
+        rows += [
+            ratio(
+                f"drain: compiled ÷ pure, {name}",
+                found["compiled"][name],
+                found["pure"][name],
+                target,
+                at_least=True,
+            )
+            for name, (_, _, _, target) in _WHATS.items()
+        ]
+    return rows
+
+
+def main() -> None:
+    """Measure a round in this process for each line that comes in; records a second."""
+    with pinned():
+        rounds = _rounds()
+        for _ in sys.stdin:
+            print(json.dumps(next(rounds)), flush=True)
+
+
+def _rounds() -> Iterator[Series]:
+    """Records a second of each kind, in turn."""
+    with ExitStack() as stack:
+        rigs = {
+            name: stack.enter_context(rig_of(_config(limit)))
+            for name, (_, limit, _, _) in _WHATS.items()
+        }
+        while True:
+            found: Series = {}
+            for name, (fill, limit, _, _) in _WHATS.items():
+                fill(rigs[name])
+                count, took_s = _drained(rigs[name], writes=limit < 0)
+                found[name] = [count / took_s]
+            yield found
 
 
 def _drained(rig: Rig, *, writes: bool) -> tuple[int, float]:

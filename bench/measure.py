@@ -102,11 +102,16 @@ def row_of(name: str, figures: Sequence[float], unit: str, **more: Any) -> Row:
 
 
 def ratio(
-    name: str, figures: Sequence[float], others: Sequence[float], target: float | None = None
+    name: str,
+    figures: Sequence[float],
+    others: Sequence[float],
+    target: float | None = None,
+    *,
+    at_least: bool = False,
 ) -> Row:
     """The ratio of two series, round by round."""
     ratios = [one / other for one, other in zip(figures, others, strict=True)]
-    return row_of(name, ratios, "×", target=target)
+    return row_of(name, ratios, "×", target=target, at_least=at_least)
 
 
 def in_turn(subjects: Mapping[str, Callable[[int], float]], rounds: int, count: int) -> Series:

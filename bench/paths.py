@@ -20,7 +20,7 @@ from .measure import Row, Series, collector_pid, in_turn, pin, private_place, ra
 from .overhead import awaited, block, coroutine, drained, given, in_detail, pair, with_two
 from .peers import Subject, timed, tool
 
-__all__ = ["paths"]
+__all__ = ["by_path", "paths"]
 
 _COUNT = 500
 # From 3.12 on a function is entered in C; before, a function of one line calls it.
@@ -34,21 +34,27 @@ _TARGETS = {
     "optimization mode": 0.5,
 }
 _PATHS = {"pure": "0", "compiled": "1"}
+_CONFIG = "optimization: {trigger_threshold: 0}\nsampling: {tools: {counted: 1000000}}\n"
 
 
 def paths(*, quick: bool) -> list[Row]:
     """The rows; none of the ratios where this installation is pure."""
-    rounds = 10 if quick else 60
+    return _rows(by_path("bench.paths", 10 if quick else 60, _CONFIG))
+
+
+def by_path(module: str, rounds: int, config: str = "") -> dict[str, Series]:
+    """What *module*'s ``main`` measures on each path, which take turns; a round for each line."""
     with ExitStack() as stack:
         measured = {
-            name: stack.enter_context(_measuring(switch)) for name, switch in _PATHS.items()
+            name: stack.enter_context(_measuring(module, switch, config))
+            for name, switch in _PATHS.items()
         }
         found: dict[str, Series] = {name: {} for name in measured}
         for number in range(rounds):
             for name in measured if number % 2 else reversed(measured):
                 for what, figures in next(measured[name]).items():
                     found[name].setdefault(what, []).extend(figures)
-    return _rows(found)
+    return found
 
 
 def _rows(found: dict[str, Series]) -> list[Row]:
@@ -75,12 +81,11 @@ def _rows(found: dict[str, Series]) -> list[Row]:
 
 
 @contextmanager
-def _measuring(switch: str) -> Iterator[Iterator[Series]]:
+def _measuring(module: str, switch: str, config: str) -> Iterator[Iterator[Series]]:
     """What an interpreter of that path measures, a round each time it is asked."""
     with private_place() as (cwd, environ):
-        text = "optimization: {trigger_threshold: 0}\nsampling: {tools: {counted: 1000000}}\n"
-        (cwd / "config/tool_perf_limits.yaml").write_text(text)
-        code = "from bench.paths import main; main()"
+        (cwd / "config/tool_perf_limits.yaml").write_text(config)
+        code = f"from {module} import main; main()"
         with subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=cwd,

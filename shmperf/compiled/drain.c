@@ -25,21 +25,20 @@ PyObject *adopt_call(PyObject *module, PyObject *type) {
     Py_RETURN_NONE;
 }
 
-static PyTypeObject *added(PyObject *module, PyType_Spec *spec) {
-    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
-    if (type && PyModule_AddType(module, type)) Py_CLEAR(type);
-    return type;
+int drain_run(PyObject *module, DrainState *state) {
+    if (!(state->batch_type = added_type(module, &batch_spec))) return -1;
+    if (!(state->kept_type = added_type(module, &kept_spec))) return -1;
+    return 0;
 }
 
-int drain_run(PyObject *module, DrainState *state) {
-    if (!(state->batch_type = added(module, &batch_spec))) return -1;
-    if (!(state->kept_type = added(module, &kept_spec))) return -1;
-    PyObject *array = PyImport_ImportModule("array");
-    if (!array) return -1;
-    state->array_type = PyObject_GetAttrString(array, "array");
-    Py_DECREF(array);
-    state->typecode = PyUnicode_InternFromString("Q");
-    return state->array_type && state->typecode ? 0 : -1;
+/* Only who drains needs arrays: a program that is recorded does not wait for their module. */
+int has_arrays(DrainState *state) {
+    if (state->array_type) return 1;
+    PyObject *module = PyImport_ImportModule("array");
+    Py_XSETREF(state->typecode, module ? PyUnicode_InternFromString("Q") : NULL);
+    if (state->typecode) state->array_type = PyObject_GetAttrString(module, "array");
+    Py_XDECREF(module);
+    return state->array_type != NULL;
 }
 
 int drain_visit(DrainState *state, visitproc visit, void *arg) {

@@ -119,6 +119,7 @@ PyObject *add_children(PyObject *module, PyObject *const *args, Py_ssize_t count
 /* drain.c */
 PyObject *adopt_call(PyObject *module, PyObject *type);
 int drain_run(PyObject *module, DrainState *state);
+int has_arrays(DrainState *state);
 int drain_visit(DrainState *state, visitproc visit, void *arg);
 
 #endif

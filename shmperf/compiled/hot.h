@@ -198,6 +198,9 @@ int is_the_programs(State *state, PyObject *error);
    there is no memory to list it. */
 int take_up(State *state, PyObject *entry, PyObject *outer);
 
+/* module.c */
+PyTypeObject *added_type(PyObject *module, PyType_Spec *spec);
+
 /* steps.c */
 extern PyType_Spec steps_spec;
 

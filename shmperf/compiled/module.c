@@ -138,7 +138,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyTypeObject *added(PyObject *module, PyType_Spec *spec) {
+PyTypeObject *added_type(PyObject *module, PyType_Spec *spec) {
     PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
     if (type && PyModule_AddType(module, type)) Py_CLEAR(type);
     return type;
@@ -146,10 +146,10 @@ static PyTypeObject *added(PyObject *module, PyType_Spec *spec) {
 
 static int run(PyObject *module) {
     State *state = PyModule_GetState(module);
-    if (!(state->binding_type = added(module, &binding_spec))) return -1;
-    if (!(state->fast_type = added(module, &fast_spec))) return -1;
-    if (!(state->awaited_type = added(module, &awaited_spec))) return -1;
-    if (!(state->steps_type = added(module, &steps_spec))) return -1;
+    if (!(state->binding_type = added_type(module, &binding_spec))) return -1;
+    if (!(state->fast_type = added_type(module, &fast_spec))) return -1;
+    if (!(state->awaited_type = added_type(module, &awaited_spec))) return -1;
+    if (!(state->steps_type = added_type(module, &steps_spec))) return -1;
     if (drain_run(module, &state->drain)) return -1;
     if (PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)) return -1;
     return PyModule_AddStringConstant(module, "SOURCES", SHMPERF_SOURCES);

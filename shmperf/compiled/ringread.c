@@ -120,6 +120,7 @@ static PyObject *few_of(const uint64_t *words, Py_ssize_t count) {
 }
 
 static PyObject *array_of(DrainState *state, const uint64_t *words, Py_ssize_t count) {
+    if (!has_arrays(state)) return NULL;
     PyObject *bytes = PyBytes_FromStringAndSize((const char *)words, count * 8);
     if (!bytes) return NULL;
     PyObject *args[] = {state->typecode, bytes};

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import re
+import sys
+from array import array
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from shmperf.analysis.families import Bounds, Families
+from shmperf.analysis.totals import Totals
 from shmperf.collector.bodies import Bodies
 from shmperf.collector.keeping import Kept
 from shmperf.compiled.chosen import hot, why_not
@@ -218,3 +223,38 @@ def test_only_calls_become_lines() -> None:
         hot.lines([object()], lines._text_of)
     with pytest.raises(TypeError):
         hot.lines((), lines._text_of)
+
+
+def test_draining_leaves_no_references_behind() -> None:
+    """What is read, counted, kept, decoded and written again and again is let go of each time."""
+    body = msgspec.msgpack.encode([1, "text", 2.5])
+    slots = [(n + 1 << 6, 0, n, 2 * n, len(body), body) for n in range(_SLOTS - 1)]
+
+    def drain() -> None:
+        lab = _Lab(5, by_c=True)
+        for few in (slots[:3], slots):
+            batch = lab.batch(few)
+            columns = (batch.ids, batch.parents, batch.starts, batch.ends)
+            assert [len(column) for column in columns] == [len(few)] * 4
+            Totals().add_batch(batch, 0, batch.spread()[3])
+            hot.last_of_rows([batch])
+            batch.blocks(), batch.durations(), batch.at(1), list(batch)
+            lab.kept.add(batch, lab.worker, 3)
+            # What was put together, and what is not simple, goes another way.
+            lab.kept.add(Batch.of(list(batch)[:2]), lab.worker, 3)
+        lines.jsonl([*lab.take({}), Call("t", 1, 1, 0, 5, 6, 1, "x", err="E")])
+        rows = [(n, n + 1, n % 3, "tool") for n in range(9)]
+        hot.sum_children(rows, 0, 9)
+        words = tuple(array("Q", [n] * 3) for n in range(4))
+        Families(Bounds()).add("tool", words)
+        with pytest.raises(AttributeError):
+            lab.kept.add(7, lab.worker, 3)
+
+    for _ in range(200):
+        drain()
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(2_000):
+        drain()
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 200
