@@ -24,15 +24,14 @@ from shmperf.collector.cycle import Collector
 from shmperf.collector.drain import WorkerDrain
 from shmperf.collector.frames import Frames
 from shmperf.collector.ingest import Ingest
-from shmperf.compiled.chosen import hot
 from shmperf.shm.ring import Batch, RingReader
 from shmperf.storage import history
 from shmperf.storage.journal import Journal
 from shmperf.storage.state import Ledger
 from shmperf.storage.writer import Disk
 
-from .measure import Row, Series, pinned, ratio, row_of
-from .paths import by_path
+from .measure import Row, Series, pinned, row_of
+from .paths import by_path, side_by_side
 from .rig import Rig, rig_of
 
 __all__ = ["drain"]
@@ -90,25 +89,13 @@ def _rates(rounds: int) -> list[Row]:
 
 
 def _by_path(rounds: int) -> list[Row]:
-    """Both paths side by side; no ratio where this installation is pure."""
     found = by_path("bench.drain", rounds)
-    rows = [
-        row_of(f"drain, {path}: {name}", series[name], "records/s")
-        for name in _WHATS
+    targets = {f"drain: {name}": target for name, (_, _, _, target) in _WHATS.items()}
+    named = {
+        path: {f"drain: {name}": figures for name, figures in series.items()}
         for path, series in found.items()
-    ]
-    if hot is not None:
-        rows += [
-            ratio(
-                f"drain: compiled ÷ pure, {name}",
-                found["compiled"][name],
-                found["pure"][name],
-                target,
-                at_least=True,
-            )
-            for name, (_, _, _, target) in _WHATS.items()
-        ]
-    return rows
+    }
+    return side_by_side(named, "records/s", targets, at_least=True)
 
 
 def main() -> None:

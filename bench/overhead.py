@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 import shmperf
+from shmperf.compiled.chosen import hot
 
 from .measure import (
     NO_RUNS,
@@ -88,7 +90,12 @@ _SHOWN = {
 CHART = {
     name: _SHOWN[name].title for name in ("track off", "track normal", "track optimization", *PEERS)
 }
-_RATIOS = {"opentelemetry": 0.08, "prometheus": 0.55, "viztracer": 0.55}
+if hot is None:
+    _RATIOS = {"opentelemetry": 0.075, "prometheus": 0.5, "viztracer": 0.5}
+elif sys.version_info < (3, 13):
+    _RATIOS = {"opentelemetry": 0.045, "prometheus": 0.3, "viztracer": 0.3}
+else:
+    _RATIOS = {"opentelemetry": 0.016, "prometheus": 0.11, "viztracer": 0.12}
 
 
 def overhead(*, quick: bool) -> list[Row]:
@@ -108,8 +115,12 @@ def _rows(series: Series, lost: int) -> list[Row]:
         if name in series
     }
     rows = [
-        ratio(f"normal mode ÷ {_SHOWN[name].title}", above["track normal"], above[name], target)
-        for name, target in ((name, _RATIOS.get(name)) for name in PEERS)
+        ratio(f"{mine} ÷ {_SHOWN[name].title}", above[subject], above[name], _RATIOS.get(name))
+        for mine, subject in (
+            ("normal mode, two arguments", "two arguments"),
+            ("normal mode, keyword arguments", "keywords"),
+        )
+        for name in PEERS
         if name in above
     ]
     title = f"normal mode, two arguments ÷ {_SHOWN['floor store'].title}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import shmperf
@@ -20,7 +20,7 @@ from .measure import Row, Series, collector_pid, in_turn, pin, private_place, ra
 from .overhead import awaited, block, coroutine, drained, given, in_detail, pair, with_two
 from .peers import Subject, timed, tool
 
-__all__ = ["by_path", "paths"]
+__all__ = ["BY_PATH", "by_path", "paths", "side_by_side"]
 
 _COUNT = 500
 # From 3.12 on a function is entered in C; before, a function of one line calls it.
@@ -33,6 +33,8 @@ _TARGETS = {
     "a method": _FUNCTIONS,
     "optimization mode": 0.5,
 }
+# The end of a ratio's name, where those of the figures are ``, pure`` and ``, compiled``.
+BY_PATH = ": compiled ÷ pure"
 _PATHS = {"pure": "0", "compiled": "1"}
 _CONFIG = "optimization: {trigger_threshold: 0}\nsampling: {tools: {counted: 1000000}}\n"
 
@@ -58,19 +60,9 @@ def by_path(module: str, rounds: int, config: str = "") -> dict[str, Series]:
 
 
 def _rows(found: dict[str, Series]) -> list[Row]:
-    rows = [
-        row_of(f"{what}, {name}", figures, "µs")
-        for what in found["pure"]
-        for name, series in found.items()
-        if (figures := series[what])
-    ]
+    rows = side_by_side(found, "µs", _TARGETS)
     if hot is None:
-        print(f"paths: this installation has one, {path()}", file=sys.stderr)
         return rows
-    rows += [
-        ratio(f"{what}: compiled ÷ pure", found["compiled"][what], figures, _TARGETS.get(what))
-        for what, figures in found["pure"].items()
-    ]
     track = found["compiled"]["no arguments"]
     for what in ("a call block", "a coroutine", "a pair"):
         name = f"{what} ÷ no arguments, compiled"
@@ -78,6 +70,35 @@ def _rows(found: dict[str, Series]) -> list[Row]:
     counted = found["compiled"]["a call that is counted"]
     rows.append(ratio("counted ÷ recorded, compiled", counted, track, 0.2))
     return rows
+
+
+def side_by_side(
+    found: dict[str, Series],
+    unit: str,
+    targets: Mapping[str, float],
+    *,
+    at_least: bool = False,
+) -> list[Row]:
+    """What each path took for each thing, and the ratio; none where this installation is pure."""
+    rows = [
+        row_of(f"{what}, {name}", figures, unit)
+        for what in found["pure"]
+        for name, series in found.items()
+        if (figures := series[what])
+    ]
+    if hot is None:
+        print(f"this installation has one path, {path()}", file=sys.stderr)
+        return rows
+    return rows + [
+        ratio(
+            f"{what}{BY_PATH}",
+            found["compiled"][what],
+            figures,
+            targets.get(what),
+            at_least=at_least,
+        )
+        for what, figures in found["pure"].items()
+    ]
 
 
 @contextmanager

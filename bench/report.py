@@ -13,8 +13,11 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from shmperf.compiled.chosen import path
+
 from .measure import Row
 from .overhead import CHART
+from .paths import BY_PATH
 
 __all__ = ["chart", "readme", "table"]
 
@@ -34,29 +37,47 @@ def table(title: str, rows: Sequence[Row]) -> Table:
     return found
 
 
-def readme(path: Path, env: Mapping[str, str], rows: Sequence[Row]) -> None:
+def readme(file: Path, env: Mapping[str, str], rows: Sequence[Row]) -> None:
     """Write what has a target and what the chart compares into the README, between its markers."""
-    text = path.read_text()
+    text = file.read_text()
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise SystemExit(f"{path}: no lines {_BEGIN.strip()!r} and {_END.strip()!r}")
-    shown = [row for row in rows if row.target is not None or row.name in CHART.values()]
+        raise SystemExit(f"{file}: no lines {_BEGIN.strip()!r} and {_END.strip()!r}")
+    shown = [
+        row
+        for row in rows
+        if (row.target is not None or row.name in CHART.values()) and not row.name.endswith(BY_PATH)
+    ]
     # Ratios first: they hold on other machines too.
     shown.sort(key=lambda row: row.unit not in _RATIOS)
     lines = [
         f"Python {env['python']}, {env['processor']}, {env['cores']} cores, {env['system']}, ",
-        f"load {env['load']} before the run, commit {env['commit']}.\n\n",
+        f"load {env['load']} before the run, commit {env['commit']}; the {path()} path.\n\n",
         "| | median | spread | target | met |\n| --- | ---: | ---: | ---: | --- |\n",
     ]
     lines += [
         f"| {row.name} | {_value(row)} | {_spread(row)} | {_target(row)} | {_met(row)} |\n"
         for row in shown
     ]
-    path.write_text(before + begin + "".join(lines) + end + after)
+    file.write_text(before + begin + "".join([*lines, *_both_paths(rows)]) + end + after)
 
 
-def chart(path: Path, env: Mapping[str, str], rows: Sequence[Row]) -> None:
+def _both_paths(rows: Sequence[Row]) -> list[str]:
+    """What was measured on both paths, side by side."""
+    by_name = {row.name: row for row in rows}
+    lines = []
+    for row in rows:
+        what = row.name.removesuffix(BY_PATH)
+        pair = by_name.get(f"{what}, pure"), by_name.get(f"{what}, compiled")
+        if what != row.name and pair[0] is not None and pair[1] is not None:
+            shown = f"{_value(pair[0])} | {_value(pair[1])} | {_figure(row.value)}"
+            lines.append(f"| {what} | {shown} | {_target(row)} | {_met(row)} |\n")
+    head = "\n| in one run | pure | compiled | ÷ | target | met |\n"
+    return [head, "| --- | ---: | ---: | ---: | ---: | --- |\n", *lines] if lines else []
+
+
+def chart(file: Path, env: Mapping[str, str], rows: Sequence[Row]) -> None:
     """What a call costs with shmperf and with its peers, as bars; the file's ending is its form."""
     # Half a second that only a chart needs.
     from matplotlib import rc_context  # noqa: PLC0415
@@ -90,8 +111,8 @@ def chart(path: Path, env: Mapping[str, str], rows: Sequence[Row]) -> None:
     axes.tick_params(left=False)
     # Text stays text, and the same figures give the same file.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "shmperf"}):
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, metadata=metadata, dpi=120)
+        metadata = {"Date": None} if file.suffix == ".svg" else None
+        figure.savefig(file, metadata=metadata, dpi=120)
 
 
 def _is_ours(row: Row) -> bool:

@@ -104,7 +104,7 @@ PyObject *begin_awaited(PyObject *self_fast, PyObject *const *given, Py_ssize_t 
     self->fast = (Fast *)Py_NewRef((PyObject *)fast);
     int skip = fast->skip && PyTuple_GET_SIZE(given[0]);
     int begun = capture_packed(&self->captured, given[0], given[1], skip);
-    if (begun) begun = begin_call(state, &self->open, bound, fast->callee, 1, 0);
+    if (begun) begun = begin_call(state, &self->open, bound, fast->callee, 1, 0, NULL);
     if (begun == 1) return (PyObject *)self;
     PyObject *error = begun < 0 ? raised() : NULL;
     if (self->open.row_object) lose(state, &self->open);

@@ -142,7 +142,7 @@ static PyObject *call_fast(PyObject *self, PyObject *const *args, size_t flags, 
         return call_elsewhere(fast, args, flags, kwnames);
 
     Open open;
-    int begun = begin_call(state, &open, bound, fast->callee, 1, PyThread_get_thread_ident());
+    int begun = begin_call(state, &open, bound, fast->callee, 1, PyThread_get_thread_ident(), NULL);
     if (begun == 0) return call_elsewhere(fast, args, flags, kwnames);
     if (begun < 0) return begun_in_vain(state, fast, &open, &captured, args, flags, kwnames);
     PyObject *result = call_function(fast, args, flags, kwnames);

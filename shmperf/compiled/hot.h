@@ -35,6 +35,11 @@ typedef struct {
     /* `adopt_steps` and `adopt_loop`. */
     PyObject *named_callee, *pure_enter, *pure_exit, *placed, *annotated, *read_memory;
     PyObject *is_vain, *exit_late;
+    /* `adopt_pairs` and `adopt_blocks`. */
+    PyTypeObject *started_type, *pair_type;
+    PyObject *tools, *nothing, *pairs, *pure_block;
+    PyObject *pure_begin_pair, *pure_end_pair, *pair_announced, *pair_gave_up, *pair_ended_again;
+    Py_ssize_t named_offset, pair_offset, pair_id_offset, pair_outer_offset, pair_is_open_offset;
     PyObject *outer_now, *running_loop;
     /* Names of methods and of what they are called with. */
     PyObject *enter_anyhow, *enter_in, *leave, *note, *times_cpu, *in_order;
@@ -179,9 +184,12 @@ PyObject *call_function(Fast *fast, PyObject *const *args, size_t flags, PyObjec
 PyObject *call_elsewhere(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames);
 PyObject *boost(PyObject *module, PyObject *args);
 
+/* What is current while a call is open, if it is not its *id*: a new reference, NULL with an error. */
+typedef PyObject *(*Current)(State *state, Open *open, PyObject *id);
+
 /* open.c */
 int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is_observed,
-               uint64_t thread);
+               uint64_t thread, Current current);
 int store_call(State *state, Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns,
                PyObject *tool, uint64_t *taken);
 void free_row(Open *open);
@@ -199,10 +207,34 @@ int is_the_programs(State *state, PyObject *error);
 int take_up(State *state, PyObject *entry, PyObject *outer);
 
 /* module.c */
+State *state_of_steps(PyObject *steps);
 PyTypeObject *added_type(PyObject *module, PyType_Spec *spec);
+
+/* A call begun in one step and ended in another. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *tool, *args, *kwargs, *opened, *metadata;
+    /* Of a block, those inside it that are open; NULL for none. */
+    PyObject *around;
+    /* As Python has captured it; NULL where C has. */
+    PyObject *body;
+    Open open;
+    uint64_t callee, meta, end_ns, position;
+    long long cpu_ns, cpu_end_ns;
+    Captured captured;
+} Steps;
 
 /* steps.c */
 extern PyType_Spec steps_spec;
+PyObject *steps_begin(State *state, Steps *self);
+PyObject *steps_end(State *state, Steps *self);
+
+/* pairs.c */
+int block_init(PyObject *self, PyObject *args, PyObject *kwargs);
+extern PyType_Spec begin_spec;
+PyObject *end_pair(PyObject *module, PyObject *const *args, Py_ssize_t count);
+int is_own_pair(State *state, Steps *self, PyObject *now);
+PyObject *pair_of(State *state, Open *open, PyObject *id);
 
 /* awaited.c */
 extern PyType_Spec awaited_spec;

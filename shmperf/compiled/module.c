@@ -100,6 +100,43 @@ static PyObject *adopt_steps(PyObject *module, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
+/* adopt_blocks(tools, pure): every tool by its name, and what makes a block of any. */
+static PyObject *adopt_blocks(PyObject *module, PyObject *args) {
+    State *state = PyModule_GetState(module);
+    PyObject *tools, *pure;
+    if (!PyArg_ParseTuple(args, "O!O:adopt_blocks", &PyDict_Type, &tools, &pure)) return NULL;
+    state->named_offset = offset_in((PyObject *)state->tool_type, "named");
+    Py_XSETREF(state->nothing, PyTuple_New(0));
+    if (PyErr_Occurred()) return NULL;
+    Py_XSETREF(state->tools, Py_NewRef(tools));
+    Py_XSETREF(state->pure_block, Py_NewRef(pure));
+    Py_RETURN_NONE;
+}
+
+/* adopt_pairs(started, pair, *, pairs, pure_begin_pair, …): the classes of what is begun by hand. */
+static PyObject *adopt_pairs(PyObject *module, PyObject *args, PyObject *kwargs) {
+    State *state = PyModule_GetState(module);
+    PyObject *started, *pair;
+    if (!PyArg_ParseTuple(args, "O!O!:adopt_pairs", &PyType_Type, &started, &PyType_Type, &pair))
+        return NULL;
+    static const char *const names[] = {"pairs", "pure_begin_pair", "pure_end_pair",
+                                        "pair_announced", "pair_gave_up", "pair_ended_again", NULL};
+    PyObject **const kept[] = {&state->pairs, &state->pure_begin_pair, &state->pure_end_pair,
+                               &state->pair_announced, &state->pair_gave_up,
+                               &state->pair_ended_again};
+    if (keep(kwargs, names, kept)) return NULL;
+    state->pair_offset = offset_in(started, "_pair");
+    state->pair_id_offset = offset_in(pair, "call_id");
+    state->pair_outer_offset = offset_in(pair, "outer");
+    state->pair_is_open_offset = offset_in(pair, "is_open");
+    if (PyErr_Occurred()) return NULL;
+    if (!PyDict_CheckExact(state->pairs) || !PyType_IsSubtype((PyTypeObject *)started, state->steps_type))
+        return PyErr_Format(PyExc_TypeError, "a dict, and a class of calls in two steps");
+    Py_XSETREF(state->started_type, (PyTypeObject *)Py_NewRef(started));
+    Py_XSETREF(state->pair_type, (PyTypeObject *)Py_NewRef(pair));
+    Py_RETURN_NONE;
+}
+
 /* adopt_loop(running_loop, outer_now): what says whether a loop runs, and what is current after a
    call that may have ended in another context. */
 static PyObject *adopt_loop(PyObject *module, PyObject *args) {
@@ -124,6 +161,10 @@ static PyMethodDef methods[] = {
     {"adopt", (PyCFunction)(void (*)(void))adopt, METH_VARARGS | METH_KEYWORDS, "What calls go by on the Python side."},
     {"adopt_steps", (PyCFunction)(void (*)(void))adopt_steps, METH_VARARGS | METH_KEYWORDS,
      "The same, for calls in two steps."},
+    {"adopt_blocks", adopt_blocks, METH_VARARGS, "The same, for blocks."},
+    {"adopt_pairs", (PyCFunction)(void (*)(void))adopt_pairs, METH_VARARGS | METH_KEYWORDS,
+     "The same, for calls by hand."},
+    {"end_pair", (PyCFunction)(void (*)(void))end_pair, METH_FASTCALL, "See pairs.c."},
     {"adopt_loop", adopt_loop, METH_VARARGS, "The same, for calls that await."},
     {"boost", boost, METH_VARARGS, "Let the calls of a wrapper begin in C."},
     {"add_children", (PyCFunction)(void (*)(void))add_children, METH_FASTCALL, "See family.c."},
@@ -151,6 +192,9 @@ static int run(PyObject *module) {
     if (!(state->awaited_type = added_type(module, &awaited_spec))) return -1;
     if (!(state->steps_type = added_type(module, &steps_spec))) return -1;
     if (drain_run(module, &state->drain)) return -1;
+    PyTypeObject *begin_type = added_type(module, &begin_spec);
+    Py_XDECREF(begin_type);
+    if (!begin_type) return -1;
     if (PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)) return -1;
     return PyModule_AddStringConstant(module, "SOURCES", SHMPERF_SOURCES);
 }
@@ -172,6 +216,17 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->read_memory);
     Py_VISIT(state->is_vain);
     Py_VISIT(state->exit_late);
+    Py_VISIT(state->started_type);
+    Py_VISIT(state->pair_type);
+    Py_VISIT(state->tools);
+    Py_VISIT(state->nothing);
+    Py_VISIT(state->pairs);
+    Py_VISIT(state->pure_block);
+    Py_VISIT(state->pure_begin_pair);
+    Py_VISIT(state->pure_end_pair);
+    Py_VISIT(state->pair_announced);
+    Py_VISIT(state->pair_gave_up);
+    Py_VISIT(state->pair_ended_again);
     Py_VISIT(state->reached_type);
     Py_VISIT(state->current);
     Py_VISIT(state->unfinished);
@@ -204,5 +259,10 @@ static struct PyModuleDef definition = {
     .m_slots = slots,
     .m_traverse = traverse,
 };
+
+State *state_of_steps(PyObject *steps) {
+    PyObject *module = PyType_GetModuleByDef(Py_TYPE(steps), &definition);
+    return module ? PyModule_GetState(module) : NULL;
+}
 
 PyMODINIT_FUNC PyInit__hot(void) { return PyModuleDef_Init(&definition); }

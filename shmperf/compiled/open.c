@@ -60,7 +60,7 @@ static inline int find_parent(State *state, Open *open, int is_observed) {
  * an error, when it has begun and could not be made current, or the program was interrupted.
  */
 int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is_observed,
-               uint64_t thread) {
+               uint64_t thread, Current current) {
     memset(open, 0, sizeof *open);
     if (PyContextVar_Get(state->current, NULL, &open->outer)) return -1;
     int found = find_parent(state, open, is_observed);
@@ -80,6 +80,7 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is
     /* Ahead of the mark: it takes memory. */
     uint64_t call_id = row[ID] + GENERATION_STEP;
     PyObject *id = PyLong_FromUnsignedLongLong(call_id);
+    if (id && current) Py_SETREF(id, current(state, open, id));
     if (!id) {
         PyErr_Clear();
         open->row_object = NULL;
@@ -126,6 +127,18 @@ static inline uint64_t take_position(State *state, Binding *bound, PyObject *too
     return position;
 }
 
+/* The slot that comes next was read by another core: it is asked for now, and is here by then. Behind
+   a ring's end nothing happens. */
+static inline void expect_store(const void *slot) {
+#if defined(__x86_64__)
+    for (int line = 0; line < SLOT_BYTES; line += 64)
+        __asm__ volatile("prefetchw %0" : : "m"(*((const char *)slot + line)));
+#else
+    for (int line = 0; line < SLOT_BYTES; line += 64)
+        __builtin_prefetch((const char *)slot + line, 1);
+#endif
+}
+
 /*
  * Store a call that has returned, while its tool is bound as it was; 0 when the grant is exhausted
  * and nothing was done.
@@ -145,6 +158,7 @@ int store_call(State *state, Open *open, const Captured *captured, uint64_t call
     for (uint32_t at = 0; at < length; at += 16)
         memcpy((char *)(slot + BODY_WORD) + at, captured->body + at, 16);
     __atomic_store_n(slot + SLOT_WORDS - 1, position, __ATOMIC_RELEASE);
+    expect_store(slot + SLOT_WORDS);
     return 1;
 }
 

@@ -8,17 +8,6 @@
 #include <stddef.h>
 #include <structmember.h>
 
-typedef struct {
-    PyObject_HEAD
-    PyObject *tool, *args, *kwargs, *opened, *metadata;
-    /* As Python has captured it; NULL where C has. */
-    PyObject *body;
-    Open open;
-    uint64_t callee, meta, end_ns, position;
-    long long cpu_ns, cpu_end_ns;
-    Captured captured;
-} Steps;
-
 /* --- where a block stands ----------------------------------------------------------------------- */
 
 /* True where a ``with`` was found to stand; what is true of a place in a code object stays so. */
@@ -55,25 +44,21 @@ static PyObject *entered_anyhow(State *state, Steps *self, PyObject *in_order) {
                                      1 | PY_VECTORCALL_ARGUMENTS_OFFSET, state->in_order);
 }
 
-/* What has struck the call's beginning, and has ended it: true where that is the program's. */
-static int is_vain(State *state, Steps *self, PyObject *error) {
-    PyObject *answer = PyObject_CallFunctionObjArgs(state->is_vain, self, error, NULL);
-    int is_vain = answer == Py_True;
-    Py_XDECREF(answer);
-    PyErr_Clear();
-    return is_vain;
-}
-
-/* As *entered* in Python; where that has failed, which is ours, the block is entered all the same. */
+/* As *entered* in Python; where that has failed, which is ours, the block is entered all the same.
+   What fails in ending the call is passed on: there is no room for a frame. */
 static PyObject *entered(State *state, Steps *self, PyObject *entered) {
     if (entered) return entered;
-    PyObject *error = raised();
-    int was_opened = is_opened(self);
-    if (was_opened ? is_vain(state, self, error) : is_the_programs(state, error)) {
-        raise_again(error);
-        return NULL;
+    PyObject *error = raised(), *is_vain = NULL;
+    int was_opened = is_opened(self), is_passed_on;
+    if (was_opened) {
+        is_vain = PyObject_CallFunctionObjArgs(state->is_vain, self, error, NULL);
+        is_passed_on = is_vain == Py_True;
     }
-    Py_DECREF(error);
+    else is_passed_on = is_the_programs(state, error);
+    if (is_passed_on) raise_again(error);
+    else Py_DECREF(error);
+    Py_XDECREF(is_vain);
+    if (is_passed_on || (was_opened && !is_vain)) return NULL;
     return was_opened ? Py_NewRef(self) : entered_anyhow(state, self, Py_False);
 }
 
@@ -238,11 +223,15 @@ static PyObject *enter(State *state, Steps *self, int in_order) {
     self->position = self->end_ns = 0;
     if (detail) self->cpu_ns = times_cpu(state, self) ? cpu_now_ns() : -1;
     self->cpu_end_ns = -1;
-    int begun = begin_call(state, &self->open, bound, self->callee | (detail ? IN_DETAIL : 0), 0, 0);
+    Current current = Py_IS_TYPE((PyObject *)self, state->started_type) ? pair_of : NULL;
+    int begun = begin_call(state, &self->open, bound, self->callee | (detail ? IN_DETAIL : 0), 0, 0,
+                           current);
     if (begun == 1 && detail) expect_metadata(state, self);
     if (begun == 1) return Py_NewRef(self);
     return begun ? begun_in_vain(state, self) : enter_anyhow(state, self, Py_True);
 }
+
+PyObject *steps_begin(State *state, Steps *self) { return enter(state, self, 1); }
 
 static PyObject *steps_enter(PyObject *self, PyTypeObject *defining, PyObject *const *args,
                              size_t count, PyObject *kwnames) {
@@ -257,11 +246,13 @@ static PyObject *steps_enter(PyObject *self, PyTypeObject *defining, PyObject *c
 static int leave(State *state, Steps *self) {
     PyObject *now;
     if (PyContextVar_Get(state->current, NULL, &now)) return -1;
-    if (PyLong_CheckExact(now) && PyLong_AsUnsignedLongLong(now) == self->open.call_id) {
+    int is_own = PyLong_CheckExact(now) ? PyLong_AsUnsignedLongLong(now) == self->open.call_id
+                                        : is_own_pair(state, self, now);
+    PyErr_Clear();
+    if (is_own) {
         Py_DECREF(now);
         return restore_context(state, &self->open);
     }
-    PyErr_Clear();
     PyObject *given[] = {(PyObject *)self, now};
     PyObject *left = PyObject_VectorcallMethod(state->leave, given,
                                                2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
@@ -295,12 +286,7 @@ static PyObject *exit_struck(State *state, Steps *self, PyObject *const *args) {
     return ended;
 }
 
-static PyObject *steps_exit(PyObject *object, PyTypeObject *defining, PyObject *const *args,
-                            size_t count, PyObject *kwnames) {
-    State *state = PyType_GetModuleState(defining);
-    Steps *self = (Steps *)object;
-    if (PyVectorcall_NARGS(count) != 3 || kwnames)
-        return PyErr_Format(PyExc_TypeError, "_exit takes an exception's three parts");
+static PyObject *exit_steps(State *state, Steps *self, PyObject *const *args) {
     int in_detail = (self->captured.low_meta & DETAIL) != 0;
     if (args[1] != Py_None || !is_ours(state, self, in_detail)) return exit_in_python(state, self, args);
     uint64_t end_ns = now_ns();
@@ -331,6 +317,18 @@ static PyObject *steps_exit(PyObject *object, PyTypeObject *defining, PyObject *
         Py_DECREF(error);
     }
     Py_RETURN_NONE;
+}
+
+PyObject *steps_end(State *state, Steps *self) {
+    PyObject *const args[] = {Py_None, Py_None, Py_None};
+    return exit_steps(state, self, args);
+}
+
+static PyObject *steps_exit(PyObject *self, PyTypeObject *defining, PyObject *const *args,
+                            size_t count, PyObject *kwnames) {
+    if (PyVectorcall_NARGS(count) != 3 || kwnames)
+        return PyErr_Format(PyExc_TypeError, "_exit takes an exception's three parts");
+    return exit_steps(PyType_GetModuleState(defining), (Steps *)self, args);
 }
 
 /* --- what Python sees of it --------------------------------------------------------------------- */
@@ -389,6 +387,7 @@ static PyMemberDef steps_members[] = {
     OBJECT("_kwargs", kwargs),
     OBJECT("_opened", opened),
     OBJECT("_metadata", metadata),
+    {"_around", T_OBJECT, offsetof(Steps, around), 0, NULL},
     OBJECT("_outer", open.outer),
     WORD("_callee", callee),
     WORD("_meta", meta),
@@ -418,6 +417,7 @@ static int steps_traverse(Steps *self, visitproc visit, void *arg) {
     Py_VISIT(self->opened);
     Py_VISIT(self->metadata);
     Py_VISIT(self->body);
+    Py_VISIT(self->around);
     Py_VISIT(self->open.bound);
     Py_VISIT(self->open.outer);
     Py_VISIT(self->open.token);
@@ -431,6 +431,7 @@ static int steps_clear(Steps *self) {
     Py_CLEAR(self->opened);
     Py_CLEAR(self->metadata);
     Py_CLEAR(self->body);
+    Py_CLEAR(self->around);
     forget_call(&self->open);
     return 0;
 }
@@ -444,8 +445,9 @@ static void steps_dealloc(Steps *self) {
 }
 
 static PyType_Slot steps_slots[] = {
-    {Py_tp_doc, "A call, begun in one step and ended in another."},
+    {Py_tp_doc, "Steps(name, /, **params)\n--\n\nA call, begun in one step and ended in another."},
     {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, block_init},
     {Py_tp_dealloc, steps_dealloc},
     {Py_tp_traverse, steps_traverse},
     {Py_tp_clear, steps_clear},

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Self
 
+from shmperf.compiled.chosen import hot
 from shmperf.errors import SessionError, tell
 from shmperf.session.asking import Cleanup, Flush, Optimize, Stats
 from shmperf.session.client import Client
@@ -70,6 +71,10 @@ class _Started(QuickCall):
         is_mapping = type(params) is dict or isinstance(params, Mapping)
         self._kwargs = params if is_mapping else {"params": params}
         self._enter(in_order=True)
+        return self.announce()
+
+    def announce(self) -> str:
+        """What has begun is known by its id from here on, and current; empty when it has not."""
         begun = self._opened
         if begun is None:
             call_id, outer = self._call_id, self._outer
@@ -124,13 +129,7 @@ class _Started(QuickCall):
                 current_call.set(outer if type(outer) is int else outermost_open(outer))
 
 
-def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
-    """
-    Begin a call by hand and return its id: the 16 hexadecimal digits that the history shows.
-
-    It is current until `end_tool_call`, which may come from another thread or task. Where nothing
-    is recorded (tracking off, limit 0) the id is empty.
-    """
+def _begun(tool: str, params: Any) -> str:
     found = tool_named(tool)
     if found.bound is None:
         return ""
@@ -145,16 +144,15 @@ def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
         return ""
 
 
-def end_tool_call(
-    id: str,
-    error: BaseException | str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-) -> None:
-    """
-    End the call that `track_tool_call` began, in any thread or task of the same process.
+def _gave_up(started: _Started, error: BaseException) -> str:
+    """The same for one that began in C."""
+    started.give_up(error)
+    if is_programs(error):
+        raise error
+    return ""
 
-    An id that is unknown, empty or ended before is counted as a fault.
-    """
+
+def _ended(id: Any, error: BaseException | str | None, metadata: Any) -> None:
     started = None
     try:
         # No call of anything, in which it could be struck.
@@ -182,6 +180,61 @@ def end_tool_call(
         # A failure of ours is none of the program's.
         if is_programs(struck):
             raise
+
+
+def _ended_again(started: _Started, error: BaseException) -> None:
+    """Ended, although its end was struck with *error*; an interruption is passed on."""
+    started.end(None)
+    if is_programs(error):
+        raise error
+
+
+_begin, _end = None, _ended
+if hot is not None:
+    hot.adopt_pairs(
+        _Started,
+        Pair,
+        pairs=_pairs,
+        pure_begin_pair=_begun,
+        pure_end_pair=_ended,
+        pair_announced=_Started.announce,
+        pair_gave_up=_gave_up,
+        pair_ended_again=_ended_again,
+    )
+    _begin, _end = hot.Begin(), hot.end_pair
+
+
+def track_tool_call(tool: str, params: Mapping[str, Any] | None = None) -> str:
+    """
+    Begin a call by hand and return its id: the 16 hexadecimal digits that the history shows.
+
+    It is current until `end_tool_call`, which may come from another thread or task. Where nothing
+    is recorded (tracking off, limit 0) the id is empty.
+    """
+    if _begin is None:
+        return _begun(tool, params)
+    try:
+        # Not by a call: behind one a signal handler could get in, and nobody would know the id.
+        begun: str = _begin[tool, params]
+        return begun
+    except MemoryError as error:
+        # None to ask with; nothing has begun.
+        if is_programs(error):
+            raise
+        return ""
+
+
+def end_tool_call(
+    id: str,
+    error: BaseException | str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """
+    End the call that `track_tool_call` began, in any thread or task of the same process.
+
+    An id that is unknown, empty or ended before is counted as a fault.
+    """
+    _end(id, error, metadata)
 
 
 def annotate(**metadata: Any) -> None:

@@ -6,6 +6,8 @@ import sys
 from types import TracebackType
 from typing import Any, Self
 
+from shmperf.compiled.chosen import hot
+
 from .context import hex_id
 from .frames import ends_in_order
 from .hotpath import is_vain
@@ -24,8 +26,9 @@ class call(QuickCall):  # noqa: N801  used like a function: ``with call("name"):
     async block the parent and the times are right across awaits.
     """
 
-    __slots__ = ("_around",)
+    __slots__ = ()
 
+    # Of blocks inside it: those that are still open, the innermost last.
     _around: list[OpenCall] | None
 
     def __init__(self, name: str, /, **params: Any) -> None:
@@ -37,7 +40,6 @@ class call(QuickCall):  # noqa: N801  used like a function: ``with call("name"):
         tool = self._tool = known or tool_named(name)
         self._callee, self._args, self._kwargs = tool.named, (), params
         self._row = self._call_id = 0
-        # Of blocks inside it: those that are still open, the innermost last.
         self._opened = self._around = None
 
     __enter__ = QuickCall._enter
@@ -99,3 +101,9 @@ class call(QuickCall):  # noqa: N801  used like a function: ``with call("name"):
         finally:
             if self._around:
                 self._opened = self._around.pop()
+
+
+if hot is not None:
+    hot.adopt_blocks(tools, call.__init__)
+    # It turns to the one above for what is rare.
+    setattr(call, "__init__", hot.Steps.__init__)  # noqa: B010  a type checker knows the other

@@ -45,8 +45,18 @@ class _Kept:
     """What is kept of a call between its two steps."""
 
     __slots__ = (
-        *("_args", "_body", "_bound", "_call_id", "_callee", "_cpu_end_ns", "_cpu_ns", "_end_ns"),
-        *("_kwargs", "_meta", "_metadata", "_opened", "_outer", "_parent", "_position", "_row"),
+        *("_args", "_around", "_body", "_bound", "_call_id", "_callee", "_cpu_end_ns", "_cpu_ns"),
+        *(
+            "_end_ns",
+            "_kwargs",
+            "_meta",
+            "_metadata",
+            "_opened",
+            "_outer",
+            "_parent",
+            "_position",
+            "_row",
+        ),
         *("_start_ns", "_tool"),
     )
 

@@ -101,8 +101,8 @@ def test_every_figure_is_above_its_own_bare_call() -> None:
     found = {row.name: row for row in overhead._rows(series, 3)}
     assert found["track, normal mode"].value == 4.0
     assert found["track a coroutine, normal mode"].value == 1.0
-    assert found["normal mode ÷ OpenTelemetry span"].value == 1.0
-    assert found["normal mode ÷ OpenTelemetry span"].met is False
+    assert found["normal mode, two arguments ÷ OpenTelemetry span"].value == 1.0
+    assert found["normal mode, two arguments ÷ OpenTelemetry span"].met is False
     assert "structlog to a file" not in found
     assert found["calls lost while this was measured"].value == 3
     steps = [row.value for name, row in found.items() if "of which" in name]
@@ -273,3 +273,21 @@ def test_points_are_chosen_by_files_that_have_some() -> None:
     } <= comings._POINTS
     with pytest.raises(ValueError, match=r"session/meeting\.py"):
         points_in("session/session.py", "session/meeting.py")
+
+
+def test_both_paths_stand_side_by_side_in_the_readme(tmp_path: Path) -> None:
+    """A line for each thing that was measured on both, and none of it in the first table."""
+    path = tmp_path / "README.md"
+    path.write_text(
+        "before\n<!-- bench: written by python -m bench --readme -->\nold\n<!-- bench: end -->\n"
+    )
+    pair = [
+        Row(name="a pair, pure", value=4.0, unit="µs"),
+        Row(name="a pair, compiled", value=1.0, unit="µs"),
+        Row(name="a pair: compiled ÷ pure", value=0.25, unit="×", target=0.5),
+    ]
+    readme(path, ENV, [*rows(), *pair])
+    text = path.read_text()
+    assert "| a pair | 4 µs | 1 µs | 0.25 | ≤ 0.5 | yes |\n" in text
+    assert text.count("a pair") == 1
+    assert "old" not in text

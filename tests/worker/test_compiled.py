@@ -88,13 +88,17 @@ def test_parameters_are_encoded_as_in_python(args: list[Any], kwargs: dict[str, 
 @COMPILED
 def test_what_a_call_can_do_is_recorded_alike(place: Place) -> None:
     """Arguments, outcomes, depth, threads, contexts, forks: the same records on both paths."""
-    place.write("config/tool_perf_limits.yaml", "default_perf_points: -1\n")
     found = {}
     for switch in ("0", "1"):
-        program = place.run_program("compiled/every_kind_of_call", SHMPERF_COMPILED=switch)
+        storage = f"storage: {{path: on_{switch}}}\n"
+        limits = "default_perf_points: -1\ntool_limits: {none: 0}\n"
+        place.write("config/tool_perf_limits.yaml", limits + storage)
+        program = place.run_program(
+            "compiled/every_kind_of_call", f"on_{switch}", SHMPERF_COMPILED=switch
+        )
         found[switch], stats = json.loads(program)
         assert_books_balance(stats)
-        place.shmperf("cleanup", "--force")
+    assert len(found["0"][1]) > 700
     assert found["0"] == found["1"]
 
 

@@ -8,12 +8,15 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
+from collections import UserDict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import shmperf
+from shmperf.worker.context import current_call
 
 
 class Given(Exception):
@@ -127,6 +130,89 @@ def catches() -> str:
     return ""
 
 
+def begun(*given: Any) -> str:
+    """A call by hand; how long its id is."""
+    before = current_call.get()
+    key = shmperf.track_tool_call(*given)
+    plain("inside")
+    shmperf.end_tool_call(key)
+    plain("behind")
+    return f"{len(key)} {current_call.get() == before}"
+
+
+def ended(**how: Any) -> None:
+    key = shmperf.track_tool_call("pair", {"how": 1})
+    shmperf.end_tool_call(key, **how)
+    # Once is enough.
+    shmperf.end_tool_call(key)
+
+
+def crossing() -> None:
+    """Two by hand, the outer one of which ends first."""
+    first = shmperf.track_tool_call("first", {})
+    second = shmperf.track_tool_call("second", {})
+    shmperf.end_tool_call(first)
+    plain("below second")
+    shmperf.end_tool_call(second)
+    plain("below nothing")
+
+
+def ended_elsewhere() -> Any:
+    key = shmperf.track_tool_call("elsewhere", {"one": 1})
+    told = in_thread(partial(shmperf.end_tool_call, key))
+    plain("after it")
+    return told
+
+
+def ended_in_fork() -> Any:
+    """It stays the parent's."""
+    key = shmperf.track_tool_call("forked", {"one": 1})
+    told = in_fork(partial(shmperf.end_tool_call, key))
+    shmperf.end_tool_call(key)
+    return told
+
+
+def unknown() -> None:
+    for key in ("", "00000000000000c0", 7, None, "x" * 16):
+        shmperf.end_tool_call(key)
+
+
+def in_block(*names: Any, **params: Any) -> Any:
+    with shmperf.call(*names, **params) as block:
+        plain("inside")
+        return block.id is not None
+
+
+def in_blocks() -> None:
+    """One object for several blocks, inside each other too."""
+    block = shmperf.call("again", one=1)
+    for _ in range(2):
+        with block, block:
+            plain("inside both")
+        plain("outside")
+
+
+def made_anew() -> None:
+    block = shmperf.call("before", one=1)
+    with block:
+        pass
+    block.__init__("after", two=2)
+    with block:
+        plain("inside")
+
+
+def failing_block() -> None:
+    with shmperf.call("failing", one=1):
+        raise Given("inside")
+
+
+def with_its_own(params: dict[str, Any]) -> Any:
+    """What is given to a block stays as it is."""
+    with shmperf.call("own", **params):
+        params["later"] = 1
+    return params
+
+
 text = "All happy families are alike. " * 30
 tool = Tool()
 WAYS = [
@@ -165,6 +251,37 @@ WAYS = [
     partial(nested, 150),
     partial(in_turn, 250),
     partial(contextvars.copy_context().run, plain),
+    partial(begun, "pair"),
+    partial(begun, "pair", {}),
+    partial(begun, "pair", {"one": 1, "two": text}),
+    partial(begun, "pair", UserDict(one=1)),
+    partial(begun, "pair", ["no mapping"]),
+    partial(begun, "pair", {1: "no name"}),
+    partial(begun, 7, {"one": 1}),
+    partial(begun, "unlimited", {"password": "hidden"}),
+    partial(around, partial(begun, "pair", {"one": 1})),
+    partial(begun, "none", {"one": 1}),
+    ended,
+    partial(ended, error=Given("told")),
+    partial(ended, error="told"),
+    partial(ended, metadata={"one": 1}),
+    partial(around, crossing),
+    crossing,
+    ended_elsewhere,
+    ended_in_fork,
+    unknown,
+    partial(around, partial(in_block, "block", one=1)),
+    partial(in_block, "block"),
+    partial(in_block, "block", name="its own", text=text),
+    partial(in_block, 7),
+    in_block,
+    partial(in_block, "one", "two"),
+    partial(in_block, "none", one=1),
+    in_blocks,
+    made_anew,
+    failing_block,
+    partial(with_its_own, {"one": 1}),
+    partial(contextvars.copy_context().run, crossing),
 ]
 
 
@@ -191,7 +308,7 @@ def recorded() -> list[Any]:
     shmperf.flush()
     lines = [
         json.loads(line)["data"]
-        for path in Path("perf_data").glob("*_perf.jsonl")
+        for path in Path(sys.argv[1]).glob("*_perf.jsonl")
         for line in path.read_text().splitlines()
     ]
     # How deep that is depends on how many frames a call takes.
