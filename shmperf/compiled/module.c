@@ -83,13 +83,17 @@ static PyObject *adopt(PyObject *module, PyObject *args, PyObject *kwargs) {
 static PyObject *adopt_steps(PyObject *module, PyObject *args, PyObject *kwargs) {
     State *state = PyModule_GetState(module);
     static const char *const names[] = {"named_callee", "pure_enter", "pure_exit", "placed",
-                                        "annotated", "read_memory", "is_vain", "exit_late", NULL};
+                                        "annotated", "read_memory", "is_vain", "exit_late",
+                                        "tools", NULL};
     PyObject **const kept[] = {&state->named_callee, &state->pure_enter, &state->pure_exit,
                                &state->placed, &state->annotated, &state->read_memory,
-                               &state->is_vain, &state->exit_late};
+                               &state->is_vain, &state->exit_late, &state->tools};
     if (keep(kwargs, names, kept)) return NULL;
-    if (!PySet_CheckExact(state->placed) || !PyDict_CheckExact(state->annotated))
-        return PyErr_Format(PyExc_TypeError, "a set of places and a dict of open calls");
+    if (!PySet_CheckExact(state->placed) || !PyDict_CheckExact(state->annotated)
+        || !PyDict_CheckExact(state->tools))
+        return PyErr_Format(PyExc_TypeError, "a set of places, dicts of open calls and of tools");
+    state->named_offset = offset_in((PyObject *)state->tool_type, "named");
+    Py_XSETREF(state->nothing, PyTuple_New(0));
     Py_XSETREF(state->in_order, Py_BuildValue("(s)", "in_order"));
     Py_XSETREF(state->enter_anyhow, PyUnicode_InternFromString("_enter_anyhow"));
     Py_XSETREF(state->enter_in, PyUnicode_InternFromString("_enter_in"));
@@ -100,15 +104,10 @@ static PyObject *adopt_steps(PyObject *module, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
-/* adopt_blocks(tools, pure): every tool by its name, and what makes a block of any. */
-static PyObject *adopt_blocks(PyObject *module, PyObject *args) {
+/* adopt_blocks(pure): what makes a block of any name. */
+static PyObject *adopt_blocks(PyObject *module, PyObject *pure) {
     State *state = PyModule_GetState(module);
-    PyObject *tools, *pure;
-    if (!PyArg_ParseTuple(args, "O!O:adopt_blocks", &PyDict_Type, &tools, &pure)) return NULL;
-    state->named_offset = offset_in((PyObject *)state->tool_type, "named");
-    Py_XSETREF(state->nothing, PyTuple_New(0));
-    if (PyErr_Occurred()) return NULL;
-    Py_XSETREF(state->tools, Py_NewRef(tools));
+    if (!state->tools) return PyErr_Format(PyExc_RuntimeError, "adopt_steps comes first");
     Py_XSETREF(state->pure_block, Py_NewRef(pure));
     Py_RETURN_NONE;
 }
@@ -124,6 +123,7 @@ static PyObject *adopt_pairs(PyObject *module, PyObject *args, PyObject *kwargs)
     PyObject **const kept[] = {&state->pairs, &state->pure_begin_pair, &state->pure_end_pair,
                                &state->pair_announced, &state->pair_gave_up,
                                &state->pair_ended_again};
+    if (!state->tools) return PyErr_Format(PyExc_RuntimeError, "adopt_steps comes first");
     if (keep(kwargs, names, kept)) return NULL;
     state->pair_offset = offset_in(started, "_pair");
     state->pair_id_offset = offset_in(pair, "call_id");
@@ -161,7 +161,7 @@ static PyMethodDef methods[] = {
     {"adopt", (PyCFunction)(void (*)(void))adopt, METH_VARARGS | METH_KEYWORDS, "What calls go by on the Python side."},
     {"adopt_steps", (PyCFunction)(void (*)(void))adopt_steps, METH_VARARGS | METH_KEYWORDS,
      "The same, for calls in two steps."},
-    {"adopt_blocks", adopt_blocks, METH_VARARGS, "The same, for blocks."},
+    {"adopt_blocks", adopt_blocks, METH_O, "The same, for blocks."},
     {"adopt_pairs", (PyCFunction)(void (*)(void))adopt_pairs, METH_VARARGS | METH_KEYWORDS,
      "The same, for calls by hand."},
     {"end_pair", (PyCFunction)(void (*)(void))end_pair, METH_FASTCALL, "See pairs.c."},

@@ -124,7 +124,7 @@ static PyObject *begun(State *state, Steps *started) {
  */
 static PyObject *begin_pair(PyObject *self, PyObject *given) {
     State *state = PyType_GetModuleState(Py_TYPE(self));
-    if (!PyTuple_CheckExact(given) || PyTuple_GET_SIZE(given) != 2)
+    if (!state->started_type || !PyTuple_CheckExact(given) || PyTuple_GET_SIZE(given) != 2)
         return PyErr_Format(PyExc_TypeError, "a tool and its parameters");
     PyObject *params = PyTuple_GET_ITEM(given, 1);
     PyObject *tool = tool_of(state, PyTuple_GET_ITEM(given, 0));
@@ -176,6 +176,7 @@ static Steps *taken(State *state, PyObject *id) {
 /* end_pair(id, error, metadata): see `worker.api.end_tool_call`. */
 PyObject *end_pair(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     State *state = PyModule_GetState(module);
+    if (!state->started_type) return PyErr_Format(PyExc_RuntimeError, "nothing is known of pairs");
     int is_plain = count == 3 && args[1] == Py_None && args[2] == Py_None;
     Steps *started = is_plain ? taken(state, args[0]) : NULL;
     if (!started) return PyObject_Vectorcall(state->pure_end_pair, args, (size_t)count, NULL);

@@ -68,6 +68,7 @@ static PyObject *enter_anyhow(State *state, Steps *self, PyObject *in_order) {
 }
 
 static PyObject *enter_in_python(State *state, Steps *self) {
+    if (!state->pure_enter) return PyErr_Format(PyExc_RuntimeError, "nothing is adopted");
     PyObject *given[] = {(PyObject *)self, Py_True};
     return PyObject_Vectorcall(state->pure_enter, given, 2, NULL);
 }
@@ -262,6 +263,7 @@ static int leave(State *state, Steps *self) {
 }
 
 static PyObject *exit_in_python(State *state, Steps *self, PyObject *const *args) {
+    if (!state->pure_exit) return PyErr_Format(PyExc_RuntimeError, "nothing is adopted");
     PyObject *given[] = {(PyObject *)self, args[0], args[1], args[2]};
     return PyObject_Vectorcall(state->pure_exit, given, 4, NULL);
 }

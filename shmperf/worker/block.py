@@ -104,6 +104,6 @@ class call(QuickCall):  # noqa: N801  used like a function: ``with call("name"):
 
 
 if hot is not None:
-    hot.adopt_blocks(tools, call.__init__)
+    hot.adopt_blocks(call.__init__)
     # It turns to the one above for what is rare.
     setattr(call, "__init__", hot.Steps.__init__)  # noqa: B010  a type checker knows the other

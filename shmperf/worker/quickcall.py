@@ -31,7 +31,7 @@ from .frames import ends_in_order, placed
 from .gcwatch import collecting
 from .hotpath import is_vain, take_up
 from .opencall import OpenCall, annotated, new_call
-from .process import Tool, named_callee
+from .process import Tool, named_callee, tools
 from .slots import suspect_hole
 from .spans import spans
 
@@ -297,9 +297,10 @@ class QuickCall(_Base):
 
 if hot is not None:
     _pure = {"pure_enter": QuickCall._enter, "pure_exit": QuickCall._exit}
-    _known = {"annotated": annotated, "placed": placed, "named_callee": named_callee}
+    _known = {"annotated": annotated, "placed": placed, "tools": tools}
     _late = {"is_vain": QuickCall._is_vain, "exit_late": QuickCall._exit_late}
-    hot.adopt_steps(read_memory=read_memory, **_known, **_pure, **_late)
+    _asked = {"read_memory": read_memory, "named_callee": named_callee}
+    hot.adopt_steps(**_asked, **_known, **_pure, **_late)
     # The two in C turn to these for what is rare.
     for _name in ("_enter", "_exit"):
         setattr(QuickCall, _name, getattr(hot.Steps, _name))

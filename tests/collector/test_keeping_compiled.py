@@ -257,4 +257,5 @@ def test_draining_leaves_no_references_behind() -> None:
     for _ in range(2_000):
         drain()
     gc.collect()
-    assert sys.getallocatedblocks() - before < 200
+    # A block a round would be twice as many.
+    assert sys.getallocatedblocks() - before < 1_000

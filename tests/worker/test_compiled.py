@@ -103,6 +103,14 @@ def test_what_a_call_can_do_is_recorded_alike(place: Place) -> None:
 
 
 @COMPILED
+def test_what_is_not_known_yet_is_refused(place: Place) -> None:
+    """Modules are imported when they are needed: nothing is looked at before it is there."""
+    found = json.loads(place.run_program("compiled/knows_nothing_yet"))
+    errors = {"TypeError", "RuntimeError", "ValueError", "AttributeError", "NotImplementedError"}
+    assert [one for one in found if one not in errors] == []
+
+
+@COMPILED
 def test_calls_leave_no_references_behind(place: Place) -> None:
     """After thousands of each kind (a million by command) as much memory is in use as before."""
     place.write("config/tool_perf_limits.yaml", "sampling: {tools: {counted: 1000000}}\n")
