@@ -25,7 +25,7 @@ from .drain import WorkerDrain
 from .ending import Ending
 from .frames import Frames
 from .optimizing import Optimizing, Steps
-from .pace import Clocks, Due, Waits, pressure_of
+from .pace import Clocks, Due, Thrift, Waits, pressure_of
 from .parts import Parts
 from .requests import Deeds, Requests
 from .runrequests import RunRequests
@@ -62,6 +62,7 @@ class Collector:
         self.roster, self.ingest, self.flusher = parts.roster, parts.ingest, parts.flusher
         self.workers = self.roster.workers
         self._due = Due(clock)
+        self._thrift = Thrift(clock, self.waits.thrift_s)
         self.frames = Frames(parts, self._due, self.waits.commit_s)
         self.commit = self.frames.commit
         steps = Steps(self.settle, self.commit, self.frames.cut.update)
@@ -106,13 +107,14 @@ class Collector:
         while not self.stopping:
             # What is behind with files goes on at once, and leaves the pace as it is.
             pending = self.server.wait(0.0 if self.parts.are_behind else wait_s)
-            handled = self.step()
+            has_rung = self.server.has_rung()
+            is_unhurried = bool(self.workers) and self.options.storage.async_save
+            is_watched = self.ingest.dating.in_run or not is_unhurried
+            handled = self.step(thrifty=not (pending or has_rung or is_watched))
             for request in pending:
                 self._guard("request", self.requests.answer, request)
             self._guard("request", self.requests.answer_held)
-            pressure = pressure_of(has_rung=self.server.has_rung(), fills=self.roster.is_pressed())
-            is_unhurried = bool(self.workers) and self.options.storage.async_save
-            is_watched = self.ingest.dating.in_run or not is_unhurried
+            pressure = pressure_of(has_rung=has_rung, fills=self.roster.is_pressed())
             longest_s = self.options.collector.idle_wait_ms / 1000
             wait_s = waits.next_s(wait_s, pressure, longest_s, is_watched=is_watched)
             if handled or self.parts.are_behind:
@@ -129,8 +131,12 @@ class Collector:
         """End the cycle after the present round; safe in a signal handler."""
         self.stopping = True
 
-    def step(self) -> int:
-        """One round of the cycle; returns the records drained in it."""
+    def step(self, *, thrifty: bool = False) -> int:
+        """
+        One round of the cycle; returns the records drained in it.
+
+        A *thrifty* one leaves rings alone until reading them is worth it.
+        """
         due, guard, waits = self._due, self._guard, self.waits
         if self._settings.have_changed():
             guard("settings", self._settings.take_up)
@@ -141,8 +147,7 @@ class Collector:
         if due("rows", waits.rows_s):
             for worker in self.roster.each():
                 worker.rows.look_everywhere()
-        self.parts.lag.look()
-        handled = self._pass(self.roster.each())
+        handled = self._read() if not thrifty or self._thrift.is_due() else 0
         if due("liveness", waits.liveness_s):
             guard("bury", self._bury_the_dead)  # point: bury-look
         at_once = handled > 0 and not self.options.storage.async_save
@@ -189,6 +194,14 @@ class Collector:
             self.parts.accounts.lose(presence.segment)
             self.commit()
             self.roster.remove(presence)
+
+    def _read(self) -> int:
+        """Drain all workers that are known; the records drained."""
+        self.parts.lag.look()
+        batches = self.ingest.batches
+        handled = self._pass(self.roster.each())
+        self._thrift.note(handled, self.ingest.batches - batches)
+        return handled
 
     def _pass(self, workers: list[WorkerDrain], *, thoroughly: bool = False) -> int:
         """Drain all of *workers*, then settle what that settles; returns the records drained."""

@@ -84,7 +84,8 @@ class Ingest:
         fault: Callable[[str, str, int], None],
     ) -> None:
         """*fault* counts and tells what went wrong, by cause."""
-        self.records = 0
+        # So many records, in so many batches.
+        self.records = self.batches = 0
         self.blobs: list[str] = []
         self._change = Drained()
         self._ledger = ledger
@@ -139,6 +140,7 @@ class Ingest:
     def take(self, worker: WorkerDrain, portions: list[Portion]) -> None:
         """Account for what a pass over *worker* has found; all at once what needs no tool."""
         self._candidates.begin()
+        self.batches += len(portions)
         ledger, taken, batches = self._ledger, Columns(), list[Batch]()
         live = _Live(ledger.extremes, ledger.tree)
         is_waited_for = self._released.is_waiting

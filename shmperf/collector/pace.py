@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["Clocks", "Due", "Lag", "Pressure", "Waits", "pressure_of"]
+__all__ = ["Clocks", "Due", "Lag", "Pressure", "Thrift", "Waits", "pressure_of"]
 
 
 class Pressure(float, Enum):
@@ -42,6 +42,7 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     busy_s: float = 0.001
     watched_s: float = 0.04
     commit_s: float = 2.0
+    thrift_s: float = 2.0
     rows_s: float = 0.5
     find_s: float = 0.04
     liveness_s: float = 0.25
@@ -93,6 +94,38 @@ class Lag:
     def longest_s(self) -> float:
         """The longest of them, the one that goes on included."""
         return max(self._longest_s, self._before_s, self._clock() - self._looked_s)
+
+
+# Where a pass found so many batches with fewer records each than are worth a batch's own cost.
+_MANY_BATCHES, _WORTH_RECORDS = 32, 16
+
+
+class Thrift:
+    """
+    When rings are worth being read again, where many tools have few calls each.
+
+    A batch costs as much as a good ten of its records, so a second of a thousand calls over two
+    hundred tools costs less in one pass than in two. Who asks, or rings, does not wait for that.
+    """
+
+    def __init__(self, clock: Callable[[], float], longest_s: float) -> None:
+        """Rings wait no longer than *longest_s*."""
+        self._clock = clock
+        self._longest_s = longest_s
+        self._read_s = clock()
+        self._wait_s = 0.0
+
+    def is_due(self) -> bool:
+        """True when it is time for the next pass."""
+        return self._clock() - self._read_s >= self._wait_s
+
+    def note(self, records: int, batches: int) -> None:
+        """A pass that began now has found so many *records* in so many *batches*."""
+        now_s = self._clock()
+        since_s, self._read_s = now_s - self._read_s, now_s
+        self._wait_s = 0.0
+        if batches >= _MANY_BATCHES and 0 < records < batches * _WORTH_RECORDS:
+            self._wait_s = min(self._longest_s, since_s * batches * _WORTH_RECORDS / records)
 
 
 class Due:

@@ -355,3 +355,33 @@ def test_it_is_known_since_when_is_counted(room: Room) -> None:
     worker.call("all")
     room.kill()
     assert room.collector.parts.ledger.figures(None, 0, complete=True).since_ns == cleaned_ns
+
+
+def test_thrifty_rounds_leave_rings_that_have_little_until_that_is_worth_a_pass(room: Room) -> None:
+    """Who asks is told of all of it meanwhile; with few tools nothing waits."""
+    worker, tools = room.worker(), [f"tool_{number}" for number in range(40)]
+    collector, clock = room.collector, room.clock
+
+    def call_each() -> None:
+        for tool in tools:
+            worker.call(tool)
+
+    call_each()
+    clock.now_s += 0.5
+    assert collector.step(thrifty=True) == 40
+    call_each()
+    clock.now_s += 0.5
+    assert collector.step(thrifty=True) == 0
+    assert room.stats()["total_calls"] == 80
+    call_each()
+    clock.now_s += 1.25
+    assert collector.step(thrifty=True) == 0
+    clock.now_s += 0.5
+    assert collector.step(thrifty=True) == 40
+    worker.call(tools[0])
+    clock.now_s += 2.0
+    assert collector.step(thrifty=True) == 1
+    worker.call(tools[0])
+    assert collector.step(thrifty=True) == 1
+    worker.call(tools[0])
+    assert collector.step() == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shmperf.collector.pace import Due, Lag, Pressure, pressure_of
+from shmperf.collector.pace import Due, Lag, Pressure, Thrift, pressure_of
 from shmperf.testing import Clock
 
 
@@ -53,3 +53,30 @@ def test_the_lag_is_the_longest_wait_of_late() -> None:
         clock.now_s += 0.5
         lag.look()
     assert lag.longest_s == 0.5
+
+
+def test_many_small_batches_make_the_next_pass_wait_until_they_are_worth_it() -> None:
+    """A second of them is too little by half, so the next pass is two seconds later, at most."""
+    clock = Clock(100.0)
+    thrift = Thrift(clock, longest_s=3.0)
+    assert thrift.is_due()
+    clock.now_s += 1.0
+    thrift.note(records=200 * 8, batches=200)
+    assert not thrift.is_due()
+    clock.now_s += 2.0
+    assert thrift.is_due()
+    thrift.note(records=200, batches=200)
+    clock.now_s += 2.75
+    assert not thrift.is_due()
+    clock.now_s += 0.25
+    assert thrift.is_due()
+
+
+def test_few_batches_large_ones_and_none_are_waited_for_by_nobody() -> None:
+    """It is many small ones that cost more than what is in them."""
+    clock = Clock(100.0)
+    thrift = Thrift(clock, longest_s=3.0)
+    for records, batches in ((1, 1), (31, 31), (200 * 16, 200), (0, 0), (0, 200)):
+        clock.now_s += 1.0
+        thrift.note(records, batches)
+        assert thrift.is_due()
