@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,7 +115,10 @@ def test_what_is_wrong_is_one_line(recorded: Place) -> None:
 
 
 @pytest.fixture
-def small_files() -> Iterator[None]:
+def small_files(recorded: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # A module compiled meanwhile would be cut off as well, for all who import it later.
+    recorded.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     yield
