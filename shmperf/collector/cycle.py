@@ -147,7 +147,8 @@ class Collector:
         if due("rows", waits.rows_s):
             for worker in self.roster.each():
                 worker.rows.look_everywhere()
-        handled = self._read() if not thrifty or self._thrift.is_due() else 0
+        reads = not thrifty or self._thrift.is_due()
+        handled = self._pass(self.roster.each()) if reads else 0
         if due("liveness", waits.liveness_s):
             guard("bury", self._bury_the_dead)  # point: bury-look
         at_once = handled > 0 and not self.options.storage.async_save
@@ -195,17 +196,11 @@ class Collector:
             self.commit()
             self.roster.remove(presence)
 
-    def _read(self) -> int:
-        """Drain all workers that are known; the records drained."""
-        self.parts.lag.look()
-        batches = self.ingest.batches
-        handled = self._pass(self.roster.each())
-        self._thrift.note(handled, self.ingest.batches - batches)
-        return handled
-
     def _pass(self, workers: list[WorkerDrain], *, thoroughly: bool = False) -> int:
         """Drain all of *workers*, then settle what that settles; returns the records drained."""
-        handled = 0
+        if not thoroughly:
+            self.parts.lag.look()
+        handled, batches = 0, self.ingest.batches
         for worker in workers:
             goes_on = True
             while goes_on:
@@ -214,6 +209,8 @@ class Collector:
                     self.commit()
                 goes_on = thoroughly and worker.is_in_pass
         self.ingest.passes_done()
+        if not thoroughly:
+            self._thrift.note(handled, self.ingest.batches - batches)
         return handled
 
     def _bury_the_dead(self) -> None:
