@@ -234,7 +234,13 @@ def end_tool_call(
 
     An id that is unknown, empty or ended before is counted as a fault.
     """
-    _end(id, error, metadata)
+    try:
+        _end(id, error, metadata)
+    except BaseException:
+        if type(id) is str and id in _pairs:
+            # Struck before its first line.
+            _ended(id, error, metadata)
+        raise
 
 
 def annotate(**metadata: Any) -> None:
