@@ -237,8 +237,8 @@ def end_tool_call(
     try:
         _end(id, error, metadata)
     except BaseException:
+        # An interruption, passed on; before its first line it has not ended anything.
         if type(id) is str and id in _pairs:
-            # Struck before its first line.
             _ended(id, error, metadata)
         raise
 
