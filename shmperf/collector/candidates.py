@@ -16,7 +16,7 @@ from shmperf.analysis.calltree import Settled
 from shmperf.analysis.exemplars import MOST, MOST_BELOW, Exemplars, Subtree
 from shmperf.analysis.lately import Columns, Lately
 from shmperf.analysis.limits import Newest
-from shmperf.shm.record import STATUS_BITS, Call, Outcome, Slot, kind_bits
+from shmperf.shm.record import FAILURES, STATUS_BITS, Call, Slot
 from shmperf.shm.ring import Batch
 from shmperf.storage.state import Ledger
 
@@ -27,7 +27,6 @@ from .wallclock import WallClock
 
 __all__ = ["Candidates"]
 
-_FAILURES = frozenset({kind_bits(Outcome.ERROR), kind_bits(Outcome.TIMEOUT)})
 
 # Duration or end, id, slot, worker, and how often the worker had been looked at by then.
 _Raw = tuple[int, int, Slot, WorkerDrain, int]
@@ -81,7 +80,7 @@ class Candidates:
             found = self._tools[tool] = _OfTool()
         slow = _greatest(durations, self._floors.get(tool, -1))
         found.slow.add([(durations[at], *self._raw(batch, at, worker)) for at in slow])
-        failed = [at for at, meta in enumerate(batch.metas) if meta & STATUS_BITS in _FAILURES]
+        failed = [at for at, meta in enumerate(batch.metas) if meta & STATUS_BITS in FAILURES]
         newest = failed[-MOST:]
         found.failed.add([(batch.ends[at], *self._raw(batch, at, worker)) for at in newest])
 

@@ -27,6 +27,7 @@ from shmperf.shm.record import (
     BESIDE,
     BLOCK,
     DETAIL,
+    FAILURES,
     STATUS_BITS,
     Call,
     Detail,
@@ -54,7 +55,6 @@ from .wallclock import LATEST_NS, WallClock
 __all__ = ["Drained", "Ingest"]
 
 _BLOCK, _DETAIL = kind_bits(BLOCK), kind_bits(DETAIL)
-_FAILURES = (kind_bits(Outcome.ERROR), kind_bits(Outcome.TIMEOUT))
 
 
 class _Live(NamedTuple):
@@ -205,7 +205,7 @@ class Ingest:
                 break
             durations = batch.durations()
             own = [metas[index] for index in indices]
-            errors = sum(meta & STATUS_BITS in _FAILURES for meta in own)
+            errors = sum(meta & STATUS_BITS in FAILURES for meta in own)
             found = [durations[index] for index in indices], own, seen
             self._counting.count_some(tool, found, errors, ends[indices[-1]])
         self.dating.turn_back()
@@ -237,7 +237,7 @@ class Ingest:
                 call = self._bodies.call_in(batch.at(index), worker, quietly=True)
                 call.start_ns = self._wall.of(call.start_ns)
                 call.parent = 0 if is_remote(call.parent) else call.parent
-                is_failed = meta & STATUS_BITS in _FAILURES
+                is_failed = meta & STATUS_BITS in FAILURES
                 optimization.add(sighting_of(call, optimization.marks.key), int(is_failed))
 
     def abort(self, worker: WorkerDrain, row: OpenRow, below: Below = NOBODY) -> None:

@@ -24,9 +24,6 @@ TemplateOf = Callable[[WorkerDrain, int], Template]
 # A kept record: end, id, slot, worker, and how often the worker had been looked at by then.
 _Raw = tuple[int, int, Slot, WorkerDrain, int]
 
-if hot is not None:
-    hot.adopt_call(Call)
-
 
 class Kept:
     """At most *limit* calls, the newest; -1 keeps all. The collector's thread."""

@@ -58,6 +58,7 @@ __all__ = [
     "BLOCK",
     "BODY_BYTES",
     "DETAIL",
+    "FAILURES",
     "FINGERPRINT_CHARACTERS",
     "FORCED",
     "LENGTH_MASK",
@@ -238,6 +239,10 @@ def status_of(meta: int) -> int:
 def kind_bits(kind: int) -> int:
     """Outcome or flags as they stand in a meta word; for masks over many of them."""
     return kind << _KIND_SHIFT
+
+
+# As they stand in a meta word: the outcomes that count as errors.
+FAILURES = frozenset({kind_bits(Outcome.ERROR), kind_bits(Outcome.TIMEOUT)})
 
 
 def bare(meta: int) -> int:

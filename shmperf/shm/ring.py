@@ -53,7 +53,7 @@ from typing import NamedTuple
 from shmperf.compiled.chosen import hot
 
 from .inflight import blocks_of
-from .record import SLOT, SLOT_BYTES, STATUS_BITS, Outcome, Slot, is_intact, kind_bits
+from .record import FAILURES, SLOT, SLOT_BYTES, STATUS_BITS, Slot, is_intact
 
 __all__ = [
     "HEADER_BYTES",
@@ -75,7 +75,6 @@ _HALVED_SLOTS = 1024
 _FEW_SLOTS = 16
 _LAST_POSITION = 1 << 63
 NO_POSITIONS: Iterator[int] = iter(())
-_FAILURES = (kind_bits(Outcome.ERROR), kind_bits(Outcome.TIMEOUT))
 # Times come from other processes; what is longer than this is not.
 _LONGEST_NS = 1 << 62
 # The least and the greatest duration, the first and the last end, the greatest parent, and how many
@@ -258,7 +257,7 @@ class Batch:
         """What a look at all of them tells, of a batch that is not empty."""
         durations, failures = self.durations(), 0
         if self.all_flags() & STATUS_BITS:
-            failures = sum(meta & STATUS_BITS in _FAILURES for meta in self.metas)
+            failures = sum(meta & STATUS_BITS in FAILURES for meta in self.metas)
         ends, parent = self.ends, max(self.parents)
         return min(durations), max(durations), ends[0], ends[-1], parent, failures
 

@@ -169,9 +169,14 @@ def test_no_secret_passes_by_c(noise: bytes, keys: list[str]) -> None:
     lab = _Lab(-1, by_c=True)
     lab.bodies.mask, lab.bodies.needles = mask, mask.needles()
     asked: list[Slot] = []
-    lab._decode = lambda slot, worker, done: asked.append(slot) or Call("x", 1, 1, 0, 1, 1, 0, "")  # type: ignore[method-assign, func-returns-value]
+
+    def decode(slot: Slot, _worker: Any, _done: int) -> Call:
+        asked.append(slot)
+        return Call("x", 1, 1, 0, 1, 1, 0, "")
+
     lab.kept.add(lab.batch([(5, 0, 1, 2, len(body), body)]), lab.worker, 3)
-    lab.take({})
+    more: Any = (lab.bodies.template_of, lab.bodies.needles, lab.offset_ns, _LATEST)
+    lab.kept.take({}, decode, *more)
     assert not mask.suspects(body) or asked
 
 
