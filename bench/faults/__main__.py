@@ -87,7 +87,7 @@ def main() -> int:
     try:
         for name in names:
             section = _SECTIONS.get(name, _SOAK)
-            campaign = Campaign(base, seed, verbose=given.verbose)
+            campaign = Campaign(base, seed, section.least, verbose=given.verbose)
             tallies.append(_run(name, section, campaign, total_s * section.share / shares))
     finally:
         if not given.verbose:
@@ -107,7 +107,8 @@ def _run(name: str, section: _Section, campaign: Campaign, seconds: float) -> Ta
     except Exception:  # noqa: BLE001  one that can't go on has found nothing, and must not pass
         tally = Tally(name, wrong=[f"the section itself failed: {traceback.format_exc()}"])
     else:
-        tally.demand(section.least, seconds)
+        if lacking := tally.lacks(section.least, seconds):
+            tally.blame(lacking)
     finally:
         campaign.close()
     return tally

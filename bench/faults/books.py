@@ -30,7 +30,8 @@ class Least(NamedTuple):
     """
     What a section does at least, or it has failed: faults a minute, and points it stops at.
 
-    A tenth of what it does on a fast machine, so that a slow one gets there as well.
+    A tenth of what it does on a fast machine. One that is slower still, or has drawn badly, is
+    given longer (`Campaign.is_over`).
     """
 
     a_minute: float
@@ -62,14 +63,15 @@ class Tally(msgspec.Struct):
         """True when nothing at all was wrong."""
         return not (self.wrong or self.lost or self.doubled or self.leaked)
 
-    def demand(self, least: Least, seconds: float) -> None:
-        """Blame the section itself when it did so little that it could not have found much."""
+    def lacks(self, least: Least, seconds: float) -> str:
+        """What the section has not done that it must in so many seconds; empty when nothing."""
         tried = max(1, int(least.a_minute * seconds / 60))
         if self.tried < tried:
-            self.blame(f"only {self.tried} faults in {seconds:.0f} s: expected at least {tried}")
+            return f"only {self.tried} faults in {seconds:.0f} s: expected at least {tried}"
         if len(self.points) < least.points:
             reached = len(self.points)
-            self.blame(f"only {reached} points were reached: expected at least {least.points}")
+            return f"only {reached} points were reached: expected at least {least.points}"
+        return ""
 
     def blame(self, text: str) -> None:
         """Something was wrong."""

@@ -6,18 +6,22 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from .books import Tally
+from .books import Least, Tally
 from .nursery import Nursery
 from .place import Place, wait_until
 
 __all__ = ["Campaign", "Sample"]
+
+# How many times as long a section may go on until it has done what it must.
+_PATIENCE = 4
+_NOTHING = Least(0)
 
 # So few lines make a segment that they move all the time.
 KEEP_ALL = (
@@ -47,20 +51,32 @@ class Sample(msgspec.Struct):
 class Campaign:
     """One run of the campaign."""
 
-    def __init__(self, base: Path, seed: int, *, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        base: Path,
+        seed: int,
+        least: Least = _NOTHING,
+        *,
+        verbose: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.base = base
         self.seed = seed
         self.rng = random.Random(seed)  # noqa: S311  seeded
         self.nursery = Nursery()
-        self._deadline = 0.0
+        self._least = least
+        self._clock = clock
+        self._tally = Tally("")
+        self._began = self._seconds = 0.0
         self._places = 0
         self._verbose = verbose
 
     def begin(self, seconds: float, section: str) -> Tally:
         """A section of so many seconds begins; it has its own course of random numbers."""
         self.rng = random.Random(f"{self.seed} {section}")  # noqa: S311  seeded
-        self._deadline = time.monotonic() + seconds
-        return Tally(section)
+        self._began, self._seconds = self._clock(), seconds
+        self._tally = Tally(section)
+        return self._tally
 
     def close(self) -> None:
         """End the nursery."""
@@ -68,8 +84,11 @@ class Campaign:
 
     @property
     def is_over(self) -> bool:
-        """True when the section's time is up."""
-        return time.monotonic() > self._deadline
+        """True when the section's time is up, and it has done what it must or can't."""
+        passed = self._clock() - self._began
+        if passed > self._seconds * _PATIENCE:
+            return True
+        return passed > self._seconds and not self._tally.lacks(self._least, self._seconds)
 
     @contextmanager
     def place(self, tally: Tally, config: str = KEEP_ALL) -> Iterator[Place]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from array import array
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,15 +28,42 @@ def test_every_planted_fault_still_has_its_place(fault: Plant, tmp_path: Path) -
         assert change.latter in text
 
 
-def test_a_section_that_does_next_to_nothing_has_failed() -> None:
+def test_what_a_section_must_do() -> None:
     """Ten faults a minute are ten in a minute and five in half of one, at three points."""
-    idle = Tally("idle")
-    idle.demand(Least(10, 3), 60)
-    assert len(idle.wrong) == 2
-    busy = Tally("busy", tried=5, points=Counter("abc"))
-    busy.demand(Least(10, 3), 30)
-    assert busy.is_right
-    assert not Tally("unasked", tried=0).wrong
+    least = Least(10, 3)
+    assert Tally("idle").lacks(least, 60) == "only 0 faults in 60 s: expected at least 10"
+    few = Tally("few", tried=10, points=Counter("aab"))
+    assert few.lacks(least, 60) == "only 2 points were reached: expected at least 3"
+    assert not Tally("busy", tried=5, points=Counter("abc")).lacks(least, 30)
+
+
+def _rounds(campaign: Campaign, tally: Tally, now: list[float], each: int) -> float:
+    """How long a section of rounds of 20 s goes on that tries *each* in every one."""
+    began = now[0]
+    while not campaign.is_over:
+        now[0] += 20.0
+        tally.tried += each
+    return now[0] - began
+
+
+def test_a_slow_section_goes_on_until_it_has_done_what_it_must(tmp_path: Path) -> None:
+    """Whoever is quick ends in time, a slow one is waited for, and an idle one is given up."""
+    now = [1000.0]
+    campaign = Campaign(tmp_path, 1, Least(10), clock=lambda: now[0])
+    with closing(campaign):
+        lasted = [_rounds(campaign, campaign.begin(60.0, "s"), now, each) for each in (9, 1, 0)]
+    assert lasted == [80.0, 200.0, 260.0]
+
+
+def test_a_section_that_does_next_to_nothing_has_failed(tmp_path: Path) -> None:
+    """A section that could not have found anything must not pass."""
+
+    def idle(campaign: Campaign, seconds: float) -> Tally:
+        return campaign.begin(seconds, "idle")
+
+    section = _Section(1.0, idle, Least(60))
+    tally = _run("idle", section, Campaign(tmp_path, 1, section.least), 1.0)
+    assert tally.wrong == ["only 0 faults in 1 s: expected at least 1"]
 
 
 def test_a_section_that_raises_has_failed(tmp_path: Path) -> None:
