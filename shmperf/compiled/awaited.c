@@ -38,10 +38,8 @@ static int end_by_python(Awaited *self, int64_t end_ns, PyObject *error) {
 static PyObject *awaited_returned(Awaited *self, PyObject *result) {
     if (!self->open.row_object) return Py_NewRef(result);
     State *state = self->state;
-    uint64_t end_ns = now_ns(), position;
-    if (bound_now(state, self->fast) == self->open.bound && !is_released(self->open.bound)
-        && store_call(state, &self->open, &self->captured, self->fast->callee, end_ns,
-                      slot_of(self->fast->wrapped, state->tool_offset), &position)) {
+    uint64_t end_ns = now_ns();
+    if (is_stored(state, self->fast, &self->open, &self->captured, end_ns)) {
         if (leave_context(state, &self->open)) PyErr_Clear();
         free_row(&self->open);
         forget_call(&self->open);
@@ -79,6 +77,7 @@ static int awaited_traverse(Awaited *self, visitproc visit, void *arg) {
     Py_VISIT(self->open.bound);
     Py_VISIT(self->open.outer);
     Py_VISIT(self->open.token);
+    Py_VISIT(self->open.struck);
     return 0;
 }
 

@@ -34,13 +34,20 @@ static PyObject *call_deep(Fast *fast, PyObject *const *args, size_t flags, PyOb
 
 #endif
 
+int is_stored(State *state, Fast *fast, Open *open, const Captured *captured, uint64_t end_ns) {
+    PyObject *tool = slot_of(fast->wrapped, state->tool_offset);
+    uint64_t position;
+    for (int refills = 0;; refills++) {
+        if (!follows(state, open, (PyObject *)bound_now(state, fast))) return 0;
+        if (store_call(state, open, captured, fast->callee, end_ns, tool, &position)) return 1;
+        if (refills || !refilled(state, open, tool, end_ns)) return 0;
+    }
+}
+
 /* The function has returned: its record is stored here, or by Python. */
 static inline int ended(State *state, Fast *fast, Open *open, const Captured *captured) {
     uint64_t end_ns = now_ns();
-    uint64_t position;
-    if (bound_now(state, fast) == open->bound && !is_released(open->bound)
-        && store_call(state, open, captured, fast->callee, end_ns,
-                      slot_of(fast->wrapped, state->tool_offset), &position)) {
+    if (is_stored(state, fast, open, captured, end_ns)) {
         if (restore_context(state, open)) PyErr_Clear();
         free_row(open);
         forget_call(open);

@@ -30,7 +30,7 @@ typedef struct {
     PyTypeObject *binding_type, *fast_type, *steps_type, *awaited_type;
     /* What `adopt` was given; NULL before. */
     PyObject *current, *unfinished, *finish, *collecting, *is_programs, *spans, *above;
-    PyObject *parent_of, *detour, *chosen, *lost, *suspect_hole;
+    PyObject *parent_of, *detour, *chosen, *lost, *suspect_hole, *refill, *forked_in;
     PyTypeObject *reached_type, *seen_type, *tool_type;
     /* `adopt_steps` and `adopt_loop`. */
     PyObject *named_callee, *pure_enter, *pure_exit, *placed, *annotated, *read_memory;
@@ -78,6 +78,8 @@ typedef struct {
 typedef struct {
     Binding *bound;
     PyObject *outer, *token, *row_object;
+    /* What has struck as it ended, and is the program's: passed on once it has. */
+    PyObject *struck;
     uint64_t row, call_id, parent, start_ns;
 } Open;
 
@@ -183,6 +185,8 @@ extern PyType_Spec fast_spec;
 PyObject *call_function(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames);
 PyObject *call_elsewhere(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames);
 PyObject *boost(PyObject *module, PyObject *args);
+/* Whether the record of a call that has returned is stored. */
+int is_stored(State *state, Fast *fast, Open *open, const Captured *captured, uint64_t end_ns);
 
 /* What is current while a call is open, if it is not its *id*: a new reference, NULL with an error. */
 typedef PyObject *(*Current)(State *state, Open *open, PyObject *id);
@@ -192,6 +196,19 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is
                uint64_t thread, Current current);
 int store_call(State *state, Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns,
                PyObject *tool, uint64_t *taken);
+int refilled(State *state, Open *open, PyObject *tool, uint64_t end_ns);
+int is_passed_on(Open *open);
+int is_bound_anew(State *state, Open *open, PyObject *now);
+
+/*
+ * Whether its record can go where its tool's go by now, by the binding *now*: a tool is given other
+ * grants while a call is open. Not where that is another process's, or the end of a call in which
+ * this one has forked is to be told.
+ */
+static inline int follows(State *state, Open *open, PyObject *now) {
+    if (now == (PyObject *)open->bound) return !is_released(open->bound);
+    return is_bound_anew(state, open, now);
+}
 void free_row(Open *open);
 int restore_context(State *state, Open *open);
 /* The same, but for a call that ends in another context, which stays as it is. */

@@ -60,11 +60,12 @@ static PyObject *adopt(PyObject *module, PyObject *args, PyObject *kwargs) {
         return NULL;
     static const char *const names[] = {"current", "unfinished", "collecting", "finish",
                                         "is_programs", "spans", "parent_of", "detour", "chosen",
-                                        "lost", "suspect_hole", NULL};
+                                        "lost", "suspect_hole", "refill", "forked_in", NULL};
     PyObject **const kept[] = {&state->current, &state->unfinished, &state->collecting,
                                &state->finish, &state->is_programs, &state->spans,
                                &state->parent_of, &state->detour, &state->chosen,
-                               &state->lost, &state->suspect_hole};
+                               &state->lost, &state->suspect_hole, &state->refill,
+                               &state->forked_in};
     if (keep(kwargs, names, kept)) return NULL;
     PyObject *above = PyObject_GetAttrString(state->spans, "above");
     if (!above) return NULL;
@@ -73,8 +74,8 @@ static PyObject *adopt(PyObject *module, PyObject *args, PyObject *kwargs) {
     Py_XSETREF(state->reached_type, (PyTypeObject *)Py_NewRef(((PyTypeObject *)tool)->tp_base));
     Py_XSETREF(state->seen_type, (PyTypeObject *)Py_NewRef(seen));
     if (!PyDict_Check(state->collecting) || !PyDict_CheckExact(state->unfinished)
-        || !PyContextVar_CheckExact(state->current))
-        return PyErr_Format(PyExc_TypeError, "adopt: a variable of the context and two dicts");
+        || !PySet_CheckExact(state->forked_in) || !PyContextVar_CheckExact(state->current))
+        return PyErr_Format(PyExc_TypeError, "adopt: a variable of the context, two dicts, a set");
     if (find_slots(state, sampler, wrapped)) return NULL;
     Py_RETURN_NONE;
 }
@@ -241,6 +242,8 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->chosen);
     Py_VISIT(state->lost);
     Py_VISIT(state->suspect_hole);
+    Py_VISIT(state->refill);
+    Py_VISIT(state->forked_in);
     return drain_visit(&state->drain, visit, arg);
 }
 

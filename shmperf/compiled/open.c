@@ -32,6 +32,7 @@ void forget_call(Open *open) {
     Py_CLEAR(open->token);
     Py_CLEAR(open->row_object);
     Py_CLEAR(open->bound);
+    Py_CLEAR(open->struck);
 }
 
 /* What Python says whose id that is; -1 with an error. */
@@ -162,6 +163,47 @@ int store_call(State *state, Open *open, const Captured *captured, uint64_t call
     return 1;
 }
 
+int is_bound_anew(State *state, Open *open, PyObject *now) {
+    if (!now || !Py_IS_TYPE(now, state->binding_type)) return 0;
+    Binding *bound = (Binding *)now;
+    if (bound->ready != open->bound->ready || is_released(bound)) return 0;
+    if (PySet_GET_SIZE(state->forked_in)) {
+        PyObject *id = PyLong_FromUnsignedLongLong(open->call_id);
+        int has_forked = id ? PySet_Contains(state->forked_in, id) : -1;
+        Py_XDECREF(id);
+        PyErr_Clear();
+        if (has_forked) return 0;
+    }
+    Py_SETREF(open->bound, (Binding *)Py_NewRef(now));
+    return 1;
+}
+
+/*
+ * Whether its tool has another grant now, the last one being exhausted. What strikes meanwhile is
+ * kept: the call has to end first. One that was slow ends in Python, which looks at what it shows.
+ */
+int refilled(State *state, Open *open, PyObject *tool, uint64_t end_ns) {
+    if (end_ns - open->start_ns >= SLOW_NS) return 0;
+    PyObject *positions = open->bound->positions;
+    PyObject *answer = PyObject_CallFunctionObjArgs(state->refill, tool, positions, NULL);
+    if (answer) {
+        Py_DECREF(answer);
+        return answer == Py_True;
+    }
+    PyObject *error = raised();
+    if (is_the_programs(state, error)) Py_XSETREF(open->struck, error);
+    else Py_DECREF(error);
+    return 0;
+}
+
+/* Whether something has struck as it ended, which is the error from here on. */
+int is_passed_on(Open *open) {
+    PyObject *struck = open->struck;
+    open->struck = NULL;
+    if (struck) raise_again(struck);
+    return struck != NULL;
+}
+
 int leave_context(State *state, Open *open) {
     if (PyContextVar_Reset(state->current, open->token) == 0) return 0;
     int is_elsewhere = PyErr_ExceptionMatches(PyExc_ValueError);
@@ -262,6 +304,7 @@ int leave_call(State *state, Open *open, const Captured *captured, PyObject *wra
         lose(state, open);
         done = 0;
     }
+    if (!done && is_passed_on(open)) done = -1;
     forget_call(open);
     return done;
 }

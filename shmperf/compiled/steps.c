@@ -268,12 +268,11 @@ static PyObject *exit_in_python(State *state, Steps *self, PyObject *const *args
     return PyObject_Vectorcall(state->pure_exit, given, 4, NULL);
 }
 
-/* Whether the call is open, was begun here and ends where its tool is bound as it was. */
+/* Whether the call is open, was begun here and ends where its tool is bound to the same rows. */
 static int is_ours(State *state, Steps *self, int in_detail) {
-    Binding *bound = self->open.bound;
-    if (!self->open.row_object || self->body || !bound || !self->tool || is_released(bound)) return 0;
+    if (!self->open.row_object || self->body || !self->open.bound || !self->tool) return 0;
     Py_ssize_t offset = in_detail ? state->detailed_offset : state->bound_offset;
-    return slot_of(self->tool, offset) == (PyObject *)bound;
+    return follows(state, &self->open, slot_of(self->tool, offset));
 }
 
 /* Struck in what was to be its last step: it ends in Python, and an interruption is passed on. */
@@ -285,6 +284,13 @@ static PyObject *exit_struck(State *state, Steps *self, PyObject *const *args) {
         return NULL;
     }
     Py_DECREF(error);
+    return ended;
+}
+
+/* No slot was to be had: Python looks for one, or counts the call as lost. */
+static PyObject *exit_late(State *state, Steps *self, PyObject *error) {
+    PyObject *ended = PyObject_CallFunctionObjArgs(state->exit_late, self, error, NULL);
+    if (ended && is_passed_on(&self->open)) Py_CLEAR(ended);
     return ended;
 }
 
@@ -301,8 +307,11 @@ static PyObject *exit_steps(State *state, Steps *self, PyObject *const *args) {
         if (!made || !is_ours(state, self, in_detail)) return exit_in_python(state, self, args);
         captured = &whole;
     }
-    if (!store_call(state, &self->open, captured, self->callee, end_ns, self->tool, &self->position))
-        return PyObject_CallFunctionObjArgs(state->exit_late, self, args[1], NULL);
+    for (int refills = 0; !store_call(state, &self->open, captured, self->callee, end_ns, self->tool,
+                                      &self->position); refills++)
+        if (refills || !refilled(state, &self->open, self->tool, end_ns)
+            || !is_ours(state, self, in_detail))
+            return exit_late(state, self, args[1]);
     self->end_ns = end_ns;
     if (in_detail) forget_metadata(state, self);
     free_row(&self->open);
@@ -423,6 +432,7 @@ static int steps_traverse(Steps *self, visitproc visit, void *arg) {
     Py_VISIT(self->open.bound);
     Py_VISIT(self->open.outer);
     Py_VISIT(self->open.token);
+    Py_VISIT(self->open.struck);
     return 0;
 }
 

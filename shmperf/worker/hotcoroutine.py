@@ -32,6 +32,7 @@ from .hotpath import (
     encode_plain,
     fast_of,
     finish,
+    has_forked_in,
     store_slot_at,
     unfinished,
 )
@@ -185,9 +186,10 @@ def track_coroutine(wrapped: Wrapped, detour: Any) -> Callable[..., Any]:  # noq
                 end = RETURNED
                 raise
             if tool.bound is not bound:
-                # Refilled meanwhile: another grant, unless it is no more of this process's.
+                # Refilled meanwhile: another grant, unless it is no more of this process's,
+                # or its end is told to others.
                 bound = tool.bound
-                if bound is None or bound[2] is not ready:
+                if bound is None or bound[2] is not ready or has_forked_in(call_id):
                     left = left_undone.setdefault(thread(), [])
                     marks = row, call_id, parent, start, end, 0, 0
                     entry = [None, None, wrapped, ready, marks, (body, low_meta)]

@@ -49,7 +49,7 @@ from .opencall import OpenCall, new_call
 from .process import Route, Tool, worker
 from .sampler import Recorder, Sampler
 from .signature import Chosen, positional_names
-from .slots import suspect_hole
+from .slots import refilled, suspect_hole
 from .spans import spans
 from .tool import NO_ROOM, NOT_RECORDED, PLAINLY
 
@@ -63,6 +63,7 @@ __all__ = [
     "enter_anew",
     "fast_of",
     "finish",
+    "has_forked_in",
     "is_seen",
     "is_vain",
     "leave_off",
@@ -319,9 +320,10 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 end = RETURNED
                 raise
             if tool.bound is not bound:
-                # Refilled meanwhile: another grant, unless it is no more of this process's.
+                # Refilled meanwhile: another grant, unless it is no more of this process's,
+                # or its end is told to others.
                 bound = tool.bound
-                if bound is None or bound[2] is not ready:
+                if bound is None or bound[2] is not ready or has_forked_in(call_id):
                     left = left_undone.setdefault(thread(), [])
                     marks = row, call_id, parent, start, end, 0, 0
                     entry = [None, None, wrapped, ready, marks, (body, low_meta)]
@@ -525,6 +527,11 @@ def finish(left: list[list[Any]], outer: int | Pair) -> None:
     finally:
         if not is_collecting():
             current_call.set(outer)
+
+
+def has_forked_in(call_id: int) -> bool:
+    """True when this process has forked in that call: its end is told where its children look."""
+    return call_id in worker.forked_in
 
 
 def take_up(opened: OpenCall, error: BaseException | None, struck: BaseException) -> bool:
@@ -755,5 +762,7 @@ if hot is not None:
         chosen=_chosen,
         lost=_lost,
         suspect_hole=suspect_hole,
+        refill=refilled,
+        forked_in=worker.forked_in,
     )
     copyreg.pickle(hot.Fast, _reduced)

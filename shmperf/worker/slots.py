@@ -8,6 +8,7 @@ same step.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
 
 import msgspec
@@ -19,7 +20,7 @@ from shmperf.shm.segment import Loss
 from .callstate import CallState
 from .process import Tool, worker
 
-__all__ = ["is_stored", "store_long", "store_slot", "suspect_hole"]
+__all__ = ["is_stored", "refilled", "store_long", "store_slot", "suspect_hole"]
 
 _store = SLOT.pack_into
 _encode = msgspec.msgpack.Encoder().encode
@@ -83,6 +84,12 @@ def suspect_hole(tool: Tool) -> None:
     lane = tool.lane
     if lane is not None:
         lane.writer.may_have_hole = True
+
+
+def refilled(tool: Tool, exhausted: Iterator[int]) -> bool:
+    """Another grant for *tool*; False as well where the next record has to look for a hole."""
+    lane = tool.lane
+    return lane is not None and not lane.writer.may_have_hole and worker.refill(tool, exhausted)
 
 
 def is_stored(call: CallState) -> bool:

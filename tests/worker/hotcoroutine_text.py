@@ -49,6 +49,7 @@ from .hotpath import (
     encode_plain,
     fast_of,
     finish,
+    has_forked_in,
     store_slot_at,
     unfinished,
 )

@@ -1,3 +1,4 @@
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -128,6 +129,33 @@ def forks_whose_call_has_ended():
     ended(pid, pipe)
 
 
+@track
+def may_fork(forks, calls=0):
+    found = child(1) if forks else None
+    for _ in range(calls):
+        may_fork(False)
+    return found
+
+
+@track
+async def may_fork_awaited(forks):
+    return child(1) if forks else None
+
+
+async def forks_in_a_loop():
+    for _ in range(50):
+        await may_fork_awaited(False)
+    return await may_fork_awaited(True)
+
+
+def forks_whose_quick_call_has_ended():
+    may_fork(False, 50)
+    ended(*may_fork(True))
+    # Its tool has another grant by the time it ends.
+    ended(*may_fork(True, 500))
+    ended(*asyncio.run(forks_in_a_loop()))
+
+
 def a_child_that_leaves_the_call():
     here, there = forking.Pipe()
     with call("outside") as outside:
@@ -202,6 +230,7 @@ for case in (
     pools_of_the_call_that_waits,
     a_process_that_its_call_waits_for,
     forks_whose_call_has_ended,
+    forks_whose_quick_call_has_ended,
     a_child_that_leaves_the_call,
     a_child_of_a_child,
     a_parent_that_is_killed,
