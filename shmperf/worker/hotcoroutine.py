@@ -19,6 +19,7 @@ from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
 from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED
 from shmperf.stdlib import get_ident, perf_counter_ns
 
+from .byvalue import Number, cell_of, fast_of
 from .capture import PLAIN_TYPES, SHORT, Cut, short_body
 from .context import TRACKED, Pair, Seen, current_call, parent_of
 from .failures import is_programs
@@ -26,11 +27,8 @@ from .gcwatch import collecting
 from .hotpath import (
     RAISED,
     RETURNED,
-    Number,
     Wrapped,
-    cell_of,
     encode_plain,
-    fast_of,
     finish,
     has_forked_in,
     store_slot_at,

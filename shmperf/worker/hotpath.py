@@ -24,15 +24,10 @@ of ours. So the function is never called from within a handler of ours.
 
 from __future__ import annotations
 
-import copyreg
 import sys
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from struct import Struct
 from types import CellType, CoroutineType
-from typing import Any, Self
-
-import msgspec
+from typing import Any
 
 from shmperf.compiled.chosen import hot
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
@@ -41,6 +36,7 @@ from shmperf.shm.remote import FIRST_REMOTE
 from shmperf.shm.segment import Loss
 from shmperf.stdlib import get_ident, perf_counter_ns
 
+from .byvalue import ENCODER, Number, boost, boost_sent, cell_of, fast_of
 from .capture import PLAIN_TYPES, SHORT, Cut, short_body
 from .context import TRACKED, Pair, Seen, current_call, next_unrecorded, parent_of
 from .failures import is_handlers, is_programs
@@ -56,12 +52,9 @@ from .tool import NO_ROOM, NOT_RECORDED, PLAINLY
 __all__ = [
     "RAISED",
     "RETURNED",
-    "Number",
     "Wrapped",
-    "cell_of",
     "encode_plain",
     "enter_anew",
-    "fast_of",
     "finish",
     "has_forked_in",
     "is_seen",
@@ -74,8 +67,7 @@ __all__ = [
     "unfinished",
 ]
 
-_encoder = msgspec.msgpack.Encoder()
-encode_plain = _encoder.encode
+encode_plain = ENCODER.encode
 store_slot_at = SLOT.pack_into
 
 # In place of a call's end: its function has raised, or has returned and the clock has failed.
@@ -88,8 +80,8 @@ class Wrapped:
     """A function, the tool that its calls are recorded under, and how to name its parameters."""
 
     __slots__ = (
-        *("callee", "cell", "chosen", "detailed", "fast", "function", "goes_on", "hand_out"),
-        *("is_chosen", "params", "probe", "skip", "tool", "twin"),
+        *("boosted", "callee", "cell", "chosen", "detailed", "fast", "function", "goes_on"),
+        *("hand_out", "is_chosen", "params", "probe", "sent", "skip", "tool", "twin"),
     )
 
     def __init__(self, function: Callable[..., Any], tool: Tool, params: Any) -> None:
@@ -108,14 +100,21 @@ class Wrapped:
         self.hand_out: Callable[[OpenCall, Any], Any] | None = None
         # What makes a call in detail of this and arguments; None where there is no memory for it.
         self.detailed: Callable[..., Any] | None = None
-        # The compiled path's share of its wrapper.
+        # The compiled path's share of its wrapper; the wrapper, if it is entered in C; and one that
+        # was so where it was sent from.
         self.fast: Any = None
+        self.boosted: Callable[..., Any] | None = None
+        self.sent: Callable[..., Any] | None = None
         # Of a sampled tool: what records a call that is chosen; and whether this is that.
         self.twin: Callable[..., Any] | None = None
         self.is_chosen = False
 
     def __reduce__(self) -> Any:
-        return Wrapped, (self.function, self.tool, self.params)
+        # The wrapper, which holds this, is told of last: by then it is there.
+        return Wrapped, (self.function, self.tool, self.params), self.boosted
+
+    def __setstate__(self, sent: Callable[..., Any]) -> None:
+        self.sent = sent
 
     def open(
         self,
@@ -400,25 +399,13 @@ def track_plain(wrapped: Wrapped) -> Callable[..., Any]:
         return wrapper
     fast = wrapped.fast = fast_of(wrapper, wrapped)
     if sys.version_info >= (3, 12):
-        # It stays the function that it is, with this body for all that is rare.
-        hot.boost(wrapper, wrapper.__code__.co_freevars.index("wrapped"))
+        boost(wrapper, wrapped)
         return wrapper
 
     def entrance(*args: Any, **kwargs: Any) -> Any:
         return fast(*args, **kwargs)
 
     return entrance
-
-
-def fast_of(wrapper: Callable[..., Any], wrapped: Wrapped) -> Any:
-    """The compiled way of *wrapper*'s calls, which does for it what is common."""
-    callee, skips = int(wrapped.callee), bool(wrapped.skip)
-    return hot.Fast(wrapped.function, wrapped.cell, wrapped, wrapper, callee, skips)
-
-
-def cell_of(function: Any, name: str) -> CellType:
-    found: CellType = function.__closure__[function.__code__.co_freevars.index(name)]
-    return found
 
 
 # By thread: what an interruption left undone. A dict's and a list's own operations are atomic, and
@@ -575,6 +562,8 @@ def is_seen(tool: Tool, observer: str = TRACKED) -> bool:
 
 def _route_of(wrapped: Wrapped) -> Route:
     """What becomes of a call that begins now."""
+    if wrapped.sent is not None:
+        boost_sent(wrapped)
     tool, session = wrapped.tool, worker.session
     route = tool.route
     # Of a tool that is not recorded, limit 0, each call comes by here; and of others in detail.
@@ -661,88 +650,9 @@ def enter_anew(wrapped: Wrapped) -> None:
         wrapped.cell.cell_contents = wrapped.probe if wrapped.goes_on else found
 
 
-# --- functions sent by value ----------------------------------------------------------------------
-
-# A function of a notebook or a main program can't be imported elsewhere: cloudpickle (joblib, Dask,
-# Ray) sends its code and all that it holds on to. What belongs to a process becomes its receiver's.
-
-
-class Number(int):
-    """What a wrapper knows of a line in the name table, which every process numbers itself."""
-
-    _wrapped: Wrapped
-
-    def __new__(cls, number: int, wrapped: Wrapped) -> Self:
-        made = super().__new__(cls, number)
-        made._wrapped = wrapped
-        return made
-
-    def __reduce__(self) -> Any:
-        return _number, (self._wrapped, int(self) == self._wrapped.callee)
-
-
-def _number(wrapped: Wrapped, plain: bool) -> Number:
-    return Number(wrapped.callee if plain else wrapped.callee << 16, wrapped)
-
-
-def _our_context() -> ContextVar[Any]:
-    return current_call
-
-
-def _our_encoder() -> msgspec.msgpack.Encoder:
-    return _encoder
-
-
-def _pickle_alone(ours: object, ours_there: Callable[[], object]) -> None:
-    """Let *ours* be pickled, and still no other object of its type."""
-    kind = type(ours)
-
-    def reduce(value: object) -> Any:
-        if value is not ours:
-            raise TypeError(f"cannot pickle '{kind.__module__}.{kind.__qualname__}' object")
-        return ours_there, ()
-
-    if kind not in copyreg.dispatch_table:
-        copyreg.pickle(kind, reduce)
-
-
-def _our_layout() -> Struct:
-    return SLOT
-
-
-_pickle_alone(current_call, _our_context)
-_pickle_alone(_encoder, _our_encoder)
-_pickle_alone(SLOT, _our_layout)
-
-
 def _lost(row: int, call_id: int) -> None:
     """Count a compiled call that there was no memory for."""
     worker.losses.count_row(Loss.INTERNAL, row, call_id)
-
-
-class _Slow:
-    """In the place of the compiled way where a wrapper was sent to and there is none."""
-
-    __slots__ = ("_wrapper",)
-
-    def __init__(self, wrapper: Callable[..., Any]) -> None:
-        self._wrapper = wrapper
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._wrapper(*args, **kwargs)
-
-    def begin(self, *_: Any) -> None:
-        return None
-
-
-def _fast_again(wrapper: Callable[..., Any], wrapped: Wrapped) -> Any:
-    """The compiled way of a wrapper that was sent by value."""
-    wrapped.cell = cell_of(wrapper, "tool")
-    return _Slow(wrapper) if hot is None else fast_of(wrapper, wrapped)
-
-
-def _reduced(fast: Any) -> Any:
-    return _fast_again, (fast.pure, fast.wrapped)
 
 
 if hot is not None:
@@ -765,4 +675,3 @@ if hot is not None:
         refill=refilled,
         forked_in=worker.forked_in,
     )
-    copyreg.pickle(hot.Fast, _reduced)
