@@ -35,6 +35,8 @@ typedef struct {
     /* `adopt_steps` and `adopt_loop`. */
     PyObject *named_callee, *pure_enter, *pure_exit, *placed, *annotated, *read_memory;
     PyObject *is_vain, *exit_late;
+    /* `adopt_stepped`. */
+    PyObject *pure_step_in, *pure_step_out;
     /* `adopt_pairs` and `adopt_blocks`. */
     PyTypeObject *started_type, *pair_type;
     PyObject *tools, *nothing, *pairs, *pure_block;

@@ -113,6 +113,16 @@ static PyObject *adopt_blocks(PyObject *module, PyObject *pure) {
     Py_RETURN_NONE;
 }
 
+/* adopt_stepped(step_in, step_out): what generators' calls do where C does not. */
+static PyObject *adopt_stepped(PyObject *module, PyObject *args) {
+    State *state = PyModule_GetState(module);
+    PyObject *step_in, *step_out;
+    if (!PyArg_ParseTuple(args, "OO:adopt_stepped", &step_in, &step_out)) return NULL;
+    Py_XSETREF(state->pure_step_in, Py_NewRef(step_in));
+    Py_XSETREF(state->pure_step_out, Py_NewRef(step_out));
+    Py_RETURN_NONE;
+}
+
 /* adopt_pairs(started, pair, *, pairs, pure_begin_pair, …): the classes of what is begun by hand. */
 static PyObject *adopt_pairs(PyObject *module, PyObject *args, PyObject *kwargs) {
     State *state = PyModule_GetState(module);
@@ -163,6 +173,7 @@ static PyMethodDef methods[] = {
     {"adopt_steps", (PyCFunction)(void (*)(void))adopt_steps, METH_VARARGS | METH_KEYWORDS,
      "The same, for calls in two steps."},
     {"adopt_blocks", adopt_blocks, METH_O, "The same, for blocks."},
+    {"adopt_stepped", adopt_stepped, METH_VARARGS, "The same, for calls of generators."},
     {"adopt_pairs", (PyCFunction)(void (*)(void))adopt_pairs, METH_VARARGS | METH_KEYWORDS,
      "The same, for calls by hand."},
     {"end_pair", (PyCFunction)(void (*)(void))end_pair, METH_FASTCALL, "See pairs.c."},
@@ -217,6 +228,8 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->read_memory);
     Py_VISIT(state->is_vain);
     Py_VISIT(state->exit_late);
+    Py_VISIT(state->pure_step_in);
+    Py_VISIT(state->pure_step_out);
     Py_VISIT(state->started_type);
     Py_VISIT(state->pair_type);
     Py_VISIT(state->tools);

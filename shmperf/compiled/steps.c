@@ -92,7 +92,10 @@ static int has_callee(State *state, Steps *self) {
 static PyObject *begun_in_vain(State *state, Steps *self) {
     PyObject *error = raised();
     int is_programs = is_the_programs(state, error);
-    if (self->open.row_object) lose(state, &self->open);
+    if (self->open.row_object) {
+        lose(state, &self->open);
+        self->open.call_id = 0; /* nobody ends it once more */
+    }
     else if (!is_programs) {
         Py_DECREF(error);
         return enter_anyhow(state, self, Py_False);
@@ -268,6 +271,8 @@ static PyObject *exit_in_python(State *state, Steps *self, PyObject *const *args
     return PyObject_Vectorcall(state->pure_exit, given, 4, NULL);
 }
 
+static int is_in_detail(Steps *self) { return (self->captured.low_meta & DETAIL) != 0; }
+
 /* Whether the call is open, was begun here and ends where its tool is bound to the same rows. */
 static int is_ours(State *state, Steps *self, int in_detail) {
     if (!self->open.row_object || self->body || !self->open.bound || !self->tool) return 0;
@@ -295,7 +300,7 @@ static PyObject *exit_late(State *state, Steps *self, PyObject *error) {
 }
 
 static PyObject *exit_steps(State *state, Steps *self, PyObject *const *args) {
-    int in_detail = (self->captured.low_meta & DETAIL) != 0;
+    int in_detail = is_in_detail(self);
     if (args[1] != Py_None || !is_ours(state, self, in_detail)) return exit_in_python(state, self, args);
     uint64_t end_ns = now_ns();
     Captured whole, *captured = &self->captured;
@@ -340,6 +345,53 @@ static PyObject *steps_exit(PyObject *self, PyTypeObject *defining, PyObject *co
     if (PyVectorcall_NARGS(count) != 3 || kwnames)
         return PyErr_Format(PyExc_TypeError, "_exit takes an exception's three parts");
     return exit_steps(PyType_GetModuleState(defining), (Steps *)self, args);
+}
+
+/* --- a generator's, between its steps ------------------------------------------------------------ */
+
+static int is_begun(Steps *self) { return self->open.row_object || is_opened(self); }
+
+/* A step is over. Where the call is not what is current, something is open inside. */
+static PyObject *step_out(PyObject *object, PyTypeObject *defining, PyObject *const *args,
+                          size_t count, PyObject *kwnames) {
+    State *state = PyType_GetModuleState(defining);
+    Steps *self = (Steps *)object;
+    if (!is_begun(self)) Py_RETURN_NONE;
+    PyObject *now = NULL;
+    if (is_ours(state, self, is_in_detail(self)) && PyLong_CheckExact(self->open.outer)
+        && PyContextVar_Get(state->current, NULL, &now) == 0 && PyLong_CheckExact(now)
+        && PyLong_AsUnsignedLongLong(now) == self->open.call_id
+        && restore_context(state, &self->open) == 0) {
+        Py_DECREF(now);
+        /* It is of this step: what ends the call between two has none. */
+        Py_CLEAR(self->open.token);
+        Py_RETURN_NONE;
+    }
+    PyErr_Clear();
+    Py_XDECREF(now);
+    return PyObject_CallOneArg(state->pure_step_out, object);
+}
+
+/* The next one begins. */
+static PyObject *step_in(PyObject *object, PyTypeObject *defining, PyObject *const *args,
+                         size_t count, PyObject *kwnames) {
+    State *state = PyType_GetModuleState(defining);
+    Steps *self = (Steps *)object;
+    if (!is_begun(self)) Py_RETURN_NONE;
+    PyObject *now = NULL, *id = NULL;
+    if (!is_ours(state, self, is_in_detail(self))
+        || PyContextVar_Get(state->current, NULL, &now)
+        || !(id = PyLong_FromUnsignedLongLong(self->open.call_id))) {
+        PyErr_Clear();
+        Py_XDECREF(now);
+        return PyObject_CallOneArg(state->pure_step_in, object);
+    }
+    Py_XSETREF(self->open.outer, now);
+    Py_XSETREF(self->open.token, PyContextVar_Set(state->current, id));
+    Py_DECREF(id);
+    /* Without memory for a token it may be current or not; the step is made all the same. */
+    if (!self->open.token) PyErr_Clear();
+    Py_RETURN_NONE;
 }
 
 /* --- what Python sees of it --------------------------------------------------------------------- */
@@ -417,6 +469,10 @@ static PyMethodDef steps_methods[] = {
      "Begin the call, if it is recorded, and make it current."},
     {"_exit", (PyCFunction)(void (*)(void))steps_exit, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
      "Store the call, restore the context and free its row."},
+    {"_step_in", (PyCFunction)(void (*)(void))step_in, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "The call is current."},
+    {"_step_out", (PyCFunction)(void (*)(void))step_out, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "What was current before it is so again."},
     {NULL, NULL, 0, NULL},
 };
 

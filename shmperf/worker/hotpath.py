@@ -53,6 +53,7 @@ __all__ = [
     "RAISED",
     "RETURNED",
     "Wrapped",
+    "detour",
     "encode_plain",
     "enter_anew",
     "finish",
@@ -80,8 +81,8 @@ class Wrapped:
     """A function, the tool that its calls are recorded under, and how to name its parameters."""
 
     __slots__ = (
-        *("boosted", "callee", "cell", "chosen", "detailed", "fast", "function", "goes_on"),
-        *("hand_out", "is_chosen", "params", "probe", "sent", "skip", "tool", "twin"),
+        *("boosted", "callee", "cell", "chosen", "fast", "function", "goes_on"),
+        *("hand_out", "is_chosen", "params", "probe", "quick", "sent", "skip", "tool", "twin"),
     )
 
     def __init__(self, function: Callable[..., Any], tool: Tool, params: Any) -> None:
@@ -98,8 +99,8 @@ class Wrapped:
         self.probe = Tool(tool.name)
         self.goes_on = False
         self.hand_out: Callable[[OpenCall, Any], Any] | None = None
-        # What makes a call in detail of this and arguments; None where there is no memory for it.
-        self.detailed: Callable[..., Any] | None = None
+        # What makes a quick call of this and arguments; None where there is no memory for it.
+        self.quick: Callable[..., Any] | None = None
         # The compiled path's share of its wrapper; the wrapper, if it is entered in C; and one that
         # was so where it was sent from.
         self.fast: Any = None
@@ -139,18 +140,22 @@ class Wrapped:
         timed_cpu: bool = False,
     ) -> bool:
         """Begin the call *opened* with the arguments that are recorded; False when it is not."""
+        args, kwargs = self.recorded(args, kwargs)
+        return opened.begin(args, kwargs, route, timed_cpu=timed_cpu)
+
+    def recorded(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """What is recorded of these arguments."""
         try:
             if self.params is None:
-                args = args[1:] if self.skip else args
-            else:
-                kwargs = {} if self.params is False else self._chosen(args, kwargs)
-                args = ()
+                return (args[1:] if self.skip else args), kwargs
+            return (), {} if self.params is False else self._chosen(args, kwargs)
         except Exception as error:
             # The user's own function, or arguments that don't fit.
             if is_handlers(error):
                 raise
-            args, kwargs = (), {}
-        return opened.begin(args, kwargs, route, timed_cpu=timed_cpu)
+            return (), {}
 
     def _chosen(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         if callable(self.params):
@@ -190,7 +195,7 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 # None for the word's number.
                 is_rare = True
             if is_rare:
-                return _detour(wrapped, args, kwargs)
+                return detour(wrapped, args, kwargs)
             for _ in sampler.choice:
                 break
             else:
@@ -278,13 +283,13 @@ def track_function(wrapped: Wrapped) -> Callable[..., Any]:  # noqa: C901, PLR09
                 raise
             body = None
         if body is None:
-            return _detour(wrapped, args, kwargs)
+            return detour(wrapped, args, kwargs)
         try:
             row = ready.pop()  # point: row-take
         except IndexError:
             row = None
         if row is None:
-            return _detour(wrapped, args, kwargs)
+            return detour(wrapped, args, kwargs)
         entry: Any = None
         call_id = position = end = start = 0
         outer = current.get()
@@ -573,7 +578,7 @@ def _route_of(wrapped: Wrapped) -> Route:
     return PLAINLY if route.is_sampled and wrapped.is_chosen else route
 
 
-def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A call of a plain function by the long way: first calls, detail, long parameters."""
     try:
         route = _route_of(wrapped)
@@ -584,24 +589,27 @@ def _detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         leave_off(wrapped)
         return wrapped.function(*args, **kwargs)
     quick = None
-    if route.in_detail and wrapped.detailed is not None:
-        quick = wrapped.detailed(wrapped, args, kwargs)
+    if wrapped.quick is not None and (route.in_detail or wrapped.params is not None):
+        quick = wrapped.quick(wrapped, args, kwargs)
     opened = new_call(wrapped.tool, wrapped.callee) if quick is None else quick
     try:
         if quick is None:
             wrapped.open(opened, args, kwargs, route)
         else:
             quick.open(in_order=True)
-        # By this name a debugger finds the call on its thread's stack, on the hot path as here.
-        call_id = opened.call_id
+        # By this name a debugger finds the call on its thread's stack, on the hot path as here. To
+        # make a number anew takes memory, and so does a method of an imported name.
+        current = current_call
+        call_id = opened.call_id if quick is None else current.get()  # noqa: F841
         result = wrapped.function(*args, **kwargs)
         # A coroutine that the function hands out: its call goes on there, and it keeps coming by
         # here; on the hot path a look at every result would be the price. All others leave.
         goes_on = type(result) is CoroutineType
         wrapped.goes_on = wrapped.goes_on or goes_on
-        if goes_on and call_id and wrapped.hand_out is not None:
+        going = (opened if quick is None else quick.call()) if goes_on else None
+        if going is not None and going.call_id and wrapped.hand_out is not None:
             enter_anew(wrapped)
-            return wrapped.hand_out(opened if quick is None else quick.call(), result)
+            return wrapped.hand_out(going, result)
         if quick is None:
             opened.close()
         else:
@@ -668,7 +676,7 @@ if hot is not None:
         is_programs=is_programs,
         spans=spans,
         parent_of=parent_of,
-        detour=_detour,
+        detour=detour,
         chosen=_chosen,
         lost=_lost,
         suspect_hole=suspect_hole,

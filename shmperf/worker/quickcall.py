@@ -35,7 +35,7 @@ from .process import Tool, named_callee, tools
 from .slots import suspect_hole
 from .spans import spans
 
-__all__ = ["DetailedCall", "QuickCall"]
+__all__ = ["QuickCall", "WrittenCall"]
 
 _store = SLOT.pack_into
 _DETAIL, _NAMED, _PRUNED = DETAIL << 8, NAMED << 8, PRUNED << 8
@@ -306,10 +306,20 @@ if hot is not None:
         setattr(QuickCall, _name, getattr(hot.Steps, _name))
 
 
-class DetailedCall(QuickCall):
-    """A call of a plain function in detail, with what its caller wants of an `OpenCall`."""
+class WrittenCall(QuickCall):
+    """
+    A call that a wrapper begins and ends, with what that wants of an `OpenCall`.
+
+    ``call_id`` is its id, 0 when it did not begin.
+    """
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+        call_id: int
+    else:
+        # Read without a frame of ours, for which there may be no memory.
+        call_id = _Base._call_id
 
     def __init__(
         self, tool: Tool, callee: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -320,11 +330,6 @@ class DetailedCall(QuickCall):
 
     open = QuickCall._enter
     close = QuickCall._exit
-
-    @property
-    def call_id(self) -> int:
-        """Its id; 0 when it did not begin."""
-        return self._call_id if self._opened is None else self._opened.call_id
 
     def call(self) -> OpenCall:
         """The same call, to be ended step by step."""
@@ -338,5 +343,6 @@ class DetailedCall(QuickCall):
 
     def _enter_anyhow(self, *, in_order: bool) -> Self:
         opened = self._opened = new_call(self._tool, self._callee)
-        opened.open(self._args, self._kwargs, in_order=in_order)
+        opened.open(self._args, self._kwargs, timed_cpu=self._times_cpu, in_order=in_order)
+        self._call_id = opened.call_id
         return self

@@ -9,20 +9,19 @@ from types import CodeType, CoroutineType, FunctionType, MethodType
 from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary, finalize
 
-from shmperf.shm.inflight import FIRST_UNRECORDED
 from shmperf.stdlib import get_ident
 
 from .api import annotate
 from .asyncgens import next_step
 from .block import call
 from .classcell import with_class_of
-from .context import current_call, outermost_open
+from .context import current_call
 from .failures import is_programs
 from .frames import is_in_asyncio
-from .gcwatch import collecting, is_collecting
 from .hotcoroutine import know_loop, track_awaited
 from .hotpath import (
     Wrapped,
+    detour,
     enter_anew,
     finish,
     is_seen,
@@ -33,9 +32,10 @@ from .hotpath import (
 )
 from .kinds import Kind, as_iterable_coroutine, is_command, kind_of, name_of, refusal
 from .opencall import OpenCall, new_call
-from .process import tool_named, worker
-from .quickcall import DetailedCall
+from .process import tool_named
+from .quickcall import WrittenCall
 from .standin import made_from, stand_in
+from .stepped import stepped_call
 
 # What a program has imported a part of it can use where imports are forbidden later: a block, too,
 # and with one name all that is called by hand.
@@ -111,7 +111,7 @@ def _made_for(wrapped: Wrapped) -> Any:
         return as_iterable_coroutine(function, _track_generator(wrapped))
     if kind != "plain":
         return _MAKERS[kind](wrapped)
-    wrapped.hand_out, wrapped.detailed = _handed_out, _in_detail
+    wrapped.hand_out, wrapped.quick = _handed_out, _quick_call
     return track_plain(wrapped) if wrapped.params is None else _track_chosen(wrapped)
 
 
@@ -150,29 +150,9 @@ def _wrapped_in(function: Any) -> Wrapped | None:
 
 def _track_chosen(wrapped: Wrapped) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if wrapped.tool.bound is None or is_seen(wrapped.tool):
+        if wrapped.tool.bound is None:
             return wrapped.function(*args, **kwargs)
-        opened = new_call(wrapped.tool, wrapped.callee)
-        try:
-            wrapped.open(opened, args, kwargs)
-            # By this name a debugger finds the call on its thread's stack.
-            call_id = opened.call_id
-            result = wrapped.function(*args, **kwargs)
-            if type(result) is CoroutineType and call_id:
-                return _handed_out(opened, result)
-            opened.close()
-            return result
-        except BaseException as error:
-            # Noted and passed on.
-            try:
-                left = unfinished.setdefault(get_ident(), [])
-                left.append([opened, None if opened.end_ns else error])
-                finish(left, opened.outer_now())
-            except BaseException as again:
-                # Struck again. Without room for a frame it stays listed, for a later call.
-                if type(again) is not RecursionError and take_up(opened, error, again):
-                    raise
-            raise
+        return detour(wrapped, args, kwargs)
 
     return wrapper
 
@@ -215,12 +195,11 @@ def _coroutine_detour(wrapped: Wrapped) -> Callable[..., Any]:
     return wrapper
 
 
-def _in_detail(
+def _quick_call(
     wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> DetailedCall | None:
+) -> WrittenCall | None:
     try:
-        given = args[1:] if wrapped.skip else args
-        return DetailedCall(wrapped.tool, wrapped.callee, given, kwargs)
+        return WrittenCall(wrapped.tool, wrapped.callee, *wrapped.recorded(args, kwargs))
     except Exception as error:
         # No memory, perhaps.
         if is_programs(error):
@@ -272,96 +251,48 @@ async def _gone_on(opened: OpenCall, coroutine: CoroutineType[Any, Any, Any]) ->
         raise
 
 
-def _step_in(opened: OpenCall) -> None:
-    """
-    Make a generator's call current inside a step, never between two.
-
-    So are blocks that are open inside the generator when it yields.
-    """
-    try:
-        call_id = opened.call_id
-        if call_id:
-            opened.outer = current_call.get()
-            if call_id < FIRST_UNRECORDED and not opened.inner and not collecting:
-                # Nothing is open inside: so it mostly is.
-                current_call.set(call_id)
-                return
-            opened.enter()
-            inner = outermost_open(opened.inner)
-            if inner and inner != opened.call_id and not is_collecting():
-                current_call.set(inner)
-    except Exception as error:
-        # The step is made whatever fails in here.
-        if is_programs(error):
-            raise
-
-
-def _step_out(opened: OpenCall) -> None:
-    is_out = False
-    try:
-        outer = opened.outer
-        if (
-            current_call.get() == opened.call_id
-            and type(outer) is int
-            and worker.heritage is None
-            and not collecting
-        ):
-            # As above; and what was current before has not ended since.
-            opened.inner = 0
-            current_call.set(outer)
-            is_out = True
-        else:
-            opened.inner = opened.innermost()
-    except Exception as error:
-        # What is open inside has no children in the next step.
-        opened.inner = 0
-        if is_programs(error):
-            raise
-    finally:
-        if not is_out:
-            opened.leave()
-
-
 def _track_generator(wrapped: Wrapped) -> Callable[..., Any]:
+    # Of an imported name's method an object is made at each call, which takes memory; so does a
+    # number that is made anew.
+    current = current_call
+
     # Written out: whoever closes what is behind a ``yield from`` never hears what comes of it.
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         generator = wrapped.function(*args, **kwargs)
-        opened = new_call(wrapped.tool, wrapped.callee)
+        stepped = stepped_call(wrapped, args, kwargs)
         # What is sent and thrown stands here as it came: what would hold it takes memory of ours.
         sent: Any = None
         thrown: BaseException | None = None
         try:
             if not is_seen(wrapped.tool):
-                wrapped.begin(opened, args, kwargs)
-            call_id = opened.call_id
+                stepped.open(in_order=True)
+            call_id = current.get()  # noqa: F841  as above
             while True:
                 try:
-                    _step_in(opened)
                     value = generator.send(sent) if thrown is None else generator.throw(thrown)
                 except StopIteration as stop:
                     result = stop.value
                     break
                 finally:
-                    _step_out(opened)
                     # Also where it is raised: it knows this frame, and would be garbage for long.
                     sent = thrown = None
+                stepped.step_out()
                 try:
                     sent = yield value
                 except BaseException as error:  # noqa: BLE001  thrown in by the caller, or a close
                     thrown = error
-            if call_id:
-                opened.end()
+                stepped.step_in()
+            stepped.close(None, None, None)
             return result
         except BaseException as error:
             # Noted and passed on; who closes it has had enough, which is no error.
             try:
-                is_ended = opened.end_ns or issubclass(type(error), GeneratorExit)
                 left = unfinished.setdefault(get_ident(), [])
-                left.append([opened, None if is_ended else error])
-                finish(left, opened.outer_now())
+                left.append([stepped, None if issubclass(type(error), GeneratorExit) else error])
+                finish(left, stepped.outer_now())
             except BaseException as again:
                 # Struck again. Without room for a frame it stays listed, for a later call.
-                if type(again) is not RecursionError and take_up(opened, error, again):
+                if type(again) is not RecursionError and take_up(stepped.call(), error, again):
                     raise
             raise
 
@@ -369,43 +300,44 @@ def _track_generator(wrapped: Wrapped) -> Callable[..., Any]:
 
 
 def _track_async_generator(wrapped: Wrapped) -> Callable[..., Any]:
+    # As above.
+    current = current_call
+
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         generator = wrapped.function(*args, **kwargs)
-        opened = new_call(wrapped.tool, wrapped.callee)
+        stepped = stepped_call(wrapped, args, kwargs)
         sent: Any = None
         thrown: BaseException | None = None
         is_first = True
         try:
             if not is_seen(wrapped.tool):
-                wrapped.begin(opened, args, kwargs)
-            call_id = opened.call_id
+                stepped.open(in_order=True)
+            call_id = current.get()  # noqa: F841  as above
             while True:
                 try:
-                    _step_in(opened)
                     value = await next_step(generator, sent, thrown, is_first=is_first)
                 except StopAsyncIteration:
                     break
                 finally:
-                    _step_out(opened)
                     # As above.
                     sent = thrown = None
                 is_first = False
+                stepped.step_out()
                 try:
                     sent = yield value
                 except BaseException as error:  # noqa: BLE001  thrown in by the caller, or a close
                     thrown = error
-            if call_id:
-                opened.end()
+                stepped.step_in()
+            stepped.close(None, None, None)
         except BaseException as error:
-            # Noted and passed on; who closes it has had enough, which is no error.
+            # As above; who closes it has had enough.
             try:
-                is_ended = opened.end_ns or issubclass(type(error), GeneratorExit)
                 left = unfinished.setdefault(get_ident(), [])
-                left.append([opened, None if is_ended else error])
-                finish(left, opened.outer_now())
+                left.append([stepped, None if issubclass(type(error), GeneratorExit) else error])
+                finish(left, stepped.outer_now())
             except BaseException as again:
                 # Struck again. Without room for a frame it stays listed, for a later call.
-                if type(again) is not RecursionError and take_up(opened, error, again):
+                if type(again) is not RecursionError and take_up(stepped.call(), error, again):
                     raise
             raise
 

@@ -124,7 +124,7 @@ _CHANGES = (
     ("def track_function(wrapped: Wrapped)", "def track_coroutine(wrapped: Wrapped, detour: Any)"),
     ("    def wrapper(", "    async def wrapper("),
     ("C901, PLR0911, PLR0912, PLR0915", "C901, PLR0912, PLR0915"),
-    ("return _detour(wrapped, args, kwargs)", "return await detour(*args, **kwargs)"),
+    ("return detour(wrapped, args, kwargs)", "return await detour(*args, **kwargs)"),
     ("function(*args, **kwargs)", "await function(*args, **kwargs)"),
     ("or in_collection:", "or in_collection or _running_loop() is None:"),
     ("            current.set(call_id)", "            token = current.set(call_id)"),

@@ -490,6 +490,7 @@ SAFE = (
         "wrappers.py",
         "block.py",
         "asyncgens.py",
+        "stepped.py",
         "api.py",
         "capture.py",
     ),
