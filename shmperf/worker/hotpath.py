@@ -597,19 +597,17 @@ def detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
             wrapped.open(opened, args, kwargs, route)
         else:
             quick.open(in_order=True)
-        # By this name a debugger finds the call on its thread's stack, on the hot path as here. To
-        # make a number anew takes memory, and so does a method of an imported name.
+        # By this name a debugger finds the call on its thread's stack, on the hot path as here; it
+        # is not made anew, which takes memory, as a method of an imported name does.
         current = current_call
         call_id = opened.call_id if quick is None else current.get()  # noqa: F841
         result = wrapped.function(*args, **kwargs)
         # A coroutine that the function hands out: its call goes on there, and it keeps coming by
         # here; on the hot path a look at every result would be the price. All others leave.
-        goes_on = type(result) is CoroutineType
-        wrapped.goes_on = wrapped.goes_on or goes_on
-        going = (opened if quick is None else quick.call()) if goes_on else None
-        if going is not None and going.call_id and wrapped.hand_out is not None:
+        if type(result) is CoroutineType and wrapped.hand_out is not None:
+            wrapped.goes_on = True
             enter_anew(wrapped)
-            return wrapped.hand_out(going, result)
+            return wrapped.hand_out(opened if quick is None else quick.call(), result)
         if quick is None:
             opened.close()
         else:

@@ -209,6 +209,8 @@ def _quick_call(
 
 def _handed_out(opened: OpenCall, coroutine: CoroutineType[Any, Any, Any]) -> Any:
     """*coroutine*, with whose end the call ends, or when it is let go without a step."""
+    if not opened.call_id:
+        return coroutine
     try:
         opened.forget_cpu()
         opened.leave()
