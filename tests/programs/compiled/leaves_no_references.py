@@ -7,7 +7,7 @@ import contextlib
 import gc
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import shmperf
@@ -34,6 +34,16 @@ def counted() -> None:
 @shmperf.track
 async def awaited(*args: Any) -> None:
     await asyncio.sleep(0)
+
+
+@shmperf.track
+def steps(count: int) -> Iterator[int]:
+    yield from range(count)
+
+
+@shmperf.track(params=["one"])
+def chosen(one: int, two: str) -> None:
+    pass
 
 
 class Tool:
@@ -84,6 +94,9 @@ KINDS: dict[str, Callable[[int], None]] = {
     "block": repeated(block),
     "pair": repeated(pair),
     "coroutine": in_a_loop,
+    "generator": repeated(lambda: list(steps(3))),
+    "left early": repeated(lambda: next(steps(3))),
+    "chosen": repeated(lambda: chosen(1, two="2")),
     "counted": repeated(counted),
 }
 
