@@ -7,8 +7,7 @@
 #include <Python.h>
 #include <stdint.h>
 
-/* The words of a slot before its body, in their order, each a column of a batch. */
-enum { IDS, PARENTS, STARTS, ENDS, METAS, COLUMNS };
+#include "slot.h"
 
 /* Times come from other processes; what is longer than this is not. */
 #define LONGEST_NS (1ULL << 62)

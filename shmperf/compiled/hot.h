@@ -12,11 +12,7 @@
 #include "layout.h"
 
 #include "drain.h"
-
-/* Both sides of every store are of one endianness, which msgpack's is not. */
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "written for little-endian machines"
-#endif
+#include "slot.h"
 
 /* Where a block was found to stand. */
 enum { SITES = 64 };

@@ -90,12 +90,9 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is
         return 0;
     }
     open->start_ns = now_ns();
-    row[START] = open->start_ns;
-    row[PARENT] = open->parent;
-    row[CALLEE] = callee;
-    row[THREAD] = thread;
     open->call_id = call_id;
-    __atomic_store_n(row + ID, call_id, __ATOMIC_RELEASE);
+    begin_row(row, &(OpenRow){.id = call_id, .parent = open->parent, .start_ns = open->start_ns,
+                              .callee = callee, .thread = thread});
     open->token = PyContextVar_Set(state->current, id);
     Py_DECREF(id);
     return open->token ? 1 : -1;
@@ -150,15 +147,10 @@ int store_call(State *state, Open *open, const Captured *captured, uint64_t call
     uint64_t position = *taken = take_position(state, bound, tool);
     if (!position) return 0;
     uint64_t *slot = (uint64_t *)(bound->slots + (int64_t)position + bound->shift);
-    slot[0] = open->call_id;
-    slot[1] = open->parent;
-    slot[2] = open->start_ns;
-    slot[3] = end_ns;
-    slot[4] = callee << CALLEE_SHIFT | captured->low_meta;
-    uint32_t length = captured->low_meta & LENGTH_MASK;
-    for (uint32_t at = 0; at < length; at += 16)
-        memcpy((char *)(slot + BODY_WORD) + at, captured->body + at, 16);
-    __atomic_store_n(slot + SLOT_WORDS - 1, position, __ATOMIC_RELEASE);
+    store_slot(slot, position, &(Record){.id = open->call_id, .parent = open->parent,
+                                         .start_ns = open->start_ns, .end_ns = end_ns,
+                                         .meta = callee << CALLEE_SHIFT | captured->low_meta,
+                                         .body = captured->body});
     expect_store(slot + SLOT_WORDS);
     return 1;
 }
@@ -224,14 +216,11 @@ void lose(State *state, Open *open) {
         Py_CLEAR(open->row_object);
         return;
     }
-    uint64_t *row = open->bound->words + open->row;
-    uint64_t generation = open->call_id >> ROW_BITS & GENERATION_MASK;
     PyObject *counted = PyObject_CallFunction(state->lost, "KK", (unsigned long long)open->row,
                                               (unsigned long long)open->call_id);
     if (!counted) PyErr_Clear();
     Py_XDECREF(counted);
-    if ((row[LOSS] & GENERATION_MASK) != generation)
-        row[LOSS] = ((row[LOSS] >> LOSS_SHIFT) + 1) << LOSS_SHIFT | generation;
+    mark_loss(open->bound->words + open->row, open->call_id);
     free_row(open);
     /* It may be current although making it so has failed. */
     if (restore_context(state, open)) PyErr_Clear();

@@ -17,33 +17,16 @@ static void batch_dealloc(Batch *self) {
     Py_DECREF(type);
 }
 
-/* How many slots from *word on hold what is expected there. */
-static Py_ssize_t committed(const uint64_t *word, Py_ssize_t most, uint64_t position) {
-    Py_ssize_t count = 0;
-    word += SLOT_WORDS - 1;
-    /* The payload behind a position that is seen is there: the writer has released it. */
-    while (count < most && __atomic_load_n(word, __ATOMIC_ACQUIRE) == position) {
-        count++;
-        word += SLOT_WORDS;
-        position += SLOT_BYTES;
-        __builtin_prefetch(word + 3 * SLOT_WORDS);
-        __builtin_prefetch(word + 2 * SLOT_WORDS + 1);
-    }
-    return count;
-}
-
 static inline int is_failure(uint64_t meta) {
     uint64_t status = meta & STATUS_BITS;
     return status == ERROR_BITS || status == TIMEOUT_BITS;
 }
 
-/* Each word is read once: what was found out of it has to hold for what is handed out. */
 static void fill(Batch *self, const uint64_t *word) {
     uint64_t *const *to = self->words;
     uint64_t least = UINT64_MAX, longest = 0, parent = 0, flags = 0, failures = 0, blocks = 0;
     for (Py_ssize_t at = 0; at < self->count; at++, word += SLOT_WORDS) {
-        for (int column = 0; column < COLUMNS; column++)
-            to[column][at] = __atomic_load_n(word + column, __ATOMIC_RELAXED);
+        read_columns(word, to, (size_t)at);
         const uint64_t took = took_ns(to[STARTS][at], to[ENDS][at]);
         least = took < least ? took : least;
         longest = took > longest ? took : longest;
@@ -95,7 +78,8 @@ PyObject *read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count) 
         PyBuffer_Release(&memory);
         return NULL;
     }
-    Py_ssize_t there = committed((const uint64_t *)memory.buf + first, most, position);
+    const uint64_t *slot = (const uint64_t *)memory.buf + first;
+    Py_ssize_t there = (Py_ssize_t)count_committed(slot, (size_t)most, position);
     if (there) found = batch_of(&state->drain, args[0], first, there, memory.buf);
     PyBuffer_Release(&memory);
     if (!there) Py_RETURN_NONE;
@@ -146,7 +130,7 @@ PyObject *slot_of_words(const uint64_t *word) {
     for (int at = 0; at < COLUMNS; at++)
         PyTuple_SET_ITEM(slot, at, PyLong_FromUnsignedLongLong(word[at]));
     PyTuple_SET_ITEM(slot, COLUMNS, PyBytes_FromStringAndSize((const char *)(word + BODY_WORD), BODY_BYTES));
-    PyTuple_SET_ITEM(slot, COLUMNS + 1, PyLong_FromUnsignedLongLong(word[SLOT_WORDS - 1]));
+    PyTuple_SET_ITEM(slot, COLUMNS + 1, PyLong_FromUnsignedLongLong(word[COMMIT_WORD]));
     for (int at = 0; at < COLUMNS + 2; at++)
         if (!PyTuple_GET_ITEM(slot, at)) {
             Py_DECREF(slot);
