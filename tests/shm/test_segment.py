@@ -18,7 +18,7 @@ from msgspec.structs import astuple
 from shmperf.errors import FormatError, SegmentGone
 from shmperf.shm.inflight import BLOCK_BYTES, GENERATION_STEP
 from shmperf.shm.memory import SHARED_MEMORY, read_blob, remove_memory
-from shmperf.shm.record import SLOT, Callee, Slot, meta_of
+from shmperf.shm.record import SLOT, Callee, Slot, meta_of, seal
 from shmperf.shm.ring import RingWriter
 from shmperf.shm.segment import (
     FAULTS,
@@ -69,8 +69,16 @@ def store(segment: Segment, ring: RingWriter, call_id: int) -> None:
     position = next(ring.current.positions, None)
     if position is None:
         position = next((ring.grant() or ring.current).positions)
-    at = position + ring.current.shift
-    SLOT.pack_into(segment.buffer, at, call_id, 0, 1, 2, meta_of(1), b"", position)
+    write(segment, position + ring.current.shift, (call_id, 0, 1, 2), meta_of(1), position)
+
+
+def write(
+    segment: Segment, at: int, words: tuple[int, int, int, int], meta: int, position: int
+) -> None:
+    """A slot without a body, as this machine's workers store it."""
+    if segment.sealed:
+        meta = seal(words, meta, b"")
+    SLOT.pack_into(segment.buffer, at, *words, meta, b"", position)
 
 
 def exercise(reader: SegmentReader) -> None:
@@ -120,9 +128,10 @@ def name() -> Iterator[str]:
     remove_memory(found, None)
 
 
-def test_what_a_worker_publishes_its_reader_finds(name: str) -> None:
-    """Names, rows and rings are read as they were written."""
-    segment = Segment(name, budget_bytes=BUDGET, pid=42)
+@pytest.mark.parametrize("sealed", [False, True])
+def test_what_a_worker_publishes_its_reader_finds(name: str, *, sealed: bool) -> None:
+    """Names, rows and rings are read as they were written, by either order of stores."""
+    segment = Segment(name, budget_bytes=BUDGET, pid=42, sealed=sealed)
     callee = Callee("tööl", ("a",), "rest")
     assert segment.add_callee(7, callee)
     assert segment.add_rows(9)
@@ -139,8 +148,7 @@ def test_what_a_worker_publishes_its_reader_finds(name: str) -> None:
     grant = ring.grant()
     assert grant is not None
     position = next(grant.positions)
-    at = position + grant.shift
-    SLOT.pack_into(segment.buffer, at, 1, 2, 3, 4, meta_of(7), b"", position)
+    write(segment, position + grant.shift, (1, 2, 3, 4), meta_of(7), position)
     (slot,) = reader.ring(extents[2]).read()
     assert slot[:4] == (1, 2, 3, 4)
     assert reader.pid == 42
@@ -383,8 +391,11 @@ def test_segment_says_whether_its_records_are_sealed(name: str, sealed: bool) ->
     """Reader and ring follow the discipline of the machine that writes."""
     segment = Segment(name, budget_bytes=BUDGET, sealed=sealed)
     writer = segment.add_ring(1, 4)
-    assert writer is not None
-    store(segment, writer, 1)
+    grant = writer.grant() if writer else None
+    assert grant is not None
+    position = next(grant.positions)
+    at = position + grant.shift
+    SLOT.pack_into(segment.buffer, at, 1, 0, 1, 2, meta_of(1), b"", position)
     reader = SegmentReader(name)
     assert (segment.sealed, reader.sealed) == (sealed, sealed)
     (extent,) = reader.new_extents()
