@@ -78,6 +78,30 @@ def test_tests_and_tools_are_calls(suite: Place, arguments: tuple[str, ...]) -> 
     assert test["data"]["p"] == '{"test":"test_suite.py::test_error"}'
 
 
+@pytest.mark.parametrize("compiled", ["1", "0"])
+def test_what_a_fixture_leaves_open_is_around_its_test_alone(suite: Place, compiled: str) -> None:
+    """It begins in the setup and ends in the teardown: the test is below it, the next one not."""
+    suite.write("test_suite.py", program_text("plugin/fixtures_open"))
+    storage = suite.cwd / "history"
+    out = run(suite, "--shmperf-storage", str(storage), SHMPERF_COMPILED=compiled)
+    assert "24 calls · 0 errors · 0 lost · 0 aborted" in out
+    suite.wait_for_end()
+    tree = suite.ask("tree", "--storage", str(storage))
+    assert {(node["parent"], node["tool"]): node["calls"] for node in tree} == {
+        (None, "test setup"): 5,
+        ("test setup", "block"): 2,
+        ("test setup", "pair"): 1,
+        ("block", "pair"): 1,
+        (None, "test"): 3,
+        ("block", "test"): 1,
+        ("pair", "test"): 1,
+        ("test", "tool"): 5,
+        (None, "test teardown"): 3,
+        ("block", "test teardown"): 1,
+        ("pair", "test teardown"): 1,
+    }
+
+
 def test_nothing_happens_unless_asked_for(suite: Place) -> None:
     """No word, no file, no import of ours."""
     suite.write(
