@@ -102,6 +102,12 @@ def test_what_a_fixture_leaves_open_is_around_its_test_alone(suite: Place, compi
     }
 
 
+def test_our_modules_are_imported_as_they_are_written(suite: Place) -> None:
+    """Pytest rewrites assertions of whole packages; not ours, and the users' as before."""
+    suite.write("conftest.py", program_text("plugin/no_rewriting_of_ours"))
+    run(suite, "--shmperf", "-k", "number")
+
+
 def test_nothing_happens_unless_asked_for(suite: Place) -> None:
     """No word, no file, no import of ours."""
     suite.write(
