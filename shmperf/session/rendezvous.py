@@ -204,7 +204,7 @@ def found_named(root: Path, request: Request) -> Session:
         return Session(directory)
     except SessionGone:
         pass
-    options, config = _resolve(request)
+    options, config, seen = _resolve(request)
     storage = _storage_path(request, options)
     refuse_newer(storage)
     settings = Settings(
@@ -214,6 +214,7 @@ def found_named(root: Path, request: Request) -> Session:
         request.name,
         request.is_transient,
         is_test=_is_test(request),
+        config_seen=seen,
     )
     _found(directory, settings)
     _tell_destinations(settings, request)
@@ -235,9 +236,11 @@ def _join_unnamed(root: Path, request: Request) -> Session:
     session = None if storage is None else session_of_storage(storage)
     if session is not None and _is_live(session):
         return session
-    options, config = _resolve(request)
+    options, config, seen = _resolve(request)
     storage = _storage_path(request, options)
-    settings = Settings(options, path_text(storage), config, is_test=_is_test(request))
+    settings = Settings(
+        options, path_text(storage), config, is_test=_is_test(request), config_seen=seen
+    )
     try:
         session = _meet_on(root, storage, settings, request)
     except OSError as error:
@@ -335,9 +338,13 @@ def _founding(place: Path) -> Any:
         let_go(fd)
 
 
-def _resolve(request: Request) -> tuple[Options, str]:
+def _resolve(request: Request) -> tuple[Options, str, tuple[int, ...]]:
+    """The options in force, the file that they come from, and what that was before it was read."""
+    cwd = Path(request.cwd)
     try:
-        options, path = resolve(request.config, request.environ, Path(request.cwd))
+        path = find(request.config, request.environ, cwd)
+        seen = file_identity(path_text(path)) if path else ()
+        options, path = resolve(request.config, request.environ, cwd)
     except (ImportError, AttributeError) as error:
         # An interruption in the middle of an import leaves halves of modules behind.
         raise SessionError(f"PyYAML can't be imported: {error}") from None
@@ -345,8 +352,8 @@ def _resolve(request: Request) -> tuple[Options, str]:
         if request.config:
             raise
         tell(f"{error}; the defaults are used")
-        return Options(), ""
-    return options, path_text(path) if path else ""
+        return Options(), "", ()
+    return options, path_text(path) if path else "", seen
 
 
 def _storage_path(request: Request, options: Options) -> Path:

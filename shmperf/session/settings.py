@@ -54,6 +54,8 @@ class Settings(msgspec.Struct):
     otlp: str = ""
     # What the collector chose: it goes before the options, for the tools that are in it.
     sampled: dict[str, ToolSampling] = {}
+    # The configuration file just before its founder read it, as `files.file_identity` has it.
+    config_seen: tuple[int, ...] = ()
 
     def sampling_of(self, tool: str) -> ToolSampling:
         """How *tool* is sampled now."""
@@ -85,7 +87,7 @@ class SharedSettings:
         self._directory = directory
         self.word = memoryview(map_word(directory / "word")).cast("Q")
         self.current = self._read()
-        self._seen_config: tuple[int, ...] | None = None
+        self._seen_config: tuple[int, ...] | None = self.current.config_seen or None
         self._looks_without_config = 0
 
     def sampling_of(self, tool: str) -> ToolSampling:
@@ -147,7 +149,9 @@ class SharedSettings:
             config=config,
             layout=LAYOUT,
             otlp=otlp,
+            config_seen=(),
         )
+        self._seen_config = None
         with self._locked():
             # point below: settings-write
             write_aside(self._directory / "settings", msgspec.msgpack.encode(self.current))

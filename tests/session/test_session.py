@@ -307,6 +307,17 @@ def test_configuration_is_taken_up_when_it_changes(tmp_path: Path, runtime: Path
     assert session.settings.changed_options() is None
 
 
+def test_a_file_that_nobody_has_edited_is_not_read_again(
+    tmp_path: Path, runtime: Path, place: Place
+) -> None:
+    """A collector knows what its session's founder has read, and sees an edit since."""
+    config = tmp_path / "config" / "tool_perf_limits.yaml"
+    config.parent.mkdir()
+    config.write_text("default_perf_points: 5\n")
+    session = join(Request(str(tmp_path), {"XDG_RUNTIME_DIR": str(runtime)}))
+    place.run_program("session/collector_reads_no_unedited_file", str(session.directory))
+
+
 def test_founders_in_many_processes_make_one_session(place: Place) -> None:
     """Processes that found at the same instant end up in one session."""
     out = place.run_program("session/founders_many_processes_make_one")
