@@ -15,8 +15,8 @@ Pure. After a restart 20 windows are seen anew.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from itertools import combinations
-from statistics import median
 from typing import NamedTuple
 
 __all__ = ["Grown", "Growth"]
@@ -53,7 +53,7 @@ class Growth:
             self._began_s = at_s
         self._samples.append(size_bytes)
         if at_s - self._began_s >= max(window_s, _LEAST_S) and len(self._samples) >= _LEAST_SAMPLES:
-            self._windows.append(((self._began_s + at_s) / 2, median(self._samples)))
+            self._windows.append(((self._began_s + at_s) / 2, _median(self._samples)))
             self._began_s, self._samples = at_s, []
         elif len(self._samples) > _MOST_SAMPLES:
             del self._samples[::2]
@@ -85,6 +85,13 @@ class Growth:
 
 def _slope(windows: list[tuple[float, float]]) -> float:
     """Theil and Sen's."""
-    return median(
+    return _median(
         (late[1] - early[1]) / (late[0] - early[0]) for early, late in combinations(windows, 2)
     )
+
+
+def _median(numbers: Iterable[float]) -> float:
+    """As that of `statistics`, which every collector would import for this one."""
+    ordered = sorted(numbers)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -72,8 +72,13 @@ def _floor_of_boundary(k: int) -> int:
     return power
 
 
+# The highest octave's, of which any lower one's are halves of halves: a floor's floor is the floor.
+_OCTAVE = _HIGHEST // _PER_OCTAVE + 1
+_TOP = [_floor_of_boundary(_OCTAVE * _PER_OCTAVE + part) for part in range(_PER_OCTAVE)]
 # At n stands the floor of the lower boundary of bucket _LOWEST + n, the upper one of that before.
-_BOUNDARIES = tuple(map(_floor_of_boundary, range(_LOWEST, _HIGHEST + 1)))
+_BOUNDARIES = tuple(
+    _TOP[k % _PER_OCTAVE] >> _OCTAVE - k // _PER_OCTAVE for k in range(_LOWEST, _HIGHEST + 1)
+)
 _place = partial(bisect_left, _BOUNDARIES)
 _FIRST = _LOWEST - 1
 # The same as words, for the compiled path.

@@ -11,7 +11,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -80,8 +79,7 @@ class _Held(NamedTuple):
     counted: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Deeds:
+class Deeds(msgspec.Struct, frozen=True, kw_only=True):
     """What the cycle does because somebody asks."""
 
     commit: Callable[[], None]

@@ -121,6 +121,7 @@ def _collect_garbage_rarely() -> None:
     By default what is made of each few hundred records looks for some: a tenth of all CPU.
     """
     gc.freeze()
+    gc.enable()
     gc.set_threshold(_GARBAGE, 10, 10)
 
 

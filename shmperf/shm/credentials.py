@@ -18,6 +18,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 __all__ = ["HIDDEN", "NEEDLES", "without_credentials"]
@@ -75,14 +76,27 @@ _Hide: TypeAlias = Callable[[str, bool], str]
 
 
 class _Prefixed(NamedTuple):
-    """One prefix: the pattern of a whole key, and that of one which the text's end cuts."""
+    """A prefix, what a key is made of behind it, and of how many letters at least."""
 
-    whole: re.Pattern[str]
-    cut: re.Pattern[str]
+    prefix: str
+    letters: str
+    least: int
 
     def hide(self, text: str, is_cut: bool) -> str:
-        shown = self.whole.sub(_unless_in_word, text)
-        return self.cut.sub(_unless_in_word, shown) if is_cut else shown
+        whole, cut = _patterns(self)
+        shown = whole.sub(_unless_in_word, text)
+        return cut.sub(_unless_in_word, shown) if is_cut else shown
+
+
+@cache
+def _patterns(key: _Prefixed) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """
+    The pattern of a whole *key*, and that of one which the text's end cuts.
+
+    Made when the first such prefix is met: most collectors meet none, and would start later by it.
+    """
+    begins = re.escape(key.prefix) + key.letters
+    return re.compile(f"{begins}{{{key.least},}}"), re.compile(rf"{begins}*\Z")
 
 
 def _unless_in_word(found: re.Match[str]) -> str:
@@ -170,12 +184,6 @@ def _hide_curl(text: str, is_cut: bool) -> str:  # noqa: ARG001  one shape for a
     return _CURL.sub(rf"\1{HIDDEN}", text)
 
 
-def _prefixed(prefix: str, letters: str, least: int) -> _Hide:
-    whole = re.compile(f"{re.escape(prefix)}{letters}{{{least},}}")
-    cut = re.compile(rf"{re.escape(prefix)}{letters}*\Z")
-    return _Prefixed(whole, cut).hide
-
-
 # A text in lower case without which there is none of a family, and how that is hidden.
 _FAMILIES: tuple[tuple[str, _Hide], ...] = (
     ("-----begin ", _hide_pem),
@@ -186,7 +194,7 @@ _FAMILIES: tuple[tuple[str, _Hide], ...] = (
     ("://", _hide_userinfo),
     ("curl ", _hide_curl),
     *(
-        (prefix.lower(), _prefixed(prefix, letters, least))
+        (prefix.lower(), _Prefixed(prefix, letters, least).hide)
         for prefixes, letters, least in _PREFIXES
         for prefix in prefixes
     ),

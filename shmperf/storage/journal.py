@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import time
 import zlib
@@ -204,6 +203,9 @@ class Journal:
         """Delete what was kept of older versions, once this one has proved itself."""
         for kept in self._directory.glob(f"{_OLDER}*"):
             if kept.is_dir() and not kept.is_symlink():
+                # With it come the readers of archives, for what is once in a version's life.
+                import shutil  # noqa: PLC0415
+
                 shutil.rmtree(kept, ignore_errors=True)
 
     def close(self) -> None:
