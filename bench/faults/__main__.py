@@ -34,9 +34,10 @@ from .collectors import kill_collectors
 from .comings import come_and_go
 from .corruption import corrupt
 from .flood import flood
+from .instrumented import build_in
 from .interruption import interrupt
 from .place import make_memory_private
-from .points import points
+from .points import Point, points_for
 from .selftest import test_campaign
 from .soak import soak
 from .starvation import starve
@@ -82,21 +83,25 @@ def main() -> int:
         names, total_s = ["soak"], given.soak * 60.0
     shares = sum(_SECTIONS.get(name, _SOAK).share for name in names)
     base = Path(tempfile.mkdtemp(prefix="faults-"))
+    build = build_in(base / "instrumented")
+    if build.why_not:
+        console.print(f"without the test points in C: {build.why_not}")
+    there = points_for(in_c=not build.why_not)
     tallies = []
     started = time.monotonic()
     try:
         for name in names:
             section = _SECTIONS.get(name, _SOAK)
-            campaign = Campaign(base, seed, section.least, verbose=given.verbose)
+            campaign = Campaign(base, seed, section.least, root=build.root, verbose=given.verbose)
             tallies.append(_run(name, section, campaign, total_s * section.share / shares))
     finally:
         if not given.verbose:
             shutil.rmtree(base, ignore_errors=True)
     console.print(_table(tallies))
-    _print_wrong(console, tallies)
+    _print_wrong(console, tallies, there)
     if given.json:
-        elapsed_s = time.monotonic() - started
-        Path(given.json).write_text(json.dumps(_report(env, tallies, elapsed_s), indent=2) + "\n")
+        report = _report(env, tallies, there, time.monotonic() - started)
+        Path(given.json).write_text(json.dumps(report, indent=2) + "\n")
     return 0 if all(tally.is_right for tally in tallies) else 1
 
 
@@ -140,13 +145,15 @@ def _table(tallies: list[Tally]) -> Table:
     return table
 
 
-def _print_wrong(console: Console, tallies: list[Tally]) -> None:
+def _print_wrong(console: Console, tallies: list[Tally], there: dict[str, Point]) -> None:
     workers = sum(tally.worker_kills for tally in tallies)
     collectors = sum(tally.collector_kills for tally in tallies)
     stopped_at = {name for tally in tallies for name in tally.points}
+    in_c = {name for name, point in there.items() if point.is_compiled}
+    told_of_c = f", {len(stopped_at & in_c)} of {len(in_c)} in C" if in_c else ""
     console.print(
         f"{workers:,} workers and {collectors:,} collectors killed; "
-        f"stopped at {len(stopped_at)} of {len(points())} test points"
+        f"stopped at {len(stopped_at)} of {len(there)} test points{told_of_c}"
     )
     for tally in tallies:
         for text in tally.skipped:
@@ -155,7 +162,9 @@ def _print_wrong(console: Console, tallies: list[Tally]) -> None:
             console.print(f"{tally.section}: {text}", style="red", markup=False)
 
 
-def _report(env: dict[str, str], tallies: list[Tally], elapsed_s: float) -> dict[str, Any]:
+def _report(
+    env: dict[str, str], tallies: list[Tally], there: dict[str, Point], elapsed_s: float
+) -> dict[str, Any]:
     stopped_at = {name for tally in tallies for name in tally.points}
     sums = ("worker_kills", "collector_kills", "tried", "survived", "lost", "doubled", "leaked")
     return {
@@ -164,8 +173,8 @@ def _report(env: dict[str, str], tallies: list[Tally], elapsed_s: float) -> dict
         **{name: sum(getattr(tally, name) for tally in tallies) for name in sums},
         "wrong": [text for tally in tallies for text in tally.wrong],
         "skipped": [text for tally in tallies for text in tally.skipped],
-        "points": {"stopped_at": len(stopped_at), "there_are": len(points())},
-        "points_never_reached": sorted(points().keys() - stopped_at),
+        "points": {"stopped_at": len(stopped_at), "there_are": len(there)},
+        "points_never_reached": sorted(there.keys() - stopped_at),
         "sections": [
             {
                 "section": tally.section,

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from .books import Least, Tally
+from .instrumented import ROOT
 from .nursery import Nursery
 from .place import Place, wait_until
 
@@ -57,13 +58,14 @@ class Campaign:
         seed: int,
         least: Least = _NOTHING,
         *,
+        root: Path = ROOT,
         verbose: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.base = base
         self.seed = seed
         self.rng = random.Random(seed)  # noqa: S311  seeded
-        self.nursery = Nursery()
+        self.nursery = Nursery(root)
         self._least = least
         self._clock = clock
         self._tally = Tally("")

@@ -54,8 +54,8 @@ class Ended(NamedTuple):
 class Nursery:
     """The process that forks; the campaign's side of it."""
 
-    def __init__(self) -> None:
-        root = Path(__file__).parent.parent.parent
+    def __init__(self, root: Path) -> None:
+        """*root* is where its children find shmperf."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.faults.nursery"],
             stdin=subprocess.PIPE,
@@ -198,7 +198,7 @@ def _be(spec: dict[str, Any]) -> NoReturn:
             RUNS[spec["run"]](spec)
         finally:
             if counts is not None:
-                Path(spec["census"]).write_text(json.dumps(counts))
+                Path(spec["census"]).write_text(json.dumps(counts()))
     except SystemExit as error:
         code = int(error.code or 0)
     except BaseException:  # noqa: BLE001  whatever it is, it is told

@@ -4,10 +4,15 @@ Test points: the labelled lines of shmperf, and how a process is made to stop ju
 A label is a comment, ``# point: NAME`` behind a line or ``# point below: NAME`` above one, so it
 costs nothing. Only a process of the campaign traces its own lines, and only in the functions that
 hold the line it waits for.
+
+In C it is ``POINT("NAME")`` above a line, which only the campaign's own build of the compiled path
+knows (`instrumented`, ``points.c``). The step that is called ``row-id`` in both is two points:
+``row-id`` in Python, ``compiled-row-id`` in C.
 """
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import re
@@ -16,17 +21,28 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import shmperf
+from shmperf.compiled.chosen import hot
 
-__all__ = ["Point", "count_points", "points", "points_in", "stop_at"]
+__all__ = [
+    "Point",
+    "count_points",
+    "instrumented_build",
+    "points",
+    "points_for",
+    "points_in",
+    "stop_at",
+]
 
 _LABEL = re.compile(r"# point( below)?: ([a-z-]+)$")
+_LABEL_IN_C = re.compile(r'\bPOINT\("([a-z-]+)"\);$')
+_IN_C = "compiled-"
 _SOURCES = Path(shmperf.__file__).parent
 
 
@@ -37,21 +53,35 @@ class Point(NamedTuple):
     file: str
     line: int
 
+    @property
+    def is_compiled(self) -> bool:
+        """True of a line in C."""
+        return self.file.endswith((".c", ".h"))
+
 
 @cache
 def points() -> dict[str, Point]:
     """Every labelled line of shmperf, by name."""
     found: dict[str, Point] = {}
-    for path in sorted(_SOURCES.rglob("*.py")):
-        for number, text in enumerate(path.read_text().splitlines(), 1):
-            label = _LABEL.search(text)
-            if label is None:
-                continue
-            name = label[2]
-            if name in found:
-                raise ValueError(f"{path.name}:{number}: the label {name} is there twice")
-            found[name] = Point(name, str(path), number + bool(label[1]))
+    for path in sorted(path for kind in ("*.py", "*.c", "*.h") for path in _SOURCES.rglob(kind)):
+        for point in _labels_in(path):
+            if point.name in found:
+                raise ValueError(f"{path.name}:{point.line}: {point.name} is there twice")
+            found[point.name] = point
     return found
+
+
+def _labels_in(path: Path) -> Iterator[Point]:
+    for number, text in enumerate(path.read_text().splitlines(), 1):
+        if path.suffix != ".py" and (label := _LABEL_IN_C.search(text)):
+            yield Point(_IN_C + label[1], str(path), number + 1)
+        elif path.suffix == ".py" and (label := _LABEL.search(text)):
+            yield Point(label[2], str(path), number + bool(label[1]))
+
+
+def points_for(*, in_c: bool) -> dict[str, Point]:
+    """Those that a process can be stopped at: all, or those in Python alone."""
+    return {name: point for name, point in points().items() if in_c or not point.is_compiled}
 
 
 def points_in(*files: str) -> frozenset[str]:
@@ -79,6 +109,9 @@ def stop_at(name: str, nth: int, action: str) -> None:
     this process count along.
     """
     point = points()[name]
+    if point.is_compiled:
+        _stop_in_c(point, nth, action)
+        return
     times = itertools.count(1)
 
     def hit(_: Point) -> None:
@@ -88,25 +121,65 @@ def stop_at(name: str, nth: int, action: str) -> None:
     _trace({(point.file, point.line): point}, hit)
 
 
-def count_points() -> Counter[str]:
-    """From now on: how often this process reaches which point."""
+def count_points() -> Callable[[], Counter[str]]:
+    """From now on: how often this process reaches which point; what tells it, when asked."""
     counts: Counter[str] = Counter()
+    in_python = points_for(in_c=False).values()
+    in_c = [point for point in points().values() if point.is_compiled]
+    build = instrumented_build()
 
     def hit(point: Point) -> None:
         counts[point.name] += 1
 
-    _trace({(point.file, point.line): point for point in points().values()}, hit)
-    return counts
+    def counted() -> Counter[str]:
+        if build is None:
+            return counts
+        return counts + Counter({point.name: build.times_at(_label(point)) for point in in_c})
+
+    if build is not None:
+        build.count_points()
+    _trace({(point.file, point.line): point for point in in_python}, hit)
+    return counted
+
+
+_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
 def _act(action: str) -> None:
     what, _, seconds = action.partition(":")
-    if what == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif what == "stop":
-        os.kill(os.getpid(), signal.SIGSTOP)
+    if what in _SIGNALS:
+        os.kill(os.getpid(), _SIGNALS[what])
     else:
         time.sleep(float(seconds))
+
+
+@cache
+def instrumented_build() -> ctypes.CDLL | None:
+    """What `points.c` offers of the compiled path that runs here; None where it is not in there."""
+    if hot is None:
+        return None
+    build = ctypes.CDLL(hot.__file__)
+    if not hasattr(build, "stop_at"):
+        return None
+    build.stop_at.argtypes = [ctypes.c_char_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_uint64]
+    build.times_at.argtypes, build.times_at.restype = [ctypes.c_char_p], ctypes.c_uint64
+    return build
+
+
+@cache
+def _label(point: Point) -> bytes:
+    """As C has it, which keeps it; so does this."""
+    return point.name.removeprefix(_IN_C).encode()
+
+
+def _stop_in_c(point: Point, nth: int, action: str) -> None:
+    build = instrumented_build()
+    if build is None:
+        raise LookupError(f"{point.name}: the compiled path that runs here has no points")
+    what, _, seconds = action.partition(":")
+    pause_ns = int(float(seconds or 0) * 1e9)
+    if build.stop_at(_label(point), nth, _SIGNALS.get(what, 0), pause_ns):
+        raise LookupError(f"{point.name}: points.c has no room for so many")
 
 
 def _trace(wanted: dict[tuple[str, int], Point], hit: Callable[[Point], None]) -> None:

@@ -38,11 +38,14 @@ static int end_by_python(Awaited *self, int64_t end_ns, PyObject *error) {
 static PyObject *awaited_returned(Awaited *self, PyObject *result) {
     if (!self->open.row_object) return Py_NewRef(result);
     State *state = self->state;
+    POINT("awaited-call-returned");
     uint64_t end_ns = now_ns();
     if (is_stored(state, self->fast, &self->open, &self->captured, end_ns)) {
+        POINT("awaited-context-restore");
         if (leave_context(state, &self->open)) PyErr_Clear();
         free_row(&self->open);
         forget_call(&self->open);
+        POINT("awaited-call-done");
         return Py_NewRef(result);
     }
     return end_by_python(self, (int64_t)end_ns, NULL) ? NULL : Py_NewRef(result);

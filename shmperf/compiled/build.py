@@ -75,7 +75,7 @@ def digest(sources: Path) -> str:
     return found.hexdigest()[:16]
 
 
-def compiled(sources: Path, place: Path) -> str:
+def compiled(sources: Path, place: Path, *more_flags: str) -> str:
     """Compile *sources* into *place*; why not, in a line, when that can't be."""
     if os.environ.get(_NO_COMPILE, "0") not in ("", "0"):
         return f"{_NO_COMPILE} was set"
@@ -89,6 +89,7 @@ def compiled(sources: Path, place: Path) -> str:
         command = [
             *compiler,
             *_FLAGS,
+            *more_flags,
             *shlex.split(os.environ.get(_MORE_FLAGS, "")),
             f'-DSHMPERF_SOURCES="{digest(sources)}"',
             f"-I{sysconfig.get_path('include')}",

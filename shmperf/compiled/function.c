@@ -46,19 +46,23 @@ int is_stored(State *state, Fast *fast, Open *open, const Captured *captured, ui
 
 /* The function has returned: its record is stored here, or by Python. */
 static inline int ended(State *state, Fast *fast, Open *open, const Captured *captured) {
+    POINT("call-returned");
     uint64_t end_ns = now_ns();
     if (is_stored(state, fast, open, captured, end_ns)) {
         if (restore_context(state, open)) PyErr_Clear();
         free_row(open);
         forget_call(open);
+        POINT("call-done");
         return 0;
     }
+    POINT("left-late");
     return leave_call(state, open, captured, fast->wrapped, (int64_t)end_ns, NULL);
 }
 
 
 static PyObject *failed(State *state, Fast *fast, Open *open, const Captured *captured) {
     PyObject *error = raised();
+    POINT("left-raised");
     if (leave_call(state, open, captured, fast->wrapped, -1, error)) Py_DECREF(error);
     else raise_again(error);
     return NULL;

@@ -243,6 +243,7 @@ static PyObject *take(Kept *self, PyTypeObject *type, PyObject *const *args, Py_
     self->entries = NULL;
     self->count = self->room = 0;
     PyObject *found = PyList_New(left);
+    POINT("kept-take");
     for (Py_ssize_t at = 0; found && at < left; at++) {
         PyObject *call = call_of(&state->drain, &taking, entries[at]);
         if (call) PyList_SET_ITEM(found, at, call);

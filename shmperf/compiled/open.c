@@ -69,6 +69,7 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is
         Py_CLEAR(open->outer);
         return found;
     }
+    POINT("row-take");
     PyObject *row_object = take_row(bound->ready);
     if (!row_object) {
         Py_CLEAR(open->outer);
@@ -78,6 +79,7 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is
     open->bound = (Binding *)Py_NewRef((PyObject *)bound);
     open->row = PyLong_AsUnsignedLongLong(row_object);
     uint64_t *row = bound->words + open->row;
+    POINT("row-next-id");
     /* Ahead of the mark: it takes memory. */
     uint64_t call_id = row[ID] + GENERATION_STEP;
     PyObject *id = PyLong_FromUnsignedLongLong(call_id);
@@ -93,6 +95,7 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is
     open->call_id = call_id;
     begin_row(row, &(OpenRow){.id = call_id, .parent = open->parent, .start_ns = open->start_ns,
                               .callee = callee, .thread = thread});
+    POINT("row-begun");
     open->token = PyContextVar_Set(state->current, id);
     Py_DECREF(id);
     return open->token ? 1 : -1;
@@ -100,6 +103,7 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is
 
 /* Resetting costs half of setting; in another context than its own a token is of no use. */
 int restore_context(State *state, Open *open) {
+    POINT("context-restore");
     if (open->token && PyContextVar_Reset(state->current, open->token) == 0) return 0;
     PyErr_Clear();
     PyObject *token = PyContextVar_Set(state->current, open->outer);
@@ -144,6 +148,7 @@ static inline void expect_store(const void *slot) {
 int store_call(State *state, Open *open, const Captured *captured, uint64_t callee, uint64_t end_ns,
                PyObject *tool, uint64_t *taken) {
     Binding *bound = open->bound;
+    POINT("slot-take");
     uint64_t position = *taken = take_position(state, bound, tool);
     if (!position) return 0;
     uint64_t *slot = (uint64_t *)(bound->slots + (int64_t)position + bound->shift);
@@ -151,6 +156,7 @@ int store_call(State *state, Open *open, const Captured *captured, uint64_t call
                                          .start_ns = open->start_ns, .end_ns = end_ns,
                                          .meta = callee << CALLEE_SHIFT | captured->low_meta,
                                          .body = captured->body});
+    POINT("slot-stored");
     expect_store(slot + SLOT_WORDS);
     return 1;
 }
@@ -177,7 +183,9 @@ int is_bound_anew(State *state, Open *open, PyObject *now) {
 int refilled(State *state, Open *open, PyObject *tool, uint64_t end_ns) {
     if (end_ns - open->start_ns >= SLOW_NS) return 0;
     PyObject *positions = open->bound->positions;
+    POINT("grant-refill");
     PyObject *answer = PyObject_CallFunctionObjArgs(state->refill, tool, positions, NULL);
+    POINT("grant-refilled");
     if (answer) {
         Py_DECREF(answer);
         return answer == Py_True;
@@ -204,8 +212,10 @@ int leave_context(State *state, Open *open) {
 }
 
 void free_row(Open *open) {
+    POINT("row-give-up");
     PyObject *row_object = open->row_object;
     open->row_object = NULL;
+    POINT("row-free");
     give_row_back(open->bound->ready, row_object);
 }
 
@@ -233,10 +243,12 @@ static PyObject *listed(State *state, PyObject *entry) {
     if (key && empty) left = PyDict_SetDefault(state->unfinished, key, empty);
     Py_XDECREF(key);
     Py_XDECREF(empty);
+    POINT("left-list");
     if (!left || PyList_Append(left, entry)) {
         PyErr_Clear();
         return NULL;
     }
+    POINT("left-listed");
     return Py_NewRef(left);
 }
 

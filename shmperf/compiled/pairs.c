@@ -93,6 +93,7 @@ static PyObject *hex_of(uint64_t id) {
 /* Known by its id, which is given back; NULL with an error. */
 static PyObject *announced(State *state, Steps *started) {
     PyObject *key = hex_of(started->open.call_id);
+    POINT("pair-announce");
     if (key && PyDict_SetItem(state->pairs, key, (PyObject *)started)) Py_CLEAR(key);
     return key;
 }
@@ -180,6 +181,7 @@ PyObject *end_pair(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     int is_plain = count == 3 && args[1] == Py_None && args[2] == Py_None;
     Steps *started = is_plain ? taken(state, args[0]) : NULL;
     if (!started) return PyObject_Vectorcall(state->pure_end_pair, args, (size_t)count, NULL);
+    POINT("pair-taken");
     PyObject *pair = slot_of((PyObject *)started, state->pair_offset);
     if (pair && Py_IS_TYPE(pair, state->pair_type))
         set_slot(pair, state->pair_is_open_offset, Py_False);

@@ -80,6 +80,7 @@ PyObject *read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count) 
     }
     const uint64_t *slot = (const uint64_t *)memory.buf + first;
     Py_ssize_t there = (Py_ssize_t)count_committed(slot, (size_t)most, position);
+    POINT("ring-committed");
     if (there) found = batch_of(&state->drain, args[0], first, there, memory.buf);
     PyBuffer_Release(&memory);
     if (!there) Py_RETURN_NONE;

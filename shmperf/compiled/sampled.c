@@ -53,12 +53,15 @@ static inline void count(State *state, Counted *counted) {
     int is_ours = slot_of(counted->sampler, state->sampled_offset) == counted->tuple
                   || slot_of(counted->sampler, state->ended_offset) == counted->numbers;
     if (!is_ours || is_gone(PyTuple_GET_ITEM(counted->tuple, 2))) return;
+    POINT("count-take");
     PyObject *number = Py_TYPE(counted->numbers)->tp_iternext(counted->numbers);
     if (!number) {
         PyErr_Clear();
         return;
     }
+    POINT("count-store");
     __atomic_store_n(counted->counter, PyLong_AsUnsignedLongLong(number), __ATOMIC_RELEASE);
+    POINT("count-stored");
     Py_DECREF(number);
 }
 

@@ -22,6 +22,14 @@
 
 #include "layout.h"
 
+/* Where the campaign of faults stops a process; nothing, but in a build of its own. */
+#ifdef SHMPERF_POINTS
+void reach_point(const char *name);
+#define POINT(name) reach_point(name)
+#else
+#define POINT(name) ((void)0)
+#endif
+
 /* Both sides of every store are of one endianness, which msgpack's is not. */
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "written for little-endian machines"
@@ -56,10 +64,14 @@ static inline uint64_t word_at(const uint64_t *word) {
 /* --- the worker --------------------------------------------------------------------------------- */
 
 static inline void begin_row(uint64_t *row, const OpenRow *call) {
+    POINT("row-start");
     put_word(row + START, call->start_ns);
     put_word(row + PARENT, call->parent);
+    POINT("row-callee");
     put_word(row + CALLEE, call->callee);
+    POINT("row-thread");
     put_word(row + THREAD, call->thread);
+    POINT("row-id");
     __atomic_store_n(row + ID, call->id, __ATOMIC_RELEASE);
 }
 
@@ -72,14 +84,17 @@ static inline void mark_loss(uint64_t *row, uint64_t call_id) {
 
 /* Only a granted slot, with the position that it was granted for. */
 static inline void store_slot(uint64_t *slot, uint64_t position, const Record *record) {
+    POINT("slot-store");
     slot[IDS] = record->id;
     slot[PARENTS] = record->parent;
     slot[STARTS] = record->start_ns;
     slot[ENDS] = record->end_ns;
     slot[METAS] = record->meta;
+    POINT("slot-body");
     uint32_t length = record->meta & LENGTH_MASK;
     for (uint32_t at = 0; at < length; at += 16)
         memcpy((char *)(slot + BODY_WORD) + at, record->body + at, 16);
+    POINT("slot-commit");
     __atomic_store_n(slot + COMMIT_WORD, position, __ATOMIC_RELEASE);
 }
 

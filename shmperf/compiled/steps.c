@@ -294,6 +294,7 @@ static PyObject *exit_struck(State *state, Steps *self, PyObject *const *args) {
 
 /* No slot was to be had: Python looks for one, or counts the call as lost. */
 static PyObject *exit_late(State *state, Steps *self, PyObject *error) {
+    POINT("quick-late");
     PyObject *ended = PyObject_CallFunctionObjArgs(state->exit_late, self, error, NULL);
     if (ended && is_passed_on(&self->open)) Py_CLEAR(ended);
     return ended;
@@ -302,6 +303,7 @@ static PyObject *exit_late(State *state, Steps *self, PyObject *error) {
 static PyObject *exit_steps(State *state, Steps *self, PyObject *const *args) {
     int in_detail = is_in_detail(self);
     if (args[1] != Py_None || !is_ours(state, self, in_detail)) return exit_in_python(state, self, args);
+    POINT("quick-clock");
     uint64_t end_ns = now_ns();
     Captured whole, *captured = &self->captured;
     if (in_detail) {
