@@ -8,6 +8,7 @@ between their beginning and their first line. What is missing must have been cou
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +18,18 @@ import msgspec
 from shmperf.shm.inflight import FIRST_UNRECORDED
 
 from .log import Known, read_logs
-from .place import Place
+from .place import Line, Place
 
 __all__ = ["Least", "Rules", "Tally", "check", "check_books"]
 
 
 # What balances the books where records are gone: no promise allows it.
 _UNEXPLAINED = {"spoilt_records", "segment_gone"}
+
+
+# What the campaign's tools are called with first, and those that are called with nothing of it.
+_NUMBER = re.compile(r'"(?:slot|size|n)\\?":(\d+)')
+_WITHOUT_NUMBER = ("tool number ", "long")
 
 
 class Least(NamedTuple):
@@ -104,8 +110,9 @@ def check(tally: Tally, place: Place, what: str, rules: Rules | None = None) -> 
     stats = place.stats(storage)
     lines = list(place.lines(storage))
     times = Counter(call_id for call_id, *_ in lines)
-    aborted = {call_id for call_id, _, is_aborted, _ in lines if is_aborted}
+    aborted = {line.id for line in lines if line.is_aborted}
     check_books(tally, stats, what)
+    _check_params(tally, known, lines, what)
     if stats["lost"].keys() & _UNEXPLAINED and not rules.exempt:
         tally.blame(f"{what}: {stats['lost']} lost where nobody has spoilt or removed anything")
     if rules.exempt:
@@ -142,6 +149,20 @@ def _check_lines(
         tally.blame(f"{what}: {doubled} lines are there twice")
     if wrongly := known.finished & aborted:
         tally.blame(f"{what}: {len(wrongly)} finished calls are on disk as aborted")
+
+
+def _check_params(tally: Tally, known: Known, lines: list[Line], what: str) -> None:
+    """What is on disk of a call is what it was called with: its number in its worker's log."""
+    others = []
+    for line in lines:
+        number = known.numbers.get(line.id)
+        if number is None or line.is_aborted or line.tool.startswith(_WITHOUT_NUMBER):
+            continue
+        said = _NUMBER.search(line.params)
+        if said is None or int(said[1]) != number:
+            others.append(f"{line.id:016x} of {line.tool}, number {number}: {line.params[:60]!r}")
+    if others:
+        tally.blame(f"{what}: {len(others)} calls with others' parameters: {others[0]}")
 
 
 def _check_untouched(
@@ -198,13 +219,13 @@ def check_books(tally: Tally, stats: dict[str, Any], what: str) -> None:
 def _check_strangers(
     tally: Tally,
     known: Known,
-    lines: list[tuple[int, int, bool, str]],
+    lines: list[Line],
     rules: Rules,
     what: str,
 ) -> None:
     """Calls on disk that no log names: killed before their first line, so aborted, and few."""
     strangers: Counter[int] = Counter()
-    for call_id, pid, is_aborted, tool in lines:
+    for call_id, pid, is_aborted, tool, _ in lines:
         if call_id in known.finished or call_id in known.opened:
             continue
         strangers[pid] += 1

@@ -24,7 +24,7 @@ from .campaign import Campaign
 from .fuzz import TARGETS
 from .log import ask_to_stop, read_logs
 from .nursery import Nursery
-from .place import Place, wait_until
+from .place import Line, Place, wait_until
 
 __all__ = ["corrupt"]
 
@@ -188,5 +188,5 @@ class _Damage:
         if ended is None or (ended.status and not killed):
             self.tally.blame(f"a child ended with {ended}")
 
-    def _lines(self) -> list[tuple[int, int, bool, str]]:
+    def _lines(self) -> list[Line]:
         return list(self.place.lines())

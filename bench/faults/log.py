@@ -98,6 +98,7 @@ class Known(NamedTuple):
     perhaps: Counter[int]  # by pid: calls that may have begun
     unrecorded: int  # finished without an id
     unrecorded_open: int
+    numbers: dict[int, int]  # by id: the number that its worker has given to the call
 
     @property
     def begun(self) -> int:
@@ -107,7 +108,7 @@ class Known(NamedTuple):
 
 def read_logs(paths: list[Path]) -> Known:
     """Read the logs of processes that have ended."""
-    known = Known(set(), set(), Counter(), 0, 0)
+    known = Known(set(), set(), Counter(), 0, 0, {})
     unrecorded = unrecorded_open = 0
     for path in paths:
         words = memoryview(path.read_bytes()).cast("Q")
@@ -115,9 +116,12 @@ def read_logs(paths: list[Path]) -> Known:
             continue  # killed while it made its log
         pid = words[1]
         rows = words[_HEADER:].tolist()
-        for intended, call_id, done in zip(rows[0::3], rows[1::3], rows[2::3], strict=True):
+        calls = zip(rows[0::3], rows[1::3], rows[2::3], strict=True)
+        for number, (intended, call_id, done) in enumerate(calls):
             if not intended:
                 continue
+            if call_id and call_id != _NO_ID:
+                known.numbers[_unique(call_id, pid)] = number
             if call_id == _NO_ID:
                 unrecorded += done
                 unrecorded_open += not done

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import psutil
@@ -31,7 +31,7 @@ from shmperf.storage.state import stats_on_disk
 
 from .nursery import Nursery
 
-__all__ = ["Place", "has_private_memory", "make_memory_private", "unexpected", "wait_until"]
+__all__ = ["Line", "Place", "has_private_memory", "make_memory_private", "unexpected", "wait_until"]
 
 _NEW_NAMESPACE, _RECURSIVE_PRIVATE = 0x20000, 0x4000 | 0x40000
 _INTERNALS = re.compile(
@@ -95,6 +95,16 @@ def unexpected(errors: Path) -> str:
     return "".join(line for line in lines if not _PROMISED.match(line))
 
 
+class Line(NamedTuple):
+    """What a line of history says of its call."""
+
+    id: int
+    pid: int
+    is_aborted: bool
+    tool: str
+    params: str
+
+
 class Place:
     """Working directory, runtime directory and logs of one batch."""
 
@@ -151,16 +161,18 @@ class Place:
         """The statistics on disk."""
         return stats_on_disk(storage or self.storage, None, Options())
 
-    def lines(self, storage: Path | None = None) -> Iterator[tuple[int, int, bool, str]]:
-        """Id, pid, whether aborted, and tool of every line of history; a torn one is nobody's."""
+    def lines(self, storage: Path | None = None) -> Iterator[Line]:
+        """Every line of history; a torn one is nobody's."""
         decode = msgspec.json.Decoder(_Line).decode
         for text in lines_of(storage or self.storage, tell=_refuse):
             try:
                 line = decode(text)
             except msgspec.DecodeError:
-                yield 0, 0, False, f"a torn line, {text[:60]!r},"
+                yield Line(0, 0, False, f"a torn line, {text[:60]!r},", "")
                 continue
-            yield int(line.data.id, 16), line.data.pid, line.data.status == "aborted", line.tool
+            data = line.data
+            params = data.p or bytes(data.params).decode()
+            yield Line(int(data.id, 16), data.pid, data.status == "aborted", line.tool, params)
 
     def end_sessions(self, nursery: Nursery, timeout_s: float = 20.0) -> bool:
         """Wait until every session has ended, with a sweep now and then."""
@@ -238,6 +250,8 @@ class _Data(msgspec.Struct):
     id: str
     pid: int
     status: str = ""
+    p: str = ""
+    params: msgspec.Raw = msgspec.Raw()  # of a call in detail
 
 
 class _Line(msgspec.Struct):
