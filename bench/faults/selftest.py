@@ -44,7 +44,7 @@ class Plant(NamedTuple):
     @property
     def is_in_c(self) -> bool:
         """True where it has to be compiled."""
-        return any(change.file.endswith(".c") for change in self.changes)
+        return any(change.file.endswith((".c", ".h")) for change in self.changes)
 
 
 PLANTS = (
@@ -124,9 +124,9 @@ PLANTS = (
         "a slot is committed before what it holds is there",
         (
             Change(
-                "compiled/open.c",
+                "compiled/slot.h",
                 '    POINT("slot-store");\n',
-                "    __atomic_store_n(slot + SLOT_WORDS - 1, position, __ATOMIC_RELEASE);\n"
+                "    __atomic_store_n(slot + COMMIT_WORD, position, __ATOMIC_RELEASE);\n"
                 '    POINT("slot-store");\n',
             ),
         ),
