@@ -27,16 +27,16 @@ before a restart count as ones whose parent is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import compress
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter, gt
 from typing import NamedTuple
 
-from .children import Child, Tools, add_up, bounded, settled_tools, sum_of
+from .children import Child, bounded, settled_tools
 from .edges import Edges
 from .families import Bounds, Families
 from .remembered import Remembered
-from .treestate import Chunk, Columns, Edge, Recent, Record, Settled, TreeDelta, TreeState, batches
+from .settlement import Settlement
+from .treestate import Chunk, Columns, Edge, Recent, Settled, TreeDelta, TreeState, batches
 
 __all__ = ["NOBODY", "Below", "Bounds", "CallTree", "Edge", "Settled", "TreeDelta", "TreeState"]
 
@@ -88,47 +88,47 @@ class CallTree:
         Columns are ids, parents, starts and ends, in nanoseconds of the monotonic clock. They are
         kept and must not be changed afterwards. An end before its start is taken for the start.
         """
-        ids, parents, starts, ends = columns
-        if not ids:
+        if not columns[0]:
             return
-        if any(map(gt, starts, ends)):
-            ends = list(map(max, starts, ends))
+        alone = self._families.add_words(tool, columns)
+        if alone is None:
+            ids, parents, starts, ends = columns
+            if any(map(gt, starts, ends)):
+                columns = ids, parents, starts, list(map(max, starts, ends))
+            alone = self._families.add(tool, columns)
         recent = self._workers.get(worker)
         if recent is None:
             recent = self._workers[worker] = Recent()
             recent.passes = 2
-        recent.new.append((tool, (ids, parents, starts, ends)))
+        recent.new.append((tool, columns))
         self._touched.add(worker)
-        if any(parents):
-            roots = self._families.add(tool, (ids, parents, starts, ends))
-            self._count(None, add_up(roots, {}))
-        else:
-            total_ns = sum(ends) - sum(starts)
-            self.let_go += self._edges.count(None, tool, len(ids), total_ns, total_ns)
+        calls, total_ns = alone
+        if calls:
+            self.let_go += self._edges.count(None, tool, calls, total_ns, total_ns)
 
-    def pass_done(self, worker: str) -> list[Settled]:
+    def pass_done(self, worker: str, wanted: Container[int] | None = None) -> list[Settled]:
         """
         Settle what was drained before the previous pass, and return the calls that have children.
 
         Every ring of *worker* has been looked at since the last time; children come before their
-        parents.
+        parents. Of some calls only, where nobody needs to know of others than those *wanted*.
         """
         recent = self._workers.get(worker)
         if recent is None or not (recent.old or recent.new):
             return []
-        settled = self._settle(recent.old)
+        settled = self._settle(recent.old, wanted)
         recent.age()
         self._touched.add(worker)
         self._stay_within_bounds()
         return settled
 
-    def worker_gone(self, worker: str) -> list[Settled]:
-        """Settle everything that came from *worker*: nothing more will."""
+    def worker_gone(self, worker: str, wanted: Container[int] | None = None) -> list[Settled]:
+        """Settle everything that came from *worker*: nothing more will. As in `pass_done`."""
         recent = self._workers.pop(worker, None)
         if recent is None:
             return []
         self._touched.add(worker)
-        settled = self._settle(recent.old + recent.new)
+        settled = self._settle(recent.old + recent.new, wanted)
         for tool, ids in self._remembered:
             # What came of calls that had settled: nobody knows them after a restart.
             if self._families.rows:
@@ -261,49 +261,16 @@ class CallTree:
 
     # --- within ----------------------------------------------------------------------------------
 
-    def _settle(self, chunks: list[Chunk]) -> list[Settled]:
-        settled = []
+    def _settle(self, chunks: list[Chunk], wanted: Container[int] | None) -> list[Settled]:
+        settled: list[Settled] = []
         if self._families.rows:
-            has_family = self._families.rows.__contains__
-            parents = [
-                (record[3], -record[2], tool, record)
-                for tool, columns in chunks
-                for record in compress(zip(*columns, strict=True), map(has_family, columns[0]))
-            ]
-            # By end: a child's own time is known before its parent asks for it.
-            parents.sort()
-            for _, _, tool, record in parents:
-                found = self._settle_one(tool, record)
-                if found is not None:
-                    settled.append(found)
+            turn = Settlement(self._families, self._edges, self.bounds, wanted)
+            settled = turn.settle(chunks)
+            self.covered += turn.covered
+            self.let_go += turn.let_go
         for tool, columns in chunks:
             self._remember(tool, columns[0])
         return settled
-
-    def _settle_one(self, tool: str, record: Record) -> Settled | None:
-        call_id, parent, start, end = record
-        rows, family = self._families.pop(call_id)
-        if family is None:
-            tools, covered, ids = sum_of(rows, start, end)
-        else:
-            self.let_go += family.take(rows, self.bounds.ids, self.bounds.spans)
-            tools, ids = family.tools, family.ids
-            covered = family.covered_within(start, end)
-        self._count(tool, tools)
-        if covered:
-            self.covered.append((tool, end, covered))
-        if parent and covered:
-            # What its children covered was counted as own time of this call: to be taken off.
-            self._families.cover(parent, tool, covered)
-        elif covered:
-            self.let_go += self._edges.count(None, tool, 0, 0, -covered)
-        if not ids:
-            return None
-        surplus = len(ids) - self.bounds.ids
-        if surplus > 0:
-            self.let_go += surplus
-            del ids[self.bounds.ids :]
-        return Settled(call_id, ids, settled_tools(tools), end - start - covered)
 
     def _count_families(self, tool: str, ids: Iterable[int]) -> None:
         """Count the families of those calls of *tool* that have one."""
@@ -313,13 +280,8 @@ class CallTree:
     def _let_family_go(self, call_id: int, parent: str | None) -> int:
         """Count the family of a call that never settles, or has settled; returns its children."""
         tools = self._families.pop_tools(call_id)
-        self._count(parent, tools)
+        self.let_go += self._edges.count_tools(parent, tools)
         return sum(counts[0] for counts in tools.values())
-
-    def _count(self, parent: str | None, tools: Tools) -> None:
-        """Count children in the graph."""
-        for child, (calls, total_ns, own_ns) in tools.items():
-            self.let_go += self._edges.count(parent, child, calls, total_ns, own_ns)
 
     def _remember(self, tool: str, ids: Sequence[int]) -> None:
         for forgotten, gone in self._remembered.add(tool, ids):

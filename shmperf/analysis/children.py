@@ -14,8 +14,6 @@ from typing import TypeAlias
 
 import msgspec
 
-from shmperf.compiled.chosen import hot
-
 __all__ = [
     "MOST_NS",
     "Child",
@@ -165,14 +163,9 @@ def sum_of(rows: list[Child], start: int, end: int) -> tuple[Tools, int, list[in
 
     Sorts *rows*.
     """
-    found: tuple[Tools, int, list[int]] | None = None
-    if hot is not None:
-        found = hot.sum_children(rows, start, end)
-    if found is None:
-        tools = add_up(rows, {})
-        covered = covered_within(rows, start, end)
-        found = tools, covered, [row[2] for row in rows if row[2]]
-    return found
+    tools = add_up(rows, {})
+    covered = covered_within(rows, start, end)
+    return tools, covered, [row[2] for row in rows if row[2]]
 
 
 def settled_tools(tools: Tools) -> dict[str, tuple[int, int]]:

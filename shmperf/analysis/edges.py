@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from .children import MOST_NS, bounded
+from .children import MOST_NS, Tools, bounded
 from .treestate import Edge
 
 __all__ = ["EdgeKey", "Edges"]
@@ -43,6 +43,10 @@ class Edges:
         edge.own_ns = own_ns if -MOST_NS < own_ns < MOST_NS else bounded(own_ns)
         self._changed.add(key)
         return 0
+
+    def count_tools(self, parent: str | None, tools: Tools) -> int:
+        """Count children of *parent*, by their tools; as `count`."""
+        return sum([self.count(parent, child, *counts) for child, counts in tools.items()])
 
     def copies(self) -> dict[EdgeKey, Edge]:
         """Nothing of it is shared."""

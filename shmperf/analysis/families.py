@@ -7,23 +7,29 @@ since that was last told is known here, too; one that was told and then taken is
 
 from __future__ import annotations
 
-from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import islice, repeat
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from shmperf.compiled.chosen import hot
 
 from .children import Child, Family, Tools, add_up
-from .treestate import Columns
+from .treestate import Chunk, Columns, Record, Settled
 
-__all__ = ["Bounds", "Families", "WrittenFamily"]
+__all__ = ["Bounds", "Counts", "Families", "SettledHere", "WrittenFamily"]
 
 # The rows that are no part of the sum, and the sum.
 WrittenFamily: TypeAlias = tuple[list[Child], Family | None]
+# A call's tool and record, for who settles it.
+SettleOne: TypeAlias = Callable[[str, Record], Settled | None]
+# For an edge of the graph: parent, tool, calls, total and own time.
+Counts: TypeAlias = tuple[str | None, str, int, int, int]
+# The compiled path has rows in words: what can be said of a list of them can be said of these, but
+# that a number that is no word is an OverflowError.
+_new_rows: Callable[[], list[Child]] = list if hot is None else hot.Children
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +44,14 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     crowd: int = 8
 
 
+class SettledHere(NamedTuple):
+    """What `Families.settle_words` has done: *settled* holds rows of `Settled`, or these."""
+
+    settled: list[Settled | tuple[int, list[int], dict[str, tuple[int, int]], int]]
+    # As `CallTree.covered` has it.
+    covered: list[tuple[str, int, int]]
+
+
 class Families:
     """
     At most *bounds* of families, ids and intervals. One thread.
@@ -46,7 +60,7 @@ class Families:
     """
 
     def __init__(self, bounds: Bounds) -> None:
-        self.rows: defaultdict[int, list[Child]] = defaultdict(list)
+        self.rows: defaultdict[int, list[Child]] = defaultdict(_new_rows)
         self._bounds = bounds
         self._sums: dict[int, Family] = {}
         self._rows_since_fold = 0
@@ -54,29 +68,71 @@ class Families:
         self._removed: list[int] = []
         self._told: set[int] = set()
 
-    def add(self, tool: str, columns: Columns) -> list[Child]:
+    def add(self, tool: str, columns: Columns) -> tuple[int, int]:
         """
-        Take children of *tool*, as columns: ids, parents, starts and ends.
+        Take children of *tool*, as columns: ids, parents, starts and ends, none before its start.
 
-        Returns those that have none: their parent is 0.
+        Returns how many have no parent (it is 0), and their time.
         """
-        rows, (ids, parents, starts, ends) = self.rows, columns
-        if hot is not None and all(type(column) is array for column in columns):
-            hot.add_children(rows, self._changed, tool, parents, starts, ends, ids)
-        else:
-            children = zip(starts, ends, ids, repeat(tool), strict=False)
+        ids, parents, starts, ends = columns
+        if not any(parents):
+            return len(ids), sum(ends) - sum(starts)
+        self._rows_since_fold += len(ids)
+        children = zip(starts, ends, ids, repeat(tool), strict=False)
+        if hot is None:
+            rows = self.rows
             for parent, row in zip(parents, children, strict=False):
                 rows[parent].append(row)
-            self._changed.update(parents)
-        self._rows_since_fold += len(parents)
-        if 0 not in rows:
-            return []
+        else:
+            for parent, row in zip(parents, children, strict=False):
+                _append(self.rows, parent, row)
+        self._changed.update(parents)
         self._changed.discard(0)
-        return rows.pop(0)
+        roots = self.rows.pop(0, ())
+        return len(roots), sum([end - start for start, end, _, _ in roots])
+
+    def add_words(self, tool: str, columns: Columns) -> tuple[int, int] | None:
+        """The same on the compiled path; None, and nothing done, where `add` has to do it."""
+        if hot is None:
+            return None
+        ids, parents, starts, ends = columns
+        found: tuple[int, int] | None = hot.add_children(
+            self.rows, self._changed, tool, parents, starts, ends, ids
+        )
+        if found is not None and found[0] < len(ids):
+            self._rows_since_fold += len(ids)
+        return found
+
+    def settle_words(
+        self,
+        chunks: list[Chunk],
+        wanted: Container[int] | None,
+        edges: list[Counts],
+        others: SettleOne,
+    ) -> SettledHere | None:
+        """
+        On the compiled path: settle the calls in *chunks*, what is not simple by *others*.
+
+        *edges* gets what is to be counted, before *others* is called what comes before it. None,
+        and nothing done, where Python has to do it.
+        """
+        if hot is None:
+            return None
+        most = self._bounds.ids
+        found = hot.settle(self.rows, self._sums, chunks, wanted, most, edges, others)
+        if found is None:
+            return None
+        settled, covered, gone, changed = found
+        self._changed.update(changed)
+        if self._told:
+            told = self._told.intersection(gone)
+            self._told -= told
+            self._removed += told
+        return SettledHere(settled, covered)
 
     def cover(self, parent: int, tool: str, covered_ns: int) -> None:
         """Take so much off the own time with which a child of *tool* was counted."""
-        self.rows[parent].append((0, covered_ns, 0, tool))
+        _append(self.rows, parent, (0, covered_ns, 0, tool))
         self._changed.add(parent)
 
     def pop(self, call_id: int) -> WrittenFamily:
@@ -84,7 +140,7 @@ class Families:
         if call_id in self._told:
             self._told.discard(call_id)
             self._removed.append(call_id)
-        return self.rows.pop(call_id, []), self._sums.pop(call_id, None)
+        return list(self.rows.pop(call_id, ())), self._sums.pop(call_id, None)
 
     def pop_tools(self, call_id: int) -> Tools:
         """Let a family go: what its children were, by tool."""
@@ -171,14 +227,21 @@ class Families:
         if family is None:
             family = self._sums[call_id] = Family()
         # A parent that is busy moves behind those of which nothing comes any more.
-        rows = self.rows.pop(call_id)
-        self.rows[call_id] = []
+        rows = list(self.rows.pop(call_id))
+        self.rows[call_id] = _new_rows()
         self._changed.add(call_id)
         return family.take(rows, self._bounds.ids, self._bounds.spans)
 
     def _copy(self, call_id: int) -> WrittenFamily:
         family = self._sums.get(call_id)
         return list(self.rows[call_id]), family.copy() if family is not None else None
+
+
+def _append(rows: dict[int, list[Child]], parent: int, row: Child) -> None:
+    try:
+        rows[parent].append(row)
+    except OverflowError:
+        rows[parent] = [*rows[parent], row]
 
 
 def _tools_of(rows: list[Child], family: Family | None) -> Tools:

@@ -11,7 +11,7 @@ counted, and a body that can't be read leaves its call without parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -272,14 +272,14 @@ class Ingest:
         passed, self._passed = self._passed, []
         for worker in passed:
             try:
-                self._settle(self._ledger.tree.pass_done(worker.name))
+                self._settle(self._ledger.tree.pass_done(worker.name, self._wanted()))
                 self._settling.pass_done(worker.name)
             except Exception as error:  # noqa: BLE001  one worker's damage is not another's
                 self._fault("drain", f"{worker.name}: {type(error).__name__}: {error}", 1)
 
     def bury(self, worker: WorkerDrain) -> None:
         """*worker* is dead and drained: its open calls are aborted, all others settled."""
-        self._settle(self._ledger.tree.worker_gone(worker.name))
+        self._settle(self._ledger.tree.worker_gone(worker.name, self._wanted()))
         worker.read_rows(everywhere=True)
         self._counting.count_out(worker)
         opened = list(worker.rows.open.values())
@@ -337,6 +337,10 @@ class Ingest:
         if kept is None:
             kept = self._kept[tool] = kept_of(limit)
         kept.add(batch, worker, self._settling.passes(worker.name))
+
+    def _wanted(self) -> Container[int] | None:
+        """The calls of which somebody needs to know that they have settled; None for all."""
+        return None if self._in_detail else self._ledger.exemplars.waiting
 
     def _settle(self, settled: list[Settled]) -> None:
         tree = self._ledger.tree

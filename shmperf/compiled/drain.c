@@ -28,6 +28,7 @@ PyObject *adopt_call(PyObject *module, PyObject *type) {
 int drain_run(PyObject *module, DrainState *state) {
     if (!(state->batch_type = added_type(module, &batch_spec))) return -1;
     if (!(state->kept_type = added_type(module, &kept_spec))) return -1;
+    if (!(state->children_type = added_type(module, &children_spec))) return -1;
     return 0;
 }
 
@@ -44,6 +45,7 @@ int has_arrays(DrainState *state) {
 int drain_visit(DrainState *state, visitproc visit, void *arg) {
     Py_VISIT(state->batch_type);
     Py_VISIT(state->kept_type);
+    Py_VISIT(state->children_type);
     Py_VISIT(state->call_type);
     Py_VISIT(state->array_type);
     Py_VISIT(state->typecode);

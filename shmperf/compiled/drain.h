@@ -21,7 +21,7 @@ enum {
 
 /* Part of the module's state. */
 typedef struct {
-    PyTypeObject *batch_type, *kept_type;
+    PyTypeObject *batch_type, *kept_type, *children_type;
     /* What `adopt_call` was given, and where its fields are. */
     PyObject *call_type;
     Py_ssize_t call_offsets[CALL_FIELDS];
@@ -111,9 +111,43 @@ PyObject *read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *count_durations(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *last_of_rows(PyObject *module, PyObject *columns);
 
+/* A call below another, and those of one call. */
+typedef struct {
+    uint64_t start_ns, end_ns, id;
+    PyObject *tool;
+} Child;
+
+typedef struct {
+    PyObject_HEAD
+    Py_ssize_t count, room;
+    Child *rows;
+} Children;
+
+/* The words of a column, in an array or copied. */
+typedef struct {
+    const uint64_t *words;
+    uint64_t *own;
+    Py_buffer memory;
+} Column;
+
+/* 0 for what is no number that a word can hold. */
+static inline int word_of(PyObject *object, uint64_t *word) {
+    if (!PyLong_CheckExact(object)) return 0;
+    *word = PyLong_AsUnsignedLongLong(object);
+    if (*word != UINT64_MAX || !PyErr_Occurred()) return 1;
+    PyErr_Clear();
+    return 0;
+}
+
 /* family.c */
-PyObject *sum_children(PyObject *module, PyObject *const *args, Py_ssize_t count);
+extern PyType_Spec children_spec;
+int read_column(PyObject *object, Py_ssize_t count, Column *column);
+void let_columns_go(Column *columns, int count);
+int add_to_family(DrainState *state, PyObject *families, PyObject *parent, const Child *child);
 PyObject *add_children(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
+/* settle.c */
+PyObject *settle(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 /* drain.c */
 PyObject *adopt_call(PyObject *module, PyObject *type);

@@ -1,208 +1,228 @@
-/* The sum of a call's children, as `analysis.children` makes it of rows: start, end, id, tool. */
+/*
+ * The children of one call, as `analysis.children.Child`: start, end, id, tool. A row of them is 32
+ * bytes here, and becomes a tuple when it is asked for.
+ */
 
 #include "hot.h"
 
-typedef struct {
-    uint64_t start, end, id;
-    PyObject *tool;
-} Row;
+/* Longer calls, and more of them at once, have sums that Python knows. */
+enum { LONG_BITS = 40, MANY_BITS = 20 };
 
-typedef struct {
-    PyObject *tool;
-    uint64_t calls, total_ns, covered_ns;
-} OfTool;
+/* ---- columns ---- */
 
-enum { MOST_TOOLS = 16 };
-
-/* 1 when it is a row whose numbers are below a half of what 64 bits hold; borrowed. */
-static int read_row(PyObject *object, Row *row) {
-    if (!PyTuple_CheckExact(object) || PyTuple_GET_SIZE(object) != 4) return 0;
-    uint64_t *const numbers[] = {&row->start, &row->end, &row->id};
-    for (int at = 0; at < 3; at++) {
-        PyObject *number = PyTuple_GET_ITEM(object, at);
-        if (!PyLong_CheckExact(number)) return 0;
-        *numbers[at] = PyLong_AsUnsignedLongLong(number);
-        if (*numbers[at] == UINT64_MAX && PyErr_Occurred()) {
-            PyErr_Clear();
-            return 0;
+/*
+ * The words in a column of so many: an array of them, or numbers in a tuple or list. 1; 0 for what
+ * holds anything else; -1 with an error.
+ */
+int read_column(PyObject *object, Py_ssize_t count, Column *column) {
+    const int is_tuple = PyTuple_CheckExact(object);
+    if (!is_tuple && !PyList_CheckExact(object)) {
+        if (!PyObject_CheckBuffer(object)) return 0;
+        if (PyObject_GetBuffer(object, &column->memory, PyBUF_FORMAT)) {
+            column->memory.obj = NULL;
+            return -1;
         }
+        column->words = column->memory.buf;
+        return column->memory.format && !strcmp(column->memory.format, "Q")
+               && column->memory.len == count * 8;
     }
-    row->tool = PyTuple_GET_ITEM(object, 3);
-    return PyUnicode_CheckExact(row->tool) && row->end >= row->start && row->end <= INT64_MAX / 2;
-}
-
-static inline int is_before(const Row *one, const Row *other) {
-    if (one->start != other->start) return one->start < other->start;
-    if (one->end != other->end) return one->end < other->end;
-    return one->id < other->id;
-}
-
-static OfTool *tool_of(OfTool *tools, int *count, PyObject *tool) {
-    for (int at = 0; at < *count; at++)
-        if (tools[at].tool == tool || PyUnicode_Compare(tools[at].tool, tool) == 0) return &tools[at];
-    if (*count == MOST_TOOLS) return NULL;
-    tools[*count] = (OfTool){tool, 0, 0, 0};
-    return &tools[(*count)++];
-}
-
-/* All rows; 0 when there is one that is not simple. *in_order* tells whether they are sorted. */
-static int read_rows(PyObject *list, Row *rows, int *in_order) {
-    *in_order = 1;
-    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(list); at++) {
-        if (!read_row(PyList_GET_ITEM(list, at), &rows[at])) return 0;
-        if (at && !is_before(&rows[at - 1], &rows[at])) *in_order = 0;
+    if ((is_tuple ? PyTuple_GET_SIZE(object) : PyList_GET_SIZE(object)) != count) return 0;
+    if (!(column->own = PyMem_Malloc(8 * (size_t)(count + 1)))) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    column->words = column->own;
+    for (Py_ssize_t at = 0; at < count; at++) {
+        PyObject *number = is_tuple ? PyTuple_GET_ITEM(object, at) : PyList_GET_ITEM(object, at);
+        if (!word_of(number, &column->own[at])) return 0;
     }
     return 1;
 }
 
-static PyObject *dict_of(const OfTool *tools, int count) {
-    PyObject *found = PyDict_New();
-    for (int at = 0; found && at < count; at++) {
-        PyObject *counts = Py_BuildValue("[KKL]", tools[at].calls, tools[at].total_ns,
-                                         (long long)(tools[at].total_ns - tools[at].covered_ns));
-        if (!counts || PyDict_SetItem(found, tools[at].tool, counts)) Py_CLEAR(found);
-        Py_XDECREF(counts);
+void let_columns_go(Column *columns, int count) {
+    for (int at = 0; at < count; at++) {
+        if (columns[at].memory.obj) PyBuffer_Release(&columns[at].memory);
+        PyMem_Free(columns[at].own);
     }
-    return found;
 }
 
-static PyObject *ids_of(PyObject *list, const Row *rows, Py_ssize_t count) {
-    PyObject *found = PyList_New(0);
-    for (Py_ssize_t at = 0; found && at < count; at++)
-        if (rows[at].id && PyList_Append(found, PyTuple_GET_ITEM(PyList_GET_ITEM(list, at), 2)))
-            Py_CLEAR(found);
-    return found;
+/* ---- rows ---- */
+
+static void children_dealloc(Children *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    for (Py_ssize_t at = 0; at < self->count; at++) Py_DECREF(self->rows[at].tool);
+    PyMem_Free(self->rows);
+    type->tp_free(self);
+    Py_DECREF(type);
 }
 
-/* Calls and time by tool, the time covered, and the ids; NULL without an error: not simple. */
-static PyObject *summed(PyObject *list, const Row *rows, uint64_t start, uint64_t end) {
-    OfTool tools[MOST_TOOLS];
-    int count = 0;
-    uint64_t covered = 0, last = start, sum = 0;
-    const Py_ssize_t all = PyList_GET_SIZE(list);
-    for (Py_ssize_t at = 0; at < all; at++) {
-        const Row *row = &rows[at];
-        OfTool *of = tool_of(tools, &count, row->tool);
-        sum += row->end - row->start;
-        if (!of || sum > INT64_MAX / 2) return NULL;
-        if (!row->id) {
-            of->covered_ns += row->end - row->start;
-            continue;
+/* 0 or -1. */
+static int add_child(Children *self, const Child *child) {
+    if (self->count == self->room) {
+        Py_ssize_t room = self->room ? 2 * self->room : 4;
+        Child *rows = PyMem_Realloc(self->rows, sizeof *rows * (size_t)room);
+        if (!rows) {
+            PyErr_NoMemory();
+            return -1;
         }
-        of->calls++;
-        of->total_ns += row->end - row->start;
-        if (row->end > last) {
-            covered += row->end - (row->start > last ? row->start : last);
-            last = row->end;
-        }
+        self->rows = rows;
+        self->room = room;
     }
-    /* One that outlived the call has to be clipped: rare. */
-    if (last > end) return NULL;
-    PyObject *by_tool = dict_of(tools, count), *ids = by_tool ? ids_of(list, rows, all) : NULL;
-    if (ids) return Py_BuildValue("NKN", by_tool, covered, ids);
-    Py_XDECREF(by_tool);
-    return NULL;
+    Py_INCREF(child->tool);
+    self->rows[self->count++] = *child;
+    return 0;
 }
 
-/*
- * sum_children(rows, start, end): what `add_up`, `covered_within` and the ids are of a call that
- * lasted from *start* to *end*; the list is sorted afterwards. None where Python has to do it.
- */
-PyObject *sum_children(PyObject *module, PyObject *const *args, Py_ssize_t count) {
-    if (count != 3 || !PyList_CheckExact(args[0]))
-        return PyErr_Format(PyExc_TypeError, "a list of rows, start, end");
-    uint64_t start = PyLong_AsUnsignedLongLong(args[1]), end = PyLong_AsUnsignedLongLong(args[2]);
-    if (PyErr_Occurred()) {
-        if (!PyErr_ExceptionMatches(PyExc_OverflowError)) return NULL;
-        PyErr_Clear();
-        Py_RETURN_NONE;
+static PyObject *tuple_of(const Child *child) {
+    PyObject *found = PyTuple_New(4);
+    const uint64_t numbers[] = {child->start_ns, child->end_ns, child->id};
+    for (int at = 0; found && at < 3; at++) {
+        PyObject *number = PyLong_FromUnsignedLongLong(numbers[at]);
+        if (!number) Py_CLEAR(found);
+        else PyTuple_SET_ITEM(found, at, number);
     }
-    Row *rows = PyMem_Malloc(sizeof *rows * (size_t)(PyList_GET_SIZE(args[0]) + 1));
-    if (!rows) return PyErr_NoMemory();
-    int in_order, is_simple = read_rows(args[0], rows, &in_order);
-    if (is_simple && !in_order) {
-        /* Numbers and texts are compared: nothing else runs, and the list stays as long. */
-        if (PyList_Sort(args[0])) {
-            PyMem_Free(rows);
-            return NULL;
-        }
-        is_simple = read_rows(args[0], rows, &in_order);
-    }
-    PyObject *found = is_simple ? summed(args[0], rows, start, end) : NULL;
-    PyMem_Free(rows);
-    if (!found && !PyErr_Occurred()) Py_RETURN_NONE;
+    if (found) PyTuple_SET_ITEM(found, 3, Py_NewRef(child->tool));
     return found;
 }
 
-/* ---- adding ---- */
-
-/* The words of a column that has them; others are not simple. */
-static int words_of(PyObject *column, Py_ssize_t count, Py_buffer *memory) {
-    if (!PyObject_CheckBuffer(column) || memory_of(column, memory)) {
-        memory->obj = NULL;
-        return -1;
-    }
-    return memory->len == count * 8 && (!count || !((uintptr_t)memory->buf & 7)) ? 0 : -1;
+/* append(row): OverflowError where a number is no word. */
+static PyObject *append(Children *self, PyObject *row) {
+    if (!PyTuple_CheckExact(row) || PyTuple_GET_SIZE(row) != 4
+        || !PyUnicode_CheckExact(PyTuple_GET_ITEM(row, 3)))
+        return PyErr_Format(PyExc_TypeError, "start, end, id, tool");
+    Child child = {.tool = PyTuple_GET_ITEM(row, 3)};
+    uint64_t *const numbers[] = {&child.start_ns, &child.end_ns, &child.id};
+    for (int at = 0; at < 3; at++)
+        if (!word_of(PyTuple_GET_ITEM(row, at), numbers[at]))
+            return PyErr_Format(PyExc_OverflowError, "no word");
+    if (add_child(self, &child)) return NULL;
+    Py_RETURN_NONE;
 }
 
-static PyObject *row_of(const uint64_t *const *columns, Py_ssize_t at, PyObject *tool) {
-    PyObject *row = PyTuple_New(4);
-    for (int column = 0; row && column < 3; column++) {
-        PyObject *number = PyLong_FromUnsignedLongLong(columns[column][at]);
-        if (!number) Py_CLEAR(row);
-        else PyTuple_SET_ITEM(row, column, number);
-    }
-    if (row) PyTuple_SET_ITEM(row, 3, Py_NewRef(tool));
-    return row;
+static PyObject *children_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    if ((kwargs && PyDict_GET_SIZE(kwargs)) || PyTuple_GET_SIZE(args))
+        return PyErr_Format(PyExc_TypeError, "rows come one by one");
+    return type->tp_alloc(type, 0);
 }
 
-/* The rows of that parent, noted as changed; a new reference. */
-static PyObject *family_of(PyObject *families, PyObject *changed, uint64_t parent) {
-    PyObject *key = PyLong_FromUnsignedLongLong(parent);
-    PyObject *found = key ? PyObject_GetItem(families, key) : NULL;
-    if (found && (!PyList_CheckExact(found) || PySet_Add(changed, key))) {
-        if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a family is a list");
-        Py_CLEAR(found);
+static Py_ssize_t length(Children *self) { return self->count; }
+
+static PyObject *iter(Children *self) {
+    PyObject *list = PyList_New(self->count);
+    for (Py_ssize_t at = 0; list && at < self->count; at++) {
+        PyObject *row = tuple_of(&self->rows[at]);
+        if (!row) Py_CLEAR(list);
+        else PyList_SET_ITEM(list, at, row);
     }
-    Py_XDECREF(key);
+    PyObject *found = list ? PyObject_GetIter(list) : NULL;
+    Py_XDECREF(list);
     return found;
 }
 
-static int add_rows(PyObject *const *args, const uint64_t *parents, const uint64_t *const *columns,
-                    Py_ssize_t count) {
-    PyObject *family = NULL;
-    int done = 0;
-    for (Py_ssize_t at = 0; !done && at < count; at++) {
-        if (!at || parents[at] != parents[at - 1]) {
+static PyMethodDef methods[] = {
+    {"append", (PyCFunction)append, METH_O, "A further row: start, end, id, tool."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot children_slots[] = {
+    {Py_tp_doc, "The rows of a family, as a list of `shmperf.analysis.children.Child` is."},
+    {Py_tp_new, children_new},
+    {Py_tp_dealloc, children_dealloc},
+    {Py_tp_methods, methods},
+    {Py_tp_iter, iter},
+    {Py_sq_length, length},
+    {0, NULL},
+};
+
+/* It refers to texts alone: it needs no collection. */
+PyType_Spec children_spec = {
+    .name = "shmperf._hot.Children",
+    .basicsize = sizeof(Children),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = children_slots,
+};
+
+/* ---- families ---- */
+
+/* A row to the family of that *parent*, which has rows here, or a list. 0 or -1. */
+int add_to_family(DrainState *state, PyObject *families, PyObject *parent, const Child *child) {
+    PyObject *family = Py_XNewRef(PyDict_GetItemWithError(families, parent));
+    if (!family) {
+        if (PyErr_Occurred()) return -1;
+        family = state->children_type->tp_alloc(state->children_type, 0);
+        if (!family || PyDict_SetItem(families, parent, family)) {
             Py_XDECREF(family);
-            if (!(family = family_of(args[0], args[1], parents[at]))) return -1;
+            return -1;
         }
-        PyObject *row = row_of(columns, at, args[2]);
+    }
+    int done = -1;
+    if (Py_IS_TYPE(family, state->children_type)) done = add_child((Children *)family, child);
+    else if (PyList_CheckExact(family)) {
+        PyObject *row = tuple_of(child);
         done = row ? PyList_Append(family, row) : -1;
         Py_XDECREF(row);
-    }
-    Py_XDECREF(family);
+    } else PyErr_SetString(PyExc_TypeError, "a family is its rows");
+    Py_DECREF(family);
     return done;
+}
+
+static int add_rows(DrainState *state, PyObject *const *args, const Column *columns,
+                    Py_ssize_t count) {
+    const uint64_t *parents = columns[0].words;
+    PyObject *parent = NULL;
+    int done = 0;
+    for (Py_ssize_t at = 0; !done && at < count; at++) {
+        if (!parents[at]) continue;
+        if (!parent || parents[at] != parents[at - 1]) {
+            Py_XDECREF(parent);
+            if (!(parent = PyLong_FromUnsignedLongLong(parents[at]))) return -1;
+            if (PySet_Add(args[1], parent)) break;
+        }
+        const Child child = {columns[1].words[at], columns[2].words[at], columns[3].words[at],
+                             args[2]};
+        done = add_to_family(state, args[0], parent, &child);
+    }
+    Py_XDECREF(parent);
+    return done || PyErr_Occurred() ? -1 : 0;
+}
+
+/* Calls, and their time, without a parent; 0 where the columns hold what Python has to look at. */
+static int look_at(const Column *columns, Py_ssize_t count, uint64_t *calls, uint64_t *total_ns) {
+    const uint64_t *parents = columns[0].words, *starts = columns[1].words, *ends = columns[2].words;
+    uint64_t longest = 0;
+    int is_ordered = 1;
+    *calls = *total_ns = 0;
+    for (Py_ssize_t at = 0; at < count; at++) {
+        const uint64_t took = ends[at] - starts[at];
+        is_ordered &= starts[at] <= ends[at];
+        longest |= took;
+        *calls += !parents[at];
+        *total_ns += parents[at] ? 0 : took;
+    }
+    return is_ordered && !(longest >> LONG_BITS) && !(count >> MANY_BITS);
 }
 
 /*
  * add_children(families, changed, tool, parents, starts, ends, ids): a row for each to its parent's
- * family, which is then noted as changed. The columns are words, of one length.
+ * family, which is then noted as changed. How many have no parent, and their time; None, and nothing
+ * done, where Python has to do it.
  */
 PyObject *add_children(PyObject *module, PyObject *const *args, Py_ssize_t count) {
-    if (count != 7 || !PyAnySet_Check(args[1]) || !PyUnicode_CheckExact(args[2]))
+    DrainState *state = &((State *)PyModule_GetState(module))->drain;
+    if (count != 7 || !PyDict_Check(args[0]) || !PyAnySet_Check(args[1])
+        || !PyUnicode_CheckExact(args[2]))
         return PyErr_Format(PyExc_TypeError, "families, a set, a tool, four columns");
     Py_ssize_t length = PyObject_Length(args[3]);
     if (length < 0) return NULL;
-    Py_buffer memory[4];
-    int held = 0, done = 0;
-    while (!done && held < 4) done = words_of(args[3 + held], length, &memory[held]), held++;
-    if (done && !PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "columns of words");
-    if (!done) {
-        const uint64_t *columns[] = {memory[1].buf, memory[2].buf, memory[3].buf};
-        done = add_rows(args, memory[0].buf, columns, length);
-    }
-    for (int at = 0; at < held; at++) PyBuffer_Release(&memory[at]);
-    if (done) return NULL;
-    Py_RETURN_NONE;
+    Column columns[4] = {0};
+    int is_simple = 1, done = 0;
+    uint64_t calls = 0, total_ns = 0;
+    for (int at = 0; is_simple == 1 && at < 4; at++)
+        is_simple = read_column(args[3 + at], length, &columns[at]);
+    if (is_simple == 1) is_simple = look_at(columns, length, &calls, &total_ns);
+    if (is_simple == 1 && calls < (uint64_t)length) done = add_rows(state, args, columns, length);
+    let_columns_go(columns, 4);
+    if (is_simple < 0 || done) return NULL;
+    if (!is_simple) Py_RETURN_NONE;
+    return Py_BuildValue("KK", calls, total_ns);
 }

@@ -180,7 +180,7 @@ static PyMethodDef methods[] = {
     {"adopt_loop", adopt_loop, METH_VARARGS, "The same, for calls that await."},
     {"boost", boost, METH_VARARGS, "Let the calls of a wrapper begin in C."},
     {"add_children", (PyCFunction)(void (*)(void))add_children, METH_FASTCALL, "See family.c."},
-    {"sum_children", (PyCFunction)(void (*)(void))sum_children, METH_FASTCALL, "See family.c."},
+    {"settle", (PyCFunction)(void (*)(void))settle, METH_FASTCALL, "See settle.c."},
     {"adopt_call", adopt_call, METH_O, "The class of calls."},
     {"lines", (PyCFunction)(void (*)(void))lines, METH_FASTCALL, "See line.c."},
     {"count_durations", (PyCFunction)(void (*)(void))count_durations, METH_FASTCALL, "See count.c."},

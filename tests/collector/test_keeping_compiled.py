@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shmperf.analysis.families import Bounds, Families
+from shmperf.analysis.calltree import Bounds, CallTree
 from shmperf.analysis.totals import Totals
 from shmperf.collector.bodies import Bodies
 from shmperf.collector.keeping import Kept
@@ -248,10 +248,17 @@ def test_draining_leaves_no_references_behind() -> None:
             # What was put together, and what is not simple, goes another way.
             lab.kept.add(Batch.of(list(batch)[:2]), lab.worker, 3)
         lines.jsonl([*lab.take({}), Call("t", 1, 1, 0, 5, 6, 1, "x", err="E")])
-        rows = [(n, n + 1, n % 3, "tool") for n in range(9)]
-        hot.sum_children(rows, 0, 9)
-        words = tuple(array("Q", [n] * 3) for n in range(4))
-        Families(Bounds()).add("tool", words)
+        tree = CallTree(Bounds(crowd=5))
+        # One that is settled here, one whose child outlives it, one that nobody asks for.
+        for parents in ([7, 7, 8, 9, 0], [7, 0, 0, 0, 10]):
+            starts = array("Q", range(5))
+            tree.add("w", "tool", (array("Q", range(5)), parents, starts, starts))
+        tree.add("w", "root", ([7, 8, 9], [0, 9, 0], [0, 0, 0], [9, 1, 9]))
+        tree.take_delta()
+        assert [one.id for one in tree.worker_gone("w", {7, 8})] == [8, 7]
+        list(hot.Children())
+        with pytest.raises(OverflowError):
+            hot.Children().append((-1, 0, 0, "tool"))
         with pytest.raises(AttributeError):
             lab.kept.add(7, lab.worker, 3)
 

@@ -32,7 +32,7 @@ CALLS = [
     lambda: hot.count_durations(1, 2, 3, 4),
     lambda: hot.last_of_rows([1]),
     lambda: hot.lines([1], 2),
-    lambda: hot.sum_children(1, 2, 3),
+    lambda: hot.settle({}, {}, [], None, 1, [], 7, 8),
     lambda: hot.add_children({}, set(), "tool", 1, 2, 3, 4),
     lambda: hot.adopt_call(3),
 ]
