@@ -37,16 +37,23 @@ class Node(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class Columns:
     """Drained calls, of any tools: what batches have as columns."""
 
-    __slots__ = ("chunks", "count")
+    __slots__ = ("are_nested", "chunks", "count")
 
     def __init__(self) -> None:
         self.count = 0
+        # Whether one of them has a parent.
+        self.are_nested = False
         # Of calls of one tool: ids, parents, starts and ends.
         self.chunks: list[tuple[str, Sequence[Sequence[int]]]] = []
 
-    def add(self, tool: str, columns: Sequence[Sequence[int]]) -> None:
-        """Calls of *tool*: *columns* are ids, parents, starts and ends."""
+    def add(self, tool: str, columns: Sequence[Sequence[int]], *, are_nested: bool) -> None:
+        """
+        Calls of *tool*: *columns* are ids, parents, starts and ends.
+
+        *are_nested* says whether one of them has a parent.
+        """
         self.chunks.append((tool, columns))
+        self.are_nested = self.are_nested or are_nested
         self.count += len(columns[0])
 
 
@@ -142,7 +149,7 @@ class Lately:
 
     def add(self, calls: Columns) -> None:
         """Remember *calls*, as they were drained."""
-        if any(any(columns[1]) for _, columns in calls.chunks):
+        if calls.are_nested:
             self._add_nested(calls)
         else:
             self._add_tops(calls)

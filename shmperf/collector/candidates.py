@@ -138,7 +138,7 @@ class Candidates:
         if self._known is None:
             known = Columns()
             for parent, (start, end, call_id, tool) in self._ledger.tree.children():
-                known.add(tool, ([call_id], [parent], [start], [end]))
+                known.add(tool, ([call_id], [parent], [start], [end]), are_nested=True)
             self._lately.add(known)
         self._known = exemplars
         last_ns = max((t.last_ended_ns for t in self._ledger.totals.known.values()), default=0)

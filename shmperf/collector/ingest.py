@@ -150,10 +150,11 @@ class Ingest:
             if not are_known or seen & STATUS_BITS == STATUS_BITS:
                 batch = self._admitted(worker, found, seen)
             if batch:
-                self._take(worker, tool, batch, seen, live)
+                parent = self._take(worker, tool, batch, seen, live)
                 if is_waited_for:
                     self._released.look(worker, batch)
-                taken.add(tool, (batch.ids, batch.parents, batch.starts, batch.ends))
+                columns = (batch.ids, batch.parents, batch.starts, batch.ends)
+                taken.add(tool, columns, are_nested=parent > 0)
                 batches.append(batch)
         if batches:
             self._lately.add(taken)
@@ -167,8 +168,8 @@ class Ingest:
             batch = self._calls_of(worker, batch)
         return batch
 
-    def _take(self, worker: WorkerDrain, tool: str, batch: Batch, seen: int, live: _Live) -> None:
-        """Account for a *batch* of one tool."""
+    def _take(self, worker: WorkerDrain, tool: str, batch: Batch, seen: int, live: _Live) -> int:
+        """Account for a *batch* of one tool; its greatest parent."""
         least, longest, first, last, parent, errors = batch.spread()
         if seen & STATUS_BITS:
             self._failed.look(worker, tool, batch)
@@ -193,6 +194,7 @@ class Ingest:
         if seen & _BLOCK:
             named = [blob_name(slot) for slot in batch]
             self.blobs += [name for name in named if name.startswith(f"{worker.name}.")]
+        return parent
 
     def _count_by_interval(self, tool: str, batch: Batch, seen: int, errors: int) -> None:
         """Count calls that did not all end in the present interval."""

@@ -101,6 +101,7 @@ extern PyType_Spec kept_spec;
 
 /* line.c */
 PyObject *lines(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *are_in_order(PyObject *module, PyObject *calls);
 
 /* ringread.c */
 extern PyType_Spec batch_spec;

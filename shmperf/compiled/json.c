@@ -107,29 +107,47 @@ static void put_exponent(Text *text, uint64_t number) {
     put_number(text, (uint64_t)(exponent - count + 1));
 }
 
+/* A number that is a fraction of a power of two, by its bits. */
+typedef struct {
+    uint64_t fraction;
+    int shift;
+} Parts;
+
 /*
- * The shortest decimal that is read as *seconds*, and of these the nearest: as few decimals as lie
- * within half of the distance to the next number. *seconds* is from a million to ten billion.
+ * So many decimals of a number, the nearest; whether these are read as the same number, which they
+ * are within half of the distance to the next one. -1 where two are as near.
+ */
+static int decimals_of(Parts parts, uint64_t power, uint64_t *nearest) {
+    const Wide scaled = (Wide)parts.fraction * power;
+    const uint64_t half = 1ULL << (parts.shift - 1);
+    uint64_t rest = (uint64_t)(scaled & (((Wide)1 << parts.shift) - 1));
+    *nearest = (uint64_t)(scaled >> parts.shift);
+    if (rest == half) return -1;
+    if (rest > half) {
+        ++*nearest;
+        rest = 2 * half - rest;
+    }
+    return 2 * rest < power || (2 * rest == power && !(parts.fraction & 1));
+}
+
+/*
+ * The shortest decimal that is read as *seconds*, and of these the nearest. *seconds* is from a
+ * million to ten billion: mostly it takes six decimals or seven.
  */
 static int put_shortest(Text *text, double seconds) {
-    uint64_t bits;
+    static const uint64_t powers[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000,
+                                      1000000000};
+    uint64_t bits, nearest;
     memcpy(&bits, &seconds, 8);
-    const int shift = 1075 - (int)(bits >> 52);
-    const uint64_t fraction = (bits & ((1ULL << 52) - 1)) | 1ULL << 52;
-    uint64_t power = 1;
-    for (int decimals = 0; decimals <= MOST_DECIMALS; decimals++, power *= 10) {
-        const Wide scaled = (Wide)fraction * power;
-        uint64_t whole = (uint64_t)(scaled >> shift);
-        uint64_t rest = (uint64_t)(scaled & (((Wide)1 << shift) - 1));
-        if (rest == 1ULL << (shift - 1)) return 0;
-        if (rest > 1ULL << (shift - 1)) {
-            whole++;
-            rest = (1ULL << shift) - rest;
-        }
-        if (2 * rest < power || (2 * rest == power && !(fraction & 1))) {
-            put_decimal(text, whole, decimals);
-            return 1;
-        }
+    const Parts parts = {(bits & ((1ULL << 52) - 1)) | 1ULL << 52, 1075 - (int)(bits >> 52)};
+    /* What fewer decimals are enough for, five are. */
+    int decimals = decimals_of(parts, powers[5], &nearest) ? 0 : 6;
+    for (; decimals <= MOST_DECIMALS; decimals++) {
+        int found = decimals_of(parts, powers[decimals], &nearest);
+        if (found < 0) return 0;
+        if (!found) continue;
+        put_decimal(text, nearest, decimals);
+        return 1;
     }
     return 0;
 }

@@ -145,37 +145,45 @@ static int put_line(Text *text, const DrainState *state, Second *second, PyObjec
     return !text->is_full;
 }
 
-/* The lines of so far, and the place for more of them. */
+/* The lines so far, and the place for more of them, in the bytes that are handed out in the end. */
 typedef struct {
-    char *begin;
+    PyObject *bytes;
     Text text;
 } Page;
 
-/* Room for so many further bytes; 0 or -1 with an error. */
-static int make_room(Page *page, Py_ssize_t bytes) {
-    Py_ssize_t used = page->text.at - page->begin, size = page->text.end - page->begin;
-    if (size - used >= bytes) return 0;
-    size = size + (size > bytes ? size : bytes);
-    char *begin = PyMem_Realloc(page->begin, (size_t)size);
-    if (!begin) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    *page = (Page){begin, {begin + used, begin + size, 0}};
+static Py_ssize_t used_of(const Page *page) {
+    return page->bytes ? page->text.at - PyBytes_AS_STRING(page->bytes) : 0;
+}
+
+/* As many bytes as that, with the lines so far; 0 or -1 with an error, and then without a page. */
+static int resize(Page *page, Py_ssize_t size) {
+    const Py_ssize_t used = used_of(page);
+    if (!page->bytes) page->bytes = PyBytes_FromStringAndSize(NULL, size);
+    else _PyBytes_Resize(&page->bytes, size);
+    if (!page->bytes) return -1;
+    char *begin = PyBytes_AS_STRING(page->bytes);
+    page->text = (Text){begin + used, begin + size, 0};
     return 0;
 }
 
+/* Room for so many further bytes; 0 or -1 with an error. */
+static int make_room(Page *page, Py_ssize_t bytes) {
+    const Py_ssize_t size = page->bytes ? PyBytes_GET_SIZE(page->bytes) : 0;
+    if (size - used_of(page) >= bytes) return 0;
+    return resize(page, size + (size > bytes ? size : bytes));
+}
+
 /* A line is mostly shorter than this; one that is not gets a second try, and msgspec the rest. */
-enum { ROOM = 1024, MORE_ROOM = 65536 };
+enum { MOSTLY = 224, ROOM = 1024, MORE_ROOM = 65536 };
 
 static int add_line(Page *page, const DrainState *state, Second *second, PyObject *call,
                     PyObject *others) {
     for (Py_ssize_t bytes = ROOM; bytes <= MORE_ROOM; bytes *= MORE_ROOM / ROOM) {
         if (make_room(page, bytes)) return -1;
-        char *begin = page->text.at;
+        const Py_ssize_t used = used_of(page);
         if (put_line(&page->text, state, second, call)) return 0;
         int was_full = page->text.is_full;
-        page->text.at = begin;
+        page->text.at = PyBytes_AS_STRING(page->bytes) + used;
         page->text.is_full = 0;
         if (!was_full) break;
     }
@@ -199,7 +207,7 @@ PyObject *lines(PyObject *module, PyObject *const *args, Py_ssize_t count) {
         return PyErr_Format(PyExc_TypeError, "a list of calls, and a function");
     Page page = {NULL, {NULL, NULL, 0}};
     Second second = {UINT64_MAX, ""};
-    PyObject *found = NULL;
+    if (make_room(&page, MOSTLY * PyList_GET_SIZE(args[0]) + ROOM)) return NULL;
     /* The list may change in what others do. */
     for (Py_ssize_t at = 0; at < PyList_GET_SIZE(args[0]); at++) {
         PyObject *call = Py_NewRef(PyList_GET_ITEM(args[0], at));
@@ -210,8 +218,38 @@ PyObject *lines(PyObject *module, PyObject *const *args, Py_ssize_t count) {
         Py_DECREF(call);
         if (done) goto failed;
     }
-    found = PyBytes_FromStringAndSize(page.begin, page.text.at - page.begin);
+    resize(&page, used_of(&page));
+    return page.bytes;
 failed:
-    PyMem_Free(page.begin);
-    return found;
+    Py_XDECREF(page.bytes);
+    return NULL;
+}
+
+/* Signed nanoseconds: when the call ended; 0 where that has no room, or is no number. */
+static int end_of(const DrainState *state, PyObject *call, int64_t *end) {
+    PyObject *start = slot_of(call, state->call_offsets[CALL_START]);
+    PyObject *took = slot_of(call, state->call_offsets[CALL_DURATION]);
+    if (!start || !PyLong_Check(start) || !took) return 0;
+    int start_overflow, took_overflow = 0;
+    const int64_t from = PyLong_AsLongLongAndOverflow(start, &start_overflow);
+    int64_t ns = 0;
+    if (PyLong_Check(took)) ns = PyLong_AsLongLongAndOverflow(took, &took_overflow);
+    else if (took != Py_None) return 0;
+    return !start_overflow && !took_overflow && !__builtin_add_overflow(from, ns, end);
+}
+
+/* are_in_order(calls): whether each of a list's calls ends after the one before it. */
+PyObject *are_in_order(PyObject *module, PyObject *calls) {
+    const DrainState *state = &((State *)PyModule_GetState(module))->drain;
+    if (!PyList_CheckExact(calls)) return PyErr_Format(PyExc_TypeError, "a list of calls");
+    int64_t last = 0, end;
+    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(calls); at++) {
+        PyObject *call = PyList_GET_ITEM(calls, at);
+        if ((PyObject *)Py_TYPE(call) != state->call_type)
+            return PyErr_Format(PyExc_TypeError, "a list of calls");
+        /* What can't be compared is to be sorted. */
+        if (!end_of(state, call, &end) || (at && end <= last)) Py_RETURN_FALSE;
+        last = end;
+    }
+    Py_RETURN_TRUE;
 }

@@ -18,8 +18,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
-from operator import itemgetter, le
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -31,6 +30,7 @@ from shmperf.shm.record import Call
 
 from .filenames import SUFFIX, file_name
 from .lines import end_of, jsonl
+from .order import in_order
 from .pace import Pace
 from .reading import read
 
@@ -130,7 +130,7 @@ class History:
         for tool, ended in self._pace.piece(calls.items()):
             if tool not in self.files:
                 continue
-            newest = _in_order(ended)
+            newest = in_order(ended)
             if limits[tool] >= 0:
                 newest = newest[max(0, len(newest) - limits[tool]) :]
             try:
@@ -283,14 +283,6 @@ class History:
 def _ending_at(before_ns: int) -> Callable[[list[_LineAt]], list[_LineAt]]:
     """Of lines, those of calls that did not end before that time."""
     return lambda rows: [row for row in rows if row[0] >= before_ns / 1e9]
-
-
-def _in_order(calls: list[Call]) -> list[Call]:
-    """*calls* by end; mostly they are already, and looking costs a third of sorting."""
-    ends = [call.start_ns + (call.duration_ns or 0) for call in calls]
-    if all(map(le, ends, islice(ends, 1, None))):
-        return calls
-    return sorted(calls, key=lambda call: (call.end_ns, call.id))
 
 
 def _rows(file: BinaryIO, size: int) -> Iterator[_LineAt]:

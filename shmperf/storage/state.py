@@ -23,8 +23,6 @@ and at rest a test compares it with the open rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
-from operator import lt
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -58,6 +56,7 @@ from shmperf.shm.record import Call
 from .counters import Begun, Forgotten, WorkerState, bury, change_worker, count_up, forget
 from .history import FileState
 from .journal import Journal
+from .order import by_end, in_order
 from .outbox import OutboxChange, OutboxState
 from .segments import Segments, lines_in
 from .upgrade import upgraded
@@ -235,7 +234,7 @@ class Ledger:
                 damage = self.analyses.restore(self.state.analyses)
                 self.state.analyses = {}
                 kept = self.state.kept
-                self.state.kept = {tool: _in_order(calls) for tool, calls in kept.items()}
+                self.state.kept = {tool: in_order(calls) for tool, calls in kept.items()}
             for payload in frames:
                 damage = self.apply(_decode_frame(payload)) or damage
         except (msgspec.MsgspecError, ValueError, TypeError) as error:
@@ -426,20 +425,14 @@ def _apply_cut(state: State, frame: Frame) -> None:
 
 def _newest(kept: list[Call], calls: list[Call], limit: int) -> list[Call]:
     """The newest of *kept*, which are in the order of their ends, and of *calls*; in that order."""
-    calls = _in_order(calls)
-    if kept and calls and _by_end(calls[0]) < _by_end(kept[-1]):
+    calls = in_order(calls)
+    if kept and calls and by_end(calls[0]) < by_end(kept[-1]):
         # Of several workers: what came late is put where it belongs.
-        together = sorted(kept + calls, key=_by_end)
+        together = sorted(kept + calls, key=by_end)
     else:
         together = kept + calls
     limit = _MOST_KEPT if limit < 0 else limit
     return together[max(0, len(together) - limit) :]
-
-
-def _in_order(calls: list[Call]) -> list[Call]:
-    # One worker's calls come in order, and looking costs a fourth of sorting.
-    ends = [call.start_ns + (call.duration_ns or 0) for call in calls]
-    return calls if all(map(lt, ends, islice(ends, 1, None))) else sorted(calls, key=_by_end)
 
 
 def _attach(kept: Mapping[str, list[Call]], frame: Frame) -> None:
@@ -452,10 +445,6 @@ def _attach(kept: Mapping[str, list[Call]], frame: Frame) -> None:
                 call.detail.children = children
                 call.detail.totals = totals
                 call.detail.self_ns = self_ns
-
-
-def _by_end(call: Call) -> tuple[int, int]:
-    return call.end_ns, call.id
 
 
 def load(storage: Path, options: Options) -> tuple[Ledger, str | None]:

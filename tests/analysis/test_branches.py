@@ -9,7 +9,7 @@ from shmperf.analysis.lately import Columns, Lately
 def add(lately: Lately, tool: str, *rows: tuple[int, int, int, int]) -> None:
     """Rows of id, parent, start and end."""
     calls = Columns()
-    calls.add(tool, list(zip(*rows, strict=True)))
+    calls.add(tool, list(zip(*rows, strict=True)), are_nested=any(row[1] for row in rows))
     lately.add(calls)
 
 

@@ -20,7 +20,7 @@ def found(roots: Roots, calls: Iterable[tuple[int, int]], opened: dict[int, int]
 
 def drain(lately: Lately, ids: list[int], parents: list[int]) -> None:
     calls = Columns()
-    calls.add("tool", (ids, parents, ids, ids))
+    calls.add("tool", (ids, parents, ids, ids), are_nested=any(parents))
     lately.add(calls)
 
 

@@ -25,7 +25,7 @@ from shmperf.shm import ring as rings
 from shmperf.shm.mask import Mask
 from shmperf.shm.record import SLOT, SLOT_BYTES, Call, Callee, Slot
 from shmperf.shm.ring import Batch, RingReader, ring_bytes
-from shmperf.storage import lines
+from shmperf.storage import lines, order
 
 pytestmark = pytest.mark.skipif(hot is None, reason=f"no compiled path: {why_not}")
 
@@ -222,8 +222,31 @@ def test_seconds_are_written_as_msgspec_writes_them() -> None:
     assert hot.lines(calls, lines._text_of) == lines._json_lines([lines.line_of(c) for c in calls])
 
 
+_ENDS = st.tuples(
+    st.one_of(st.integers(-9, 9), st.integers(-(1 << 64), 1 << 64)),
+    st.one_of(st.none(), st.integers(0, 3), st.integers(0, 1 << 64)),
+)
+
+
+@given(st.lists(_ENDS, max_size=5), st.booleans())
+def test_order_is_seen_in_c_as_in_python(ends: list[Any], are_sorted: bool) -> None:
+    """What is in order stays as it is, and all else is sorted."""
+    calls = [Call("t", n, 1, 0, start, took, 0, "{}") for n, (start, took) in enumerate(ends)]
+    if are_sorted:
+        calls.sort(key=order.by_end)
+    found = order.in_order(calls)
+    assert found == sorted(calls, key=order.by_end)
+    small = [call.end_ns for call in calls if -(1 << 63) <= call.end_ns < 1 << 63]
+    if len(small) == len(calls) and sorted(set(small)) == small:
+        assert found is calls or any(abs(n or 0) >= 1 << 63 for pair in ends for n in pair)
+
+
 def test_only_calls_become_lines() -> None:
     """Nothing else is looked into."""
+    with pytest.raises(TypeError):
+        hot.are_in_order([object()])
+    with pytest.raises(TypeError):
+        hot.are_in_order(())
     with pytest.raises(TypeError):
         hot.lines([object()], lines._text_of)
     with pytest.raises(TypeError):

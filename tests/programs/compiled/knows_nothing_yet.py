@@ -34,6 +34,7 @@ CALLS = [
     lambda: hot.lines([1], 2),
     lambda: hot.settle({}, {}, [], None, 1, [], 7, 8),
     lambda: hot.add_children({}, set(), "tool", 1, 2, 3, 4),
+    lambda: hot.are_in_order([1]),
     lambda: hot.adopt_call(3),
 ]
 
