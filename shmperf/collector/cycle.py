@@ -24,6 +24,7 @@ from shmperf.storage.writer import Disk
 from .drain import WorkerDrain
 from .ending import Ending
 from .frames import Frames
+from .heap import Heap
 from .optimizing import Optimizing, Steps
 from .pace import Clocks, Due, Thrift, Waits, pressure_of
 from .parts import Parts
@@ -62,6 +63,7 @@ class Collector:
         self.roster, self.ingest, self.flusher = parts.roster, parts.ingest, parts.flusher
         self.workers = self.roster.workers
         self._due = Due(clock)
+        self._heap = Heap(clock)
         self._thrift = Thrift(clock, self.waits.thrift_s)
         self.frames = Frames(parts, self._due, self.waits.commit_s)
         self.commit = self.frames.commit
@@ -254,9 +256,13 @@ class Collector:
 
     def _write_piece(self) -> None:
         if self.past.is_taken_up:
+            was_behind = self.flusher.is_behind
             self.frames.commit_each(self.flusher.flush())
             self.frames.commit_each(self.flusher.cut())
             self.frames.commit_each(self.flusher.telling.turn())
+            if was_behind and not self.flusher.is_behind:
+                self._heap.note_flush()
+            self._heap.look()
         else:
             self.flusher.give_up()
 

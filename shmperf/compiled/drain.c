@@ -3,6 +3,9 @@
 #include "hot.h"
 
 #include <structmember.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 static const char *const call_fields[CALL_FIELDS] = {
     "tool", "id", "pid", "parent", "start_ns", "duration_ns", "status", "params", "truncated",
@@ -50,4 +53,15 @@ int drain_visit(DrainState *state, visitproc visit, void *arg) {
     Py_VISIT(state->array_type);
     Py_VISIT(state->typecode);
     return 0;
+}
+
+/* give_back(): what is free in the C library's heap to the system; whether there was any. */
+PyObject *give_back(PyObject *module, PyObject *unused) {
+    int had_some = 0;
+#ifdef __GLIBC__
+    Py_BEGIN_ALLOW_THREADS
+    had_some = malloc_trim(0);
+    Py_END_ALLOW_THREADS
+#endif
+    return PyBool_FromLong(had_some);
 }

@@ -152,6 +152,7 @@ PyObject *settle(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 /* drain.c */
 PyObject *adopt_call(PyObject *module, PyObject *type);
+PyObject *give_back(PyObject *module, PyObject *unused);
 int drain_run(PyObject *module, DrainState *state);
 int has_arrays(DrainState *state);
 int drain_visit(DrainState *state, visitproc visit, void *arg);

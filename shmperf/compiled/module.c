@@ -183,6 +183,7 @@ static PyMethodDef methods[] = {
     {"settle", (PyCFunction)(void (*)(void))settle, METH_FASTCALL, "See settle.c."},
     {"adopt_call", adopt_call, METH_O, "The class of calls."},
     {"lines", (PyCFunction)(void (*)(void))lines, METH_FASTCALL, "See line.c."},
+    {"give_back", give_back, METH_NOARGS, "See drain.c."},
     {"are_in_order", are_in_order, METH_O, "See line.c."},
     {"count_durations", (PyCFunction)(void (*)(void))count_durations, METH_FASTCALL, "See count.c."},
     {"last_of_rows", last_of_rows, METH_O, "See count.c."},
