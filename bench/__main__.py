@@ -28,6 +28,7 @@ from .latency import latency
 from .measure import Row, environment
 from .memory import memory
 from .names import names
+from .outrun import outrun
 from .overhead import overhead
 from .paths import paths
 from .pytest_plugin import pytest_plugin
@@ -44,6 +45,7 @@ _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "interceptors": interceptors,
     "relative": relative,
     "scale": scale,
+    "outrun": outrun,
     "drain": drain,
     "idle": idle,
     "everyday": everyday,

@@ -21,6 +21,8 @@ def pytest_plugin(*, quick: bool) -> list[Row]:
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
         (cwd / "test_suite.py").write_text((PROGRAMS / "suite.py").read_text())
         (cwd / "pytest.ini").write_text("[pytest]\n")
+        # A session of tests begins no runs by itself: nobody has a configuration for that.
+        (cwd / "config/tool_perf_limits.yaml").unlink()
         _run_s(cwd.as_posix(), environ, "--shmperf")
         for number in range(rounds):
             # There and back, so that a machine that slows down favours neither.
