@@ -145,7 +145,10 @@ class Lanes:
             size = ring_bytes(slots * factor)
             # The first noisy tools may have much; the others must still find something.
             is_much = size > budget_bytes // 5 and used_bytes + size > budget_bytes * 2 // 3
-            if is_much and lane.callee != SHARED:
+            # Where many grow all should come to the same: whoever is first must not leave a quarter
+            # of what it has to the others.
+            is_early = factor > 2 and used_bytes + size > budget_bytes // 2
+            if (is_much or is_early) and lane.callee != SHARED:
                 continue
             if larger := self._segment.add_ring(lane.callee, slots * factor):
                 return larger
