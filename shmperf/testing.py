@@ -34,6 +34,7 @@ from shmperf.session.presence import HERE, Identity
 from shmperf.session.rendezvous import Request, join
 from shmperf.session.server import Server
 from shmperf.session.session import attach
+from shmperf.shm.fence import PUBLISHED
 from shmperf.shm.inflight import (
     CALLEE,
     GENERATION_STEP,
@@ -49,7 +50,6 @@ from shmperf.shm.record import (
     BODY_BYTES,
     DETAIL,
     PARTS,
-    SLOT,
     Callee,
     Outcome,
     meta_of,
@@ -262,7 +262,7 @@ class ScriptedWorker:
         if self.segment.sealed:
             meta = seal((call.id, *words), meta, body)
         at = position + lane.grant.shift
-        SLOT.pack_into(self.segment.buffer, at, call.id, *words, meta, body, position)
+        PUBLISHED.pack_into(self.segment.buffer, at, call.id, *words, meta, body, position)
         return True
 
     def nameless(self, tool: str) -> None:

@@ -35,8 +35,9 @@ from shmperf.errors import (
 from shmperf.files import internals, reason_of
 from shmperf.session.paths import runtime_root
 from shmperf.session.rendezvous import Request, sessions
+from shmperf.shm.fence import REORDERS
 from shmperf.shm.memory import PREFIX, SHARED_MEMORY, is_held, remove_memory
-from shmperf.shm.segment import is_of_another_version, is_supported, needs_seal
+from shmperf.shm.segment import is_of_another_version, is_supported
 from shmperf.storage.codecs import has_zstd
 from shmperf.storage.sizes import bytes_by_kind
 from shmperf.storage.state import load as load_ledger
@@ -88,7 +89,7 @@ def _platform() -> Check:
     here += platform.python_version()
     if not is_supported():
         return _row("fail", "platform", here, "use CPython with its global lock on Linux or macOS")
-    if sys.platform != "linux" or needs_seal():
+    if sys.platform != "linux" or REORDERS:
         return _row("warn", "platform", here, "written for, but only tested on Linux x86-64")
     return _row("ok", "platform", here)
 

@@ -255,6 +255,9 @@ PyObject *pair_of(State *state, Open *open, PyObject *id);
 extern PyType_Spec awaited_spec;
 PyObject *begin_awaited(PyObject *fast, PyObject *const *given, Py_ssize_t count);
 
+/* ringwrite.c */
+extern PyType_Spec slot_spec;
+
 /* sampled.c */
 PyObject *call_sampled(State *state, Fast *fast, PyObject *sampled, PyObject *const *args,
                        size_t flags, PyObject *kwnames);

@@ -208,7 +208,9 @@ static int run(PyObject *module) {
     if (drain_run(module, &state->drain)) return -1;
     PyTypeObject *begin_type = added_type(module, &begin_spec);
     Py_XDECREF(begin_type);
-    if (!begin_type) return -1;
+    PyTypeObject *slot_type = begin_type ? added_type(module, &slot_spec) : NULL;
+    Py_XDECREF(slot_type);
+    if (!slot_type) return -1;
     if (PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)) return -1;
     return PyModule_AddStringConstant(module, "SOURCES", SHMPERF_SOURCES);
 }

@@ -9,6 +9,9 @@
  *     row       each word whole, the id last,     at any time: words of the id's call, or of a
  *               which releases the others         later one, never of one before
  *
+ * Python that has C stores its slots by way of it, too, where these orders are not the machine's own
+ * (ringwrite.c; see `shm.fence`).
+ *
  * Nothing in here knows of Python. Its lock would keep threads from doing this at once, so a test
  * does without both (tests/programs/races/slots.c).
  */

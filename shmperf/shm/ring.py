@@ -19,14 +19,15 @@ the threads of its process. Taking and storing is one step that neither a signal
 another thread gets into:
 
     for position in grant:
-        SLOT.pack_into(buffer, position + shift, …, position)
+        PUBLISHED.pack_into(buffer, position + shift, …, position)
         break
     else: …  # exhausted: ask for another grant
 
 A call is followed by a check for signals and thread switches; ``for`` is not. So nothing may be
 called between the two but ``pack_into`` itself, and offset and word are inline expressions.
 ``pack_into`` clears the slot before it writes: harmless, since only a granted slot is written, and
-no mix of an old position's bytes and zeros equals a later position.
+no mix of an old position's bytes and zeros equals a later position. What makes the position visible
+last on any machine is in `fence`.
 
     killed after …           the reader sees            lost
     nothing taken            nothing                    –
@@ -52,6 +53,7 @@ from typing import NamedTuple
 
 from shmperf.compiled.chosen import hot
 
+from .fence import REORDERS, fence
 from .inflight import blocks_of
 from .record import FAILURES, SLOT, SLOT_BYTES, STATUS_BITS, Slot, is_intact
 
@@ -330,9 +332,11 @@ class RingReader:
             self.advance(len(found))
             return found
         count = self._committed(count)
+        if REORDERS:
+            # The positions were read first: behind this the payload that they released is visible.
+            fence()
         if count <= _FEW_SLOTS:
             return self._few(here, count) if count else _EMPTY
-        # The words were read first: on x86-64 the payload behind a visible position is visible.
         start, end = self._origin + here, self._origin + here + count * SLOT_BYTES
         if self._sealed:
             batch = Batch.of(self._intact(self._slots(start, end)))
@@ -367,6 +371,9 @@ class RingReader:
 
     def release(self, position: int) -> None:
         """Hand everything before *position* back to the writer."""
+        if REORDERS:
+            # It is written over as soon as this is seen: what was read of it has to be there.
+            fence()
         self._words[self._head_word] = self._released = position  # point: ring-release
 
     @property

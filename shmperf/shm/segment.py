@@ -41,6 +41,7 @@ from shmperf.stdlib import Path, os, secrets
 from .beyond import Beyond, note_beyond, read_beyond
 from .board import BOARD_BYTES, MOST_BOARDS, BoardReader, BoardWriter
 from .causes import FAULTS, LOSSES, Fault, Loss
+from .fence import REORDERS, SEALS, fence
 from .inflight import BLOCK_BYTES, InFlightReader, begin_block
 from .memory import SHARED_MEMORY, attach_memory, create_memory, remove_memory
 from .record import SLOT_BYTES, Callee
@@ -147,7 +148,7 @@ class Segment:
         self.name = name
         self.buffer = self._memory.buffer
         self.words = self.buffer.cast("Q")
-        self.sealed = needs_seal() if sealed is None else sealed
+        self.sealed = SEALS if sealed is None else sealed
         rest = _EXTENTS + budget_bytes - _PAGE
         self._bounds = {_DIRECTORY: _NAMES, _NAMES: _EXTENTS, _EXTENTS: rest}
         self._bounds[self._peak] = self._peak + _PEAK_BYTES
@@ -301,6 +302,9 @@ class Segment:
         entry = extent.kind, extent.key, extent.offset, extent.size
         for number, word in enumerate(entry):  # point: entry-words
             self.words[at // 8 + number] = word
+        if REORDERS:
+            # A reader passes over an entry that is none once and for all.
+            fence()
         self.words[_W_ENTRIES] = count + 1  # point: entry-count
         return True
 
@@ -318,11 +322,6 @@ class Segment:
             return False
         self._reserved[area] = end  # point: extent-reserved
         return True
-
-
-def needs_seal() -> bool:
-    """True on machines where a later store may be seen before an earlier one."""
-    return os.uname().machine not in {"x86_64", "AMD64", "i686"}
 
 
 def is_supported() -> bool:
@@ -371,6 +370,8 @@ class SegmentReader:
     def new_extents(self) -> list[Extent]:
         """Directory entries published since the last call."""
         count = min(self.words[_W_ENTRIES], _MOST_ENTRIES)
+        if REORDERS:
+            fence()
         found = []
         for number in range(self._seen, count):
             at = (_DIRECTORY // 8) + number * _ENTRY_WORDS

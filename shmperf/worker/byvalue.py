@@ -11,14 +11,14 @@ import copyreg
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
-from struct import Struct
 from types import CellType
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from shmperf.compiled.chosen import hot
-from shmperf.shm.record import SLOT, meta_of
+from shmperf.shm.fence import PUBLISHED
+from shmperf.shm.record import meta_of
 
 from .context import current_call
 
@@ -59,8 +59,8 @@ def _our_encoder() -> msgspec.msgpack.Encoder:
     return ENCODER
 
 
-def _our_layout() -> Struct:
-    return SLOT
+def _our_layout() -> Any:
+    return PUBLISHED
 
 
 def _pickle_alone(ours: object, ours_there: Callable[[], object]) -> None:
@@ -78,7 +78,7 @@ def _pickle_alone(ours: object, ours_there: Callable[[], object]) -> None:
 
 _pickle_alone(current_call, _our_context)
 _pickle_alone(ENCODER, _our_encoder)
-_pickle_alone(SLOT, _our_layout)
+_pickle_alone(PUBLISHED, _our_layout)
 
 
 # --- the compiled share ---------------------------------------------------------------------------

@@ -39,8 +39,8 @@ class Grants:
         """
         Hand the lane's grant to *tool*.
 
-        Outside normal mode, and where records carry checksums, the word never matches: the
-        wrapper then goes another way. Of a sampled tool only who records chosen calls gets it.
+        Outside normal mode, and where a segment is sealed, the word never matches: the wrapper
+        then goes another way. Of a sampled tool only who records chosen calls gets it.
         """
         lane = tool.lane
         if lane is None:

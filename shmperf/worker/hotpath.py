@@ -30,8 +30,9 @@ from types import CellType, CoroutineType
 from typing import Any
 
 from shmperf.compiled.chosen import hot
+from shmperf.shm.fence import PUBLISHED
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, PARENT, START
-from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, SLOT, Callee, kind_of
+from shmperf.shm.record import BODY_BYTES, NAMED, PRUNED, Callee, kind_of
 from shmperf.shm.remote import FIRST_REMOTE
 from shmperf.shm.segment import Loss
 from shmperf.stdlib import get_ident, perf_counter_ns
@@ -69,7 +70,7 @@ __all__ = [
 ]
 
 encode_plain = ENCODER.encode
-store_slot_at = SLOT.pack_into
+store_slot_at = PUBLISHED.pack_into
 
 # In place of a call's end: its function has raised, or has returned and the clock has failed.
 RAISED, RETURNED = -1, -2

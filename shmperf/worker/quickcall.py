@@ -18,8 +18,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from shmperf.compiled.chosen import hot
+from shmperf.shm.fence import PUBLISHED
 from shmperf.shm.inflight import CALLEE, GENERATION_STEP, IN_DETAIL, PARENT, START
-from shmperf.shm.record import BODY_BYTES, DETAIL, NAMED, PRUNED, SLOT, kind_of
+from shmperf.shm.record import BODY_BYTES, DETAIL, NAMED, PRUNED, kind_of
 from shmperf.stdlib import perf_counter_ns, thread_time_ns
 
 from .boards import SLOW_NS
@@ -37,7 +38,7 @@ from .spans import spans
 
 __all__ = ["QuickCall", "WrittenCall"]
 
-_store = SLOT.pack_into
+_store = PUBLISHED.pack_into
 _DETAIL, _NAMED, _PRUNED = DETAIL << 8, NAMED << 8, PRUNED << 8
 
 

@@ -13,7 +13,8 @@ from struct import Struct
 
 import msgspec
 
-from shmperf.shm.record import BLOCK, BODY_BYTES, PARTS, SLOT, SLOT_BYTES, meta_of, seal
+from shmperf.shm.fence import PUBLISHED
+from shmperf.shm.record import BLOCK, BODY_BYTES, PARTS, SLOT_BYTES, meta_of, seal
 from shmperf.shm.ring import Grant, RingWriter
 from shmperf.shm.segment import Loss
 
@@ -22,7 +23,7 @@ from .process import Tool, worker
 
 __all__ = ["is_stored", "refilled", "store_long", "store_slot", "suspect_hole"]
 
-_store = SLOT.pack_into
+_store = PUBLISHED.pack_into
 _encode = msgspec.msgpack.Encoder().encode
 _PART_COUNT = Struct("<H")
 _MOST_PARTS = 1024

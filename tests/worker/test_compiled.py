@@ -14,7 +14,7 @@ from shmperf.compiled.build import digest
 from shmperf.compiled.chosen import hot, why_not
 from shmperf.shm.record import NAMED, PRUNED, kind_of
 from shmperf.worker.capture import SHORT, SHORT_ALONE, Cut, short_body
-from tests.support import IN_FULL, Place, assert_books_balance
+from tests.support import IN_FULL, PROGRAMS, Place, assert_books_balance
 
 from .layout_text import made, there
 
@@ -100,6 +100,46 @@ def test_what_a_call_can_do_is_recorded_alike(place: Place) -> None:
         assert_books_balance(stats)
     assert len(found["0"][1]) > 700
     assert found["0"] == found["1"]
+
+
+@COMPILED
+def test_where_stores_are_seen_out_of_order_calls_are_recorded_alike(place: Place) -> None:
+    """With C, whose stores release what Python has stored too, and with checksums in its place."""
+    program, found = PROGRAMS / "compiled/every_kind_of_call.py", {}
+    for way in ("pure", "released", "sealed"):
+        storage = f"storage: {{path: on_{way}}}\n"
+        limits = "default_perf_points: -1\ntool_limits: {none: 0}\n"
+        place.write("config/tool_perf_limits.yaml", limits + storage)
+        name = "every_kind_of_call" if way == "pure" else "as_on_aarch64"
+        printed = place.run_program(
+            f"compiled/{name}",
+            *(f"on_{way}", str(program), way),
+            SHMPERF_COMPILED=str(int(way != "pure")),
+        )
+        found[way], stats = json.loads(printed)
+        assert_books_balance(stats)
+    assert found["released"] == found["pure"]
+    assert found["sealed"] == found["pure"]
+
+
+@COMPILED
+@pytest.mark.parametrize("collector", ["0", "1"])
+def test_pure_and_compiled_processes_share_a_session(place: Place, collector: str) -> None:
+    """Whichever path a collector takes, it reads each segment as that was written."""
+    daemon = place.start_module(
+        *("collect", "--session", "both", "--storage", "out"), SHMPERF_COMPILED=collector
+    )
+    place.collector_pid("--session", "both")
+    for switch in ("0", "1"):
+        place.run_program(
+            "end_to_end/pools", "fork", SHMPERF_SESSION="both", SHMPERF_COMPILED=switch
+        )
+    stats = place.stats("--session", "both")
+    assert stats["tool_stats"]["leaf"]["count"] == 2 * 1120
+    assert_books_balance(stats)
+    daemon.terminate()
+    place.finish(daemon)
+    assert len(place.lines("leaf", place.cwd / "out")) == 100
 
 
 @COMPILED
