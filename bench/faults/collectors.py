@@ -99,6 +99,8 @@ def _take_sample(campaign: Campaign, tally: Tally) -> None:
             census = place.path / "census"
             with round_.working():
                 pid = round_.start(census=str(census))
+                # On a slow machine it takes its time until it can be told to stop.
+                round_.answers(pid)
                 round_.stir(pid, 0.8)
                 os.kill(pid, signal.SIGTERM)
                 campaign.nursery.wait_for(pid, _ENDING_S)
@@ -255,7 +257,7 @@ class _Round:
     def end_in_peace(self) -> None:
         """A last collector, which finishes everything."""
         pid = self.start()
-        if not wait_until(lambda: self._has_answered(pid), _ENDING_S):
+        if not self.answers(pid):
             self.tally.blame(f"{self.what}: the last collector does not answer")
         gone = wait_until(lambda: not self.place.presences(), _ENDING_S)
         if not gone:
@@ -264,6 +266,10 @@ class _Round:
         ended = self.nursery.wait_for(pid, _ENDING_S)
         if ended is None or ended.status:
             self.tally.blame(f"{self.what}: the last collector ended with {ended}")
+
+    def answers(self, pid: int) -> bool:
+        """Whether the collector answers, once it has come up."""
+        return wait_until(lambda: self._has_answered(pid), _ENDING_S)
 
     def _has_answered(self, pid: int) -> bool:
         try:
