@@ -97,7 +97,7 @@ class Report:
         session = found_named(runtime_root(os.environ), request)
         if session.storage.is_dir():
             # Most runs get a new directory, and the reader of storage costs more than all the rest.
-            from shmperf.storage.state import figures_on_disk  # noqa: PLC0415
+            from shmperf.storage.state import figures_on_disk  # noqa: PLC0415  as said
 
             self._base = figures_on_disk(session.storage, None, session.options)
         self._is_ours = True
@@ -194,8 +194,8 @@ class Report:
         if not path:
             return
         # Who asks for none waits for none.
-        from shmperf.query.answers import Answers  # noqa: PLC0415
-        from shmperf.views.report import write_report  # noqa: PLC0415
+        from shmperf.query.answers import Answers  # noqa: PLC0415  as said
+        from shmperf.views.report import write_report  # noqa: PLC0415  as said
 
         answers = Answers(session.storage, session.options, session)
         against = None if self._past is None else self._past.found()

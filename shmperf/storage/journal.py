@@ -204,7 +204,7 @@ class Journal:
         for kept in self._directory.glob(f"{_OLDER}*"):
             if kept.is_dir() and not kept.is_symlink():
                 # With it come the readers of archives, for what is once in a version's life.
-                import shutil  # noqa: PLC0415
+                import shutil  # noqa: PLC0415  as said
 
                 shutil.rmtree(kept, ignore_errors=True)
 

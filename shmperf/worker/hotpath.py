@@ -94,7 +94,7 @@ class Wrapped:
         self.chosen: Chosen | None = None
         names, rest, self.skip = positional_names(function)
         self.callee = worker.callee(tool, Callee(tool.name, names, rest))
-        # Where the hot path has its tool; a tool that sends each call to `_detour`; and what makes
+        # Where the hot path has its tool; a tool that sends each call to `detour`; and what makes
         # of an open call and a coroutine one with which the call ends.
         self.cell: CellType | None = None
         self.probe = Tool(tool.name)
@@ -601,7 +601,7 @@ def detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
         # By this name a debugger finds the call on its thread's stack, on the hot path as here; it
         # is not made anew, which takes memory, as a method of an imported name does.
         current = current_call
-        call_id = opened.call_id if quick is None else current.get()  # noqa: F841
+        call_id = opened.call_id if quick is None else current.get()  # noqa: F841  as said
         result = wrapped.function(*args, **kwargs)
         # A coroutine that the function hands out: its call goes on there, and it keeps coming by
         # here; on the hot path a look at every result would be the price. All others leave.

@@ -1,7 +1,8 @@
 """
 A call with short parameters, begun and ended in one step each.
 
-Blocks, pairs and calls through interceptors are made of it, and in detail those of plain functions.
+Blocks, pairs, generators and calls through interceptors are made of it, and those of functions in
+detail or with chosen parameters.
 It does what `OpenCall` does step by step, for a call whose way is plain: the tool's tuple of this
 mode fits the session word, the record fits a slot, a row and a position are ready. Where that is
 not so, the call begins as an `OpenCall`, or becomes one and ends as that.

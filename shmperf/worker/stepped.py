@@ -48,7 +48,8 @@ class SteppedCall(WrittenCall):
             # It is looked at once more, the long way.
             if is_programs(error):
                 raise
-        self._step_out_anyhow()
+        # Something is open inside, or what was current has ended: from here on the long way.
+        _step_out(self._call())
 
     def step_in(self) -> None:
         """The next step begins."""
@@ -64,10 +65,6 @@ class SteppedCall(WrittenCall):
             # The step is made whatever fails in here.
             if is_programs(error):
                 raise
-
-    def _step_out_anyhow(self) -> None:
-        """Something is open inside, or what was current has ended: from here on the long way."""
-        _step_out(self._call())
 
 
 if hot is not None:
@@ -106,11 +103,7 @@ def stepped_call(wrapped: Wrapped, args: tuple[Any, ...], kwargs: Mapping[str, A
 
 
 def _step_in(opened: OpenCall) -> None:
-    """
-    Make a generator's call current inside a step, never between two.
-
-    So are blocks that are open inside the generator when it yields.
-    """
+    """The same the long way, for what is open inside the generator as well."""
     try:
         call_id = opened.call_id
         if call_id:
@@ -130,6 +123,7 @@ def _step_in(opened: OpenCall) -> None:
 
 
 def _step_out(opened: OpenCall) -> None:
+    """The same, noting what is open inside."""
     is_out = False
     try:
         outer = opened.outer
