@@ -24,7 +24,7 @@ from shmperf.collector.cycle import Collector
 from shmperf.collector.drain import WorkerDrain
 from shmperf.collector.frames import Frames
 from shmperf.collector.ingest import Ingest
-from shmperf.shm.ring import Batch, RingReader
+from shmperf.shm.ring import Batch, Marks, RingReader
 from shmperf.storage import history
 from shmperf.storage.journal import Journal
 from shmperf.storage.state import Ledger
@@ -137,6 +137,7 @@ def _drained(rig: Rig, *, writes: bool) -> tuple[int, float]:
 _STAGES: tuple[tuple[str, object, str], ...] = (
     ("read", RingReader, "has_record"),
     ("read", RingReader, "read"),
+    ("read", Marks, "read"),
     ("read", WorkerDrain, "read_rows"),
     ("read", WorkerDrain, "is_quiet"),
     ("read", WorkerDrain, "run_pass"),

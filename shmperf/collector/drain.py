@@ -99,7 +99,7 @@ class WorkerDrain:
         self.incomplete = 0
         self.beyond: Beyond | None = None
         self._nameless = _UNKNOWN
-        self.lanes = Lanes()
+        self.lanes = Lanes(self._segment.words)
         self.begun = self.lost = 0
         self.look()
         self.read_rows()
@@ -182,12 +182,10 @@ class WorkerDrain:
         return self._steps is not None
 
     def _look_at_each(self) -> Iterator[tuple[Lane, int, list[Portion]]]:
-        for lane in self.lanes:
-            if lane.reader.has_record() or self.is_dead:
-                self.lanes.begin(lane)
-                for step in self._drain(lane):
-                    self.lanes.note(lane)
-                    yield step
+        for lane, batch in self.lanes.take_each() if self.is_dead else self.lanes.take_new():
+            for step in self._drain(lane, batch):
+                self.lanes.note(lane)
+                yield step
 
     def read_rows(self, *, everywhere: bool = False) -> None:
         """Read which calls have begun, are lost, are open; *everywhere* before that is told."""
@@ -247,15 +245,21 @@ class WorkerDrain:
         """Let go of the worker's memory."""
         self._segment.close()
 
-    def _drain(self, lane: Lane) -> Iterator[tuple[Lane, int, list[Portion]]]:
-        """Read *lane* at most once around; each time how many slots, and what is in them."""
+    def _drain(self, lane: Lane, batch: Batch | None) -> Iterator[tuple[Lane, int, list[Portion]]]:
+        """
+        Read *lane* at most once around; each time how many slots, and what is in them.
+
+        Of what is read *batch* is the first, where that was done already.
+        """
         left = lane.reader.size // SLOT_BYTES
         most = READ_SLOTS if lane.tool is not None else _MOST_SHARED
         while left > 0:
-            batch = lane.reader.read(most) if lane.reader.has_record() else None
+            if batch is None and lane.reader.has_record():
+                batch = lane.reader.read(most)
             if not batch:
                 if not (self.is_dead and self._pass_hole(lane)):
                     break
+                batch = None
                 continue
             read = len(batch)
             seen = batch.all_flags()
@@ -265,6 +269,7 @@ class WorkerDrain:
             if not read:
                 break
             left -= read
+            batch = None
             yield lane, read, portions
 
     def _portions(self, lane: Lane, batch: Batch, seen: int) -> list[Portion]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from shmperf.shm.record import SLOT_BYTES
-from shmperf.shm.ring import RingReader
+from shmperf.shm.ring import Batch, Marks, RingReader
 
 __all__ = ["Lane", "Lanes"]
 
@@ -30,8 +30,15 @@ class Lane:
 class Lanes:
     """Every ring that a worker uses; the collector's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: memoryview) -> None:
+        """Rings in these *words*, which are their worker's."""
+        self._words = words
         self._lanes: list[Lane] = []
+        # Those that C looks at together, with where each is read on, and all others.
+        self._together: list[Lane] = []
+        self._marks: Marks | None = None
+        self._alone: list[Lane] = []
+        self._have_changed = True
         # Those of which something is read and not yet released.
         self._read: set[Lane] = set()
         self._unreleased = 0
@@ -45,6 +52,7 @@ class Lanes:
     def add(self, lane: Lane) -> None:
         """A ring that was published."""
         self._lanes.append(lane)
+        self._have_changed = True
         if lane.reader.unreleased:
             # By a former collector, whose frame has it: the writer may be waiting for it.
             self._read.add(lane)
@@ -54,6 +62,39 @@ class Lanes:
         """Forget all of them, and release nothing."""
         self._lanes.clear()
         self._read.clear()
+        self._have_changed = True
+
+    def take_new(self) -> Iterator[tuple[Lane, Batch | None]]:
+        """
+        Every ring that has a record, to be read from, each behind `begin`.
+
+        With the first of its slots, past which it has been advanced, where all rings were looked
+        at together; what is shared, where a part may be left for later, comes behind these.
+        """
+        marks = self._marks
+        if self._have_changed or marks is None:
+            marks = self._mark()
+        # Where this ends in the middle none are left, and they are made anew: of the positions.
+        self._marks = None
+        together, alone = self._together, self._alone
+        for place, batch in marks.read() if together else ():
+            lane = together[place]
+            self.begin(lane)
+            lane.reader.advance(len(batch))
+            yield lane, batch
+            marks.aim(place)
+        self._marks = marks
+        for lane in alone:
+            if lane.reader.has_record():
+                self.begin(lane)
+                yield lane, None
+
+    def take_each(self) -> Iterator[tuple[Lane, Batch | None]]:
+        """Every ring, with or without a record: nobody writes any more."""
+        self._marks = None
+        for lane in self:
+            self.begin(lane)
+            yield lane, None
 
     def begin(self, lane: Lane) -> None:
         """*lane* is about to be read from: it is to be released."""
@@ -114,4 +155,13 @@ class Lanes:
         self._unreleased = 0
         self._wants_release = False
         for lane in left:
+            self._have_changed = True
             self._lanes.remove(lane)  # point: drain-lane-gone
+
+    def _mark(self) -> Marks:
+        self._have_changed = False
+        self._together, self._alone = [], []
+        for lane in self._lanes:
+            is_together = lane.tool is not None and lane.reader.is_compiled
+            (self._together if is_together else self._alone).append(lane)
+        return Marks(self._words, [lane.reader for lane in self._together])

@@ -107,6 +107,7 @@ PyObject *are_in_order(PyObject *module, PyObject *calls);
 extern PyType_Spec batch_spec;
 PyObject *slot_of_words(const uint64_t *word);
 PyObject *read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *read_marked(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 /* count.c */
 PyObject *count_durations(PyObject *module, PyObject *const *args, Py_ssize_t count);

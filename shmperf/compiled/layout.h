@@ -1,6 +1,6 @@
 /* Written by tests/worker/layout_text.py, from the Python modules: change those. */
 
-#define INTERFACE 5
+#define INTERFACE 6
 #define SLOT_BYTES 256
 #define SLOT_WORDS 32
 #define BODY_BYTES 208

@@ -188,6 +188,7 @@ static PyMethodDef methods[] = {
     {"count_durations", (PyCFunction)(void (*)(void))count_durations, METH_FASTCALL, "See count.c."},
     {"last_of_rows", last_of_rows, METH_O, "See count.c."},
     {"read_slots", (PyCFunction)(void (*)(void))read_slots, METH_FASTCALL, "See ringread.c."},
+    {"read_marked", (PyCFunction)(void (*)(void))read_marked, METH_FASTCALL, "See ringread.c."},
     {"captured", (PyCFunction)(void (*)(void))captured, METH_FASTCALL | METH_KEYWORDS,
      "Short parameters as a record holds them; None for others."},
     {NULL, NULL, 0, NULL},

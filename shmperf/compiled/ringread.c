@@ -59,6 +59,25 @@ static Batch *batch_of(DrainState *state, PyObject *view, Py_ssize_t first, Py_s
     return self;
 }
 
+/* A ring's slots from where it is read on to its end, and which position is next. */
+typedef struct {
+    Py_ssize_t first_word, most;
+    uint64_t position;
+} Mark;
+
+/* How many are committed; -1 for a mark that does not lie within the memory. */
+static Py_ssize_t committed_at(const Py_buffer *memory, const Mark *mark) {
+    if (mark->first_word < 0 || mark->most < 0 || mark->most > memory->len / SLOT_BYTES
+        || mark->first_word > memory->len / 8 - mark->most * SLOT_WORDS) {
+        PyErr_SetString(PyExc_ValueError, "no slots of these words");
+        return -1;
+    }
+    const uint64_t *slot = (const uint64_t *)memory->buf + mark->first_word;
+    Py_ssize_t there = (Py_ssize_t)count_committed(slot, (size_t)mark->most, mark->position);
+    POINT("ring-committed");
+    return there;
+}
+
 /*
  * read_slots(words, first_word, most, position): the batch of committed slots from *position* on,
  * whose slot begins at *first_word*; None when there is none.
@@ -66,25 +85,55 @@ static Batch *batch_of(DrainState *state, PyObject *view, Py_ssize_t first, Py_s
 PyObject *read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     State *state = PyModule_GetState(module);
     if (count != 4) return PyErr_Format(PyExc_TypeError, "words, first word, most, position");
-    Py_ssize_t first = PyLong_AsSsize_t(args[1]), most = PyLong_AsSsize_t(args[2]);
-    uint64_t position = PyLong_AsUnsignedLongLong(args[3]);
+    Mark mark = {PyLong_AsSsize_t(args[1]), PyLong_AsSsize_t(args[2]),
+                 PyLong_AsUnsignedLongLong(args[3])};
     if (PyErr_Occurred()) return NULL;
     Py_buffer memory;
     if (memory_of(args[0], &memory)) return NULL;
     Batch *found = NULL;
-    if (first < 0 || most < 0 || most > memory.len / SLOT_BYTES
-        || first > memory.len / 8 - most * SLOT_WORDS) {
-        PyErr_SetString(PyExc_ValueError, "no slots of these words");
-        PyBuffer_Release(&memory);
-        return NULL;
-    }
-    const uint64_t *slot = (const uint64_t *)memory.buf + first;
-    Py_ssize_t there = (Py_ssize_t)count_committed(slot, (size_t)most, position);
-    POINT("ring-committed");
-    if (there) found = batch_of(&state->drain, args[0], first, there, memory.buf);
+    Py_ssize_t there = committed_at(&memory, &mark);
+    if (there > 0) found = batch_of(&state->drain, args[0], mark.first_word, there, memory.buf);
     PyBuffer_Release(&memory);
     if (!there) Py_RETURN_NONE;
     return (PyObject *)found;
+}
+
+/* A pair of a mark's number and of what is there, to the list. */
+static int add_found(PyObject *found, Py_ssize_t number, Batch *batch) {
+    PyObject *pair = batch ? Py_BuildValue("nO", number, batch) : NULL;
+    Py_XDECREF(batch);
+    int failed = !pair || PyList_Append(found, pair);
+    Py_XDECREF(pair);
+    return failed;
+}
+
+/*
+ * read_marked(words, marks): what is committed in any of several rings, as pairs of a ring's number
+ * and its batch. *marks* are words, too: of each ring the first word, how many slots, the position.
+ */
+PyObject *read_marked(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    State *state = PyModule_GetState(module);
+    if (count != 2) return PyErr_Format(PyExc_TypeError, "words, marks");
+    Py_buffer memory, marks;
+    if (memory_of(args[0], &memory)) return NULL;
+    if (memory_of(args[1], &marks)) {
+        PyBuffer_Release(&memory);
+        return NULL;
+    }
+    PyObject *found = PyList_New(0);
+    const uint64_t *word = marks.buf;
+    for (Py_ssize_t at = 0; found && at < marks.len / (3 * 8); at++, word += 3) {
+        Mark mark = {(Py_ssize_t)word[0], (Py_ssize_t)word[1], word[2]};
+        Py_ssize_t there = committed_at(&memory, &mark);
+        if (!there) continue;
+        Batch *batch = NULL;
+        if (there > 0)
+            batch = batch_of(&state->drain, args[0], mark.first_word, there, memory.buf);
+        if (add_found(found, at, batch)) Py_CLEAR(found);
+    }
+    PyBuffer_Release(&marks);
+    PyBuffer_Release(&memory);
+    return found;
 }
 
 /* ---- what a batch tells ---- */

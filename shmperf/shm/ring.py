@@ -45,6 +45,7 @@ Why not bare sequence numbers: byte positions spare the writer a shift and a mas
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
@@ -62,6 +63,7 @@ __all__ = [
     "READ_SLOTS",
     "Batch",
     "Grant",
+    "Marks",
     "RingReader",
     "RingWriter",
     "Spread",
@@ -322,16 +324,14 @@ class RingReader:
 
         Advances the position; the slots stay the reader's until `release`.
         """
-        here = self.position % self.size
-        count = min(most, (self.size - here) // SLOT_BYTES)
-        if hot is not None and not self._sealed:
-            first = self._next_word + 1 - _SLOT_WORDS
-            found: Batch | None = hot.read_slots(self._words, first, count, self.position)
+        if self.is_compiled:
+            found: Batch | None = hot.read_slots(self._words, *self.mark(most))
             if found is None:
                 return _EMPTY
             self.advance(len(found))
             return found
-        count = self._committed(count)
+        here = self.position % self.size
+        count = self._committed(min(most, (self.size - here) // SLOT_BYTES))
         if REORDERS:
             # The positions were read first: behind this the payload that they released is visible.
             fence()
@@ -350,6 +350,16 @@ class RingReader:
             )
         self.advance(len(batch))
         return batch
+
+    @property
+    def is_compiled(self) -> bool:
+        """True where C reads it: where no checksum tells which slots are whole."""
+        return hot is not None and not self._sealed
+
+    def mark(self, most: int = READ_SLOTS) -> tuple[int, int, int]:
+        """What is read next: the word where it begins, at most so many slots, the position."""
+        count = min(most, (self.size - self.position % self.size) // SLOT_BYTES)
+        return self._next_word + 1 - _SLOT_WORDS, count, self.position
 
     def _few(self, here: int, count: int) -> Batch:
         """What most readings find where calls are few."""
@@ -423,3 +433,32 @@ class RingReader:
             if not is_intact(slot):
                 return slots[:number]
         return slots
+
+
+class Marks:
+    """
+    Where each of several rings of one segment is read on: one look finds what is new in any.
+
+    Where calls are few and tools many, most of the time would go into finding that out ring by
+    ring. Only of rings that C reads.
+    """
+
+    def __init__(self, words: memoryview, readers: Sequence[RingReader]) -> None:
+        """*readers* of rings in these *words*; each is known by its place from now on."""
+        self._words = words
+        self._readers = readers
+        self._marks = array("Q", [word for reader in readers for word in reader.mark()])
+
+    def read(self) -> list[tuple[int, Batch]]:
+        """
+        Committed slots of each ring that has some, by place; no position is advanced.
+
+        At most as many as `RingReader.read` would give.
+        """
+        found: list[tuple[int, Batch]] = hot.read_marked(self._words, self._marks)
+        return found
+
+    def aim(self, place: int) -> None:
+        """The position of the reader at that *place* has changed."""
+        at = 3 * place
+        self._marks[at], self._marks[at + 1], self._marks[at + 2] = self._readers[place].mark()

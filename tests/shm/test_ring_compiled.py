@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shmperf.analysis.totals import Totals
+from shmperf.collector.lanes import Lane, Lanes
 from shmperf.compiled.chosen import hot, why_not
 from shmperf.shm import ring as rings
 from shmperf.shm import rowtable
 from shmperf.shm.record import SLOT, SLOT_BYTES
-from shmperf.shm.ring import Batch, RingReader, ring_bytes
+from shmperf.shm.ring import Batch, Marks, RingReader, ring_bytes
 from shmperf.shm.rowtable import RowTable
 
 pytestmark = pytest.mark.skipif(hot is None, reason=f"no compiled path: {why_not}")
@@ -141,6 +143,74 @@ def test_nothing_beyond_the_words_is_read(first: int, most: int) -> None:
     memory = _memory(16, 3)
     with pytest.raises(ValueError, match="no slots"):
         hot.read_slots(memory[1], first, most, 0)
+
+
+@given(st.lists(_rings(), min_size=1, max_size=5))
+def test_one_look_at_many_rings_finds_what_a_look_at_each_does(
+    several: list[tuple[tuple[memoryview, memoryview], int, int]],
+) -> None:
+    """The same slots of the same rings, no position moved; behind `aim` it goes on from there."""
+    memory, offsets = bytearray(), list[int]()
+    for (content, _), _, _ in several:
+        offsets.append(len(memory))
+        memory += content
+    words = memoryview(memory).cast("Q")
+    views = memoryview(memory), words
+
+    def readers() -> list[RingReader]:
+        return [
+            RingReader(views, offset, slots, position=position)
+            for offset, (_, slots, position) in zip(offsets, several, strict=True)
+        ]
+
+    together, alone = readers(), readers()
+    marks = Marks(words, together)
+    while found := marks.read():
+        expected = [(place, reader.read()) for place, reader in enumerate(alone)]
+        assert [(place, list(batch)) for place, batch in found] == [
+            (place, list(batch)) for place, batch in expected if batch
+        ]
+        for place, batch in found:
+            together[place].advance(len(batch))
+            marks.aim(place)
+    assert not any(reader.read() for reader in alone)
+    assert [reader.position for reader in together] == [reader.position for reader in alone]
+
+
+def test_a_round_that_ends_in_the_middle_reads_nothing_twice() -> None:
+    """Whoever raises there leaves positions as they are, and the next look begins at these."""
+    slots, rings_here = 16, 3
+    size = ring_bytes(slots)
+    memory = bytearray(size * rings_here)
+    for number in range(rings_here):
+        for slot in range(4):
+            place = (slots + slot) * SLOT_BYTES
+            SLOT.pack_into(
+                memory, number * size + 256 + slot * SLOT_BYTES, slot + 1, 0, 1, 2, 0, b"", place
+            )
+    views = memoryview(memory), memoryview(memory).cast("Q")
+    lanes = Lanes(views[1])
+    for number in range(rings_here):
+        lanes.add(Lane(RingReader(views, number * size, slots), number * size, f"tool {number}"))
+    broken_off = lanes.take_new()
+    seen = [next(broken_off), next(broken_off)]
+    broken_off.close()
+    seen += lanes.take_new()
+    assert [(lane.tool, len(batch or ())) for lane, batch in seen] == [
+        ("tool 0", 4),
+        ("tool 1", 4),
+        ("tool 2", 4),
+    ]
+    assert not list(lanes.take_new())
+
+
+@pytest.mark.parametrize("mark", [(0, 18, 0), (17, 17, 0), (1 << 63, 1, 0), (0, 1 << 63, 0)])
+def test_no_mark_leads_beyond_the_words(mark: tuple[int, int, int]) -> None:
+    """Of those before it nothing is handed out either."""
+    memory = _memory(16, 3)
+    SLOT.pack_into(memory[0], 256, 1, 2, 3, 4, 5, b"", 16 * SLOT_BYTES)
+    with pytest.raises(ValueError, match="no slots"):
+        hot.read_marked(memory[1], array("Q", [32, 1, 16 * SLOT_BYTES, *mark]))
 
 
 def test_a_batch_of_the_one_kind_only_is_counted_there() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from typing import Any
 
 from shmperf.compiled.chosen import hot
@@ -25,6 +26,9 @@ CALLS = [
     lambda: hot.boost(),
     lambda: hot.read_slots(1, 2, 3, 4),
     lambda: hot.read_slots(memoryview(bytes(256)), 1, 1, 1),
+    lambda: hot.read_marked(1, 2),
+    lambda: hot.read_marked(memoryview(bytes(256)), array("Q", [1, 1, 1])),
+    lambda: hot.read_marked(memoryview(bytes(256)), array("Q", [1 << 63, 0, 1])),
     lambda: hot.Batch(),
     lambda: hot.Kept("x"),
     lambda: hot.Kept(3).add(1, 2, 3),
