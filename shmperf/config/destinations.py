@@ -16,16 +16,26 @@ import msgspec
 
 from .options import Options
 
-__all__ = ["destinations", "masked", "masked_all", "shown", "without_paths", "without_user"]
+__all__ = [
+    "destinations",
+    "masked",
+    "masked_all",
+    "masked_each",
+    "shown",
+    "without_paths",
+    "without_user",
+]
 
 _HIDDEN = "***"
 # Keys whose text is a destination, also where it looks like none.
-_DESTINATIONS = frozenset({"webhook", "endpoint", "headers"})
+_DESTINATIONS = frozenset({"webhook", "endpoint", "headers", "url", "credentials"})
 _VARIABLE = re.compile(r"env:\w+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://")
 _HOST = re.compile(
     r"(?:[^/?#\s]*@)?(?P<place>(?:\[[0-9A-Fa-f:.%]+\]|[^/?#@:\[\]\s]+)(?::\d+)?):?(?=[/?#]|\Z)"
 )
+# A comma in a password separates nothing.
+_NEXT = re.compile(r",(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _USER = re.compile(r"(://)[^/?#]*@")
 _MOST_TEXT, _MOST_SHOWN = 80, 120
 # Of a text beyond any URL no more is looked at.
@@ -39,6 +49,11 @@ def masked(url: str) -> str:
     scheme = _SCHEME.match(url)
     host = None if scheme is None else _HOST.match(url[:_MOST_URL], scheme.end())
     return _HIDDEN if scheme is None or host is None else f"{scheme[0]}{host['place']}/{_HIDDEN}"
+
+
+def masked_each(urls: str) -> str:
+    """*urls* with commas between, each without what may be secret in it."""
+    return ",".join(map(masked, _NEXT.split(urls)))
 
 
 def without_user(url: str) -> str:
@@ -89,6 +104,8 @@ def destinations(options: Options) -> list[str]:
         found.append(f"alerts are posted to {masked(options.anomaly.webhook)}")
     if options.export.otlp.endpoint:
         found.append(f"calls are sent to {masked(options.export.otlp.endpoint)}")
+    if options.fleet.url:
+        found.append(f"calls are published to {masked_each(options.fleet.url)}")
     return found
 
 
@@ -106,4 +123,5 @@ def masked_all(options: Options) -> Options:
         anomaly=replace(options.anomaly, webhook=masked(options.anomaly.webhook)),
         rag=replace(options.rag, url=without_user(options.rag.url)),
         export=replace(options.export, otlp=otlp),
+        fleet=replace(options.fleet, url=masked_each(options.fleet.url)),
     )

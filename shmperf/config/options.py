@@ -21,6 +21,7 @@ __all__ = [
     "CollectorOptions",
     "Every",
     "Export",
+    "Fleet",
     "HistoryOptions",
     "Limit",
     "Optimization",
@@ -34,12 +35,15 @@ __all__ = [
     "Watch",
     "address_of",
     "expected_of",
+    "servers_of",
 ]
 
 # Where performance facts can be kept: the one of our own, and those that have an adapter.
 STORES = ("tools", "chroma", "qdrant", "pgvector", "lancedb")
 
 _HIGHEST_PORT = 65_535
+_WEB, _NATS = ("http", "https"), ("nats", "tls")
+_NAMED = {"http": "an http", "nats": "a nats"}
 
 COMPRESSIONS = ("zstd", "gzip", "off")
 WHEN_FULL = ("stop", "drop_oldest")
@@ -208,11 +212,11 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     overhead_budget: Annotated[float, Meta(ge=0, le=1)] = 0
 
 
-def expected_of(url: str) -> str:
+def expected_of(url: str, schemes: tuple[str, str] = _WEB) -> str:
     """What should stand in the place of the URL *url*; nothing if something can be sent there."""
     scheme, colon, rest = url.partition("://")
-    if not colon or scheme.lower() not in {"http", "https"}:
-        return "an http or https URL, env:NAME, or nothing"
+    if not colon or scheme.lower() not in schemes:
+        return f"{_NAMED[schemes[0]]} or {schemes[1]} URL, env:NAME, or nothing"
     if not re.fullmatch("[!-~]+", url):
         return "a URL without spaces, in ASCII"
     authority = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
@@ -223,6 +227,22 @@ def expected_of(url: str) -> str:
     if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= _HIGHEST_PORT:
         return f"a URL whose port is from 1 to {_HIGHEST_PORT}"
     return ""
+
+
+def servers_of(urls: str) -> list[str]:
+    """
+    The URLs of NATS servers in *urls*, separated by commas; ValueError where one is none.
+
+    A comma in a password stays in it: only one before a scheme separates.
+    """
+    found = re.split(r",(?=[A-Za-z][A-Za-z0-9+.-]*://)", urls)
+    for url in found:
+        expected = expected_of(url, _NATS)
+        if not expected and "," in url.rpartition("@")[2]:
+            expected = "a scheme before each host"
+        if expected:
+            raise ValueError(expected)
+    return found
 
 
 def _check_url(key: str, value: str) -> None:
@@ -338,6 +358,42 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     otlp: Otlp = Otlp()
 
 
+class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    Records, totals and facts of many nodes, through NATS JetStream.
+
+    url: nats:// or tls:// URLs of its servers, with commas between, or env:NAME; empty: none
+    node: what this node is called; empty: the host's name
+    stream: the JetStream stream; names of its buckets begin with it
+    records: publish kept calls; totals and alerts are in any case
+    arguments: publish their parameters, too
+    facts: share with the other nodes what is known of tools
+    credentials: a .creds file, or env:NAME of a variable that says which; empty: none
+    ca: file with the certificates that vouch for the servers'; empty: the system's
+    """
+
+    url: str = ""
+    node: Annotated[str, Meta(max_length=255)] = ""
+    stream: str = "shmperf"
+    records: bool = True
+    arguments: bool = False
+    facts: bool = True
+    credentials: str = ""
+    ca: str = ""
+
+    def __post_init__(self) -> None:
+        if self.url and not re.fullmatch(r"env:\w+", self.url):
+            try:
+                servers_of(self.url)
+            except ValueError as error:
+                raise ValueError(f"url: {error}") from None
+        if self.stream != "shmperf" and not re.fullmatch("[A-Za-z0-9_-]{1,40}", self.stream):
+            raise ValueError("stream: up to 40 of A-Z, a-z, 0-9, _ and -")
+        for key in ("node", "credentials", "ca"):
+            if not getattr(self, key).isprintable():
+                raise ValueError(f"{key}: text in one line")
+
+
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
     """How `PerfCatcherInterceptor` wants durations watched; from its environment variables."""
 
@@ -366,6 +422,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     anomaly: Anomaly = Anomaly()
     history: HistoryOptions = HistoryOptions()
     export: Export = Export()
+    fleet: Fleet = Fleet()
 
     def limit_of(self, tool: str) -> int:
         """Records kept of *tool*: 0 means it is not tracked, -1 that all are kept."""

@@ -265,7 +265,7 @@ def _tell_destinations(settings: Settings, request: Request) -> None:
     if request.config or request.environ.get("SHMPERF_CONFIG"):
         return
     options = settings.options
-    if not options.anomaly.webhook and not options.export.otlp.endpoint:
+    if not (options.anomaly.webhook or options.export.otlp.endpoint or options.fleet.url):
         return
     from shmperf.config.destinations import destinations  # noqa: PLC0415  most programs have none
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from shmperf.config.destinations import destinations, masked, shown, without_paths, without_user
-from shmperf.config.options import Options, expected_of
+from shmperf.config.destinations import (
+    destinations,
+    masked,
+    masked_all,
+    masked_each,
+    shown,
+    without_paths,
+    without_user,
+)
+from shmperf.config.options import Options, expected_of, servers_of
 
 
 @pytest.mark.parametrize(
@@ -29,6 +37,18 @@ from shmperf.config.options import Options, expected_of
 def test_urls_are_masked(url: str, shown: str) -> None:
     """Host and port may be seen, nothing else."""
     assert masked(url) == shown
+
+
+def test_each_of_several_servers_is_masked() -> None:
+    """A comma in a password separates nothing, so that no part of one is taken for a host."""
+    urls = "nats://me:1,2@a:4222,tls://b,nats://c:4222"
+    assert masked_each(urls) == "nats://a:4222/***,tls://b/***,nats://c:4222/***"
+    assert servers_of(urls) == ["nats://me:1,2@a:4222", "tls://b", "nats://c:4222"]
+    assert masked_each("env:NATS_URL") == "env:NATS_URL"
+    assert masked_each("nats://me:1,2") == "***"
+    options = msgspec.convert({"fleet": {"url": urls}}, Options)
+    assert destinations(options) == [f"calls are published to {masked_each(urls)}"]
+    assert masked_all(options).fleet.url == masked_each(urls)
 
 
 def test_only_what_is_sent_has_a_destination() -> None:
@@ -71,7 +91,7 @@ def test_what_is_found_is_shown_without_what_a_url_hides() -> None:
     """In a text, under whatever key, inside of others; and at a cost that is bounded."""
     assert without_paths("at https://host/word and") == "at https://host/***"
     assert without_paths("nothing") == "nothing"
-    assert shown({"url": ["http://host/word"]}) == "{'url': ['http://host/***']}"
+    assert shown({"urls": ["http://host/word"]}) == "{'urls': ['http://host/***']}"
     assert shown({"webhook": "word"}) == "{'webhook': '***'}"
     assert shown(["word"], "webhook") == "'***'"
     assert len(without_paths("a" * 1_000_000)) == 1_000_000

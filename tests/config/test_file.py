@@ -18,6 +18,7 @@ from shmperf.config.options import (
     Capture,
     CollectorOptions,
     Export,
+    Fleet,
     HistoryOptions,
     Optimization,
     Options,
@@ -120,6 +121,14 @@ OPTIONS = st.builds(
             interval_seconds=st.floats(1, 3600),
             spans=st.booleans(),
         ),
+    ),
+    fleet=st.builds(
+        Fleet,
+        url=st.sampled_from(("", "env:NATS_URL", "nats://me:w,1@a:4222,tls://[::1]:4222")),
+        node=st.sampled_from(("", "node-7", "é {")),
+        stream=st.sampled_from(("shmperf", "A_b-9")),
+        records=st.booleans(),
+        credentials=st.sampled_from(("", "env:NATS_CREDS", "/etc/shmperf/node.creds")),
     ),
 )
 
@@ -242,6 +251,10 @@ def test_error_names_file_key_found_and_expected(
         "export: {otlp: {headers: hidden}}",
         'export: {otlp: {headers: {authorization: "hidden\\nhidden"}}}',
         'export: {otlp: {headers: {"a b": hidden}}}',
+        "fleet: {url: 'me:hidden@host:4222'}",
+        "fleet: {url: 'nats://me:hidden@host:4222,host'}",
+        "fleet: {url: [hidden]}",
+        'fleet: {credentials: "-----BEGIN NATS USER JWT-----\\nhidden"}',
     ],
 )
 def test_no_error_shows_what_a_url_hides(tmp_path: Path, text: str) -> None:

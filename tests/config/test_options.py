@@ -81,6 +81,16 @@ def test_defaults_are_the_promised_ones() -> None:
             "arguments": False,
         },
     }
+    assert options["fleet"] == {
+        "url": "",
+        "node": "",
+        "stream": "shmperf",
+        "records": True,
+        "arguments": False,
+        "facts": True,
+        "credentials": "",
+        "ca": "",
+    }
     assert options["ring"] == {"budget_bytes": 6 << 20, "first_slots": 16}
 
 
@@ -150,6 +160,14 @@ def test_options_do_not_change(group: msgspec.Struct) -> None:
         {"export": {"otlp": {"headers": {"a b": "x"}}}},
         {"export": {"otlp": {"headers": {"a": "x\ny"}}}},
         {"export": {"otlp": {"interval_seconds": 0}}},
+        {"fleet": {"url": "localhost:4222"}},
+        {"fleet": {"url": "http://host"}},
+        {"fleet": {"url": "nats://a,b"}},
+        {"fleet": {"url": "nats://a,nats://"}},
+        {"fleet": {"stream": "a.b"}},
+        {"fleet": {"stream": ""}},
+        {"fleet": {"node": "a\nb"}},
+        {"fleet": {"credentials": "a\0b"}},
     ],
     ids=str,
 )

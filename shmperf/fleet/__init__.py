@@ -1,0 +1,1 @@
+"""Past one machine: what many nodes record, through NATS JetStream."""

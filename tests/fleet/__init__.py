@@ -1,0 +1,1 @@
+"""Tests of the fleet: real servers, real processes."""
