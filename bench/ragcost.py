@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from shmperf.analysis.perfstate import PerfState
 from shmperf.analysis.totals import Totals
 from shmperf.rag import NewArtifact, ToolStore, rank
-from shmperf.rag.summary import PerfState
 from shmperf.session.client import Client
 from shmperf.session.messages import Ping, Status
 from shmperf.session.rendezvous import session_of_storage

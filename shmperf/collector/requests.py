@@ -207,7 +207,8 @@ def _optimize(requests: Requests, request: Optimize) -> RunProgress:
 
 
 def _changes(requests: Requests, request: Changes) -> News:
-    requests.parts.supervisor.hear("rag", request.report)
+    if request.report is not None:
+        requests.parts.supervisor.hear("rag", request.report)
     # What is drained has been counted, but what is known is what is journalled.
     requests.deeds.commit()
     return requests.parts.ledger.news(request.after)

@@ -5,6 +5,9 @@ What is known of a tool at the moment of a query: its stored summary, brought up
                                         ├─► Facts: decayed successes and failures, mean latency
     totals from a running collector ────┘
 
+In a fleet the summary's place is taken by what the sidecar keeps: this node's own figures, brought
+up to date in the same way, and those of all others beside them, which nothing here can add to.
+
 A summary counts a tool's calls as its collector does, so what the totals hold beyond it is what
 has happened since; those calls count in full, as of the last one's end. Totals that are behind the
 summary belong to another history: the summary stands alone. Without a summary the totals do.
@@ -16,12 +19,13 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from shmperf.analysis.perfstate import PerfState, evidence
 from shmperf.analysis.totals import Totals
+from shmperf.query.fleetfacts import ToolFacts
 
-from .summary import PerfState, evidence
 from .utility import is_number
 
-__all__ = ["Facts", "facts_of"]
+__all__ = ["Facts", "facts_of", "fleet_facts_of"]
 
 Summary = Mapping[str, object]
 
@@ -30,7 +34,7 @@ class Facts(NamedTuple):
     """
     Evidence decays, ``calls`` and ``failed`` do not; ``latency_s`` is the recent mean.
 
-    ``source`` is live, stored or none; ``problem`` says why a summary was passed over.
+    ``source`` is live, stored, fleet or none; ``problem`` says why a summary was passed over.
     """
 
     successes: float = 0.0
@@ -60,6 +64,37 @@ def facts_of(summary: object, totals: Totals | None, *, half_life_s: float, now_
     if totals is None or _is_behind(totals, stored):
         return facts
     return _brought_up_to_date(facts, stored, totals, half_life_s, now_s)
+
+
+def fleet_facts_of(
+    known: ToolFacts, totals: Totals | None, *, half_life_s: float, now_s: float
+) -> Facts:
+    """The same of a tool of which other nodes know, too; each node's calls count once."""
+    summary = None if known.own is None else known.own.summary()
+    own = facts_of(summary, totals, half_life_s=half_life_s, now_s=now_s)
+    if known.others is None:
+        return own
+    others = _stored(known.others.summary(), now_s)
+    weights = [one.successes + one.failures for one in (own, others)]
+    return Facts(
+        own.successes + others.successes,
+        own.failures + others.failures,
+        _mean((own.latency_s, others.latency_s), weights),
+        own.calls + others.calls,
+        own.failed + others.failed,
+        "fleet",
+    )
+
+
+def _mean(values: tuple[float | None, float | None], weights: list[float]) -> float | None:
+    """The mean of those values that are known; the plain one where they weigh nothing any more."""
+    known = [pair for pair in zip(values, weights, strict=True) if pair[0] is not None]
+    whole = sum(weight for _, weight in known)
+    if not known:
+        return None
+    if whole <= 0:
+        return sum(value or 0.0 for value, _ in known) / len(known)
+    return sum((value or 0.0) * weight for value, weight in known) / whole
 
 
 def _stored(summary: Summary, now_s: float) -> Facts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from shmperf.analysis.totals import Totals
 from shmperf.config.locate import resolve
 from shmperf.config.options import Rag
 from shmperf.errors import SessionError, ShmperfError
+from shmperf.query.fleetfacts import FleetReader, ToolFacts
 from shmperf.session.client import Client
 from shmperf.session.messages import TotalsOf
 from shmperf.session.paths import named_directory, runtime_root
@@ -44,6 +45,7 @@ class LiveStatistics:
         self._given = session
         self._session = session
         self._look_at_s = 0.0
+        self._fleet: tuple[Path, FleetReader] | None = None
 
     @property
     def half_life_s(self) -> float:
@@ -69,6 +71,16 @@ class LiveStatistics:
             return {}
         self.problem = ""
         return found
+
+    def fleet(self) -> Mapping[str, ToolFacts]:
+        """What all nodes know of tools, where the session is one of a fleet; after `totals`."""
+        session = self._session
+        if session is None or not session.options.fleet.url or not session.options.fleet.facts:
+            return {}
+        if self._fleet is None or self._fleet[0] != session.storage:
+            self._fleet = session.storage, FleetReader(session.storage)
+        found = self._fleet[1].read()
+        return {} if found is None else found.tools
 
 
 def session_here() -> Session | None:

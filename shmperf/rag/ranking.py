@@ -3,7 +3,8 @@ Tools in the order in which to choose them: alike to the query, reliable and fas
 
     search ─► (artifact, similarity) ─┐
     perf_summary beside the artifact ─┼─► Facts ─► utility ─► Ranked, the best first
-    a running collector's totals ─────┘
+    a running collector's totals ─────┤
+    what other nodes of a fleet know ─┘
 
 Nothing is left out: what can't be used (no number for a similarity, an open circuit) comes last
 and says why. A tool of which nothing is known is assumed to succeed as often as the prior says and
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from .breaker import CircuitBreaker
-from .facts import Facts, facts_of
+from .facts import Facts, facts_of, fleet_facts_of
 from .live import LiveStatistics
 from .protocol import PerfStore
 from .utility import Weighing, is_number
@@ -37,7 +38,8 @@ class Weighed(msgspec.Struct, frozen=True, kw_only=True):
     A candidate's name, and what it was ranked by; ``why`` is one sentence.
 
     ``success``, ``speed`` and ``relevance`` lie between 0 and 1; ``latency_s`` is None where it is
-    not known, ``similarity`` where it was no number. ``source`` of the facts: live, stored, none.
+    not known, ``similarity`` where it was no number. ``source`` of the facts: live, stored, fleet
+    (of all nodes) or none.
     """
 
     name: str
@@ -164,14 +166,18 @@ def _facts(
     if live is True:
         live = LiveStatistics()
     totals = live.totals(names) if live and names else {}
+    fleet = live.fleet() if live and names else {}
     half_life_s = live.half_life_s if live else 1.0
     now_s = time.time() if now_s is None else now_s
-    return {
-        name: facts_of(
-            stored.get(name, summary), totals.get(name), half_life_s=half_life_s, now_s=now_s
-        )
-        for name, summary in told.items()
-    }
+
+    def known(name: str, summary: Any) -> Facts:
+        of_all = fleet.get(name)
+        if of_all is not None:
+            return fleet_facts_of(of_all, totals.get(name), half_life_s=half_life_s, now_s=now_s)
+        summary = stored.get(name, summary)
+        return facts_of(summary, totals.get(name), half_life_s=half_life_s, now_s=now_s)
+
+    return {name: known(name, summary) for name, summary in told.items()}
 
 
 def _ordered(known: list[_Known], weighing: Weighing, rng: Random | None) -> list[Ranked]:

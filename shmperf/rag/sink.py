@@ -43,6 +43,8 @@ from shmperf.analysis.stats import News
 from shmperf.config.options import Rag
 from shmperf.errors import SessionError, ShmperfError, StoreError
 from shmperf.files import internals, path_of
+from shmperf.query.fleetfacts import FleetFacts, FleetReader
+from shmperf.query.track import Track
 from shmperf.session.client import Client
 from shmperf.session.files import try_lock, write_aside
 from shmperf.session.messages import Changes, SinkReport
@@ -56,7 +58,6 @@ from .delivery import shown
 from .protocol import PerfStore
 from .stores import open_store
 from .toolstore import Embedder, ToolStore
-from .track import Track
 
 __all__ = [
     "FIGURES",
@@ -207,6 +208,9 @@ class Sink:
         self._report.store = f"{self._target.kind} {shown(self._target.url)}"[:_LONGEST_TEXT]
         self._problems: dict[str, str] = {}
         self._locks: list[int] = []
+        fleet = settings.options.fleet
+        self._fleet = FleetReader(self._storage) if fleet.url and fleet.facts else None
+        self._heard: FleetFacts | None = None
         self._revision = -1
         self._is_changed = False
         self._write_at_s = 0.0
@@ -223,6 +227,7 @@ class Sink:
         if news is not None:
             self._revision = news.revision
             self._follow(news)
+        self._hear()
         self._delivery.attempt()
         if time.monotonic() >= self._write_at_s:
             self._write()
@@ -259,6 +264,16 @@ class Sink:
             self._is_changed = True
             self._report.tools = self._track.tools
             self._delivery.offer(summaries)
+
+    def _hear(self) -> None:
+        """Let summaries be of all nodes, where the session is one of a fleet."""
+        heard = None if self._fleet is None else self._fleet.read()
+        if heard is self._heard:
+            return
+        self._heard = heard
+        known = {} if heard is None else heard.tools
+        others = {tool: facts.others for tool, facts in known.items() if facts.others is not None}
+        self._delivery.offer(self._track.hear(others))
 
     def _ask(self, after: int) -> News | None:
         problems = [*self._problems.values(), self._delivery.problem]

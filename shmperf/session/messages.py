@@ -146,7 +146,11 @@ class Report(msgspec.Struct, tag=True):
 
 
 class Changes(msgspec.Struct, tag=True):
-    """A sink's look: totals that have changed after a revision, as journalled; and its report."""
+    """
+    Totals that have changed after a revision, as journalled.
+
+    A sink's look has its *report*; others that follow totals have none.
+    """
 
     after: int = -1
     report: SinkReport | None = None

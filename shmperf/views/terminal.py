@@ -199,6 +199,9 @@ def ranking(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     return Columns(columns, map(_ranked, rows))
 
 
+_SOURCES = {"live": " live", "fleet": " fleet"}
+
+
 def _ranked(row: Mapping[str, Any]) -> list[str | Text]:
     return [
         _name(row["name"]),
@@ -206,7 +209,7 @@ def _ranked(row: Mapping[str, Any]) -> list[str | Text]:
         *(f"{row[key]:.2f}" for key in ("relevance", "success")),
         duration(row["latency_s"]),
         f"{row['speed']:.2f}",
-        f"{row['calls']:,}" + (" live" if row["source"] == "live" else ""),
+        f"{row['calls']:,}" + _SOURCES.get(row["source"], ""),
         printable(row["why"], 120),
     ]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from shmperf.analysis.perfstate import PerfState
 from shmperf.analysis.totals import Totals
 from shmperf.rag import ToolStore
-from shmperf.rag.summary import PerfState
 from tests.support import needs
 
 NOW_S = 1_800_000_000.0

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shmperf.analysis.perfstate import PerfState
 from shmperf.analysis.totals import Totals
 from shmperf.errors import StoreError
 from shmperf.rag import CircuitBreaker, Ranked, ToolStore, Weighing, rank
 from shmperf.rag.facts import Facts, facts_of
-from shmperf.rag.summary import PerfState
 from shmperf.testing import Clock
 from tests.support import Place, measured_slowness, outputs, wait_until
 

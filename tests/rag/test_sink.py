@@ -21,9 +21,9 @@ from shmperf.analysis.totals import Totals
 from shmperf.config.options import Options, Rag
 from shmperf.errors import StoreError
 from shmperf.files import internals
+from shmperf.query.track import Track
 from shmperf.rag import ToolStore
 from shmperf.rag.sink import Delivery, Sink, Target, Timing, lock_of, target_of
-from shmperf.rag.track import Track
 from shmperf.session.files import try_lock
 from shmperf.session.settings import Settings
 from shmperf.session.sidecar import last_report

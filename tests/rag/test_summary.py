@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shmperf.analysis.totals import Totals
-from shmperf.rag.summary import (
+from shmperf.analysis.perfstate import (
     KEYS,
     Evidence,
     PerfState,
@@ -19,6 +18,7 @@ from shmperf.rag.summary import (
     forgotten,
     wilson_lower_bound,
 )
+from shmperf.analysis.totals import Totals
 
 HALF_LIFE_S = 100.0
 NOW_S = 1_800_000_000.0

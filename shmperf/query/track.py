@@ -2,6 +2,7 @@
 What a sink remembers between two looks, two lives and two collectors: every tool's figures.
 
     News (totals so far) ─► minus the totals last seen ─► PerfState ─► perf_summary
+                                            other nodes' PerfState ──┘
 
 Both, the totals last seen and the state made of them, are written in one file as a whole: whoever
 is killed between two writes counts again from the older ones, and no call twice or never.
@@ -16,12 +17,13 @@ from typing import Any
 
 import msgspec
 
+from shmperf.analysis.perfstate import PerfState, forgotten
 from shmperf.analysis.stats import News
 from shmperf.analysis.totals import Totals, in_seconds
 from shmperf.files import reason_of
 from shmperf.session.files import write_aside
 
-from .summary import PerfState, forgotten
+from .fleetfacts import ToolFacts
 
 __all__ = ["Track"]
 
@@ -48,6 +50,12 @@ class Track:
         self._half_life_s = half_life_s
         self._clock = clock
         self._known = _Written()
+        self._others: dict[str, PerfState] = {}
+
+    @property
+    def half_life_s(self) -> float:
+        """Age at which a call counts half."""
+        return self._half_life_s
 
     @property
     def tools(self) -> int:
@@ -60,20 +68,38 @@ class Track:
         changed: dict[str, dict[str, object]] = {}
         if news.forgotten != self._known.forgotten:
             # A cleanup: what was known of a tool before is not to be told any more.
-            changed = {tool: forgotten(self._half_life_s) for tool in self._known.tools}
+            before = self._known.tools
             self._known = _Written(forgotten=news.forgotten)
+            changed = {tool: self._summary(tool) for tool in before}
         for tool, totals in news.totals.items():
             known = self._known.tools.get(tool)
             if known is None or _is_less(totals, known.seen):
                 known = _Tool(Totals(), PerfState(self._half_life_s))
             known.state.add(totals.minus(known.seen), now_s)
             self._known.tools[tool] = _Tool(totals, known.state)
-            changed[tool] = known.state.summary()
+            changed[tool] = self._summary(tool)
         return changed
+
+    def hear(self, others: Mapping[str, PerfState]) -> dict[str, dict[str, object]]:
+        """Let summaries be of all nodes: what *others* know by tool; the summaries that differ."""
+        before, self._others = self._others, dict(others)
+        names = sorted({*before, *others})
+        changed = (tool for tool in names if before.get(tool) != others.get(tool))
+        return {tool: self._summary(tool) for tool in changed}
 
     def summaries(self) -> dict[str, dict[str, object]]:
         """All summaries as they are now."""
-        return {tool: known.state.summary() for tool, known in self._known.tools.items()}
+        return {tool: self._summary(tool) for tool in self._known.tools}
+
+    def states(self) -> dict[str, PerfState]:
+        """What is known of each tool here, without other nodes; not to be changed."""
+        return {tool: known.state for tool, known in self._known.tools.items()}
+
+    def _summary(self, tool: str) -> dict[str, object]:
+        known, others = self._known.tools.get(tool), self._others.get(tool)
+        own = None if known is None else known.state
+        state = ToolFacts(own, others).together()
+        return forgotten(self._half_life_s) if state is None else state.summary()
 
     def write(self, path: Path) -> None:
         """Write everything to a private file, as a whole; OSError when that can't be."""

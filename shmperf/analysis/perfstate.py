@@ -36,7 +36,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from shmperf.analysis.totals import Totals, upper_bound
+from .totals import Totals, upper_bound
 
 __all__ = ["KEYS", "SCHEMA", "Evidence", "PerfState", "evidence", "forgotten", "wilson_lower_bound"]
 

@@ -1,0 +1,270 @@
+"""
+Answers for all nodes: what each has said of itself last, read at the broker and merged.
+
+    bucket <stream>_nodes ──► heads that have changed ──► snapshots ──► Look: a row a node, and all
+                              since the last look          by node          of them merged
+
+A node's age is what the broker's clock says has passed since it wrote last: nobody's own clock is
+asked. A node that has gone quiet keeps its place in the statistics, whose history it is, and its
+row says since when.
+
+    up      wrote within `UP_S`
+    ended   its session has, and its last word was whole
+    silent  wrote nothing for longer: it hangs, was killed, or the way to the broker is cut
+    gone    for longer than `GONE_S`: nobody waits for it any more
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from shmperf.analysis.stats import SessionStats
+from shmperf.analysis.totals import ToolStats, Totals
+from shmperf.errors import FormatError
+
+from .engine import Engine, Entry
+from .merging import Merged, merge
+from .pieces import head_of, is_head, whole
+from .snapshot import Snapshot, decode
+
+__all__ = ["GONE_S", "UP_S", "FleetStats", "Look", "NodeRow", "NodeTool", "States", "ToolOfFleet"]
+
+UP_S, GONE_S = 30.0, 300.0
+_TRIES = 3
+_LONGEST_TEXT = 300
+_BEAT = ".beat"
+_ALIVE = frozenset({"up", "silent"})
+
+
+class NodeRow(msgspec.Struct, kw_only=True):
+    """
+    A node, and one storage of it: how it is, and its books.
+
+    ``origin`` tells storages apart; ``age_s`` is what has passed since its last word, ``rate``
+    calls a second of late, None where it is not known. ``waiting`` has not been published yet,
+    ``dropped`` never will be.
+    """
+
+    node: str
+    origin: str
+    state: str
+    age_s: float
+    workers: int = 0
+    rate: float | None = None
+    begun: int = 0
+    total_calls: int = 0
+    errors: int = 0
+    in_flight: int = 0
+    aborted: int = 0
+    lost: dict[str, int] = {}
+    waiting: int = 0
+    dropped: int = 0
+    complete: bool = False
+    memory_bytes: int | None = None
+    cpu_percent: float | None = None
+    threads: int | None = None
+    problem: str | None = None
+
+
+class NodeTool(msgspec.Struct, kw_only=True):
+    """What one node knows of a tool."""
+
+    node: str
+    origin: str
+    count: int
+    errors: int
+    aborted: int
+    p50_s: float | None
+    p95_s: float | None
+
+
+class FleetStats(SessionStats, kw_only=True):
+    """Statistics of all tools of all nodes; the books are the sums of the nodes' own."""
+
+    nodes: list[NodeRow] = msgspec.field(default_factory=list)
+
+
+class ToolOfFleet(ToolStats, kw_only=True):
+    """One tool's statistics over all nodes, and what each knows of it."""
+
+    nodes: list[NodeTool] = msgspec.field(default_factory=list)
+
+
+class _Known(msgspec.Struct):
+    """What was read of a node; *written_ns* is the broker's time of its last word or beat."""
+
+    key: str
+    written_ns: int = 0
+    snapshot: Snapshot | None = None
+    problem: str | None = None
+
+
+class Look:
+    """What all nodes have said by one moment; nothing of it changes."""
+
+    def __init__(self, rows: list[NodeRow], snapshots: list[Snapshot]) -> None:
+        self.rows = rows
+        self.merged: Merged = merge(snapshots)
+        self._snapshots = snapshots
+
+    @property
+    def is_complete(self) -> bool:
+        """False where calls may be missing that had ended: of who went without a last word, too."""
+        return all(row.complete and row.state in {"up", "ended"} for row in self.rows)
+
+    def stats(self) -> FleetStats:
+        """Statistics of all tools, the books, and a row a node."""
+        found = self.merged.stats()
+        found.complete = found.complete and self.is_complete
+        return FleetStats(**msgspec.structs.asdict(found), nodes=self.rows)
+
+    def tool(self, name: str) -> ToolOfFleet:
+        """One tool's statistics, and what each node knows of it; zeros for an unknown one."""
+        merged = self.merged
+        found = merged.totals.get(name, Totals()).stats(
+            name,
+            merged.sizes.get(name, 0),
+            merged.limits.get(name, 0),
+            complete=self.is_complete,
+            in_flight=merged.books.opened.get(name, 0),
+        )
+        nodes = [
+            _of_tool(snapshot, name, snapshot.figures.totals[name])
+            for snapshot in self._snapshots
+            if name in snapshot.figures.totals
+        ]
+        return ToolOfFleet(**msgspec.structs.asdict(found), nodes=nodes)
+
+    def names(self) -> set[str]:
+        """Every tool that some node knows."""
+        return {*self.merged.totals, *self.merged.books.opened}
+
+    def of_node(self, name: str) -> Look:
+        """The same of one node alone."""
+        rows = [row for row in self.rows if row.node == name]
+        return Look(rows, [one for one in self._snapshots if one.node.name == name])
+
+
+class States:
+    """Reads the nodes' states, each again only when it has changed; one thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: dict[str, _Known] = {}
+        self._revision = 0
+
+    def look(self) -> Look:
+        """What is to be seen now; raises what the engine raises."""
+        listing = self._engine.entries("nodes", self._revision)
+        for key in listing.gone:
+            self._known.pop(key, None)
+        for entry in listing.entries:
+            self._take(entry)
+        self._revision = listing.revision
+        known = sorted(self._known.values(), key=lambda one: one.key)
+        rows = [_row(one, listing.now_ns) for one in known]
+        _tell_twins(rows)
+        return Look(rows, [one.snapshot for one in known if one.snapshot is not None])
+
+    def _take(self, entry: Entry) -> None:
+        key = entry.key.removesuffix(_BEAT)
+        if not is_head(key):
+            # A piece of a state, whose head comes behind it.
+            return
+        known = self._known.setdefault(key, _Known(key))
+        known.written_ns = max(known.written_ns, entry.written_ns)
+        if entry.key == key:
+            try:
+                known.snapshot, known.problem = self._read(entry), None
+            except FormatError as error:
+                # What was known stays, and the row says so.
+                known.problem = str(error)[:_LONGEST_TEXT]
+
+    def _read(self, entry: Entry) -> Snapshot:
+        found: Entry | None = entry
+        for _ in range(_TRIES):
+            if found is None:
+                break
+            content = whole(found.key, head_of(found.value), self._piece)
+            if content is not None:
+                return decode(content)
+            # It has moved on meanwhile.
+            found = self._engine.get("nodes", found.key)
+        raise FormatError("found a state whose parts do not belong together")
+
+    def _piece(self, key: str) -> bytes | None:
+        found = self._engine.get("nodes", key)
+        return None if found is None else found.value
+
+
+def _row(known: _Known, now_ns: int) -> NodeRow:
+    age_s = max(0.0, (now_ns - known.written_ns) / 1e9)
+    snapshot = known.snapshot
+    if snapshot is None:
+        node, _, origin = known.key.partition(".")
+        return NodeRow(
+            node=node, origin=origin, state="unreadable", age_s=age_s, problem=known.problem
+        )
+    node_, books = snapshot.node, snapshot.figures.books
+    totals = snapshot.figures.totals.values()
+    finished, aborted = sum(one.count for one in totals), sum(one.aborted for one in totals)
+    lost = books.lost_by_cause()
+    return NodeRow(
+        node=node_.name,
+        origin=node_.origin,
+        state=_state(node_.is_over, age_s),
+        age_s=round(age_s, 3),
+        workers=node_.workers,
+        rate=node_.rate,
+        begun=books.begun,
+        total_calls=finished,
+        errors=sum(one.errors for one in totals),
+        in_flight=books.begun - finished - aborted - sum(lost.values()),
+        aborted=aborted,
+        lost=lost,
+        waiting=node_.waiting,
+        dropped=node_.dropped,
+        complete=books.complete,
+        memory_bytes=node_.memory_bytes,
+        cpu_percent=node_.cpu_percent,
+        threads=node_.threads,
+        problem=known.problem or node_.problem or _of_storage(node_.storage_state),
+    )
+
+
+def _state(is_over: bool, age_s: float) -> str:
+    if is_over:
+        return "ended"
+    if age_s <= UP_S:
+        return "up"
+    return "silent" if age_s <= GONE_S else "gone"
+
+
+def _of_storage(state: str) -> str | None:
+    return None if state == "ok" else state
+
+
+def _tell_twins(rows: Iterable[NodeRow]) -> None:
+    """Two storages of one name are told where both are alive: one after the other is fine."""
+    alive = [row for row in rows if row.state in _ALIVE]
+    names = Counter(row.node for row in alive)
+    for row in alive:
+        if names[row.node] > 1 and row.problem is None:
+            row.problem = f"{names[row.node]} storages publish under this name now"
+
+
+def _of_tool(snapshot: Snapshot, tool: str, totals: Totals) -> NodeTool:
+    told: Any = totals.stats(tool, 0, 0)
+    return NodeTool(
+        node=snapshot.node.name,
+        origin=snapshot.node.origin,
+        count=told.count,
+        errors=told.errors,
+        aborted=told.aborted,
+        p50_s=told.p50_s,
+        p95_s=told.p95_s,
+    )

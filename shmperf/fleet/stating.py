@@ -1,0 +1,110 @@
+"""
+A node's last word at the broker, kept current: its snapshot, put when it has changed.
+
+It is asked of the collector each `_LEAST_S`, and put where it differs from what was put last; a
+beat each `_BEAT_S` beside it says that the node lives. When the session ends the figures are those
+on disk, and the last word says that it is the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+import msgspec
+
+from shmperf.config.options import Options
+from shmperf.session.messages import SidecarReport
+
+from .engine import Engine
+from .facts import Me
+from .ownkey import OwnState
+from .snapshot import Ask, Node, Snapshot, encode, look
+
+__all__ = ["Stating"]
+
+_BEAT = ".beat"
+_LEAST_S, _BEAT_S = 2.0, 10.0
+# What takes long is done in a small part of the time.
+_SHARE = 20
+
+
+class Stating:
+    """One node's; a sidecar's thread."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        me: Me,
+        options: Options,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._engine, self._me, self._options, self._clock = engine, me, options, clock
+        self._state = OwnState(engine, "nodes", me.key)
+        self._due_s = self._beat_s = float("-inf")
+        self._put = b""
+        self._seen: tuple[float, int] | None = None
+        self._rate: float | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with this node's place at the broker."""
+        if not self._state.strangers:
+            return None
+        return (
+            f"another process writes the state of {self._me.key}: two nodes of one name on copies"
+            f" of one storage, seen {self._state.strangers} times"
+        )
+
+    def step(self, ask: Ask, report: SidecarReport) -> None:
+        """Say how it is, when that is due; raises what asking and the engine raise."""
+        now_s = self._clock()
+        if now_s < self._due_s:
+            return
+        self._due_s = now_s + _LEAST_S
+        snapshot = look(ask, self._node(report), self._options)
+        self._take_rate(snapshot, now_s)
+        self._say(snapshot, now_s)
+        self._due_s = now_s + max(_LEAST_S, (self._clock() - now_s) * _SHARE)
+
+    def finish(self, ask: Ask, report: SidecarReport) -> None:
+        """The last word, of what *ask* says that lies on disk; raises as `step`."""
+        snapshot = look(ask, self._node(report), self._options)
+        snapshot.node.is_over = True
+        snapshot.node.workers = 0
+        self._say(snapshot, self._clock())
+
+    def _node(self, report: SidecarReport) -> Node:
+        return Node(
+            name=self._me.node,
+            origin=self._me.origin.hex(),
+            waiting=report.waiting,
+            dropped=report.dropped,
+            problem=report.problem,
+        )
+
+    def _take_rate(self, snapshot: Snapshot, now_s: float) -> None:
+        calls = sum(totals.count for totals in snapshot.figures.totals.values())
+        if self._seen is not None and now_s > self._seen[0]:
+            # After a cleanup there are fewer than before.
+            self._rate = max(0, calls - self._seen[1]) / (now_s - self._seen[0])
+        self._seen = now_s, calls
+        snapshot.node.rate = None if self._rate is None else float(f"{self._rate:.3g}")
+
+    def _say(self, snapshot: Snapshot, now_s: float) -> None:
+        compared = _without_times(snapshot)
+        if compared != self._put:
+            self._state.put(encode(snapshot))
+            self._put = compared
+        elif now_s - self._beat_s >= _BEAT_S:
+            self._engine.put("nodes", self._me.key + _BEAT, b"")
+        else:
+            return
+        self._beat_s = now_s
+
+
+def _without_times(snapshot: Snapshot) -> bytes:
+    """What makes a difference: an open call grows older, and that alone is no news."""
+    opened = [msgspec.structs.replace(call, running_s=0.0) for call in snapshot.open]
+    node = msgspec.structs.replace(snapshot.node, memory_bytes=None, cpu_percent=None)
+    return msgspec.msgpack.encode(msgspec.structs.replace(snapshot, open=opened, node=node))
