@@ -47,6 +47,7 @@ COMMANDS = (
     Command("sql", _HERE + "sql", "ask kept calls, totals and intervals in SQL"),
     Command("metrics", _HERE + "metrics", "an endpoint for Prometheus, in the foreground"),
     Command("serve", _HERE + "serve", "the live page for a browser, in the foreground"),
+    Command("fleet", _HERE + "fleet", "past one machine: answers of all nodes"),
     Command("optimize", _HERE + "optimize", "a run in detail, and what it advises to change"),
     Command("stop", _HERE + "stop", "drain, write everything and end the collector"),
     Command("mode", _HERE + "mode", "show or switch the mode of a session"),

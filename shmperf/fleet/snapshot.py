@@ -19,10 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from heapq import nlargest
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from shmperf.analysis.alerts import Alerts, shown
 from shmperf.analysis.exemplars import MOST, Exemplar
 from shmperf.analysis.failures import ErrorsKnown
 from shmperf.analysis.shownalert import ShownAlert
@@ -30,7 +32,8 @@ from shmperf.analysis.stats import Books, Figures
 from shmperf.analysis.totals import Totals
 from shmperf.analysis.treestate import Edge
 from shmperf.config.options import Options
-from shmperf.errors import FormatError, SessionError
+from shmperf.errors import FormatError, SessionError, StoreError
+from shmperf.files import shown_path
 from shmperf.session.messages import (
     Errors,
     FiguresOf,
@@ -43,8 +46,20 @@ from shmperf.session.messages import (
     Tree,
 )
 from shmperf.storage.codecs import CODECS
+from shmperf.storage.state import load
 
-__all__ = ["OTHER", "VERSION", "Ask", "Node", "Snapshot", "bounded", "decode", "encode", "look"]
+__all__ = [
+    "OTHER",
+    "VERSION",
+    "Ask",
+    "Node",
+    "Snapshot",
+    "at_rest",
+    "bounded",
+    "decode",
+    "encode",
+    "look",
+]
 
 # Raised when a reader of before would misread; further fields are none of its business.
 VERSION = 1
@@ -132,6 +147,25 @@ def look(ask: Ask, node: Node, options: Options) -> Snapshot:
         )
     except msgspec.ValidationError as error:
         raise SessionError(f"the collector's answer can't be read: {error}") from None
+    return bounded(found, with_arguments=options.fleet.arguments)
+
+
+def at_rest(storage: Path, node: Node, options: Options) -> Snapshot:
+    """What a node says whose session has ended: what lies on disk; StoreError."""
+    try:
+        ledger, damage = load(storage, options)
+    except FormatError as error:
+        raise StoreError(f"{shown_path(storage)}: {error}") from None
+    found = Snapshot(
+        node=msgspec.structs.replace(node, is_over=True),
+        figures=ledger.figures(None, 0, complete=not damage),
+        limit=options.default_perf_points,
+        limits=options.tool_limits,
+        edges=ledger.tree.graph({}),
+        errors=ledger.known_errors(),
+        slowest=ledger.exemplars.slowest(_MOST_SLOWEST * 2),
+        alerts=[shown(alert) for alert in ledger.analyses.of(Alerts).open.values()],
+    )
     return bounded(found, with_arguments=options.fleet.arguments)
 
 

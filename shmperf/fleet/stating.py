@@ -9,6 +9,7 @@ on disk, and the last word says that it is the last.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 
 import msgspec
@@ -19,7 +20,7 @@ from shmperf.session.messages import SidecarReport
 from .engine import Engine
 from .facts import Me
 from .ownkey import OwnState
-from .snapshot import Ask, Node, Snapshot, encode, look
+from .snapshot import Ask, Node, Snapshot, at_rest, encode, look
 
 __all__ = ["Stating"]
 
@@ -67,12 +68,10 @@ class Stating:
         self._say(snapshot, now_s)
         self._due_s = now_s + max(_LEAST_S, (self._clock() - now_s) * _SHARE)
 
-    def finish(self, ask: Ask, report: SidecarReport) -> None:
-        """The last word, of what *ask* says that lies on disk; raises as `step`."""
-        snapshot = look(ask, self._node(report), self._options)
-        snapshot.node.is_over = True
-        snapshot.node.workers = 0
-        self._say(snapshot, self._clock())
+    def finish(self, storage: Path, report: SidecarReport) -> None:
+        """The last word, of what lies on disk; raises StoreError, and what the engine raises."""
+        self._rate = None
+        self._say(at_rest(storage, self._node(report), self._options), self._clock())
 
     def _node(self, report: SidecarReport) -> Node:
         return Node(

@@ -131,19 +131,21 @@ def slowest(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
         Column("parameters", 2, 20, is_text=True),
         Column("id", 4, is_text=True),
     ]
-    return Columns(
-        columns,
-        (
-            [
-                _name(row["tool"]),
-                duration(row["duration_s"]),
-                printable(row["timestamp"]),
-                printable(row["params"], 80),
-                row["id"],
-            ]
-            for row in lines
-        ),
-    )
+    # Of a fleet's calls, where they ran.
+    if "node" in lines[0]:
+        columns.append(Column("node", 1, 12, is_text=True))
+    return Columns(columns, map(_slow, lines))
+
+
+def _slow(row: Mapping[str, Any]) -> list[str | Text]:
+    return [
+        _name(row["tool"]),
+        duration(row["duration_s"]),
+        printable(row["timestamp"]),
+        printable(row["params"], 80),
+        row["id"],
+        *([printable(row["node"], _LONGEST_NAME)] if "node" in row else ()),
+    ]
 
 
 def errors(groups: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -159,6 +161,8 @@ def errors(groups: Sequence[Mapping[str, Any]]) -> RenderableType:
         Column("last", 5, is_text=True),
         Column("sample", 3, 20, is_text=True),
     ]
+    if "nodes" in groups[0]:
+        columns.append(Column("nodes", 2, 16, is_text=True))
     return Columns(columns, map(_error, groups))
 
 
@@ -172,7 +176,15 @@ def _error(row: Mapping[str, Any]) -> list[str | Text]:
         printable(row["first"]),
         printable(row["last"]),
         printable(_sample(row), 80),
+        *([_nodes(row["nodes"])] if "nodes" in row else ()),
     ]
+
+
+def _nodes(counts: Mapping[str, int]) -> str:
+    """On which nodes, those with most of it first."""
+    shown = [f"{printable(name, 20)} {count:,}" for name, count in counts.items()]
+    more = len(shown) - _NAMES_SHOWN
+    return ", ".join(shown[:_NAMES_SHOWN]) + (f" +{more}" if more > 0 else "")
 
 
 def _sample(row: Mapping[str, Any]) -> str:

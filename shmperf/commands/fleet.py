@@ -1,0 +1,198 @@
+"""
+``shmperf fleet``: answers of all nodes, by what each has said of itself at the broker.
+
+Its verbs are rows of a table: a name, a line, and two functions like those of a command's module,
+``add_arguments(parser)`` and ``run(given)``.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from shmperf.config.locate import resolve
+from shmperf.config.options import Fleet
+from shmperf.errors import ShmperfError, StoreError
+from shmperf.views import fleet as views
+from shmperf.views import terminal
+from shmperf.views.formatting import printable
+from shmperf.views.tree import call_tree
+
+from .arguments import add_rows, show
+from .nearest import did_you_mean
+
+if TYPE_CHECKING:
+    from shmperf.fleet.asking import Look
+
+__all__ = ["VERBS", "Verb", "add_arguments", "add_fleet", "asked", "fleet_of", "run"]
+
+_LONGEST = 100
+
+
+class Verb(NamedTuple):
+    """One row: what is typed behind ``fleet``, its line, and what it does."""
+
+    name: str
+    help: str
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Its verbs, each with its arguments."""
+    verbs = parser.add_subparsers(metavar="VERB", title="verbs", required=True)
+    for verb in VERBS:
+        one = verbs.add_parser(
+            verb.name, help=verb.help, description=f"{verb.help[0].upper()}{verb.help[1:]}."
+        )
+        verb.add_arguments(one)
+        one.set_defaults(do_verb=verb.run)
+
+
+def run(given: Namespace) -> int:
+    """Do it; the exit code."""
+    code: int = given.do_verb(given)
+    return code
+
+
+def add_fleet(parser: ArgumentParser) -> None:
+    """The flags of whoever asks a fleet: where it is, and how to get in."""
+    parser.add_argument(
+        "--url", metavar="URL", help="its servers (default: SHMPERF_FLEET_URL, or fleet.url)"
+    )
+    parser.add_argument("--stream", metavar="NAME", help="its stream (default: as configured)")
+    parser.add_argument("--credentials", metavar="FILE", help="a .creds file")
+    parser.add_argument("--ca", metavar="FILE", help="certificates that vouch for the servers'")
+    parser.add_argument("--config", metavar="FILE", help="configuration file")
+
+
+def fleet_of(given: Namespace) -> Fleet:
+    """Which fleet the flags, the environment and the configuration mean; ShmperfError for none."""
+    options, _ = resolve(given.config, os.environ, Path.cwd())
+    said = {
+        "url": given.url or os.environ.get("SHMPERF_FLEET_URL"),
+        "stream": given.stream,
+        "credentials": given.credentials,
+        "ca": given.ca,
+    }
+    fields = msgspec.structs.asdict(options.fleet)
+    try:
+        fleet = Fleet(**fields | {key: value for key, value in said.items() if value})
+    except ValueError as error:
+        key, _, expected = str(error).partition(": ")
+        raise ShmperfError(f"{key}: expected {expected}") from None
+    if not fleet.url:
+        raise ShmperfError(
+            "no fleet is known here: name its servers with --url, SHMPERF_FLEET_URL or fleet.url"
+        )
+    return fleet
+
+
+@contextmanager
+def asked(given: Namespace) -> Iterator[Look]:
+    """What all nodes have said by now, of one node where one is named."""
+    if find_spec("nats") is None:
+        raise ShmperfError("a fleet needs nats-py: pip install 'shmperf[fleet]'")
+    from shmperf.fleet.access import access_of  # noqa: PLC0415  an extra
+    from shmperf.fleet.asking import States  # noqa: PLC0415  the same
+    from shmperf.fleet.jetstream import JetStream  # noqa: PLC0415  the same
+
+    fleet = fleet_of(given)
+    engine = JetStream(access_of(fleet, os.environ), fleet.stream, "shmperf fleet")
+    try:
+        if engine.look() is None:
+            raise StoreError(
+                f"no node has published in {fleet.stream} yet: there is no such stream"
+            )
+        look = States(engine).look()
+        if getattr(given, "node", None) is not None:
+            look = _of_node(look, given.node)
+        yield look
+    finally:
+        engine.close()
+
+
+def _of_node(look: Look, name: str) -> Look:
+    names = {row.node for row in look.rows}
+    if name not in names:
+        found = f"no node {printable(name, _LONGEST)!r} has published"
+        raise StoreError(found + did_you_mean(name, names))
+    return look.of_node(name)
+
+
+def _refuse_unknown(look: Look, tool: str | None) -> None:
+    """Raise StoreError, which names the nearest tool, when no node knows *tool*."""
+    names = look.names()
+    if tool is None or tool in names:
+        return
+    found = f"no node has recorded calls of {printable(tool, _LONGEST)!r}"
+    raise StoreError(found + did_you_mean(tool, names))
+
+
+# --- verbs ---------------------------------------------------------------------------------------
+
+
+def _add_asker(parser: ArgumentParser) -> None:
+    add_fleet(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--node", metavar="NAME", help="of that node alone")
+
+
+def _add_stats(parser: ArgumentParser) -> None:
+    _add_asker(parser)
+    parser.add_argument("tool", nargs="?", metavar="TOOL")
+
+
+def _stats(given: Namespace) -> int:
+    with asked(given) as look:
+        _refuse_unknown(look, given.tool)
+        found = look.stats() if given.tool is None else look.tool(given.tool)
+    return show(given, found, views.stats)
+
+
+def _tree(given: Namespace) -> int:
+    with asked(given) as look:
+        edges, tools = look.merged.tree(), {} if given.json else look.merged.stats().tool_stats
+    return show(given, edges, partial(call_tree, tools=msgspec.to_builtins(tools)))
+
+
+def _add_rows(parser: ArgumentParser) -> None:
+    _add_asker(parser)
+    add_rows(parser)
+
+
+def _slow(given: Namespace) -> int:
+    with asked(given) as look:
+        _refuse_unknown(look, given.tool)
+        found = look.merged.slowest(given.limit, given.tool)
+    return show(given, found, terminal.slowest)
+
+
+def _errors(given: Namespace) -> int:
+    with asked(given) as look:
+        _refuse_unknown(look, given.tool)
+        found = look.merged.errors(given.tool)[: given.limit]
+    return show(given, found, terminal.errors)
+
+
+def _nodes(given: Namespace) -> int:
+    with asked(given) as look:
+        rows = look.rows
+    return show(given, rows, views.nodes)
+
+
+VERBS = (
+    Verb("stats", "calls and durations of every tool on all nodes, or of one", _add_stats, _stats),
+    Verb("tree", "which tool calls which, on all nodes", _add_asker, _tree),
+    Verb("slow", "the slowest calls, and where they ran", _add_rows, _slow),
+    Verb("errors", "failed calls by cause, and where they failed", _add_rows, _errors),
+    Verb("nodes", "the nodes: how they are, their books, what waits", _add_asker, _nodes),
+)
