@@ -121,6 +121,14 @@ SIDECARS = (
         lambda options, _: bool(options.export.prometheus.listen),
         lambda options: (options.export.prometheus, options.export.most_tools),
     ),
+    Sidecar(
+        "fleet",
+        "publisher",
+        "shmperf.fleet.publisher",
+        lambda options, _: bool(options.fleet.url),
+        lambda options: options.fleet,
+        consumer="fleet",
+    ),
 )
 
 

@@ -148,6 +148,9 @@ class Publisher(Protocol):
 class Engine(Publisher, Protocol):
     """All that a fleet needs; every method may be called by any thread."""
 
+    def look(self) -> Stream | None:
+        """How the stream is; None without one, and none is made. Refused when it is not ours."""
+
     def make_consumer(self, name: str, partition: int) -> None:
         """Be known under *name* from now on: what of *partition* was not acknowledged waits."""
 

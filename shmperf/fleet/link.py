@@ -225,7 +225,7 @@ class Link:
         if isinstance(error, EngineError):
             return type(error)(f"{self.shown}: {error}")
         if isinstance(error, ImportError):
-            return Refused(f"{error.name} is missing; run: pip install 'shmperf[fleet]'")
+            return Refused(f"{error.name} is missing: pip install 'shmperf[fleet]'")
         text = _kind(error)
         says_no = isinstance(error, ssl.SSLCertVerificationError) or "offers no TLS" in text
         if says_no or any(word in text.lower() for word in _WHO):

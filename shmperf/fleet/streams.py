@@ -23,7 +23,7 @@ from .wire import PARTITIONS, description, kinds_subject, partitions_in
 __all__ = ["BUCKETS", "Streams"]
 
 # What is kept beside the records, under `<stream>_<name>`.
-BUCKETS = ("nodes", "facts", "leases", "manifests")
+BUCKETS = ("nodes", "facts", "leases", "manifests", "presence")
 
 _MOST_AGE_NS = 7 * 86_400 * NS
 _DUPLICATES_NS = 120 * NS

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
+
+import nats
 
 from shmperf.fleet.access import access_to
 from shmperf.fleet.jetstream import JetStream
@@ -30,7 +34,7 @@ class Broker:
         """*more* is added to its configuration; *user* (``name:password``) to its URL."""
         self.directory = directory
         self.log = directory / "log"
-        self._more = more
+        self.more = more
         self._user = user
         self._scheme = scheme
         self._port = -1
@@ -64,7 +68,7 @@ class Broker:
             f"listen: 127.0.0.1:{self._port}\n"
             f'ports_file_dir: "{self.directory}"\n'
             f'jetstream {{ store_dir: "{self.directory}/kept" }}\n'
-            f"{self._more}\n"
+            f"{self.more}\n"
         )
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -108,6 +112,30 @@ class Broker:
         found = JetStream(access_to(access.pop("url", self.url), **access), stream, "tests")
         self._streams.append(found)
         return found
+
+    def make_stream(self, name: str, text: str) -> None:
+        """A stream of somebody else's, or of another version."""
+        config = {"name": name, "subjects": [f"{name}.>"], "description": text}
+        self._ask(f"STREAM.CREATE.{name}", config)
+
+    def change_stream(self, name: str, **changes: object) -> None:
+        """As an operator does."""
+        config = self._ask(f"STREAM.INFO.{name}", {})["config"]
+        self._ask(f"STREAM.UPDATE.{name}", config | changes)
+
+    def _ask(self, place: str, request: dict[str, Any]) -> dict[str, Any]:
+        async def ask() -> dict[str, Any]:
+            client = await nats.connect(self.url)
+            try:
+                body = json.dumps(request).encode() if request else b""
+                answer = await client.request(f"$JS.API.{place}", body, timeout=DEADLINE_S)
+                found: dict[str, Any] = json.loads(answer.data)
+            finally:
+                await client.close()
+            assert "error" not in found, found
+            return found
+
+        return asyncio.run(ask())
 
     def close(self) -> None:
         """Leave nothing behind."""

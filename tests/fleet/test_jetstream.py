@@ -170,13 +170,8 @@ def test_one_that_never_was_there_is_told(tmp_path: Path, broker: Broker) -> Non
 
 def test_a_stream_of_somebody_else_is_refused(broker: Broker) -> None:
     """One of another version, too; nothing of it is changed."""
-    engine = broker.connect()
     for name, text in (("theirs", ""), ("newer", "shmperf/2 partitions=16")):
-        config = {"name": name, "subjects": [f"{name}.>"], "description": text}
-        engine._link.call(
-            engine._requests.ask(f"STREAM.CREATE.{name}", config, dict),
-            5,
-        )
+        broker.make_stream(name, text)
         with pytest.raises(Refused, match="found a stream"):
             broker.connect(name).open()
         with pytest.raises(Refused, match="found a stream"):

@@ -53,6 +53,7 @@ LATE_ROOMS = {("worker", "storage"), ("worker", "analysis"), ("optimized_perf_tr
 LATE = {
     ("integrations.startup.sitecustomize", "integrations.registry"),
     ("config.locate", "config.file"),
+    ("fleet.reach", "fleet.jetstream"),
     ("session.rendezvous", "config.destinations"),
     ("session.settings", "config.file"),
     ("worker.api", "storage.state"),

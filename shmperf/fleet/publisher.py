@@ -1,0 +1,299 @@
+"""
+The process that publishes what a node records; the collector starts it where `fleet.url` says one.
+
+    outbox ──► the next lines ──► numbers ──► batches, several under way ──► kept: the cursor moves
+                                                 │ nobody answers: the same ones, after a pause
+                                                 └ refused: told, and tried again seldom
+    turns  ──► presence, and what else a node tells of itself: each when it is due
+
+At least once, under numbers that never change their meaning (`numbers`): who stores takes each line
+once, however often it comes. A broker that is away costs disk up to ``storage.outbox_bytes``; what
+goes beyond that is counted as dropped, here and in the next batch. The collector is asked nothing,
+and does not wait. When the session ends, what waits is sent as long as that goes well and is quick;
+the rest stays in the outbox for the next session that publishes.
+
+    killed after …                 the next one
+    numbers written, not sent      publishes them
+    sent, not kept                 publishes them again: the same ids, where they are cut the same
+    kept, the cursor not moved     publishes them again, and hears that they are there
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from shmperf.config.options import Fleet, Options
+from shmperf.errors import ShmperfError, StoreError
+from shmperf.exporters.posting import Pause
+from shmperf.exporters.sidecar import live, say_why_not, until_input_ends
+from shmperf.files import path_of
+from shmperf.session.client import Client
+from shmperf.session.messages import SidecarReport
+from shmperf.session.sidecar import handed_settings
+from shmperf.storage.consumer import Consumer, Lines, consumers
+
+from .cutting import MOST_COVERED, Cut, cuts, shown_line
+from .engine import Away, Engine, Kept, Message, Publisher, Refused
+from .numbers import Numbers
+from .presence import Presence
+from .reach import engine_of, node_of
+from .wire import MOST_LINES, encode, message_id, subject_of
+
+__all__ = ["CONSUMER", "Node", "Records", "Sender", "Turn", "main", "turns_of"]
+
+CONSUMER = "fleet"
+_FINISH_S = 10.0
+_IN_FLIGHT = 4
+_KEEP_S = 10.0
+# Wrong credentials get no better by asking every second.
+_REFUSED_S = 30.0
+_HEADER_BYTES = 1_024
+
+
+class Node(NamedTuple):
+    """What a turn has to do with: this node, its storage, and where it tells of itself."""
+
+    name: str
+    storage: Path
+    options: Options
+    engine: Engine
+    client: Client
+
+
+class Turn(Protocol):
+    """Something else that a node tells of itself, now and then, over the same connection."""
+
+    def step(self, origin: bytes) -> None:
+        """Tell it, if it is due; raises ShmperfError, and is asked again."""
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps it from that, for ``status``."""
+
+
+class Records:
+    """Publishes the lines of one storage, in their order; how that goes is in ``report``."""
+
+    def __init__(
+        self,
+        storage: Path,
+        fleet: Fleet,
+        publisher: Publisher,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is asked of *publisher* yet."""
+        self.report = SidecarReport()
+        self.pause = Pause(clock)
+        self._storage = storage
+        self._fleet = fleet
+        self._node = node_of(fleet)
+        self._publisher = publisher
+        self._consumer = Consumer(storage, CONSUMER)
+        self._numbers = Numbers(storage)
+        # Where they go, and how much fits; empty before the stream is known.
+        self._subject = ""
+        self._most_bytes = 0
+        # Lines that no message can hold, and the number up to which they are counted.
+        self._too_large = 0
+        self._told_to = 0
+
+    @property
+    def origin(self) -> bytes:
+        """That of the lines that are published now."""
+        return self._numbers.origin
+
+    def step(self, *, is_last: bool = False) -> bool:
+        """
+        Publish the next lines, if there are some and it is time; True when others may follow.
+
+        The last time it is time, whatever was said before.
+        """
+        if is_last:
+            self.pause.end()
+        if not self.pause.is_over:
+            return False
+        try:
+            if not self._consumer.is_registered:
+                self._consumer.register()
+            self._look_up()
+            return self._publish_next()
+        except (Away, Refused) as error:
+            self._subject = ""
+            self._note(error)
+            return False
+        except StoreError as error:
+            self._note(error)
+            return False
+
+    def look(self) -> SidecarReport:
+        """How it is: what waits, too."""
+        with suppress(StoreError):
+            progress = consumers(self._storage).get(CONSUMER)
+            if progress is not None:
+                self.report.waiting = progress.lag
+                self.report.dropped = self._too_large + progress.dropped
+        return self.report
+
+    def close(self) -> None:
+        """Let another process read."""
+        self._consumer.close()
+
+    def _look_up(self) -> None:
+        if self._subject:
+            return
+        stream = self._publisher.open()
+        self._most_bytes = self._publisher.most_bytes - _HEADER_BYTES
+        self._subject = subject_of(self._fleet.stream, self._node, stream.partitions)
+        # Before there is anything to say, too: a broker that is there again is no problem.
+        self.report.problem = None
+
+    def _publish_next(self) -> bool:
+        fleet = self._fleet
+        most = _IN_FLIGHT * MOST_LINES if fleet.records else MOST_COVERED
+        lines = self._consumer.read(most)
+        if lines is None:
+            return False
+        shown = [
+            shown_line(line, records=fleet.records, arguments=fleet.arguments)
+            for line in lines.lines
+        ]
+        ready = list(cuts(lines.number, shown, lines.dropped))[:_IN_FLIGHT]
+        after = ready[-1].first + len(ready[-1].lines) if ready else lines.number
+        origin = self._numbers.reach(lines.number, after, lines.dropped)
+        done, error = self._send(origin, ready)
+        # point below: fleet-kept
+        self._acknowledge(lines, done)
+        if error is not None:
+            raise error
+        self.pause.end()
+        self.report.problem = None
+        return True
+
+    def _send(self, origin: bytes, ready: Sequence[Cut]) -> tuple[int, ShmperfError | None]:
+        """How many numbers from the first one on are kept; what came then."""
+        under_way = [(cut, self._begin(origin, cut)) for cut in ready]
+        done = 0  # point: fleet-sent
+        for cut, futures in under_way:
+            try:
+                for future in futures:
+                    future.result(2 * _KEEP_S)
+            except (TimeoutError, CancelledError):
+                return done, Away("the broker: no answer in time")
+            except (Away, Refused) as error:
+                return done, error
+            done += len(cut.lines)
+            self.report.sent += cut.kept
+            if cut.kept:
+                self.report.last_sent_s = time.time()
+        return done, None
+
+    def _begin(self, origin: bytes, cut: Cut) -> list[Future[Kept]]:
+        """Send one on its way, in parts where all of it is more than the broker takes."""
+        body = encode(self._node, origin, cut.first, cut.lines, cut.dropped)
+        if len(body) > self._most_bytes:
+            if len(cut.lines) > 1:
+                return [one for half in cut.halves() for one in self._begin(origin, half)]
+            if cut.first >= self._told_to:
+                self._too_large += 1
+                self._told_to = cut.first + 1
+            size = f"{len(body):,} bytes, and the broker takes {self._most_bytes:,}"
+            self.report.last_error = f"a line was left out: it has {size}"
+            return self._begin(origin, cut._replace(lines=[b""]))
+        identity = message_id(origin, cut.first, len(cut.lines))
+        message = Message(self._subject, identity, body, {"Shmperf-Node": _ascii(self._node)})
+        return [self._publisher.publish(message, _KEEP_S)]
+
+    def _acknowledge(self, lines: Lines, done: int) -> None:
+        if done < len(lines.lines):
+            # Only what was read last is acknowledged.
+            part = self._consumer.read(done) if done else None
+            # The outbox may have let some of them go meanwhile: then they come again.
+            if part is not None and (part.number, len(part.lines)) == (lines.number, done):
+                self._consumer.acknowledge(part)
+            return
+        self._consumer.acknowledge(lines)
+
+    def _note(self, error: ShmperfError) -> None:
+        self.report.problem = str(error)
+        self.pause.begin(_REFUSED_S if isinstance(error, Refused) else None)
+
+
+class Sender:
+    """Records and turns, as one sidecar."""
+
+    def __init__(self, node: Node, turns: Sequence[Turn]) -> None:
+        self._node = node
+        self._turns = turns
+        self._records = Records(node.storage, node.options.fleet, node.engine)
+        self._turn_error: str | None = None
+
+    def step(self) -> bool:
+        """Do what is due; True when more may be."""
+        more = self._records.step()
+        if self._records.report.problem is None:
+            self._take_turns()
+        return more
+
+    def finish(self) -> None:
+        """The collector has gone: what is on disk is all there is."""
+        more = self._records.step(is_last=True)
+        while more:
+            more = self._records.step()
+        self._records.close()
+        self._node.engine.close()
+
+    def report(self) -> SidecarReport:
+        """How all of it is."""
+        found = self._records.look()
+        problems = [found.problem, self._turn_error, *(turn.problem for turn in self._turns)]
+        return SidecarReport(
+            sent=found.sent,
+            last_sent_s=found.last_sent_s,
+            waiting=found.waiting,
+            dropped=found.dropped,
+            problem=next(filter(None, problems), None),
+            last_error=found.last_error,
+        )
+
+    def _take_turns(self) -> None:
+        self._turn_error = None
+        for turn in self._turns:
+            try:
+                turn.step(self._records.origin)
+            except ShmperfError as error:
+                # What one can't do keeps no other from its turn.
+                self._turn_error = str(error)
+
+
+def turns_of(node: Node) -> list[Turn]:
+    """What a node tells of itself beside its records."""
+    return [Presence(node.engine, node.name)]
+
+
+def _ascii(text: str) -> str:
+    """*text* as a header may hold it; a batch has it as it is."""
+    return text.encode("ascii", "backslashreplace").decode()
+
+
+def main(directory: str) -> int:
+    """Serve the session in *directory* until standard input ends."""
+    ended = until_input_ends(_FINISH_S)
+    settings, client = handed_settings(), Client(Path(directory))
+    fleet = settings.options.fleet
+    name = node_of(fleet)
+    try:
+        engine = engine_of(fleet, os.environ, f"shmperf publisher {name}")
+    except Refused as error:
+        say_why_not(client, CONSUMER, ended, str(error))
+        return 0
+    node = Node(name, path_of(settings.storage), settings.options, engine, client)
+    sender = Sender(node, turns_of(node))
+    live(client, CONSUMER, ended, sender.step, sender.report)
+    sender.finish()
+    return 0

@@ -1,0 +1,291 @@
+"""Publishing an outbox, step by step, with a real server: nothing is lost, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shmperf.config.options import Fleet
+from shmperf.fleet.numbers import runs_of
+from shmperf.fleet.publisher import CONSUMER, Records
+from shmperf.storage.consumer import Consumer
+from shmperf.storage.origin import origin_of
+from shmperf.storage.outbox import Outbox, outbox_of
+from tests.support import wait_until
+
+from .broker import Broker, needs_broker
+from .taking import Everything, add, fill
+
+needs_broker()
+
+NODE = "node.é"
+
+
+def call(number: int, **data: object) -> str:
+    """A line of the outbox."""
+    stamp = "2026-11-29T12:00:00.000000+00:00"
+    whole = {"p": '{"query": "mine"}', "d": 0.5, "id": f"{number:016x}", **data}
+    return json.dumps(
+        {"kind": "call", "tool": "search", "timestamp": stamp, "data": whole}, separators=(",", ":")
+    )
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Path]:
+    """One whose outbox has a reader, and nothing in it."""
+    path = tmp_path / "perf_data"
+    consumer = Consumer(path, CONSUMER)
+    consumer.register()
+    consumer.close()
+    return path
+
+
+class Publishing:
+    """A publisher of a test's own, whose clock stands until it is told."""
+
+    def __init__(self, storage: Path, broker: Broker, **options: object) -> None:
+        self.now_s = 0.0
+        self.engine = broker.connect()
+        fleet = Fleet(url="nats://not.used", node=NODE, **options)
+        self.records = Records(storage, fleet, self.engine, lambda: self.now_s)
+
+    def all(self) -> Publishing:
+        """Publish until nothing waits."""
+
+        def step() -> bool:
+            self.now_s += 60.0
+            more = self.records.step()
+            report = self.records.look()
+            return not more and not report.waiting and report.problem is None
+
+        wait_until(step, lambda: f"all lines: {self.records.look()}")
+        return self
+
+    def close(self) -> None:
+        self.records.close()
+        self.engine.close()
+
+
+Publish = Callable[..., Publishing]
+
+
+@pytest.fixture
+def publish(storage: Path, broker: Broker) -> Iterator[Publish]:
+    made: list[Publishing] = []
+
+    def make(**options: object) -> Publishing:
+        made.append(Publishing(storage, broker, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def kept(broker: Broker) -> Everything:
+    return Everything(broker.connect(), NODE).take()
+
+
+def test_every_line_is_published_in_order(storage: Path, broker: Broker, publish: Publish) -> None:
+    """With its number, under the storage's origin, in batches of a bounded size."""
+    texts = [call(number) for number in range(2_500)]
+    fill(storage, *texts)
+    publishing = publish(arguments=True).all()
+    found = kept(broker)
+    assert list(found.lines) == [origin_of(storage)]
+    (lines,) = found.lines.values()
+    assert [lines[number].decode() for number in range(2_500)] == texts
+    assert [batch.count for batch in found.batches] == [1_000, 1_000, 500]
+    assert {batch.node for batch in found.batches} == {NODE}
+    report = publishing.records.look()
+    assert (report.sent, report.waiting, report.dropped, report.problem) == (2_500, 0, 0, None)
+    assert report.last_sent_s is not None
+    (run,) = runs_of(storage)
+    assert (run.first, run.after, run.dropped) == (0, 2_500, 0)
+
+
+def test_parameters_stay_here(storage: Path, broker: Broker, publish: Publish) -> None:
+    """But for those who want them elsewhere; all else of a call goes."""
+    detailed = call(2, params={"query": "mine"}, duration_ms=3.0, err="KeyError")
+    fill(storage, call(1), detailed, '{"kind":"call","tool":1', '{"kind":"totals","tool":"p"}')
+    publish().all()
+    found = kept(broker)
+    assert b"mine" not in b"".join(found.lines[origin_of(storage)].values())
+    (first, second) = found.calls
+    assert first["data"] == {"d": 0.5, "id": f"{1:016x}"}
+    assert (second["data"]["err"], second["data"]["duration_ms"]) == ("KeyError", 3.0)
+    # One that can't be read is not sent as it is.
+    assert sorted(found.lines[origin_of(storage)]) == [0, 1, 3]
+    assert found.have[origin_of(storage)].encode() == [(0, 4)]
+
+
+def test_without_records_their_numbers_are_covered(
+    storage: Path, broker: Broker, publish: Publish
+) -> None:
+    """Totals and alerts go, calls do not, and no number is missing for who looks."""
+    calls = [call(number) for number in range(3_000)]
+    fill(storage, *calls, '{"kind":"totals"}', *calls, '{"kind":"alert"}')
+    publish(records=False).all()
+    found = kept(broker)
+    (lines,) = found.lines.values()
+    assert sorted(lines) == [3_000, 6_001]
+    assert found.have[origin_of(storage)].encode() == [(0, 6_002)]
+    assert len(found.batches) == 1
+
+
+def test_a_broker_that_is_away_loses_nothing(
+    storage: Path, broker: Broker, publish: Publish
+) -> None:
+    """It is told; what comes meanwhile waits, and goes when it is back, in order."""
+    outbox = fill(storage, call(0))
+    publishing = publish()
+    publishing.all()
+    broker.kill()
+    for number in range(1, 20):
+        add(outbox, call(number))
+        publishing.now_s += 60.0
+        publishing.records.step()
+    report = publishing.records.look()
+    assert report.waiting == 19
+    assert report.problem is not None
+    assert broker.address in report.problem
+    broker.start()
+    publishing.all()
+    found = kept(broker)
+    assert [one["data"]["id"] for one in found.calls] == [f"{n:016x}" for n in range(20)]
+    assert found.have[origin_of(storage)].encode() == [(0, 20)]
+
+
+def test_what_the_spool_can_not_hold_is_counted(
+    storage: Path, broker: Broker, publish: Publish
+) -> None:
+    """In the report, in the run, and for whoever stores: by the batch that comes behind it."""
+    publishing = publish()
+    broker.stop()
+    outbox = fill(storage, most_bytes=200_000)
+    for number in range(0, 20_000, 100):
+        add(outbox, *map(call, range(number, number + 100)), most_bytes=200_000)
+    broker.start()
+    publishing.all()
+    found = kept(broker)
+    (lines,) = found.lines.values()
+    dropped = min(lines)
+    assert 0 < dropped < 20_000
+    assert found.batches[0].dropped == dropped
+    assert len(lines) == 20_000 - dropped
+    assert publishing.records.look().dropped == dropped
+    (run,) = runs_of(storage)
+    assert (run.first, run.after, run.dropped) == (0, 20_000, dropped)
+
+
+def test_another_publisher_goes_on(storage: Path, broker: Broker, publish: Publish) -> None:
+    """What was kept and not acknowledged comes again, and is known by its numbers."""
+    texts = [call(number) for number in range(1_500)]
+    # Files so long that more of them is appended to the same one.
+    outbox = fill(storage, *texts, most_bytes=1 << 28)
+    cursor = outbox_of(storage) / f"{CONSUMER}.cursor"
+    before = cursor.read_bytes()
+    publish().all().close()
+    cursor.write_bytes(before)
+    add(outbox, *(call(number) for number in range(1_500, 1_600)), most_bytes=1 << 28)
+    publish().all()
+    found = kept(broker)
+    assert [one["data"]["id"] for one in found.calls] == [f"{n:016x}" for n in range(1_600)]
+    # The first cut was the same, and the server knew it; the second one has more than before.
+    assert [batch.first for batch in found.batches] == [0, 1_000, 1_000]
+    assert len(runs_of(storage)) == 1
+
+
+def test_numbers_that_begin_anew_are_others(
+    storage: Path, broker: Broker, publish: Publish
+) -> None:
+    """A deleted outbox, a copied storage: the same numbers, another origin, and no line is lost."""
+    fill(storage, call(0), call(1), call(2))
+    publish().all().close()
+    shutil.rmtree(outbox_of(storage))
+    consumer = Consumer(storage, CONSUMER)
+    consumer.register()
+    consumer.close()
+    fill(storage, call(3), call(4))
+    publish().all().close()
+    copy = storage.with_name("copy")
+    shutil.copytree(storage, copy)
+    fill(copy, call(5))
+    fill(storage, call(6))
+    publish().all()
+    other = Publishing(copy, broker)
+    other.all().close()
+    found = kept(broker)
+    ids = sorted(int(one["data"]["id"], 16) for one in found.calls)
+    assert ids == [0, 1, 2, 3, 4, 5, 6]
+    assert len(found.lines) == 3
+    assert next(iter(found.lines)) == origin_of(storage) == origin_of(copy)
+    assert [run.after for run in runs_of(copy)] == [3, 2, 3]
+
+
+def test_a_line_that_no_message_holds_is_counted(
+    storage: Path, broker: Broker, publish: Publish
+) -> None:
+    """It is told and left out, and what comes behind it goes."""
+    broker.stop()
+    broker.more = "max_payload: 8192"
+    broker.start()
+    noise = "".join(
+        chr(33 + 7 * number % 57) + f"{number * 7919 % 1013}" for number in range(9_000)
+    )
+    small = [call(number, where=f"{number * 7919 % 1013}" * 9) for number in range(500)]
+    fill(storage, *small, call(500, error=noise), call(501))
+    publishing = publish().all()
+    found = kept(broker)
+    assert len(found.calls) == 501
+    assert found.have[origin_of(storage)].encode() == [(0, 502)]
+    report = publishing.records.look()
+    assert report.dropped == 1
+    assert report.last_error is not None
+    assert "left out" in report.last_error
+
+
+def test_a_stream_of_another_version_is_told(
+    storage: Path, broker: Broker, publish: Publish
+) -> None:
+    """Nothing is published into it, and nothing is lost; it is looked at again, seldom."""
+    broker.make_stream("shmperf", "shmperf/2 partitions=16")
+    fill(storage, call(0))
+    publishing = publish()
+    assert not publishing.records.step()
+    report = publishing.records.look()
+    assert report.problem is not None
+    assert "version 2, expected 1" in report.problem
+    assert (report.waiting, report.sent) == (1, 0)
+    assert not publishing.records.pause.is_over
+    publishing.now_s += 29.0
+    assert not publishing.records.pause.is_over
+    publishing.now_s += 2.0
+    assert publishing.records.pause.is_over
+
+
+def test_a_full_server_refuses_and_loses_nothing(
+    storage: Path, broker: Broker, publish: Publish
+) -> None:
+    """It says so; when there is room again, all goes."""
+    publishing = publish()
+    publishing.engine.open()
+    broker.change_stream("shmperf", max_bytes=2_000, discard="new")
+    outbox = fill(storage, *(call(number) for number in range(2_000)))
+
+    def is_refused() -> bool:
+        publishing.now_s += 60.0
+        publishing.records.step()
+        return "maximum" in (publishing.records.look().problem or "")
+
+    wait_until(is_refused, "the server to be full")
+    add(outbox, call(2_000))
+    broker.change_stream("shmperf", max_bytes=-1, discard="old")
+    publishing.all()
+    found = kept(broker)
+    assert [one["data"]["id"] for one in found.calls] == [f"{n:016x}" for n in range(2_001)]
+    assert isinstance(outbox, Outbox)
