@@ -20,6 +20,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from shmperf.session.messages import SidecarReport
+
 from .engine import Away, Engine, Stale
 from .wire import name_of
 
@@ -40,44 +42,53 @@ class Presence:
     """One publisher's; one thread."""
 
     def __init__(
-        self, engine: Engine, node: str, clock: Callable[[], float] = time.monotonic
+        self,
+        engine: Engine,
+        node: str,
+        origin: bytes,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """*origin* is the storage's."""
         self.problem: str | None = None
         self.doubles = 0
         self._engine = engine
         self._node = node
+        self._origin = origin
         self._who = secrets.token_bytes(8)
         self._clock = clock
         self._due_s = 0.0
         self._revision: int | None = None
         self._quiet = 0
 
-    def step(self, origin: bytes) -> None:
+    def step(self, _: SidecarReport) -> None:
         """Write, if it is time; raises Away and Refused."""
         if self._clock() < self._due_s:
             return
         self._due_s = self._clock() + _EVERY_S
         if self._revision is None:
             # Who has begun, or was cut off, looks first: what stands there may be our own.
-            self._revision = self._found_revision(origin, is_double=False)
+            self._revision = self._found_revision(is_double=False)
         try:
-            self._write(origin)
+            self._write()
         except Stale:
-            self._revision = self._found_revision(origin, is_double=True)
-            self._write(origin)
+            self._revision = self._found_revision(is_double=True)
+            self._write()
         except Away:
             # Perhaps it was written all the same.
             self._revision = None
             raise
 
-    def _write(self, origin: bytes) -> None:
-        value = msgspec.msgpack.encode(_Told(self._who, origin))
+    def finish(self, _: SidecarReport) -> None:
+        """Nobody is missed who has gone: there is nothing to tell."""
+
+    def _write(self) -> None:
+        value = msgspec.msgpack.encode(_Told(self._who, self._origin))
         self._revision = self._engine.put(BUCKET, name_of(self._node), value, self._revision)
         self._quiet += 1
         if self._quiet > _QUIET:
             self.problem = None
 
-    def _found_revision(self, origin: bytes, *, is_double: bool) -> int:
+    def _found_revision(self, *, is_double: bool) -> int:
         entry = self._engine.get(BUCKET, name_of(self._node))
         if entry is None:
             return 0
@@ -86,8 +97,8 @@ class Presence:
         except (msgspec.MsgspecError, ValueError):
             told = _Told(b"", b"")
         if is_double and told.who != self._who:
-            what = "the same storage" if told.origin == origin else "another storage"
-            self.problem = f"two nodes are called {self._node!r}: {what} is published by it, too"
+            what = "a copy of this storage" if told.origin == self._origin else "another storage"
+            self.problem = f"two nodes are called {self._node!r}: {what} is published, too"
             self.doubles += 1
             self._quiet = 0
         return entry.revision

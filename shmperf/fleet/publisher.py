@@ -28,6 +28,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from shmperf.config.options import Fleet, Options
 from shmperf.errors import ShmperfError, StoreError
 from shmperf.exporters.posting import Pause
@@ -37,6 +39,7 @@ from shmperf.session.client import Client
 from shmperf.session.messages import SidecarReport
 from shmperf.session.sidecar import handed_settings
 from shmperf.storage.consumer import Consumer, Lines, consumers
+from shmperf.storage.origin import origin_of
 
 from .cutting import MOST_COVERED, Cut, cuts, shown_line
 from .engine import Away, Engine, Kept, Message, Publisher, Refused
@@ -69,8 +72,11 @@ class Node(NamedTuple):
 class Turn(Protocol):
     """Something else that a node tells of itself, now and then, over the same connection."""
 
-    def step(self, origin: bytes) -> None:
-        """Tell it, if it is due; raises ShmperfError, and is asked again."""
+    def step(self, report: SidecarReport) -> None:
+        """Tell it, if it is due, with how publishing goes; raises ShmperfError, and comes again."""
+
+    def finish(self, report: SidecarReport) -> None:
+        """Tell the last of it: the collector has gone. Raises ShmperfError."""
 
     @property
     def problem(self) -> str | None:
@@ -102,11 +108,6 @@ class Records:
         # Lines that no message can hold, and the number up to which they are counted.
         self._too_large = 0
         self._told_to = 0
-
-    @property
-    def origin(self) -> bytes:
-        """That of the lines that are published now."""
-        return self._numbers.origin
 
     def step(self, *, is_last: bool = False) -> bool:
         """
@@ -236,8 +237,9 @@ class Sender:
     def step(self) -> bool:
         """Do what is due; True when more may be."""
         more = self._records.step()
-        if self._records.report.problem is None:
-            self._take_turns()
+        report = self._records.report
+        if report.problem is None:
+            self._take_turns(lambda turn: turn.step(report))
         return more
 
     def finish(self) -> None:
@@ -245,6 +247,9 @@ class Sender:
         more = self._records.step(is_last=True)
         while more:
             more = self._records.step()
+        if self._records.report.problem is None:
+            report = self._records.look()
+            self._take_turns(lambda turn: turn.finish(report))
         self._records.close()
         self._node.engine.close()
 
@@ -252,20 +257,13 @@ class Sender:
         """How all of it is."""
         found = self._records.look()
         problems = [found.problem, self._turn_error, *(turn.problem for turn in self._turns)]
-        return SidecarReport(
-            sent=found.sent,
-            last_sent_s=found.last_sent_s,
-            waiting=found.waiting,
-            dropped=found.dropped,
-            problem=next(filter(None, problems), None),
-            last_error=found.last_error,
-        )
+        return msgspec.structs.replace(found, problem=next(filter(None, problems), None))
 
-    def _take_turns(self) -> None:
+    def _take_turns(self, take: Callable[[Turn], None]) -> None:
         self._turn_error = None
         for turn in self._turns:
             try:
-                turn.step(self._records.origin)
+                take(turn)
             except ShmperfError as error:
                 # What one can't do keeps no other from its turn.
                 self._turn_error = str(error)
@@ -273,7 +271,7 @@ class Sender:
 
 def turns_of(node: Node) -> list[Turn]:
     """What a node tells of itself beside its records."""
-    return [Presence(node.engine, node.name)]
+    return [Presence(node.engine, node.name, origin_of(node.storage))]
 
 
 def _ascii(text: str) -> str:
