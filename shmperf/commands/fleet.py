@@ -13,13 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from shmperf.config.locate import resolve
-from shmperf.config.options import Fleet
 from shmperf.errors import ShmperfError, StoreError
 from shmperf.views import fleet as views
 from shmperf.views import terminal
@@ -27,6 +24,8 @@ from shmperf.views.formatting import printable
 from shmperf.views.tree import call_tree
 
 from .arguments import add_rows, show
+from .fleetcollect import add_check, add_collect, check, collect
+from .fleetreach import add_fleet, fleet_of
 from .nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -61,39 +60,6 @@ def run(given: Namespace) -> int:
     """Do it; the exit code."""
     code: int = given.do_verb(given)
     return code
-
-
-def add_fleet(parser: ArgumentParser) -> None:
-    """The flags of whoever asks a fleet: where it is, and how to get in."""
-    parser.add_argument(
-        "--url", metavar="URL", help="its servers (default: SHMPERF_FLEET_URL, or fleet.url)"
-    )
-    parser.add_argument("--stream", metavar="NAME", help="its stream (default: as configured)")
-    parser.add_argument("--credentials", metavar="FILE", help="a .creds file")
-    parser.add_argument("--ca", metavar="FILE", help="certificates that vouch for the servers'")
-    parser.add_argument("--config", metavar="FILE", help="configuration file")
-
-
-def fleet_of(given: Namespace) -> Fleet:
-    """Which fleet the flags, the environment and the configuration mean; ShmperfError for none."""
-    options, _ = resolve(given.config, os.environ, Path.cwd())
-    said = {
-        "url": given.url or os.environ.get("SHMPERF_FLEET_URL"),
-        "stream": given.stream,
-        "credentials": given.credentials,
-        "ca": given.ca,
-    }
-    fields = msgspec.structs.asdict(options.fleet)
-    try:
-        fleet = Fleet(**fields | {key: value for key, value in said.items() if value})
-    except ValueError as error:
-        key, _, expected = str(error).partition(": ")
-        raise ShmperfError(f"{key}: expected {expected}") from None
-    if not fleet.url:
-        raise ShmperfError(
-            "no fleet is known here: name its servers with --url, SHMPERF_FLEET_URL or fleet.url"
-        )
-    return fleet
 
 
 @contextmanager
@@ -195,4 +161,6 @@ VERBS = (
     Verb("slow", "the slowest calls, and where they ran", _add_rows, _slow),
     Verb("errors", "failed calls by cause, and where they failed", _add_rows, _errors),
     Verb("nodes", "the nodes: how they are, their books, what waits", _add_asker, _nodes),
+    Verb("collect", "write what nodes publish to Parquet, each line once", add_collect, collect),
+    Verb("check", "whether what was published is stored, node by node", add_check, check),
 )

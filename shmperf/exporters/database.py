@@ -38,7 +38,7 @@ from shmperf.storage.lines import timestamp
 from .columns import CALLS, values_of
 from .workplace import workplace
 
-__all__ = ["Database", "opened"]
+__all__ = ["Database", "Row", "opened", "quoted"]
 
 _FETCHED = 1_000
 # What DuckDB holds at most, while rows come in; more for a row that is so long.
@@ -103,8 +103,12 @@ Row = dict[str, Any]
 
 
 @contextmanager
-def opened() -> Iterator[Database]:
-    """An empty database; StoreError where there is no DuckDB, or no room for one."""
+def opened(reads: Iterable[Path] = ()) -> Iterator[Database]:
+    """
+    An empty database; StoreError where there is no DuckDB, or no room for one.
+
+    Queries may read what lies in the directories *reads*, too.
+    """
     try:
         import duckdb  # noqa: PLC0415  an extra, and a fifth of a second
     except ImportError:
@@ -119,7 +123,8 @@ def opened() -> Iterator[Database]:
         with _errors_in_a_line():
             connection = duckdb.connect(str(directory / "records"), config=settings)
         stack.enter_context(connection)
-        allowed = f"allowed_directories = ['{_quoted(str(directory))}']"
+        places = ", ".join(f"'{quoted(str(place))}'" for place in (directory, *reads))
+        allowed = f"allowed_directories = [{places}]"
         for setting in (allowed, *_FILLING):
             connection.execute(f"SET {setting}")
         yield Database(connection, directory)
@@ -166,12 +171,12 @@ class Database:
 
     def add_calls(self, calls: Iterable[KeptCall]) -> int:
         """The table ``calls``; how many there are."""
-        return self._add("calls", CALLS, map(_of_call, calls))
+        return self.add("calls", CALLS, map(_of_call, calls))
 
     def add_tools(self, figures: Figures) -> None:
         """The table ``tools``."""
         known = figures.totals.items()
-        self._add("tools", _TOOLS, (_of_tool(tool, totals, figures) for tool, totals in known))
+        self.add("tools", _TOOLS, (_of_tool(tool, totals, figures) for tool, totals in known))
 
     def add_intervals(self, intervals: IntervalsView) -> None:
         """The table ``intervals``, and the macro ``percentile``."""
@@ -180,10 +185,11 @@ class Database:
             for span in intervals.spans()
             for tool, totals in span.tools.items()
         )
-        self._add("intervals", _INTERVALS, rows)
+        self.add("intervals", _INTERVALS, rows)
         self._execute(_PERCENTILE)
 
-    def _add(self, table: str, columns: Mapping[str, str], rows: Iterable[Row]) -> int:
+    def add(self, table: str, columns: Mapping[str, str], rows: Iterable[Row]) -> int:
+        """A table of *columns*, each with its type, and of *rows*; how many there are."""
         types = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         self._execute(f"CREATE TABLE {table} ({types})")
         path = self._directory / "rows"
@@ -222,15 +228,41 @@ class Database:
         self, calls: Iterable[KeptCall], form: str, options: str, metadata: Mapping[str, str]
     ) -> Iterator[Path]:
         """A file of *calls* in one of DuckDB's forms, for as long as it is needed."""
-        path = self._directory / f"calls.{form}"
-        pairs = ", ".join(
-            f"'{_quoted(key)}': '{_quoted(value)}'" for key, value in metadata.items()
-        )
-        told = f"FORMAT {form}, {options}, KV_METADATA {{{pairs}}}"
         self.add_calls(calls)
-        self._execute(f"COPY calls TO '{_quoted(str(path))}' ({told})")
-        yield path
-        path.unlink()
+        with self.copied("calls", form, options, metadata) as path:
+            yield path
+
+    @contextmanager
+    def copied(
+        self, source: str, form: str, options: str, metadata: Mapping[str, str]
+    ) -> Iterator[Path]:
+        """A file of a table, or of a query in parentheses, for as long as it is needed."""
+        path = self._directory / f"copied.{form}"
+        pairs = ", ".join(f"'{quoted(key)}': '{quoted(value)}'" for key, value in metadata.items())
+        told = f"FORMAT {form}, {options}, KV_METADATA {{{pairs}}}"
+        try:
+            self._execute(f"COPY {source} TO '{quoted(str(path))}' ({told})")
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def drop(self, table: str) -> None:
+        """Without that table, if it is there."""
+        self._execute(f"DROP TABLE IF EXISTS {table}")
+
+    def add_view(self, name: str, query: str) -> None:
+        """A view: *query* is ours, its texts quoted by `quoted`."""
+        self._execute(f"CREATE VIEW {name} AS {query}")
+
+    def register(self, name: str, source: object) -> None:
+        """A view of what Arrow scans; *source* must live as long as it."""
+        with _errors_in_a_line():
+            self._connection.register(name, source)
+
+    @property
+    def directory(self) -> Path:
+        """A place for files that go with this database."""
+        return self._directory
 
     def _execute(self, statement: str) -> Any:
         """What DuckDB answers to *statement*."""
@@ -273,7 +305,7 @@ def _selected(path: Path, columns: Mapping[str, str], longest: int) -> str:
         f"{name}: '{'VARCHAR' if name in times else kind}'" for name, kind in columns.items()
     )
     return (
-        f"{chosen} FROM read_json('{_quoted(str(path))}', format='newline_delimited', "
+        f"{chosen} FROM read_json('{quoted(str(path))}', format='newline_delimited', "
         f"columns={{{types}}}, maximum_object_size={max(longest, _LEAST_OBJECT)})"
     )
 
@@ -349,7 +381,8 @@ def _told_apart(names: list[str]) -> list[str]:
     return found
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """*text* as it stands between quotes in SQL."""
     return text.replace("'", "''")
 
 

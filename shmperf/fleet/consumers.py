@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .engine import Backlog, Taken
-from .requests import ASK_S, LATE_S, NS, ConsumerAnswer, Requests
+from .requests import ASK_S, LATE_S, NS, Answer, ConsumerAnswer, Requests
 from .wire import kinds_subject
 
 __all__ = ["Consumers"]
@@ -26,7 +26,9 @@ class Consumers:
         self._requests = requests
         self._stream = stream
 
-    async def make(self, name: str, partition: int) -> None:
+    async def make(
+        self, name: str, partition: int | None, first: int, *, headers_only: bool
+    ) -> None:
         answer = await self._requests.ask(
             f"CONSUMER.INFO.{self._stream}.{name}", {}, ConsumerAnswer
         )
@@ -43,10 +45,16 @@ class Consumers:
             "ack_wait": _ACK_WAIT_NS,
             "max_ack_pending": _MOST_UNACKNOWLEDGED,
             "max_deliver": -1,
-            "deliver_policy": "all",
+            "deliver_policy": "by_start_sequence" if first else "all",
             "replay_policy": "instant",
-        }
+            "headers_only": headers_only,
+        } | ({"opt_start_seq": first} if first else {})
         await self._requests.make_consumer(self._stream, name, subject, config)
+
+    async def drop(self, name: str) -> None:
+        answer = await self._requests.ask(f"CONSUMER.DELETE.{self._stream}.{name}", {}, Answer)
+        if answer.error is not None and answer.error.err_code != _NO_CONSUMER:
+            raise self._requests.refusal(answer.error, name)
 
     async def take(self, name: str, most: int, wait_s: float) -> list[Taken]:
         found = await self._requests.pull(

@@ -85,7 +85,8 @@ class Taken(NamedTuple):
     A message that was taken and is to be acknowledged; others see it again if it is not.
 
     *sequence* is its place in the stream, *kept_ns* when it came there, by the engine's clock;
-    *receipt* is what acknowledging it needs.
+    *receipt* is what acknowledging it needs. *order* is its place in all that this consumer was
+    ever given, from 1 on: where one is missing, an answer got lost.
     """
 
     subject: str
@@ -95,6 +96,7 @@ class Taken(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
     receipt: str
+    order: int = 0
 
 
 class Backlog(NamedTuple):
@@ -151,8 +153,17 @@ class Engine(Publisher, Protocol):
     def look(self) -> Stream | None:
         """How the stream is; None without one, and none is made. Refused when it is not ours."""
 
-    def make_consumer(self, name: str, partition: int) -> None:
-        """Be known under *name* from now on: what of *partition* was not acknowledged waits."""
+    def make_consumer(
+        self, name: str, partition: int | None, first: int = 0, *, headers_only: bool = False
+    ) -> None:
+        """
+        Be known under *name* from now on: what of *partition* was not acknowledged waits.
+
+        None: of all. From the message *first* on, where that is the first time; or without bodies.
+        """
+
+    def drop_consumer(self, name: str) -> None:
+        """Be known no more; not one that is not there."""
 
     def take(self, name: str, most: int, wait_s: float) -> list[Taken]:
         """Up to *most* messages; none when none came for *wait_s*."""

@@ -65,9 +65,16 @@ class JetStream:
 
     # --- the taker's ------------------------------------------------------------------------------
 
-    def make_consumer(self, name: str, partition: int) -> None:
+    def make_consumer(
+        self, name: str, partition: int | None, first: int = 0, *, headers_only: bool = False
+    ) -> None:
         """Be known under *name* from now on; one that is there stays as it is."""
-        self._link.call(self._consumers.make(name, partition), 2 * ASK_S)
+        work = self._consumers.make(name, partition, first, headers_only=headers_only)
+        self._link.call(work, 2 * ASK_S)
+
+    def drop_consumer(self, name: str) -> None:
+        """Be known no more; not one that is not there."""
+        self._link.call(self._consumers.drop(name), ASK_S)
 
     def take(self, name: str, most: int, wait_s: float) -> list[Taken]:
         """Up to *most* messages, as soon as there are some; none when none came for *wait_s*."""

@@ -237,11 +237,11 @@ def _taken(message: Any, headers: Mapping[str, str]) -> Taken:
     parts = str(message.reply or "").split(".")
     numbers = parts[6:11] if len(parts) >= 11 else parts[4:9]
     try:
-        deliveries, sequence, _, kept_ns, _ = map(int, numbers)
+        deliveries, sequence, order, kept_ns, _ = map(int, numbers)
     except ValueError:
         raise Refused("found a message that is not from JetStream") from None
     return Taken(
-        message.subject, sequence, kept_ns, deliveries, headers, message.data, message.reply
+        message.subject, sequence, kept_ns, deliveries, headers, message.data, message.reply, order
     )
 
 
