@@ -102,7 +102,7 @@ class Directory:
         path = self._path(name)
         aside = path.with_name(f"{_ASIDE}{path.name}.{secrets.token_hex(6)}")
         with self._told():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make(path.parent)
             try:
                 _write_durably(aside, body)
                 aside.replace(path)  # point: fleet-renamed
@@ -143,6 +143,12 @@ class Directory:
 
     def _path(self, name: str) -> Path:
         return self.root / _checked(name)
+
+    def _make(self, path: Path) -> None:
+        """A private directory, and those above it."""
+        if path != self.root and not path.parent.is_dir():
+            self._make(path.parent)
+        path.mkdir(mode=0o700, parents=path == self.root, exist_ok=True)
 
     def _mark(self) -> bytes:
         try:
