@@ -7,17 +7,15 @@ Its verbs are rows of a table: a name, a line, and two functions like those of a
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from shmperf.errors import ShmperfError, StoreError
+from shmperf.errors import StoreError
 from shmperf.views import fleet as views
 from shmperf.views import terminal
 from shmperf.views.formatting import printable
@@ -25,13 +23,13 @@ from shmperf.views.tree import call_tree
 
 from .arguments import add_rows, show
 from .fleetcollect import add_check, add_collect, check, collect
-from .fleetreach import add_fleet, fleet_of
+from .fleetreach import add_fleet, reach
 from .nearest import did_you_mean
 
 if TYPE_CHECKING:
     from shmperf.fleet.asking import Look
 
-__all__ = ["VERBS", "Verb", "add_arguments", "add_fleet", "asked", "fleet_of", "run"]
+__all__ = ["VERBS", "Verb", "add_arguments", "asked", "run"]
 
 _LONGEST = 100
 
@@ -65,25 +63,14 @@ def run(given: Namespace) -> int:
 @contextmanager
 def asked(given: Namespace) -> Iterator[Look]:
     """What all nodes have said by now, of one node where one is named."""
-    if find_spec("nats") is None:
-        raise ShmperfError("a fleet needs nats-py: pip install 'shmperf[fleet]'")
-    from shmperf.fleet.access import access_of  # noqa: PLC0415  an extra
-    from shmperf.fleet.asking import States  # noqa: PLC0415  the same
-    from shmperf.fleet.jetstream import JetStream  # noqa: PLC0415  the same
+    from shmperf.fleet.asking import States  # noqa: PLC0415  for those who have a fleet
 
-    fleet = fleet_of(given)
-    engine = JetStream(access_of(fleet, os.environ), fleet.stream, "shmperf fleet")
+    reached = reach(given, "shmperf fleet")
     try:
-        if engine.look() is None:
-            raise StoreError(
-                f"no node has published in {fleet.stream} yet: there is no such stream"
-            )
-        look = States(engine).look()
-        if getattr(given, "node", None) is not None:
-            look = _of_node(look, given.node)
-        yield look
+        look = States(reached.engine).look()
+        yield look if given.node is None else _of_node(look, given.node)
     finally:
-        engine.close()
+        reached.engine.close()
 
 
 def _of_node(look: Look, name: str) -> Look:

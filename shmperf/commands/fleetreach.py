@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from shmperf.config.locate import resolve
 from shmperf.config.options import Fleet
-from shmperf.errors import ShmperfError
+from shmperf.errors import ShmperfError, StoreError
 
-__all__ = ["add_fleet", "fleet_of"]
+if TYPE_CHECKING:
+    from shmperf.fleet.answers import Source
+    from shmperf.fleet.engine import Engine
+
+__all__ = ["Reached", "add_access", "add_fleet", "fleet_of", "reach", "source_of"]
 
 
 def add_fleet(parser: ArgumentParser) -> None:
@@ -20,10 +25,15 @@ def add_fleet(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--url", metavar="URL", help="its servers (default: SHMPERF_FLEET_URL, or fleet.url)"
     )
+    add_access(parser)
+    parser.add_argument("--config", metavar="FILE", help="configuration file")
+
+
+def add_access(parser: ArgumentParser) -> None:
+    """How to get in, for those that have a ``--url`` of their own."""
     parser.add_argument("--stream", metavar="NAME", help="its stream (default: as configured)")
     parser.add_argument("--credentials", metavar="FILE", help="a .creds file")
     parser.add_argument("--ca", metavar="FILE", help="certificates that vouch for the servers'")
-    parser.add_argument("--config", metavar="FILE", help="configuration file")
 
 
 def fleet_of(given: Namespace, *, must: bool = True) -> Fleet:
@@ -50,3 +60,39 @@ def fleet_of(given: Namespace, *, must: bool = True) -> Fleet:
             "no fleet is known here: name its servers with --url, SHMPERF_FLEET_URL or fleet.url"
         )
     return fleet
+
+
+class Reached(NamedTuple):
+    """A fleet's engine, and what may be shown of where it is."""
+
+    engine: JetStream
+    shown: str
+
+
+def reach(given: Namespace, name: str) -> Reached:
+    """The fleet's engine, where some node has published; ShmperfError. Close it in the end."""
+    if find_spec("nats") is None:
+        raise ShmperfError("a fleet needs nats-py: pip install 'shmperf[fleet]'")
+    from shmperf.fleet.access import access_of  # noqa: PLC0415  an extra
+    from shmperf.fleet.jetstream import JetStream  # noqa: PLC0415  the same
+
+    fleet = fleet_of(given)
+    access = access_of(fleet, os.environ)
+    engine = JetStream(access, fleet.stream, name)
+    try:
+        if engine.look() is None:
+            raise StoreError(
+                f"no node has published in {fleet.stream} yet: there is no such stream"
+            )
+    except ShmperfError:
+        engine.close()
+        raise
+    return Reached(engine, access.shown)
+
+
+def source_of(reached: Reached) -> Source:
+    """The fleet's answers, for views."""
+    from shmperf.fleet.answers import Source  # noqa: PLC0415  for those who have a fleet
+    from shmperf.fleet.asking import States  # noqa: PLC0415  the same
+
+    return Source(States(reached.engine), reached.shown)

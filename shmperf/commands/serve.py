@@ -11,9 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from shmperf.analysis.diff import Earlier
-from shmperf.errors import ShmperfError, StoreError
+from shmperf.errors import SessionError, ShmperfError, StoreError
 from shmperf.exporters.prometheus import is_loopback
 from shmperf.query.answers import Answers, TellOnce, check_storage, find_answers
 from shmperf.session.rendezvous import Request
@@ -22,6 +23,7 @@ from shmperf.views.web.token import new_token, token_of
 
 from .arguments import add_against, add_reader, address, request_of
 from .cleanup import clean_up
+from .fleetreach import add_access, reach, source_of
 from .nearest import refuse_missing
 from .sources import read_earlier
 
@@ -35,6 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Its arguments."""
     add_reader(parser)
     add_against(parser)
+    parser.add_argument("--url", metavar="URL", help="of all nodes of the fleet there")
+    add_access(parser)
     parser.add_argument(
         "--listen",
         type=address,
@@ -47,18 +51,47 @@ def run(given: Namespace) -> int:
     """Serve until a signal comes; the exit code."""
     if not all(map(find_spec, _EXTRA)):
         raise ShmperfError("serve needs Starlette and uvicorn: pip install 'shmperf[serve]'")
-    from shmperf.views.web import serving  # noqa: PLC0415  an extra
-
+    request = request_of(given)
+    if given.url:
+        reached = reach(given, "shmperf serve")
+        try:
+            # Nobody's storage: the token is of this time alone.
+            shown = _Shown(source_of(reached).find, _refuse_cleanup, new_token())
+            return _listen(given, shown)
+        finally:
+            reached.engine.close()
     # What is wrong with a storage is wrong at each look.
-    find = partial(_found, request_of(given), read_earlier(given.against), TellOnce())
+    find = partial(_found, request, read_earlier(given.against), TellOnce())
     # What can't be found now is told now.
     storage = find().storage
+    clean = partial(_clean_up, request)
+    return _listen(given, _Shown(find, clean, _token(storage)))
+
+
+class _Shown(NamedTuple):
+    """Who answers, who forgets, and the key to both."""
+
+    find: Callable[[], Answers]
+    clean_up: Callable[[Answers, bool], bool]
+    token: str
+
+
+def _clean_up(request: Request, answers: Answers, force: bool) -> bool:
+    return clean_up(request, answers, force=force)
+
+
+def _refuse_cleanup(answers: Answers, force: bool) -> bool:  # noqa: ARG001  as of a session
+    raise SessionError("a fleet only shows: clean up on the node itself")
+
+
+def _listen(given: Namespace, shown: _Shown) -> int:
+    from shmperf.views.web import serving  # noqa: PLC0415  an extra
+
     host, port = given.listen or _HERE
     with serving.listen(host, port, or_next=given.listen is None) as listener:
-        token = _token(storage)
         if not is_loopback(host):
             _tell(f"{host} is reached from other machines, and not encrypted: mind the token")
-        asyncio.run(_serve(given, find, listener, token))
+        asyncio.run(_serve(given, shown, listener))
     return 0
 
 
@@ -78,18 +111,13 @@ def _token(storage: Path) -> str:
         return new_token()
 
 
-async def _serve(
-    given: Namespace, find: Callable[[], Answers], listener: socket.socket, token: str
-) -> None:
+async def _serve(given: Namespace, shown: _Shown, listener: socket.socket) -> None:
     from shmperf.views.web import application, serving  # noqa: PLC0415  an extra
 
     host, port = given.listen[0] if given.listen else _HERE[0], listener.getsockname()[1]
-    request = request_of(given)
-    site = application.Site(
-        application.Sources(find, lambda answers, force: clean_up(request, answers, force=force))
-    )
-    guard = Guard(site.app, names_of(host), Key.of(token, port))
-    url = f"http://{_shown(host)}:{port}/?token={token}"
+    site = application.Site(application.Sources(shown.find, shown.clean_up))
+    guard = Guard(site.app, names_of(host), Key.of(shown.token, port))
+    url = f"http://{_shown(host)}:{port}/?token={shown.token}"
     told = json.dumps({"url": url}) if given.json else f"the page is at {url}"
     await serving.serve(guard, listener, site.end, lambda: print(told, flush=True))
 

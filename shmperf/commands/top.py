@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
 from importlib.util import find_spec
 
 from shmperf.query.answers import Answers, find_answers
@@ -15,6 +16,7 @@ from shmperf.views.plain import plainly
 from shmperf.views.terminal import console_for
 
 from .arguments import add_against, add_reader, positive, records_of, request_of, show
+from .fleetreach import add_access, reach, source_of
 from .sources import read_earlier
 
 __all__ = ["add_arguments", "run"]
@@ -26,6 +28,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Its arguments."""
     add_reader(parser)
     add_against(parser)
+    parser.add_argument("--url", metavar="URL", help="of all nodes of the fleet there")
+    add_access(parser)
     parser.add_argument(
         "--interval", type=_seconds, default=1.0, metavar="S", help="between two looks (1)"
     )
@@ -45,6 +49,12 @@ def _seconds(text: str) -> float:
 
 def run(given: Namespace) -> int:
     """Look until somebody has had enough; the exit code."""
+    if given.url:
+        reached = reach(given, "shmperf top")
+        try:
+            return _show(given, source_of(reached).find)
+        finally:
+            reached.engine.close()
     if given.storage or given.session:
         # What was named and can't be found is told now; in the usual place it may still come.
         records_of(given)
@@ -55,6 +65,10 @@ def run(given: Namespace) -> int:
         answers.earlier = earlier
         return answers
 
+    return _show(given, find)
+
+
+def _show(given: Namespace, find: Callable[[], Answers]) -> int:
     watch = Watch(find)
     if given.json:
         return show(given, watch.look(), plainly)

@@ -17,11 +17,13 @@ row says since when.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from shmperf.analysis.spans import IntervalsView
 from shmperf.analysis.stats import SessionStats
 from shmperf.analysis.totals import ToolStats, Totals
 from shmperf.errors import FormatError
@@ -30,6 +32,7 @@ from .engine import Engine, Entry
 from .merging import Merged, merge
 from .pieces import head_of, is_head, whole
 from .snapshot import Snapshot, decode
+from .trends import TREND, decode_trend
 
 __all__ = ["GONE_S", "UP_S", "FleetStats", "Look", "NodeRow", "NodeTool", "States", "ToolOfFleet"]
 
@@ -101,13 +104,20 @@ class _Known(msgspec.Struct):
     written_ns: int = 0
     snapshot: Snapshot | None = None
     problem: str | None = None
+    trend: IntervalsView | None = None
 
 
 class Look:
     """What all nodes have said by one moment; nothing of it changes."""
 
-    def __init__(self, rows: list[NodeRow], snapshots: list[Snapshot]) -> None:
+    def __init__(
+        self,
+        rows: list[NodeRow],
+        snapshots: list[Snapshot],
+        trends: Sequence[IntervalsView] = (),
+    ) -> None:
         self.rows = rows
+        self.trends = list(trends)
         self.merged: Merged = merge(snapshots)
         self._snapshots = snapshots
 
@@ -168,10 +178,14 @@ class States:
         known = sorted(self._known.values(), key=lambda one: one.key)
         rows = [_row(one, listing.now_ns) for one in known]
         _tell_twins(rows)
-        return Look(rows, [one.snapshot for one in known if one.snapshot is not None])
+        return Look(
+            rows,
+            [one.snapshot for one in known if one.snapshot is not None],
+            [one.trend for one in known if one.trend is not None],
+        )
 
     def _take(self, entry: Entry) -> None:
-        key = entry.key.removesuffix(_BEAT)
+        key = entry.key.removesuffix(_BEAT).removesuffix(TREND)
         if not is_head(key):
             # A piece of a state, whose head comes behind it.
             return
@@ -183,6 +197,9 @@ class States:
             except FormatError as error:
                 # What was known stays, and the row says so.
                 known.problem = str(error)[:_LONGEST_TEXT]
+        elif entry.key.endswith(TREND):
+            with suppress(FormatError):
+                known.trend = decode_trend(entry.value)
 
     def _read(self, entry: Entry) -> Snapshot:
         found: Entry | None = entry

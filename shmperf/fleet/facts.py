@@ -24,7 +24,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from heapq import nlargest
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -45,13 +44,12 @@ from shmperf.query.track import Track
 from shmperf.session.messages import Changes
 from shmperf.storage.codecs import CODECS
 
-from .engine import Engine, Entry, Listing
+from .engine import Entry, Listing
 from .ownkey import OwnKey
 from .pieces import LARGEST_BYTES
-from .snapshot import Ask
-from .wire import key_of
+from .teller import Teller
 
-__all__ = ["Clocks", "Facts", "Me", "NodeFacts", "Others", "decode_facts", "encode_facts"]
+__all__ = ["Clocks", "Facts", "NodeFacts", "Others", "decode_facts", "encode_facts"]
 
 _VERSION = 1
 _BUCKET, _BEAT = "facts", ".beat"
@@ -64,18 +62,6 @@ _WRITE_SHARE = 50
 # Of nodes whose keys can't be read, the last is told.
 _LONGEST_TEXT = 300
 _ZSTD = CODECS[0]
-
-
-class Me(NamedTuple):
-    """Whose facts they are: the node's name, and its storage's origin."""
-
-    node: str
-    origin: bytes
-
-    @property
-    def key(self) -> str:
-        """Its key in each bucket."""
-        return key_of(self.node, self.origin)
 
 
 class Clocks(NamedTuple):
@@ -138,7 +124,6 @@ class _Heard:
 
     def __init__(self) -> None:
         self.at_s = float("-inf")
-        self.node = ""
         self.tools: dict[str, PerfState] = {}
 
 
@@ -174,7 +159,6 @@ class Others:
             return
         now_s = self._clocks.wall()
         by_s = now_s - age_s - found.now_s
-        heard.node = found.node
         heard.tools = {tool: _moved(state, by_s, now_s) for tool, state in found.tools.items()}
 
     def alive(self) -> dict[str, _Heard]:
@@ -182,10 +166,6 @@ class Others:
         oldest_s = self._clocks.monotonic() - STALE_S
         self._heard = {key: one for key, one in self._heard.items() if one.at_s >= oldest_s}
         return self._heard
-
-    def names_alive(self) -> set[str]:
-        """The names of the nodes that were heard of late."""
-        return {one.node for one in self.alive().values()}
 
     def together(self, half_life_s: float) -> dict[str, tuple[PerfState, int]]:
         """By tool: what all of them know, and how many know it."""
@@ -201,21 +181,12 @@ class Others:
 class Facts:
     """A node's part in it: told, heard, and written for those who rank; a sidecar's thread."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        me: Me,
-        storage: Path,
-        half_life_s: float,
-        clocks: Clocks = _CLOCKS,
-    ) -> None:
-        self._engine, self._me = engine, me
-        self._storage = storage
-        self._clocks = clocks
-        self._own = OwnKey(engine, _BUCKET, me.key)
-        self._others = Others(me.key, clocks)
-        self._track = Track(half_life_s, clocks.wall)
-        self._track.read(internals(storage) / _FIGURES)
+    def __init__(self, teller: Teller, clocks: Clocks = _CLOCKS) -> None:
+        self._teller, self._clocks = teller, clocks
+        self._own = OwnKey(teller.engine, _BUCKET, teller.key)
+        self._others = Others(teller.key, clocks)
+        self._track = Track(teller.options.rag.half_life_seconds, clocks.wall)
+        self._track.read(internals(teller.storage) / _FIGURES)
         self._revision = -1
         self._heard_to = 0
         self._due_s = self._beat_s = self._write_s = float("-inf")
@@ -226,20 +197,18 @@ class Facts:
         """What is wrong with what is told or heard, if anything is."""
         if self._own.strangers:
             return (
-                f"another process writes the facts of {self._me.key}: two nodes of one name on"
+                f"another process writes the facts of {self._teller.key}: two nodes of one name on"
                 f" copies of one storage, seen {self._own.strangers} times"
             )
-        if self._me.node in self._others.names_alive():
-            return f"another storage publishes as node {self._me.node}, too: give one another name"
         return self._others.problem
 
-    def step(self, ask: Ask) -> None:
+    def step(self, _: bytes) -> None:
         """Tell, hear, write, each when it is due; raises what asking and the engine raise."""
         now_s = self._clocks.monotonic()
         if now_s < self._due_s:
             return
         self._due_s = now_s + _LEAST_S
-        self._follow(ask)
+        self._follow()
         try:
             self._tell(now_s)
             self._hear()
@@ -247,9 +216,12 @@ class Facts:
             # Without the broker what is known grows old, and the file says so.
             self._write(now_s)
 
-    def _follow(self, ask: Ask) -> None:
+    def finish(self) -> None:
+        """Nothing: what a node knew ages out where it is not told any more."""
+
+    def _follow(self) -> None:
         try:
-            news = msgspec.convert(ask(Changes(self._revision)), News)
+            news = msgspec.convert(self._teller.ask(Changes(self._revision)), News)
         except msgspec.ValidationError as error:
             raise SessionError(f"the collector's answer can't be read: {error}") from None
         self._revision = news.revision
@@ -258,11 +230,13 @@ class Facts:
 
     def _tell(self, now_s: float) -> None:
         if self._is_changed:
-            self._own.put(encode_facts(self._me.node, self._track.states(), self._clocks.wall()))
+            self._own.put(
+                encode_facts(self._teller.node, self._track.states(), self._clocks.wall())
+            )
             self._is_changed = False
             revision = self._own.revision
         elif now_s - self._beat_s >= _BEAT_S:
-            revision = self._engine.put(_BUCKET, self._me.key + _BEAT, b"")
+            revision = self._teller.engine.put(_BUCKET, self._teller.key + _BEAT, b"")
         else:
             return
         self._beat_s = now_s
@@ -271,7 +245,7 @@ class Facts:
             self._heard_to, self._is_changed = 0, True
 
     def _hear(self) -> None:
-        listing = self._engine.entries(_BUCKET, self._heard_to)
+        listing = self._teller.engine.entries(_BUCKET, self._heard_to)
         self._heard_to = listing.revision
         if listing.entries or listing.gone:
             self._others.take(listing)
@@ -284,8 +258,8 @@ class Facts:
         began_s = self._clocks.monotonic()
         with suppress(OSError):
             # A storage that is gone, or full: whoever ranks does without.
-            write_facts(self._storage, self._joined())
-            self._track.write(internals(self._storage) / _FIGURES)
+            write_facts(self._teller.storage, self._joined())
+            self._track.write(internals(self._teller.storage) / _FIGURES)
             self._is_unwritten = False
         took_s = self._clocks.monotonic() - began_s
         self._write_s = now_s + max(_LEAST_S, took_s * _WRITE_SHARE)

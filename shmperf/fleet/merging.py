@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from heapq import nlargest
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -74,10 +74,10 @@ class Merged:
         self.edges: dict[tuple[str | None, str], Edge] = {}
         self.bugs: dict[str, Bug] = {}
         self.failures = Failures()
-        self.latest: list[tuple[object, str]] = []
+        self.latest: list[Any] = []
         self.slow: dict[str, list[_Slow]] = {}
         self.alerts: list[NodeAlert] = []
-        self.open: list[tuple[str, OpenCallAnswer]] = []
+        self.open: list[tuple[str, str, OpenCallAnswer]] = []
         self.books = Books()
         self._nodes_of: dict[object, Counter[str]] = {}
 
@@ -100,7 +100,7 @@ class Merged:
             self.slow.setdefault(one.call.tool, []).append(_Slow(one, node))
         for alert in snapshot.alerts:
             self.alerts.append(NodeAlert(**msgspec.structs.asdict(alert), node=node))
-        self.open += [(node, call) for call in snapshot.open]
+        self.open += [(node, snapshot.node.origin, call) for call in snapshot.open]
         self.books = _both(self.books, figures.books)
 
     def settle(self) -> Merged:
@@ -109,7 +109,7 @@ class Merged:
             tool: nlargest(MOST, calls, key=_slowness) for tool, calls in self.slow.items()
         }
         self.alerts.sort(key=lambda alert: (alert.began, alert.id))
-        self.open.sort(key=lambda one: -one[1].running_s)
+        self.open.sort(key=lambda one: -one[2].running_s)
         del self.latest[_MOST_LATEST:]
         return self
 
@@ -128,7 +128,7 @@ class Merged:
         for failure in errors.uncaught:
             key = failure.tool, failure.err
             self._nodes_of.setdefault(key, Counter())[node] += failure.count
-        self.latest += [(call, node) for call in errors.latest]
+        self.latest += errors.latest
 
     # --- what is asked ---------------------------------------------------------------------------
 
@@ -148,10 +148,13 @@ class Merged:
 
     def errors(self, tool: str | None = None) -> list[NodeErrors]:
         """Failed calls in groups, the largest first."""
-        latest = [call for call, _ in self.latest]
-        known = ErrorsKnown(self.bugs, self.failures.state(), latest)  # type: ignore[arg-type]  # calls, whose type belongs to another room
+        known = self.known_errors()
         groups = [self._with_nodes(group) for group in groups_of(known, (), tool)]
         return sorted(groups, key=lambda group: -group.count)
+
+    def known_errors(self) -> ErrorsKnown:
+        """Every failed call, in groups."""
+        return ErrorsKnown(self.bugs, self.failures.state(), self.latest)
 
     def slowest(self, most: int, tool: str | None = None) -> list[NodeCall]:
         """The *most* slowest calls of all nodes, of one tool or of all."""

@@ -48,10 +48,11 @@ from shmperf.session.messages import (
 from shmperf.storage.codecs import CODECS
 from shmperf.storage.state import load
 
+from .teller import Ask
+
 __all__ = [
     "OTHER",
     "VERSION",
-    "Ask",
     "Node",
     "Snapshot",
     "at_rest",
@@ -75,7 +76,6 @@ _NO_PARAMETERS = "{}"
 # What one may unpack to: far beyond all of the above.
 _MOST_BYTES = 64 << 20
 
-Ask = Callable[[Question], Any]
 T = TypeVar("T")
 _ZSTD = CODECS[0]
 

@@ -8,41 +8,38 @@ on disk, and the last word says that it is the last.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from pathlib import Path
-from time import monotonic
+from contextlib import suppress
 
 import msgspec
 
-from shmperf.config.options import Options
-from shmperf.session.messages import SidecarReport
+from shmperf.analysis.spans import IntervalsView
+from shmperf.errors import SessionError, StoreError
+from shmperf.session.messages import IntervalsOf
+from shmperf.storage.consumer import consumers
 
-from .engine import Engine
-from .facts import Me
 from .ownkey import OwnState
-from .snapshot import Ask, Node, Snapshot, at_rest, encode, look
+from .snapshot import Node, Snapshot, at_rest, encode, look
+from .teller import Teller
+from .trends import TREND, encode_trend
 
 __all__ = ["Stating"]
 
 _BEAT = ".beat"
-_LEAST_S, _BEAT_S = 2.0, 10.0
+_LEAST_S, _BEAT_S, _TREND_S = 2.0, 10.0, 30.0
+_HOUR_S = 3_600.0
 # What takes long is done in a small part of the time.
 _SHARE = 20
 
 
 class Stating:
-    """One node's; a sidecar's thread."""
+    """One node's turn at it; a sidecar's thread."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        me: Me,
-        options: Options,
-        clock: Callable[[], float] = monotonic,
-    ) -> None:
-        self._engine, self._me, self._options, self._clock = engine, me, options, clock
-        self._state = OwnState(engine, "nodes", me.key)
-        self._due_s = self._beat_s = float("-inf")
+    def __init__(self, teller: Teller, clock: Callable[[], float] = time.monotonic) -> None:
+        self._teller, self._clock = teller, clock
+        self._state = OwnState(teller.engine, "nodes", teller.key)
+        self._due_s = self._beat_s = self._trend_s = float("-inf")
         self._put = b""
         self._seen: tuple[float, int] | None = None
         self._rate: float | None = None
@@ -53,34 +50,45 @@ class Stating:
         if not self._state.strangers:
             return None
         return (
-            f"another process writes the state of {self._me.key}: two nodes of one name on copies"
-            f" of one storage, seen {self._state.strangers} times"
+            f"another process writes the state of {self._teller.key}: two nodes of one name on"
+            f" copies of one storage, seen {self._state.strangers} times"
         )
 
-    def step(self, ask: Ask, report: SidecarReport) -> None:
+    def step(self, _: bytes) -> None:
         """Say how it is, when that is due; raises what asking and the engine raise."""
         now_s = self._clock()
         if now_s < self._due_s:
             return
         self._due_s = now_s + _LEAST_S
-        snapshot = look(ask, self._node(report), self._options)
+        snapshot = look(self._teller.ask, self._node(), self._teller.options)
         self._take_rate(snapshot, now_s)
         self._say(snapshot, now_s)
+        if now_s >= self._trend_s:
+            self._trend_s = now_s + _TREND_S
+            self._say_trend()
         self._due_s = now_s + max(_LEAST_S, (self._clock() - now_s) * _SHARE)
 
-    def finish(self, storage: Path, report: SidecarReport) -> None:
+    def finish(self) -> None:
         """The last word, of what lies on disk; raises StoreError, and what the engine raises."""
-        self._rate = None
-        self._say(at_rest(storage, self._node(report), self._options), self._clock())
+        teller = self._teller
+        self._say(at_rest(teller.storage, self._node(), teller.options), self._clock())
 
-    def _node(self, report: SidecarReport) -> Node:
-        return Node(
-            name=self._me.node,
-            origin=self._me.origin.hex(),
-            waiting=report.waiting,
-            dropped=report.dropped,
-            problem=report.problem,
-        )
+    def _say_trend(self) -> None:
+        teller = self._teller
+        try:
+            answer = teller.ask(IntervalsOf(None, time.time() - _HOUR_S))
+            view = msgspec.convert(answer, IntervalsView)
+        except msgspec.ValidationError as error:
+            raise SessionError(f"the collector's answer can't be read: {error}") from None
+        teller.engine.put("nodes", teller.key + TREND, encode_trend(view))
+
+    def _node(self) -> Node:
+        found = Node(name=self._teller.node, origin=self._teller.origin.hex())
+        with suppress(StoreError):
+            progress = consumers(self._teller.storage).get("fleet")
+            if progress is not None:
+                found.waiting, found.dropped = progress.lag, progress.dropped
+        return found
 
     def _take_rate(self, snapshot: Snapshot, now_s: float) -> None:
         calls = sum(totals.count for totals in snapshot.figures.totals.values())
@@ -96,7 +104,7 @@ class Stating:
             self._state.put(encode(snapshot))
             self._put = compared
         elif now_s - self._beat_s >= _BEAT_S:
-            self._engine.put("nodes", self._me.key + _BEAT, b"")
+            self._teller.engine.put("nodes", self._teller.key + _BEAT, b"")
         else:
             return
         self._beat_s = now_s

@@ -59,7 +59,7 @@ class WorkerLook(msgspec.Struct, kw_only=True):
     A worker: what the system says of it, and what it does now.
 
     ``doing`` is the id of the innermost call that has been open for longest, None while it calls no
-    tool; ``in_flight`` counts all open ones.
+    tool; ``in_flight`` counts all open ones. One with a ``name`` is a node of a fleet.
     """
 
     pid: int
@@ -68,6 +68,7 @@ class WorkerLook(msgspec.Struct, kw_only=True):
     threads: int | None
     doing: str | None
     in_flight: int
+    name: str | None = None
 
 
 class Look(msgspec.Struct, kw_only=True):
@@ -261,6 +262,7 @@ def _workers(status: SessionStatus, opened: Iterable[OpenCallAnswer]) -> Iterabl
             threads=worker.threads,
             doing=innermost[0].id if innermost else None,
             in_flight=len(calls),
+            name=worker.name,
         )
 
 

@@ -205,7 +205,8 @@ class OpenCallAnswer(msgspec.Struct, kw_only=True):
 
     ``chain`` has the names of its callers that are open, too, the outermost first. ``params`` is
     JSON, secrets masked, as in the history; None where they are not known before the call ends.
-    ``thread`` is Python's number of the thread where a compiled call runs, 0 for others.
+    ``thread`` is Python's number of the thread where a compiled call runs, 0 for others. Of a call
+    of a fleet's ``node`` is where it runs, and ``pid`` the number of the node's row.
     """
 
     id: str
@@ -217,6 +218,7 @@ class OpenCallAnswer(msgspec.Struct, kw_only=True):
     chain: list[str] = []
     params: str | None = None
     thread: int = 0
+    node: str | None = None
 
 
 class CollectorStatus(msgspec.Struct, kw_only=True):
@@ -229,13 +231,18 @@ class CollectorStatus(msgspec.Struct, kw_only=True):
 
 
 class WorkerStatus(msgspec.Struct, kw_only=True):
-    """A worker as the system last saw it, None where nobody has looked yet; Unix seconds."""
+    """
+    A worker as the system last saw it, None where nobody has looked yet; Unix seconds.
+
+    One with a ``name`` is a node of a fleet; its ``pid`` is the number of its row.
+    """
 
     pid: int
     started: float | None = None
     memory_bytes: int | None = None
     cpu_percent: float | None = None
     threads: int | None = None
+    name: str | None = None
 
 
 class SinkStatus(SinkReport, kw_only=True):

@@ -78,7 +78,12 @@ def _head(look: Look) -> Text:
 
 def _call(call: OpenCallAnswer) -> list[str | Text]:
     params = printable(call.params or "–", _LONGEST_PARAMS)
-    return [duration(call.running_s), _chain(call), str(call.pid), params]
+    return [
+        duration(call.running_s),
+        _chain(call),
+        printable(call.node or call.pid, _LONGEST_NAME),
+        params,
+    ]
 
 
 def _chain(call: OpenCallAnswer) -> str:
@@ -104,7 +109,7 @@ def _workers(look: Look) -> Iterator[Sequence[str | Text]]:
     for worker in look.workers[:_MOST_ROWS]:
         call = opened.get(worker.doing or "")
         yield [
-            str(worker.pid),
+            printable(worker.name or worker.pid, _LONGEST_NAME),
             "–" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f} %",
             "–" if worker.memory_bytes is None else size(worker.memory_bytes),
             "–" if call is None else f"{duration(call.running_s)}  {_chain(call)}",

@@ -10,10 +10,10 @@ import pytest
 from shmperf.analysis.stats import plain
 from shmperf.fleet.asking import Look, States
 from shmperf.fleet.engine import Engine
-from shmperf.fleet.facts import Me
 from shmperf.fleet.ownkey import OwnKey, OwnState
 from shmperf.fleet.pieces import LARGEST_BYTES, head_of, whole
 from shmperf.fleet.snapshot import Snapshot, bounded, encode
+from shmperf.fleet.wire import key_of
 from shmperf.testing import assert_books_balance
 from tests.support import Place
 
@@ -27,8 +27,8 @@ CALLS = [Made(number, "search", number * 1000) for number in range(1, 5)]
 
 
 def _said(engine: Engine, snapshot: Snapshot) -> OwnState:
-    me = Me(snapshot.node.name, bytes.fromhex(snapshot.node.origin))
-    state = OwnState(engine, "nodes", me.key)
+    node = snapshot.node
+    state = OwnState(engine, "nodes", key_of(node.name, bytes.fromhex(node.origin)))
     state.put(encode(bounded(snapshot, with_arguments=False)))
     return state
 

@@ -12,18 +12,12 @@ import pytest
 from shmperf.analysis.perfstate import PerfState
 from shmperf.analysis.stats import News
 from shmperf.analysis.totals import Totals
+from shmperf.config.options import Options
 from shmperf.errors import FormatError
 from shmperf.files import internals
 from shmperf.fleet.engine import Away, Entry, Listing
-from shmperf.fleet.facts import (
-    Clocks,
-    Facts,
-    Me,
-    NodeFacts,
-    Others,
-    decode_facts,
-    encode_facts,
-)
+from shmperf.fleet.facts import Clocks, Facts, NodeFacts, Others, decode_facts, encode_facts
+from shmperf.fleet.teller import Teller
 from shmperf.query.fleetfacts import FLEET_FACTS, STALE_S, FleetFacts, FleetReader, write_facts
 from shmperf.rag.facts import fleet_facts_of
 from shmperf.session.messages import Changes
@@ -37,7 +31,6 @@ needs_broker()
 
 HALF_LIFE_S = 600.0
 NOW_S = 1_800_000_000.0
-ME = Me("a", bytes(15) + b"\1")
 
 
 def state_of(calls: int, failed: int, at_s: float = NOW_S) -> PerfState:
@@ -61,11 +54,12 @@ class Lab:
         internals(self.storage).mkdir(parents=True)
         self.clock = Clock()
         self.totals: dict[str, Totals] = {}
-        me = Me(f"node-{number}", bytes(15) + bytes([number]))
         engine = broker.connect()
         engine.open()
-        clocks = Clocks(self.clock, wall)
-        self.facts = Facts(engine, me, self.storage, HALF_LIFE_S, clocks)
+        self.clocks = Clocks(self.clock, wall)
+        origin = bytes(15) + bytes([number])
+        self.teller = Teller(f"node-{number}", origin, self.storage, Options(), engine, self.ask)
+        self.facts = Facts(self.teller, self.clocks)
         self.reader = FleetReader(self.storage, self.clock)
 
     def ask(self, question: object) -> Any:
@@ -76,7 +70,7 @@ class Lab:
     def step(self, seconds: float = 1.0) -> None:
         """Its next turn, so much later."""
         self.clock.now_s += seconds
-        self.facts.step(self.ask)
+        self.facts.step(b"")
 
     def known(self) -> FleetFacts:
         found = self.reader.read()
@@ -133,9 +127,8 @@ def test_a_restart_counts_nothing_again(labs: tuple[Lab, Lab], broker: Broker) -
     one, two = labs
     one.totals = {"search": _totals(10, 0)}
     one.step()
-    engine = broker.connect()
-    again = Facts(engine, Me("node-1", bytes(15) + b"\1"), one.storage, HALF_LIFE_S)
-    again.step(one.ask)
+    again = Facts(one.teller._replace(engine=broker.connect()))
+    again.step(b"")
     assert again.problem is None
     two.step()
     search = two.known().tools["search"]
@@ -216,14 +209,17 @@ def test_a_broker_that_lost_all_is_told_again(labs: tuple[Lab, Lab], broker: Bro
     assert search.others is not None
 
 
-def test_two_of_one_name_are_told(broker: Broker, tmp_path: Path) -> None:
-    """Another storage under this node's name, alive at once, is a problem to be seen."""
-    one = Lab(broker, tmp_path, 1, Clock(NOW_S))
-    engine = broker.connect()
-    twin = Facts(engine, Me("node-1", b"\7" * 16), tmp_path, HALF_LIFE_S)
-    twin.step(one.ask)
-    one.step()
-    assert "another storage publishes as node node-1" in (one.facts.problem or "")
+def test_a_copied_storage_is_told(labs: tuple[Lab, Lab]) -> None:
+    """Two who write under one key, of one name and one origin, are a problem to be seen."""
+    one, two = labs
+    twin = Facts(two.teller._replace(node="node-1", origin=one.teller.origin), two.clocks)
+    for _ in range(2):
+        one.totals = {"search": _totals(_ + 1, 0)}
+        two.totals = {"search": _totals(_ + 7, 0)}
+        one.step()
+        two.clock.now_s += 1
+        twin.step(b"")
+    assert "two nodes of one name on copies of one storage" in (one.facts.problem or "")
 
 
 def _listing(value: bytes) -> Listing:
@@ -253,7 +249,7 @@ def test_what_are_no_facts_is_refused(value: bytes) -> None:
     """Another machine's value is not believed: it is told, and what was known stays."""
     with pytest.raises(FormatError):
         decode_facts(value)
-    others = Others(ME.key)
+    others = Others("a.01")
     others.take(_listing(encode_facts("b", {"t": state_of(3, 0)}, NOW_S)))
     others.take(_listing(value))
     assert "facts of b.02" in (others.problem or "")

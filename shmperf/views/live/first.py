@@ -102,9 +102,11 @@ class FirstScreen(Screen[None]):
         self.query_one("#workers-caption", Static).update(f"workers {len(workers):,}{among}")
 
     def _is_meant(self, sought: str, worker: WorkerLook) -> bool:
-        """By its number, or by what it does now."""
+        """By its number or name, or by what it does now."""
         call = self._opened.get(worker.doing or "")
-        return _is_named(sought, str(worker.pid), *([call.tool, *call.chain] if call else ()))
+        return _is_named(
+            sought, worker.name or str(worker.pid), *([call.tool, *call.chain] if call else ())
+        )
 
     # --- keys ------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from .rowlist import Field
 
 __all__ = ["chain_of", "kept_fields", "open_fields", "rate", "tool_fields", "worker_fields"]
 
-_LONGEST_NAME, _LONGEST_PARAMS = 60, 400
+_LONGEST_NAME, _LONGEST_PARAMS, _LONGEST_NODE = 60, 400, 40
 # A call that is open for so long is worth a look, and for so long another.
 _LONG_S, _VERY_LONG_S = 1.0, 10.0
 _SPARK, _BAR = 12, 8
@@ -36,6 +36,9 @@ def rate(value: float | None) -> str:
 def chain_of(call: OpenCallAnswer) -> Text:
     """The callers, and the call's own tool, which is what hangs."""
     text = Text()
+    if call.node is not None:
+        # Of a fleet's, where it runs.
+        text.append(f"{printable(call.node, _LONGEST_NODE)}  ", "cyan")
     for name in call.chain:
         text.append(f"{printable(name, _LONGEST_NAME)} › ", "dim")
     return text.append(printable(call.tool, _LONGEST_NAME), "bold")
@@ -119,7 +122,9 @@ def worker_fields(opened: Mapping[str, OpenCallAnswer]) -> Sequence[Field]:
     def doing(row: WorkerLook) -> Text:
         call = opened.get(row.doing or "")
         if call is None:
-            return Text("–" if row.doing is None else "a call", "dim")
+            doing = Text("–" if row.doing is None else "a call", "dim")
+            name = printable(row.name or "", _LONGEST_NODE)
+            return Text(f"{name}  ", "cyan").append_text(doing) if name else doing
         text = Text(f"{duration(call.running_s)}  ", _age(call).style)
         text.append_text(chain_of(call))
         if call.params:

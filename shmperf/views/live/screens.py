@@ -194,7 +194,8 @@ class WorkerScreen(Screen[None]):
     def see(self, look: Look) -> None:
         """What is to be seen now."""
         found = [worker for worker in look.workers if worker.pid == self._pid]
-        said = f"worker {self._pid}"
+        named = found[0].name if found else None
+        said = f"worker {self._pid}" if named is None else f"node {printable(named)}"
         if not found:
             said += "  has gone"
         elif found[0].threads is not None:

@@ -45,7 +45,7 @@
     { name: "tool", title: "Tool", fixed: true, cell: (call) => shmperf.toolLink(call.tool), value: (call) => call.tool, width: brief ? 124 : narrow(190, 130) },
     ...(brief ? [] : [{ name: "chain", title: "Called by", width: 240, from: 720, cell: (call) => shmperf.chain(shmperf.chainOf(call, shmperf.look()?.open ?? [])) }]),
     { name: "params", title: "Parameters", from: brief ? 420 : 300, cell: parameters },
-    { name: "pid", title: "Worker", number: true, width: brief ? 76 : 84, from: brief ? 380 : 480, cell: (call) => String(call.pid), value: (call) => call.pid },
+    { name: "pid", title: "Worker", number: true, width: brief ? 76 : 84, from: brief ? 380 : 480, cell: (call) => call.node ?? String(call.pid), value: (call) => call.pid },
     ...(brief ? [] : [{ name: "id", title: "Call", width: 168, from: 1000, fixed: true, cell: (call) => shmperf.traceLink(call.id, h("code", null, call.id)) }]),
   ];
 
@@ -54,7 +54,7 @@
   /** A table of open calls whose age goes on by itself; to be closed. */
   shmperf.openCalls = ({ label, all = false, brief = false, tally }) => {
     const table = shmperf.table(columns(brief), {
-      label, all, tally, empty, sort: "age", key: (call) => call.id, text: (call) => `${call.tool} ${call.pid} ${call.id} ${call.params ?? ""} ${(call.chain ?? []).join(" ")}`,
+      label, all, tally, empty, sort: "age", key: (call) => call.id, text: (call) => `${call.tool} ${call.node ?? call.pid} ${call.id} ${call.params ?? ""} ${(call.chain ?? []).join(" ")}`,
       open: (call) => "#/trace/" + encodeURIComponent(call.id),
     });
     const timer = setInterval(() => table.drawn(), TICK_MS);

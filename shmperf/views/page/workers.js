@@ -44,7 +44,7 @@
   const number = (name, title, cell, from, value = (worker) => worker[name]) => ({ name, title, number: true, width: name === "since" ? 112 : 92, cell, from, value });
 
   const COLUMNS = [
-    { name: "pid", title: "Worker", width: 92, number: true, cell: (worker) => String(worker.pid), value: (worker) => worker.pid, fixed: true },
+    { name: "pid", title: "Worker", width: 92, number: true, cell: (worker) => worker.name ?? String(worker.pid), value: (worker) => worker.pid, fixed: true },
     { name: "doing", title: "Does now", cell: now, value: (worker) => innermost(worker)?.tool ?? null },
     { name: "params", title: "With", from: 1100, width: 280, cell: what },
     number("since", "For", since, 0, (worker) => (worker.doing && innermost(worker) ? shmperf.ageOf(innermost(worker)) : null)),
@@ -58,7 +58,7 @@
 
   function render(place) {
     const table = shmperf.table(COLUMNS, {
-      label: "Workers", key: (worker) => worker.pid, text: (worker) => `${worker.pid} ${innermost(worker)?.tool ?? ""} ${innermost(worker)?.params ?? ""}`, sort: "since", empty,
+      label: "Workers", key: (worker) => worker.pid, text: (worker) => `${worker.name ?? worker.pid} ${innermost(worker)?.tool ?? ""} ${innermost(worker)?.params ?? ""}`, sort: "since", empty,
       open: (worker) => (worker.doing ? "#/trace/" + encodeURIComponent(innermost(worker)?.id ?? worker.doing) : null),
     });
     place.append(h("h1", null, "Workers"), table.element);
