@@ -97,7 +97,13 @@ def _wants_webhook(options: Options, _: Path) -> bool:
 
 
 SIDECARS = (
-    Sidecar("rag", "sink", "shmperf.rag.sink", _wants_sink, lambda options: options.rag),
+    Sidecar(
+        "rag",
+        "sink",
+        "shmperf.rag.sink",
+        _wants_sink,
+        lambda options: (options.rag, options.fleet.url, options.fleet.facts),
+    ),
     Sidecar(
         "webhook",
         "webhook",

@@ -65,20 +65,17 @@ def fleet_of(given: Namespace, *, must: bool = True) -> Fleet:
 class Reached(NamedTuple):
     """A fleet's engine, and what may be shown of where it is."""
 
-    engine: JetStream
+    engine: Engine
     shown: str
 
 
 def reach(given: Namespace, name: str) -> Reached:
     """The fleet's engine, where some node has published; ShmperfError. Close it in the end."""
-    if find_spec("nats") is None:
-        raise ShmperfError("a fleet needs nats-py: pip install 'shmperf[fleet]'")
-    from shmperf.fleet.access import access_of  # noqa: PLC0415  an extra
-    from shmperf.fleet.jetstream import JetStream  # noqa: PLC0415  the same
+    from shmperf.fleet.access import access_of  # noqa: PLC0415  for those who have a fleet
+    from shmperf.fleet.reach import engine_of  # noqa: PLC0415  the same
 
     fleet = fleet_of(given)
-    access = access_of(fleet, os.environ)
-    engine = JetStream(access, fleet.stream, name)
+    engine = engine_of(fleet, os.environ, name)
     try:
         if engine.look() is None:
             raise StoreError(
@@ -87,7 +84,7 @@ def reach(given: Namespace, name: str) -> Reached:
     except ShmperfError:
         engine.close()
         raise
-    return Reached(engine, access.shown)
+    return Reached(engine, access_of(fleet, os.environ).shown)
 
 
 def source_of(reached: Reached) -> Source:

@@ -41,7 +41,7 @@ from shmperf.query.fleetfacts import (
     write_facts,
 )
 from shmperf.query.track import Track
-from shmperf.session.messages import Changes
+from shmperf.session.messages import Changes, SidecarReport
 from shmperf.storage.codecs import CODECS
 
 from .engine import Entry, Listing
@@ -202,7 +202,7 @@ class Facts:
             )
         return self._others.problem
 
-    def step(self, _: bytes) -> None:
+    def step(self, _: SidecarReport) -> None:
         """Tell, hear, write, each when it is due; raises what asking and the engine raise."""
         now_s = self._clocks.monotonic()
         if now_s < self._due_s:
@@ -216,7 +216,7 @@ class Facts:
             # Without the broker what is known grows old, and the file says so.
             self._write(now_s)
 
-    def finish(self) -> None:
+    def finish(self, _: SidecarReport) -> None:
         """Nothing: what a node knew ages out where it is not told any more."""
 
     def _follow(self) -> None:

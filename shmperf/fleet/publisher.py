@@ -43,9 +43,12 @@ from shmperf.storage.origin import origin_of
 
 from .cutting import MOST_COVERED, Cut, cuts, shown_line
 from .engine import Away, Engine, Kept, Message, Publisher, Refused
+from .facts import Facts
 from .numbers import Numbers
 from .presence import Presence
 from .reach import engine_of, node_of
+from .stating import Stating
+from .teller import teller_of
 from .wire import MOST_LINES, encode, message_id, subject_of
 
 __all__ = ["CONSUMER", "Node", "Records", "Sender", "Turn", "main", "turns_of"]
@@ -271,7 +274,14 @@ class Sender:
 
 def turns_of(node: Node) -> list[Turn]:
     """What a node tells of itself beside its records."""
-    return [Presence(node.engine, node.name, origin_of(node.storage))]
+    teller = teller_of(node.name, node.storage, node.options, node.engine, node.client)
+    found: list[Turn] = [
+        Presence(node.engine, node.name, origin_of(node.storage)),
+        Stating(teller),
+    ]
+    if node.options.fleet.facts:
+        found.append(Facts(teller))
+    return found
 
 
 def _ascii(text: str) -> str:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import msgspec
 
 from shmperf.analysis.spans import IntervalsView
-from shmperf.errors import SessionError, StoreError
-from shmperf.session.messages import IntervalsOf
-from shmperf.storage.consumer import consumers
+from shmperf.errors import SessionError
+from shmperf.session.messages import IntervalsOf, SidecarReport
 
 from .ownkey import OwnState
 from .snapshot import Node, Snapshot, at_rest, encode, look
@@ -54,13 +52,13 @@ class Stating:
             f" copies of one storage, seen {self._state.strangers} times"
         )
 
-    def step(self, _: bytes) -> None:
+    def step(self, report: SidecarReport) -> None:
         """Say how it is, when that is due; raises what asking and the engine raise."""
         now_s = self._clock()
         if now_s < self._due_s:
             return
         self._due_s = now_s + _LEAST_S
-        snapshot = look(self._teller.ask, self._node(), self._teller.options)
+        snapshot = look(self._teller.ask, self._node(report), self._teller.options)
         self._take_rate(snapshot, now_s)
         self._say(snapshot, now_s)
         if now_s >= self._trend_s:
@@ -68,10 +66,10 @@ class Stating:
             self._say_trend()
         self._due_s = now_s + max(_LEAST_S, (self._clock() - now_s) * _SHARE)
 
-    def finish(self) -> None:
+    def finish(self, report: SidecarReport) -> None:
         """The last word, of what lies on disk; raises StoreError, and what the engine raises."""
         teller = self._teller
-        self._say(at_rest(teller.storage, self._node(), teller.options), self._clock())
+        self._say(at_rest(teller.storage, self._node(report), teller.options), self._clock())
 
     def _say_trend(self) -> None:
         teller = self._teller
@@ -82,13 +80,14 @@ class Stating:
             raise SessionError(f"the collector's answer can't be read: {error}") from None
         teller.engine.put("nodes", teller.key + TREND, encode_trend(view))
 
-    def _node(self) -> Node:
-        found = Node(name=self._teller.node, origin=self._teller.origin.hex())
-        with suppress(StoreError):
-            progress = consumers(self._teller.storage).get("fleet")
-            if progress is not None:
-                found.waiting, found.dropped = progress.lag, progress.dropped
-        return found
+    def _node(self, report: SidecarReport) -> Node:
+        return Node(
+            name=self._teller.node,
+            origin=self._teller.origin.hex(),
+            waiting=report.waiting,
+            dropped=report.dropped,
+            problem=report.problem,
+        )
 
     def _take_rate(self, snapshot: Snapshot, now_s: float) -> None:
         calls = sum(totals.count for totals in snapshot.figures.totals.values())

@@ -20,7 +20,7 @@ from shmperf.fleet.facts import Clocks, Facts, NodeFacts, Others, decode_facts, 
 from shmperf.fleet.teller import Teller
 from shmperf.query.fleetfacts import FLEET_FACTS, STALE_S, FleetFacts, FleetReader, write_facts
 from shmperf.rag.facts import fleet_facts_of
-from shmperf.session.messages import Changes
+from shmperf.session.messages import Changes, SidecarReport
 from shmperf.storage.codecs import CODECS
 from shmperf.testing import Clock
 from tests.support import wait_until
@@ -70,7 +70,7 @@ class Lab:
     def step(self, seconds: float = 1.0) -> None:
         """Its next turn, so much later."""
         self.clock.now_s += seconds
-        self.facts.step(b"")
+        self.facts.step(SidecarReport())
 
     def known(self) -> FleetFacts:
         found = self.reader.read()
@@ -128,7 +128,7 @@ def test_a_restart_counts_nothing_again(labs: tuple[Lab, Lab], broker: Broker) -
     one.totals = {"search": _totals(10, 0)}
     one.step()
     again = Facts(one.teller._replace(engine=broker.connect()))
-    again.step(b"")
+    again.step(SidecarReport())
     assert again.problem is None
     two.step()
     search = two.known().tools["search"]
@@ -218,7 +218,7 @@ def test_a_copied_storage_is_told(labs: tuple[Lab, Lab]) -> None:
         two.totals = {"search": _totals(_ + 7, 0)}
         one.step()
         two.clock.now_s += 1
-        twin.step(b"")
+        twin.step(SidecarReport())
     assert "two nodes of one name on copies of one storage" in (one.facts.problem or "")
 
 
