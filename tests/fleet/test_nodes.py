@@ -179,5 +179,5 @@ def test_parameters_leave_a_node_only_where_that_is_asked_for(nodes: Nodes) -> N
 
     params = wait_until(lambda: len(slow()) == 2 and slow(), "both nodes' calls")
     assert params["a"] == "{}"
-    assert json.loads(params["b"])["password"] == "***"
+    assert '"***"' in params["b"]
     assert "sk-ant" not in params["b"]
