@@ -49,11 +49,12 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class _Seen(NamedTuple):
-    """A key's value, and since when it has been at that revision, by our own clock."""
+    """A key's value, since when it is at that revision, by our own clock; whether it changes."""
 
     value: bytes
     revision: int
     since_s: float
+    beats: bool
 
 
 class Leases:
@@ -102,8 +103,16 @@ class Leases:
             self._take(partition)
 
     def is_covered(self) -> bool:
-        """Somebody who beats has each partition."""
-        return self._beat > 0 and not self._free()
+        """Each partition is ours, or another one's whose beat was seen."""
+        return all(
+            partition in self._held
+            or (
+                (seen := self._seen.get(self._key(partition))) is not None
+                and seen.beats
+                and not self._is_free(partition)
+            )
+            for partition in range(self._partitions)
+        )
 
     def let_go(self, partition: int) -> None:
         """Let others have it at once; the epoch stays."""
@@ -147,7 +156,9 @@ class Leases:
         if entry.key.startswith(f"{self._identity}.") and (
             known is None or known.revision != entry.revision
         ):
-            self._seen[entry.key] = _Seen(entry.value, entry.revision, self._clock())
+            self._seen[entry.key] = _Seen(
+                entry.value, entry.revision, self._clock(), known is not None
+            )
 
     def _alive(self) -> int:
         """How many collectors there are, this one too; those long gone are forgotten."""
@@ -207,7 +218,7 @@ class Leases:
             self._seen.pop(key, None)
             self._newest = 0
             return False
-        self._seen[key] = _Seen(value, revision, self._clock())
+        self._seen[key] = _Seen(value, revision, self._clock(), True)
         return True
 
     def _key(self, partition: int) -> str:

@@ -123,6 +123,10 @@ class Broker:
         config = self._ask(f"STREAM.INFO.{name}", {})["config"]
         self._ask(f"STREAM.UPDATE.{name}", config | changes)
 
+    def purge(self, name: str) -> None:
+        """Let all messages of a stream go, as its retention does in time."""
+        self._ask(f"STREAM.PURGE.{name}", {})
+
     def _ask(self, place: str, request: dict[str, Any]) -> dict[str, Any]:
         async def ask() -> dict[str, Any]:
             client = await nats.connect(self.url)
