@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from shmperf.errors import StoreError
+from shmperf.errors import ShmperfError, StoreError
 from shmperf.views import fleet as views
 from shmperf.views import terminal
 from shmperf.views.formatting import printable
@@ -23,6 +23,7 @@ from shmperf.views.tree import call_tree
 
 from .arguments import add_rows, show
 from .fleetcollect import add_check, add_collect, check, collect
+from .fleetpast import add_sql, past_stats, sql
 from .fleetreach import add_fleet, reach
 from .nearest import did_you_mean
 
@@ -101,10 +102,19 @@ def _add_asker(parser: ArgumentParser) -> None:
 
 def _add_stats(parser: ArgumentParser) -> None:
     _add_asker(parser)
+    parser.add_argument(
+        "--from", dest="place", metavar="PLACE", help="of the past: what was collected there"
+    )
+    parser.add_argument("--since", metavar="T", help="there from then on: an ISO time, or -10m")
+    parser.add_argument("--until", metavar="T", help="there up to then")
     parser.add_argument("tool", nargs="?", metavar="TOOL")
 
 
 def _stats(given: Namespace) -> int:
+    if given.place is not None:
+        return show(given, past_stats(given), views.stats)
+    if given.since is not None or given.until is not None:
+        raise ShmperfError("--since and --until need --from: nodes tell of themselves as of now")
     with asked(given) as look:
         _refuse_unknown(look, given.tool)
         found = look.stats() if given.tool is None else look.tool(given.tool)
@@ -148,6 +158,7 @@ VERBS = (
     Verb("slow", "the slowest calls, and where they ran", _add_rows, _slow),
     Verb("errors", "failed calls by cause, and where they failed", _add_rows, _errors),
     Verb("nodes", "the nodes: how they are, their books, what waits", _add_asker, _nodes),
+    Verb("sql", "ask what was collected in SQL: calls, totals and alerts", add_sql, sql),
     Verb("collect", "write what nodes publish to Parquet, each line once", add_collect, collect),
     Verb("check", "whether what was published is stored, node by node", add_check, check),
 )

@@ -21,7 +21,7 @@ from shmperf.views.terminal import console_for
 from .arguments import add_reader, records_of
 from .ending import unwound
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "query_of", "run", "show_found"]
 
 _MOST_SHOWN = 1_000
 _PIECE = 1_000
@@ -37,18 +37,28 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(given: Namespace) -> int:
     """Do it; the exit code."""
-    query = sys.stdin.read() if given.query == "-" else given.query
+    query = query_of(given)
     answers = records_of(given)
     with unwound(), opened() as database:
         _fill(database, answers, query)
-        found = database.query(query)
-        if given.json:
-            _write_json(found.names, found.rows)
-        else:
-            shown = list(islice(found.rows, _MOST_SHOWN))
-            more = sum(1 for _ in found.rows)
-            console_for(sys.stdout).print(found_rows(found.names, shown, more))
+        show_found(database, query, as_json=given.json)
     return 0
+
+
+def show_found(database: Database, query: str, *, as_json: bool) -> None:
+    """Print what *query* finds in *database*, as a list of objects or as a table."""
+    found = database.query(query)
+    if as_json:
+        _write_json(found.names, found.rows)
+        return
+    shown = list(islice(found.rows, _MOST_SHOWN))
+    more = sum(1 for _ in found.rows)
+    console_for(sys.stdout).print(found_rows(found.names, shown, more))
+
+
+def query_of(given: Namespace) -> str:
+    """What was typed, or what standard input says."""
+    return sys.stdin.read() if given.query == "-" else str(given.query)
 
 
 def _fill(database: Database, answers: Answers, query: str) -> None:

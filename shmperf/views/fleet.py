@@ -17,7 +17,14 @@ __all__ = ["nodes", "stats"]
 
 _LONGEST_NAME = 40
 _ORIGIN = 8
-_STYLES = {"up": "green", "ended": "", "silent": "yellow", "gone": "red", "unreadable": "red"}
+_STYLES = {
+    "up": "green",
+    "ended": "",
+    "collected": "",
+    "silent": "yellow",
+    "gone": "red",
+    "unreadable": "red",
+}
 _STATES = tuple(_STYLES)
 _NODE = Column("node", 0, 12, is_text=True)
 _SAYS = (

@@ -1,0 +1,79 @@
+"""``shmperf fleet sql``, and ``stats --from``: answers from what was collected."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from shmperf.errors import ShmperfError, StoreError
+from shmperf.exporters.selection import parse_time
+from shmperf.fleet.asking import FleetStats, ToolOfFleet
+from shmperf.fleet.manifest import manifests_in
+from shmperf.fleet.objects import opened_objects
+from shmperf.fleet.past import Past, Times, past
+from shmperf.fleet.reading import opened_records
+from shmperf.views.formatting import printable
+
+from .ending import unwound
+from .nearest import did_you_mean
+from .sql import query_of, show_found
+
+__all__ = ["add_sql", "past_stats", "sql"]
+
+_LONGEST = 100
+_PLACE = "what was collected: a directory, or s3://bucket/path"
+
+
+def add_sql(parser: ArgumentParser) -> None:
+    """Its arguments."""
+    parser.add_argument("--from", dest="place", required=True, metavar="PLACE", help=_PLACE)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "query", metavar="QUERY", help="SQL over calls, totals and alerts; - reads standard input"
+    )
+
+
+def sql(given: Namespace) -> int:
+    """Do it; the exit code."""
+    query = query_of(given)
+    with unwound(), opened_records(opened_objects(given.place)) as database:
+        show_found(database, query, as_json=given.json)
+    return 0
+
+
+def past_stats(given: Namespace) -> FleetStats | ToolOfFleet:
+    """The statistics of a time in what was collected, of all tools or of one."""
+    with unwound(), _past(given) as whole:
+        found = whole if given.node is None else _of_node(whole, given.node)
+        if given.tool is None:
+            return found.stats()
+        names = found.names()
+        if given.tool not in names:
+            said = f"no calls of {printable(given.tool, _LONGEST)!r} were collected then"
+            raise StoreError(said + did_you_mean(given.tool, names))
+        return found.tool(given.tool)
+
+
+def _of_node(found: Past, name: str) -> Past:
+    nodes = found.nodes()
+    if name not in nodes:
+        said = f"nothing of a node {printable(name, _LONGEST)!r} was collected then"
+        raise StoreError(said + did_you_mean(name, nodes))
+    return found.of_node(name)
+
+
+@contextmanager
+def _past(given: Namespace) -> Iterator[Past]:
+    now = datetime.now(UTC)
+    try:
+        since, until = (
+            None if text is None else parse_time(text, now) for text in (given.since, given.until)
+        )
+    except ValueError as error:
+        raise ShmperfError(str(error)) from None
+    objects = opened_objects(given.place)
+    manifests = manifests_in(objects)
+    with opened_records(objects, manifests) as database:
+        yield past(database, manifests, Times(since, until))
