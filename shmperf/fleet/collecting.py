@@ -178,9 +178,13 @@ class Collector:
 
     def _is_all_done(self) -> bool:
         """Each partition is ours and empty, or another one's who lives."""
-        return self.leases.is_covered() and all(
-            one.is_claimed and not one.has_some and self._is_empty(one)
-            for one in self._holdings.values()
+        return (
+            self.leases.is_covered()
+            and self.leases.held().keys() == self._holdings.keys()
+            and all(
+                one.is_claimed and not one.has_some and self._is_empty(one)
+                for one in self._holdings.values()
+            )
         )
 
     def _is_empty(self, holding: Holding) -> bool:

@@ -80,6 +80,8 @@ class Leases:
         self._newest = 0
         self._beat = 0
         self._held: dict[int, int] = {}
+        # Of held ones, at which revision we wrote them: what was seen later is another one's.
+        self._revisions: dict[int, int] = {}
         self._lock = threading.Lock()
 
     def held(self) -> dict[int, int]:
@@ -120,11 +122,6 @@ class Leases:
             epoch = self._held.pop(partition, None)
         if epoch is not None:
             self._write(partition, Lease("", epoch, self._beat))
-
-    def lost(self, partition: int) -> None:
-        """Somebody else has it, as was noticed elsewhere."""
-        with self._lock:
-            self._held.pop(partition, None)
 
     def raise_epoch(self, partition: int, least: int) -> bool:
         """Let the epoch of a held partition be *least*; False if it is not ours any more."""
@@ -185,7 +182,9 @@ class Leases:
         if seen is None:
             return True
         lease = _lease_in(seen.value)
-        return not lease.holder or self._clock() - seen.since_s >= self._lease_s
+        # One of our own that we don't hold: our beat was heard, and its answer got lost.
+        is_nobodys = lease.holder in ("", self.holder)
+        return is_nobodys or self._clock() - seen.since_s >= self._lease_s
 
     def _take(self, partition: int) -> None:
         seen = self._seen.get(self._key(partition))
@@ -210,14 +209,22 @@ class Leases:
         """Whether *lease* stands now; if somebody was quicker, all is looked at anew."""
         key = self._key(partition)
         seen = self._seen.get(key)
+        known = self._revisions.get(partition)
+        if known is None:
+            known = seen.revision if seen else 0
         value = msgspec.msgpack.encode(lease)
         try:
-            revision = self._engine.put(self._bucket, key, value, seen.revision if seen else 0)
+            revision = self._engine.put(self._bucket, key, value, known)
         except Stale:
+            self._revisions.pop(partition, None)
             # Of a bucket that began anew, its revisions too, nothing newer would ever be seen.
-            self._seen.pop(key, None)
+            if seen is not None and seen.revision == known:
+                self._seen.pop(key)
             self._newest = 0
             return False
+        self._revisions[partition] = revision
+        if not lease.holder:
+            del self._revisions[partition]
         self._seen[key] = _Seen(value, revision, self._clock(), True)
         return True
 

@@ -19,7 +19,16 @@ from shmperf.fleet.objects import Directory, Objects
 from shmperf.fleet.wire import encode, message_id, partition_of, subject_of
 from tests.support import Place, wait_until
 
-__all__ = ["PARTITIONS", "Publishing", "collect", "line", "numbers_in", "until_stored", "well"]
+__all__ = [
+    "PARTITIONS",
+    "Publishing",
+    "bucket_url",
+    "collect",
+    "line",
+    "numbers_in",
+    "until_stored",
+    "well",
+]
 
 PARTITIONS = 16
 # Quick, for tests: what makes it quicker than the product's is what they wait for.
@@ -118,3 +127,8 @@ def nodes_of(partitions: Sequence[int]) -> list[str]:
     for number in range(10_000):
         found.setdefault(partition_of(f"node{number}", PARTITIONS), f"node{number}")
     return [found[partition] for partition in partitions]
+
+
+def bucket_url(address: str, path: str) -> str:
+    """What `--into` takes for the bucket of the fixture `s3`."""
+    return f"s3://bucket/{path}?endpoint_override={address}&scheme=http&region=eu-west-1"
