@@ -31,6 +31,7 @@ from .names import names
 from .outrun import outrun
 from .overhead import overhead
 from .paths import paths
+from .publishing import publishing
 from .pytest_plugin import pytest_plugin
 from .relative import relative
 from .report import chart, readme, table
@@ -58,6 +59,7 @@ _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "alerts": alerts,
     "history": history,
     "exports": exports,
+    "publishing": publishing,
     "sampling": sampling,
     "views": views,
 }

@@ -30,7 +30,7 @@ from shmperf.testing import Room
 from .measure import PROGRAMS, Row, private_place, row_of
 from .report import table
 
-__all__ = ["Storage", "history"]
+__all__ = ["Storage", "history", "made_calls"]
 
 _SEGMENT_LINES = 50_000
 _BATCH = 10_000
@@ -51,7 +51,8 @@ def history(*, quick: bool) -> list[Row]:
     ]
 
 
-def _calls(first: int, count: int, rng: random.Random) -> list[Call]:
+def made_calls(first: int, count: int, rng: random.Random) -> list[Call]:
+    """*count* calls as a program's workers leave them, numbered from *first* on."""
     start_ns = 1_764_000_000_000_000_000 + first * 1_000_000
     found = []
     for number in range(first, first + count):
@@ -89,7 +90,7 @@ class Storage:
     def write(self, count: int) -> None:
         """So many further lines, in whole batches."""
         for _ in range(0, count, _BATCH):
-            calls = {"search": _calls(self._next, _BATCH, self._rng)}
+            calls = {"search": made_calls(self._next, _BATCH, self._rng)}
             self.history.prepare_all({"search": _BATCH}, {"search": -1})
             self.history.append_all(calls, {"search": -1})
             self._next += _BATCH
