@@ -166,9 +166,13 @@ def _server(directory: Path) -> Iterator[tuple[str, int]]:
         )
     try:
         assert wait_until(lambda: "Server is ready" in log.read_text(), _UP_S), log.read_text()
-        (ports,) = directory.glob("*.ports")
-        assert wait_until(lambda: ports.read_text().endswith("}"), _UP_S)
-        yield json.loads(ports.read_text())["nats"][0], server.pid
+        assert wait_until(lambda: _ports(directory).endswith("}"), _UP_S), log.read_text()
+        yield json.loads(_ports(directory))["nats"][0], server.pid
     finally:
         server.kill()
         server.wait()
+
+
+def _ports(directory: Path) -> str:
+    """What the server says of its ports, as far as it has written it."""
+    return "".join(path.read_text() for path in directory.glob("*.ports"))

@@ -15,6 +15,7 @@ to a server that offers no TLS it would send a password in the clear, whatever t
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import ssl
 import threading
@@ -257,7 +258,10 @@ def _kind(error: Exception) -> str:
         return "no server answers"
     if isinstance(error, errors.Error):
         return shortened(str(error).removeprefix("nats: ")) or type(error).__name__
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        # asyncio has put its own words, with the address, in the place of the system's.
+        return os.strerror(error.errno)
+    if isinstance(error, OSError):
         return shortened(reason_of(error))
     return type(error).__name__
 
