@@ -39,6 +39,7 @@ __all__ = [
     "refuse_newer",
     "shown_path",
     "translated",
+    "words_of",
 ]
 
 # In the storage directory: what is not history; nobody but us reads or writes there.
@@ -230,6 +231,11 @@ def shown_path(path: Path) -> str:
 def reason_of(error: Exception) -> str:
     """What went wrong, in the system's words; in the error's own where it has none."""
     return getattr(error, "strerror", None) or str(error)
+
+
+def words_of(number: int) -> str:
+    """The system's words for the number of an error, where a library has put its own over them."""
+    return os.strerror(number)
 
 
 def translated(error: Exception, where: object, kind: type[_E]) -> _E:

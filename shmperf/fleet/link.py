@@ -15,7 +15,6 @@ to a server that offers no TLS it would send a password in the clear, whatever t
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import ssl
 import threading
@@ -28,7 +27,7 @@ from nats import errors
 from nats.aio.client import Client
 
 from shmperf.errors import ShmperfError
-from shmperf.files import reason_of
+from shmperf.files import reason_of, words_of
 
 from .access import Access, Server, tls_context
 from .engine import Away, EngineError, Refused
@@ -260,7 +259,7 @@ def _kind(error: Exception) -> str:
         return shortened(str(error).removeprefix("nats: ")) or type(error).__name__
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         # asyncio has put its own words, with the address, in the place of the system's.
-        return os.strerror(error.errno)
+        return words_of(error.errno)
     if isinstance(error, OSError):
         return shortened(reason_of(error))
     return type(error).__name__
