@@ -23,7 +23,7 @@ from shmperf.views.tree import call_tree
 
 from .arguments import add_rows, show
 from .fleetcollect import add_check, add_collect, check, collect
-from .fleetpast import add_sql, past_stats, sql
+from .fleetpast import add_sql, past_stats, past_tree, sql
 from .fleetreach import add_fleet, reach
 from .nearest import did_you_mean
 
@@ -121,7 +121,21 @@ def _stats(given: Namespace) -> int:
     return show(given, found, views.stats)
 
 
+def _add_tree(parser: ArgumentParser) -> None:
+    _add_asker(parser)
+    parser.add_argument(
+        "--from",
+        dest="place",
+        metavar="PLACE",
+        help="of the calls collected there, from node to node",
+    )
+
+
 def _tree(given: Namespace) -> int:
+    if given.place is not None:
+        if given.node is not None:
+            raise ShmperfError("--node goes without --from: that tree goes from node to node")
+        return show(given, past_tree(given), call_tree)
     with asked(given) as look:
         edges, tools = look.merged.tree(), {} if given.json else look.merged.stats().tool_stats
     return show(given, edges, partial(call_tree, tools=msgspec.to_builtins(tools)))
@@ -154,7 +168,7 @@ def _nodes(given: Namespace) -> int:
 
 VERBS = (
     Verb("stats", "calls and durations of every tool on all nodes, or of one", _add_stats, _stats),
-    Verb("tree", "which tool calls which, on all nodes", _add_asker, _tree),
+    Verb("tree", "which tool calls which, on all nodes", _add_tree, _tree),
     Verb("slow", "the slowest calls, and where they ran", _add_rows, _slow),
     Verb("errors", "failed calls by cause, and where they failed", _add_rows, _errors),
     Verb("nodes", "the nodes: how they are, their books, what waits", _add_asker, _nodes),

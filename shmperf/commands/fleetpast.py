@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from shmperf.analysis.treestate import Edge
 from shmperf.errors import ShmperfError, StoreError
 from shmperf.exporters.selection import parse_time
+from shmperf.fleet.across import graph
 from shmperf.fleet.asking import FleetStats, ToolOfFleet
 from shmperf.fleet.manifest import manifests_in
 from shmperf.fleet.objects import opened_objects
@@ -20,7 +22,7 @@ from .ending import unwound
 from .nearest import did_you_mean
 from .sql import query_of, show_found
 
-__all__ = ["add_sql", "past_stats", "sql"]
+__all__ = ["add_sql", "past_stats", "past_tree", "sql"]
 
 _LONGEST = 100
 _PLACE = "what was collected: a directory, or s3://bucket/path"
@@ -62,6 +64,12 @@ def _of_node(found: Past, name: str) -> Past:
         said = f"nothing of a node {printable(name, _LONGEST)!r} was collected then"
         raise StoreError(said + did_you_mean(name, nodes))
     return found.of_node(name)
+
+
+def past_tree(given: Namespace) -> list[Edge]:
+    """The call graph of what was collected, from node to node."""
+    with unwound(), opened_records(opened_objects(given.place)) as database:
+        return graph(database)
 
 
 @contextmanager

@@ -3,12 +3,14 @@ Lines as rows of datasets, and rows as files: Parquet, or JSON lines of the same
 
     <kind>/day=2026-01-31/node=<name>/<partition>-<epoch>-<first>-<last>-<digest>.parquet
 
-    calls     the columns of the view ``calls`` (see `shmperf.exporters.columns`)
+    calls     the columns of the view ``calls`` (see `shmperf.exporters.columns`), and ``remote``:
+              the trace of another node's that it belongs to, and of a root, behind a dash, its
+              parent there
     totals    what a tool did in an interval, by histogram
     alerts    each change of an alert
     others    lines of no kind that is known here, as text: of a newer version, or damaged
 
-Each has ``node``, ``origin`` and ``number`` behind its own columns: who recorded it, in which
+Each has ``node``, ``origin`` and ``number`` behind its first columns: who recorded it, in which
 storage, as which line of its outbox. Every line that was stored is one row of one dataset. The day
 is that of the start, UTC; a time that can't be read is of 1970-01-01.
 
@@ -38,7 +40,7 @@ __all__ = ["COLUMNS", "FORMATS", "Line", "Writer", "digest_of", "row_of"]
 
 _SOURCE = {"node": "VARCHAR", "origin": "VARCHAR", "number": "BIGINT"}
 COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "calls": {**CALLS, **_SOURCE},
+    "calls": {**CALLS, **_SOURCE, "remote": "VARCHAR"},
     "totals": {
         "tool": "VARCHAR",
         "began": "TIMESTAMPTZ",
@@ -151,7 +153,9 @@ def _call(line: bytes) -> Line | None:
     call = kept_in(line, with_params=True)
     if call is None:
         return None
-    return Line("calls", _day(call.timestamp), dict(zip(CALLS, values_of(call), strict=True)))
+    row: Row = dict(zip(CALLS, values_of(call), strict=True))
+    row["remote"] = call.remote
+    return Line("calls", _day(call.timestamp), row)
 
 
 def _totals(line: bytes) -> Line:

@@ -181,3 +181,41 @@ def test_parameters_leave_a_node_only_where_that_is_asked_for(nodes: Nodes) -> N
     assert params["a"] == "{}"
     assert '"***"' in params["b"]
     assert "sk-ant" not in params["b"]
+
+
+def _said(program: subprocess.Popen[str], line: str = "") -> str:
+    """What it says next, once it was told *line*."""
+    assert program.stdin is not None
+    assert program.stdout is not None
+    if line:
+        program.stdin.write(f"{line}\n")
+        program.stdin.flush()
+    return program.stdout.readline().strip()
+
+
+def test_a_call_whose_parent_ran_on_another_node_keeps_it(nodes: Nodes) -> None:
+    """Through `traceparent` the graph of what was collected goes from node to node."""
+    a, b = nodes.node("a"), nodes.node("b")
+    asks, serves = a.start_program("fleet/asks"), b.start_program("fleet/serves")
+    under = _said(asks)
+    for _ in range(2):
+        assert _said(serves, under) == "served"
+        under = _said(asks, "answered")
+    assert _said(serves, under) == "served"
+    for place, program in ((a, asks), (b, serves)):
+        place.finish(program)
+        place.wait_for_end()
+    a.shmperf("fleet", "collect", "--into", "kept", "--until-empty", "--every", "1")
+    tree = json.loads(a.shmperf("fleet", "tree", "--from", "kept", "--json"))
+    assert {(edge["parent"], edge["tool"]): edge["calls"] for edge in tree} == {
+        (None, "outer"): 3,
+        ("outer", "handle"): 3,
+        ("handle", "serve"): 3,
+        (None, "serve"): 1,
+        ("serve", "look_up"): 4,
+    }
+    times = {(edge["parent"], edge["tool"]): edge for edge in tree}
+    handle, serve = times["outer", "handle"], times["handle", "serve"]
+    assert handle["own_ns"] <= handle["total_ns"] - serve["total_ns"] + 3_000
+    assert serve["total_ns"] > 3_000_000
+    assert "serve" in a.shmperf("fleet", "tree", "--from", "kept")
