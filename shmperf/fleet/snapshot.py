@@ -126,8 +126,13 @@ class Snapshot(msgspec.Struct, kw_only=True):
         return self.limits.get(tool, self.limit)
 
 
-def look(ask: Ask, node: Node, options: Options) -> Snapshot:
-    """What a node says now, made of what its collector answers to *ask*; ShmperfError."""
+def look(ask: Ask, node: Node, options: Options, known: Snapshot | None = None) -> Snapshot:
+    """
+    What a node says now, made of what its collector answers to *ask*; ShmperfError.
+
+    Tree, errors and slowest calls are most of the work: with a snapshot that is *known*, they are
+    as they stand there.
+    """
 
     def answer(question: Question, kind: type[T]) -> T:
         return msgspec.convert(ask(question), kind)
@@ -139,12 +144,16 @@ def look(ask: Ask, node: Node, options: Options) -> Snapshot:
             figures=answer(FiguresOf(), Figures),
             limit=options.default_perf_points,
             limits=options.tool_limits,
-            edges=answer(Tree(), list[Edge]),
-            errors=answer(Errors(), ErrorsKnown),
-            slowest=answer(SlowestOf(_MOST_SLOWEST * 2), list[Exemplar]),
             open=answer(InFlight(), list[OpenCallAnswer]),
             alerts=status.alerts,
         )
+        if known is None:
+            found.edges = answer(Tree(), list[Edge])
+            found.errors = answer(Errors(), ErrorsKnown)
+            found.slowest = answer(SlowestOf(_MOST_SLOWEST * 2), list[Exemplar])
+        else:
+            found.edges, found.errors = known.edges, known.errors
+            found.slowest = known.slowest
     except msgspec.ValidationError as error:
         raise SessionError(f"the collector's answer can't be read: {error}") from None
     return bounded(found, with_arguments=options.fleet.arguments)
