@@ -101,6 +101,11 @@ class Broker:
         """End it in order."""
         self._end(signal.SIGTERM)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Stop it for a while, or let it go on."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is not None:

@@ -43,6 +43,10 @@ def test_a_node_publishes_while_servers_are_killed(place: Place, cluster: Cluste
     stream = collector.look()
     assert stream is not None
     assert stream.replicas == 3
+    # All that it tells of itself is within what a node may.
+    wait_until(lambda: collector.entries("facts").entries, lambda: f"facts: {node.publisher()}")
+    assert collector.entries("nodes").entries
+    assert node.publisher()["problem"] is None
     for name in "ab":
         cluster.kill(name)
         node.make(50)

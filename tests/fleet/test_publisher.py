@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -158,6 +159,23 @@ def test_a_broker_that_is_away_loses_nothing(
     found = kept(broker)
     assert [one["data"]["id"] for one in found.calls] == [f"{n:016x}" for n in range(20)]
     assert found.have[origin_of(storage)].encode() == [(0, 20)]
+
+
+def test_a_broker_that_hangs_keeps_nobody(storage: Path, broker: Broker, publish: Publish) -> None:
+    """It is told after some seconds; once it goes on, what it had not answered counts once."""
+    outbox = fill(storage, call(0))
+    publishing = publish().all()
+    broker.signal(signal.SIGSTOP)
+    add(outbox, *map(call, range(1, 3_000)))
+    assert not publishing.records.step()
+    report = publishing.records.look()
+    assert report.waiting == 2_999
+    assert "no answer in time" in (report.problem or "")
+    broker.signal(signal.SIGCONT)
+    publishing.all()
+    found = kept(broker)
+    assert [one["data"]["id"] for one in found.calls] == [f"{n:016x}" for n in range(3_000)]
+    assert found.have[origin_of(storage)].encode() == [(0, 3_000)]
 
 
 def test_what_the_spool_can_not_hold_is_counted(
