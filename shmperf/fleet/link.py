@@ -173,7 +173,7 @@ class Link:
                 self._problem = self._told(said[-1] if said else error)
                 await _shut(client)
             except Exception as error:  # noqa: BLE001  nats-py's parser, on whatever answers there
-                self._problem = Away(f"{self.shown}: found no NATS server: {_kind(error)}")
+                self._problem = self._unknown(error)
                 await _shut(client)
             else:
                 self._client, self._problem, self.complaint = client, None, ""
@@ -220,6 +220,12 @@ class Link:
         self._problem = Away(f"{self.shown}: the connection was lost")
         if client is not None:
             await _shut(client)
+
+    def _unknown(self, error: Exception) -> EngineError:
+        """What a library had no class of its own for."""
+        if type(error).__module__.partition(".")[0] in ("nkeys", "nacl", "binascii"):
+            return Refused(f"{self.shown}: the credentials can't be used: {_kind(error)}")
+        return Away(f"{self.shown}: found no NATS server: {_kind(error)}")
 
     def _told(self, error: Exception) -> EngineError:
         if isinstance(error, EngineError):
