@@ -21,6 +21,7 @@ the rest stays in the outbox for the next session that publishes.
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
@@ -98,7 +99,8 @@ class Records:
     ) -> None:
         """Nothing is asked of *publisher* yet."""
         self.report = SidecarReport()
-        self.pause = Pause(clock)
+        # Spread: all nodes of a fleet miss their broker in the same moment.
+        self.pause = Pause(clock, random.random)
         self._storage = storage
         self._fleet = fleet
         self._node = node_of(fleet)
