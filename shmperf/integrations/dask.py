@@ -2,10 +2,11 @@
 Dask: each task that a worker executes is a call, in the worker's process.
 
 `attach` in the client's program registers a worker plugin with every cluster that it connects to,
-and sends the current call's id along as an annotation, so that tasks have who submitted them as
-their parent. `worker_plugin` makes the plugin for ``client.register_plugin(…)``. Workers need
-shmperf installed. Tasks of a worker with a process pool are seen; what they call is not beneath
-them. An asynchronous client's plugin stays until the client unregisters it.
+and sends the current call along as an annotation, so that tasks have who submitted them as their
+parent: its span, where the worker is on another machine. `worker_plugin` makes the plugin for
+``client.register_plugin(…)``. Workers need shmperf installed. Tasks of a worker with a process pool
+are seen; what they call is not beneath them. An asynchronous client's plugin stays until the client
+unregisters it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from shmperf.integrations.observer import Observer, Sight, foreign_call, named_params, shared_call
 from shmperf.worker.context import current
+from shmperf.worker.outgoing import traceparent
 
 from .patching import imported, live, replace, send_tracked, undo_all
 
@@ -115,7 +117,7 @@ def _fail(error: Exception) -> None:
 def _annotating(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def graph_to_futures(self: Any, *args: Any, **kwargs: Any) -> Any:
-        known = shared_call(current())
+        known = shared_call(current(), traceparent())
         if known is None:
             return original(self, *args, **kwargs)
         with _dask("dask", "annotate").annotate(**{_ANNOTATION: known}):

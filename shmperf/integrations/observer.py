@@ -306,20 +306,32 @@ def named_params(
     return {**found, **kwargs}
 
 
-def shared_call(call_id: str | None) -> str | None:
-    """*call_id* as a text for another process, which `foreign_call` reads; None outside a call."""
+def shared_call(call_id: str | None, elsewhere: str | None = None) -> str | None:
+    """
+    *call_id* as a text for another process, which `foreign_call` reads; None outside a call.
+
+    *elsewhere* is its ``traceparent``, for a process that may be on another machine.
+    """
     session = worker.session
     if not call_id or session is None:
         return None
-    return f"{session.token.decode()}:{call_id}"
+    text = f"{session.token.decode()}:{call_id}"
+    return f"{text}:{elsewhere}" if elsewhere else text
 
 
 def foreign_call(text: object) -> str | None:
-    """The id in a text of `shared_call`, if it comes from a process of the same session."""
+    """
+    What a text of `shared_call` names, as a call's parent.
+
+    In the same session the call itself; in another one its span, where its ``traceparent`` is told.
+    """
     if not isinstance(text, str) or not worker.start() or worker.session is None:
         return None
-    token, _, call_id = text.partition(":")
-    return call_id if token == worker.session.token.decode() and parse_id(call_id) else None
+    token, _, named = text.partition(":")
+    call_id, _, elsewhere = named.partition(":")
+    if token == worker.session.token.decode():
+        return call_id if parse_id(call_id) else None
+    return mentioned(elsewhere) if elsewhere else None
 
 
 def taken_up(text: object) -> str | None:
