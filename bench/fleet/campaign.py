@@ -39,7 +39,7 @@ _WINDOW_S = 4.0
 _DELAY_S, _AHEAD_S = 0.1, 420.0
 _DELAYED_PORT = 14222
 _SMALL = "size=64m"
-_SETTLE_S = 300.0
+_SETTLE_S = 120.0
 
 
 class Outcome(msgspec.Struct):
