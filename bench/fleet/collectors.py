@@ -20,9 +20,12 @@ _END_S = 60.0
 class Collectors:
     """Those that write into one directory."""
 
-    def __init__(self, hosts: list[Host], directory: Path, url: str, stream: str) -> None:
-        self.into = directory / "collected"
-        self._directory = directory
+    def __init__(
+        self, hosts: list[Host], directories: tuple[Path, Path], url: str, stream: str
+    ) -> None:
+        """*directories* are where they write to, and where their logs are."""
+        into, self._directory = directories
+        self.into = into / "collected"
         self._flags = ["--url", url, "--stream", stream]
         self._hosts = {host.name: host for host in hosts}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -59,9 +62,17 @@ class Collectors:
         """Those that have ended by themselves."""
         return [name for name, process in self._running.items() if process.poll() is not None]
 
-    def ask(self, verb: str, *arguments: str) -> Any:
-        """What ``shmperf fleet`` answers on the first of these hosts, as JSON."""
-        command = [sys.executable, "-m", "shmperf", "fleet", verb, *self._flags, *arguments]
+    def check(self) -> Any:
+        """What ``fleet check`` says, as JSON."""
+        return self._ask("check", *self._flags)
+
+    def rows(self, query: str) -> Any:
+        """What ``fleet sql`` answers from the files, as JSON."""
+        return self._ask("sql", query)
+
+    def _ask(self, verb: str, *arguments: str) -> Any:
+        whole = ["fleet", verb, "--from", str(self.into), *arguments]
+        command = [sys.executable, "-m", "shmperf", *whole]
         host = next(iter(self._hosts.values()))
         done = subprocess.run(
             host.command([*command, "--json"]),

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from bench.measure import PROGRAMS
+from shmperf.storage.consumer import consumers
 from shmperf.storage.reading import read
 
 from .network import Host
@@ -100,6 +101,10 @@ class Node:
         """How its sidecar is."""
         found: Mapping[str, Any] = self.ask("status")["sidecars"].get("fleet") or {}
         return found
+
+    def waiting(self) -> int:
+        """Lines of its outbox that are not published, by what lies on its disk."""
+        return consumers(self.storage)["fleet"].lag
 
     def kill_publisher(self) -> bool:
         """Kill it, if it runs; it is started again by its collector."""

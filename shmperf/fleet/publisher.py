@@ -233,8 +233,12 @@ class Records:
 class Sender:
     """Records and turns, as one sidecar."""
 
-    def __init__(self, node: Node, turns: Sequence[Turn]) -> None:
+    def __init__(
+        self, node: Node, turns: Sequence[Turn], is_over: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Once *is_over* only the last turns are begun: what is left of the time is the records'."""
         self._node = node
+        self._is_over = is_over
         self._turns = turns
         self._records = Records(node.storage, node.options.fleet, node.engine)
         self._turn_error: str | None = None
@@ -244,7 +248,7 @@ class Sender:
         more = self._records.step()
         report = self._records.report
         if report.problem is None:
-            self._take_turns(lambda turn: turn.step(report))
+            self._take_turns(lambda turn: None if self._is_over() else turn.step(report))
         return more
 
     def finish(self) -> None:
@@ -303,7 +307,7 @@ def main(directory: str) -> int:
         say_why_not(client, CONSUMER, ended, str(error))
         return 0
     node = Node(name, path_of(settings.storage), settings.options, engine, client)
-    sender = Sender(node, turns_of(node))
+    sender = Sender(node, turns_of(node), ended.is_set)
     live(client, CONSUMER, ended, sender.step, sender.report)
     sender.finish()
     return 0
