@@ -35,7 +35,7 @@ from .objects import Objects
 __all__ = ["Compaction", "Sweep"]
 
 _LEAST, _MOST = 8, 64
-_SMALLEST, _STEP, _LARGEST = 4 << 10, 8, 32 << 20
+_SMALLEST, _STEP, _LARGEST = 4 << 10, 8, 8 << 20
 # How long what is not in force any more stays for its readers.
 GRACE_S = 900.0
 _LOOK_S = 300.0

@@ -16,7 +16,7 @@ names say who sealed it, from which message to which, and a digest of the lines.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from shmperf.errors import StoreError
 
 from .cut import Cut
 from .datasets import Line, Writer, digest_of, row_of
-from .engine import Engine, EngineError, Stale
+from .engine import Engine, EngineError, Stale, Taken
 from .feed import Feed
 from .manifest import (
     Head,
@@ -159,6 +159,7 @@ class Holding:
             # All since the last commit comes again.
             self._follow()
             return True
+        self._acknowledge_again(one for one in came if one.sequence < self.manifest.next)
         for place, one in enumerate(came):
             if one.sequence <= self._last:
                 continue  # it comes again, as it was not acknowledged in time
@@ -172,6 +173,11 @@ class Holding:
             if kind:
                 self._tell_refused(one.sequence, kind, reason)
         return bool(came)
+
+    def _acknowledge_again(self, stored: Iterable[Taken]) -> None:
+        """Of what is stored no acknowledgement was heard."""
+        with suppress(EngineError):
+            self._feed.settle(list(stored), [])
 
     @property
     def size_bytes(self) -> int:
