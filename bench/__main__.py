@@ -38,6 +38,7 @@ from .report import chart, readme, table
 from .sampling import sampling
 from .scale import scale
 from .startup import startup
+from .storing import storing
 from .views import views
 
 _SECTIONS: dict[str, Callable[..., list[Row]]] = {
@@ -60,6 +61,7 @@ _SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "history": history,
     "exports": exports,
     "publishing": publishing,
+    "storing": storing,
     "sampling": sampling,
     "views": views,
 }

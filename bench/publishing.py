@@ -34,7 +34,7 @@ from shmperf.storage.outbox import Outbox, call_lines
 from .history import made_calls
 from .measure import Row, cpu_s, ratio, row_of, wait_until
 
-__all__ = ["publishing"]
+__all__ = ["broker", "publishing"]
 
 _UP_S = 30.0
 _UNDER_WAY = 1_000
@@ -90,7 +90,7 @@ def _run(count: int, publish: Callable[[Path, Fleet, Engine], int]) -> _Costs:
     with tempfile.TemporaryDirectory(prefix="shmperf-bench-") as directory:
         storage = Path(directory) / "perf_data"
         _fill(storage, count)
-        with _server(Path(directory)) as (url, pid):
+        with broker(Path(directory)) as (url, pid):
             fleet = Fleet(url=url, node="bench")
             with closing(engine_of(fleet, {}, "bench")) as engine:
                 engine.open()
@@ -149,7 +149,7 @@ def _singly(storage: Path, fleet: Fleet, engine: Engine) -> int:
 
 
 @contextmanager
-def _server(directory: Path) -> Iterator[tuple[str, int]]:
+def broker(directory: Path) -> Iterator[tuple[str, int]]:
     """One with JetStream, in *directory* and on a free port: its URL and its pid."""
     configuration = directory / "nats.conf"
     configuration.write_text(
