@@ -29,28 +29,33 @@ NAMES = ("alpha", "beta", "gamma")
 
 
 @pytest.fixture
-def nodes(tmp_path: Path, broker: Broker) -> Iterator[dict[str, Node]]:
-    """Three nodes, each with a storage, a session and a publisher of its own."""
-    found = {}
+def places(tmp_path: Path) -> Iterator[dict[str, Place]]:
+    """Where three nodes are: each has a storage, a session and a publisher of its own."""
     with ExitStack() as stack:
+        found = {}
         for name in NAMES:
             runtime = Path(tempfile.mkdtemp(prefix="sp-", dir="/tmp"))
             stack.callback(shutil.rmtree, runtime, ignore_errors=True)
             (tmp_path / name).mkdir()
-            place = stack.enter_context(place_in(tmp_path / name, runtime))
-            place.write(
-                "config/tool_perf_limits.yaml",
-                "default_perf_points: -1\nstorage: {async_save: false}\n"
-                f"fleet: {{url: '{broker.url}', node: {name}}}\n",
-            )
-            found[name] = Node(place)
+            found[name] = stack.enter_context(place_in(tmp_path / name, runtime))
         yield found
 
 
+def started(place: Place, name: str, url: str) -> Node:
+    """A node that publishes there."""
+    place.write(
+        "config/tool_perf_limits.yaml",
+        "default_perf_points: -1\nstorage: {async_save: false}\n"
+        f"fleet: {{url: '{url}', node: {name}}}\n",
+    )
+    return Node(place)
+
+
 def test_what_nodes_record_is_stored_through_all_that_happens(
-    place: Place, broker: Broker, nodes: dict[str, Node], tmp_path: Path
+    place: Place, places: dict[str, Place], broker: Broker, tmp_path: Path
 ) -> None:
     """Collectors, publishers and the broker are killed while three nodes call."""
+    nodes = {name: started(one, name, broker.url) for name, one in places.items()}
     into = tmp_path / "into"
     command = ("fleet", "collect", "--url", broker.url, "--into", str(into), "--every", "1")
     collectors = [place.start_module(*command) for _ in range(2)]
