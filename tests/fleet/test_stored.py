@@ -16,7 +16,7 @@ import pytest
 
 from shmperf.fleet.manifest import manifests_in
 from shmperf.fleet.objects import Directory
-from tests.support import PYTHON, Place, needs, place_in, program_text, wait_until
+from tests.support import PYTHON, Place, needs, outputs, place_in, program_text, wait_until
 
 from .broker import Broker, needs_broker
 from .node import Node
@@ -64,6 +64,7 @@ def test_what_nodes_record_is_stored_through_all_that_happens(
             node.make(40)
         if turn == 1:
             collectors[0].kill()
+            outputs(collectors[0])
             os.kill(nodes["beta"].publisher()["pid"], signal.SIGKILL)
         if turn == 2:
             broker.kill()
