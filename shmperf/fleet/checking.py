@@ -182,7 +182,6 @@ def _published(engine: Engine, manifests: Sequence[Manifest], last: int) -> dict
                 is_taken = one.sequence < next_of.get(int(partition[1:]), 0)
                 lines = in_stream.taken if is_taken else in_stream.waiting
                 lines.add(first, first + count)
-            engine.acknowledge(came)
             if not came or came[-1].sequence >= last:
                 return found
     finally:

@@ -17,6 +17,21 @@ __all__ = ["Consumers"]
 _NO_CONSUMER = 10014
 _ACK_WAIT_NS = 30 * NS
 _MOST_UNACKNOWLEDGED = 1_000
+_IDLE_NS = 60 * NS
+_TAKING: dict[str, object] = {
+    "ack_policy": "explicit",
+    "ack_wait": _ACK_WAIT_NS,
+    "max_ack_pending": _MOST_UNACKNOWLEDGED,
+    "max_deliver": -1,
+}
+# Who only looks acknowledges nothing, and leaves nothing behind when it is killed.
+_LOOKING: dict[str, object] = {
+    "ack_policy": "none",
+    "headers_only": True,
+    "inactive_threshold": _IDLE_NS,
+    "num_replicas": 1,
+    "mem_storage": True,
+}
 
 
 class Consumers:
@@ -37,18 +52,15 @@ class Consumers:
         if answer.error.err_code != _NO_CONSUMER:
             raise self._requests.refusal(answer.error, name)
         subject = kinds_subject(self._stream, partition)
-        config = {
-            "durable_name": name,
+        config: dict[str, object] = {
             "name": name,
             "filter_subject": subject,
-            "ack_policy": "explicit",
-            "ack_wait": _ACK_WAIT_NS,
-            "max_ack_pending": _MOST_UNACKNOWLEDGED,
-            "max_deliver": -1,
             "deliver_policy": "by_start_sequence" if first else "all",
             "replay_policy": "instant",
-            "headers_only": headers_only,
-        } | ({"opt_start_seq": first} if first else {})
+        }
+        if first:
+            config["opt_start_seq"] = first
+        config |= _LOOKING if headers_only else _TAKING | {"durable_name": name}
         await self._requests.make_consumer(self._stream, name, subject, config)
 
     async def drop(self, name: str) -> None:

@@ -159,7 +159,8 @@ class Engine(Publisher, Protocol):
         """
         Be known under *name* from now on: what of *partition* was not acknowledged waits.
 
-        None: of all. From the message *first* on, where that is the first time; or without bodies.
+        None: of all. From the message *first* on, where that is the first time. Without bodies
+        nothing is to be acknowledged, and it is known no more soon after nobody takes.
         """
 
     def drop_consumer(self, name: str) -> None:
