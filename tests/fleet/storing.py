@@ -13,7 +13,7 @@ import duckdb
 
 from shmperf.fleet.checking import Checked, check
 from shmperf.fleet.datasets import COLUMNS
-from shmperf.fleet.engine import Engine, Message
+from shmperf.fleet.engine import Engine, EngineError, Message
 from shmperf.fleet.manifest import manifests_in
 from shmperf.fleet.objects import Directory, Objects
 from shmperf.fleet.wire import encode, message_id, partition_of, subject_of
@@ -68,6 +68,18 @@ class Publishing:
                 self.lines[node, origin.hex(), number] = 1
         for future in futures:
             future.result(60)
+
+    def retry(self, node: str, first: int, after: int) -> None:
+        """The same, again until it is taken: a leader may be elected."""
+
+        def is_sent() -> bool:
+            try:
+                self.send(node, first, after)
+            except EngineError:
+                return False
+            return True
+
+        wait_until(is_sent, "the broker to take it")
 
     def send_raw(self, node: str, body: bytes, name: str) -> None:
         """Any bytes, where a node's batches go."""

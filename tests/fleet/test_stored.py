@@ -19,8 +19,9 @@ from shmperf.fleet.objects import Directory
 from tests.support import PYTHON, Place, needs, outputs, place_in, program_text, wait_until
 
 from .broker import Broker, needs_broker
+from .cluster import Cluster
 from .node import Node
-from .storing import TERMS, Publishing, until_stored, well
+from .storing import TERMS, Publishing, collect, until_stored, well
 
 needs_broker()
 needs("duckdb")
@@ -86,6 +87,31 @@ def test_what_nodes_record_is_stored_through_all_that_happens(
     stored = Counter((row["node"], row["id"]) for row in json.loads(rows))
     assert stored == Counter((name, id_) for name in NAMES for id_ in ids[name])
     assert "stored, once" in place.shmperf("fleet", "check", "--from", str(into))
+
+
+def test_three_servers_of_which_one_is_killed(place: Place, tmp_path: Path) -> None:
+    """As the configuration's users: who collects stores all of it, and who only asks can check."""
+    cluster = Cluster(tmp_path / "cluster")
+    into = Directory(tmp_path / "into")
+    try:
+        cluster.start()
+        published = Publishing(cluster.connect("node"))
+        published.send("alpha", 0, 500)
+        collectors = [collect(place, cluster.url("collect"), into.root) for _ in range(2)]
+        until_stored(into, published)
+        cluster.kill("b")
+        collectors[0].kill()
+        outputs(collectors[0])
+        published.retry("alpha", 500, 800)
+        until_stored(into, published)
+        cluster.start("b")
+        published.retry("beta", 0, 300)
+        until_stored(into, published)
+        well(into, cluster.connect("ask"), published)
+        collectors[1].terminate()
+        place.finish(collectors[1])
+    finally:
+        cluster.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
