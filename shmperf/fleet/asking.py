@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -28,7 +29,7 @@ from shmperf.analysis.stats import SessionStats
 from shmperf.analysis.totals import ToolStats, Totals
 from shmperf.errors import FormatError
 
-from .engine import Engine, Entry
+from .engine import Engine, EngineError, Entry
 from .merging import Merged, merge
 from .pieces import head_of, is_head, whole
 from .snapshot import Snapshot, decode
@@ -39,7 +40,9 @@ __all__ = ["GONE_S", "UP_S", "FleetStats", "Look", "NodeRow", "NodeTool", "State
 UP_S, GONE_S = 30.0, 300.0
 _TRIES = 3
 _LONGEST_TEXT = 300
-_BEAT = ".beat"
+_BEAT, _ENDED = ".beat", "ended"
+# Of so many nodes the states are held taken apart; of more, each is taken apart when it is needed.
+_MOST_APART = 100
 _ALIVE = frozenset({"up", "silent"})
 
 
@@ -97,29 +100,77 @@ class ToolOfFleet(ToolStats, kw_only=True):
     nodes: list[NodeTool] = msgspec.field(default_factory=list)
 
 
-class _Known(msgspec.Struct):
-    """What was read of a node; *written_ns* is the broker's time of its last word or beat."""
+class _Said:
+    """A state as it was read; taken apart it fills thirty times as much, so few are held so."""
 
-    key: str
-    written_ns: int = 0
-    snapshot: Snapshot | None = None
-    problem: str | None = None
-    trend: IntervalsView | None = None
+    def __init__(self, content: bytes, *, keep: bool) -> None:
+        """FormatError for what is no snapshot."""
+        snapshot = decode(content)
+        self.row = _row(snapshot)
+        self._content = content
+        self._snapshot = snapshot if keep else None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What its node has said."""
+        return self._snapshot or decode(self._content)
+
+
+class _Known:
+    """What is known of a node; *written_ns* is the broker's time of its last word or beat."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.written_ns = 0
+        self.said: _Said | None = None
+        self.problem: str | None = None
+        self.trend: IntervalsView | None = None
+
+    def row(self, now_ns: int) -> NodeRow:
+        """How it is, by the broker's clock."""
+        age_s = round(max(0.0, (now_ns - self.written_ns) / 1e9), 3)
+        if self.said is None:
+            node, _, origin = self.key.partition(".")
+            return NodeRow(
+                node=node, origin=origin, state="unreadable", age_s=age_s, problem=self.problem
+            )
+        row = self.said.row
+        return msgspec.structs.replace(
+            row,
+            state=_state(row.state == _ENDED, age_s),
+            age_s=age_s,
+            problem=self.problem or row.problem,
+        )
+
+
+class _Together:
+    """What some nodes have said, merged once somebody asks."""
+
+    def __init__(self, said: Sequence[_Said], trends: Sequence[IntervalsView]) -> None:
+        self.said = said
+        self.trends = list(trends)
+
+    @cached_property
+    def merged(self) -> Merged:
+        return merge(one.snapshot for one in self.said)
 
 
 class Look:
-    """What all nodes have said by one moment; nothing of it changes."""
+    """What all nodes have said by one moment."""
 
-    def __init__(
-        self,
-        rows: list[NodeRow],
-        snapshots: list[Snapshot],
-        trends: Sequence[IntervalsView] = (),
-    ) -> None:
+    def __init__(self, rows: list[NodeRow], together: _Together) -> None:
         self.rows = rows
-        self.trends = list(trends)
-        self.merged: Merged = merge(snapshots)
-        self._snapshots = snapshots
+        self._together = together
+
+    @property
+    def merged(self) -> Merged:
+        """All of it in one."""
+        return self._together.merged
+
+    @property
+    def trends(self) -> list[IntervalsView]:
+        """The intervals that each has told."""
+        return self._together.trends
 
     @property
     def is_complete(self) -> bool:
@@ -142,9 +193,10 @@ class Look:
             complete=self.is_complete,
             in_flight=merged.books.opened.get(name, 0),
         )
+        snapshots = (one.snapshot for one in self._together.said)
         nodes = [
             _of_tool(snapshot, name, snapshot.figures.totals[name])
-            for snapshot in self._snapshots
+            for snapshot in snapshots
             if name in snapshot.figures.totals
         ]
         return ToolOfFleet(**msgspec.structs.asdict(found), nodes=nodes)
@@ -156,7 +208,8 @@ class Look:
     def of_node(self, name: str) -> Look:
         """The same of one node alone."""
         rows = [row for row in self.rows if row.node == name]
-        return Look(rows, [one for one in self._snapshots if one.node.name == name])
+        said = [one for one in self._together.said if one.row.node == name]
+        return Look(rows, _Together(said, ()))
 
 
 class States:
@@ -166,23 +219,30 @@ class States:
         self._engine = engine
         self._known: dict[str, _Known] = {}
         self._revision = 0
+        self._together: _Together | None = None
 
     def look(self) -> Look:
         """What is to be seen now; raises what the engine raises."""
-        listing = self._engine.entries("nodes", self._revision)
-        for key in listing.gone:
-            self._known.pop(key, None)
-        for entry in listing.entries:
-            self._take(entry)
+        try:
+            listing = self._engine.entries("nodes", self._revision)
+            for key in listing.gone:
+                self._known.pop(key, None)
+                self._together = None
+            for entry in listing.entries:
+                self._take(entry)
+        except EngineError:
+            # It may come back with less than it had: all of it is read again.
+            self._revision = 0
+            raise
         self._revision = listing.revision
         known = sorted(self._known.values(), key=lambda one: one.key)
-        rows = [_row(one, listing.now_ns) for one in known]
+        rows = [one.row(listing.now_ns) for one in known]
         _tell_twins(rows)
-        return Look(
-            rows,
-            [one.snapshot for one in known if one.snapshot is not None],
-            [one.trend for one in known if one.trend is not None],
-        )
+        if self._together is None:
+            said = [one.said for one in known if one.said is not None]
+            trends = [one.trend for one in known if one.trend is not None]
+            self._together = _Together(said, trends)
+        return Look(rows, self._together)
 
     def _take(self, entry: Entry) -> None:
         key = entry.key.removesuffix(_BEAT).removesuffix(TREND)
@@ -191,24 +251,29 @@ class States:
             return
         known = self._known.setdefault(key, _Known(key))
         known.written_ns = max(known.written_ns, entry.written_ns)
-        if entry.key == key:
-            try:
-                known.snapshot, known.problem = self._read(entry), None
-            except FormatError as error:
-                # What was known stays, and the row says so.
-                known.problem = str(error)[:_LONGEST_TEXT]
-        elif entry.key.endswith(TREND):
+        if entry.key.endswith(_BEAT):
+            return
+        self._together = None
+        if entry.key.endswith(TREND):
             with suppress(FormatError):
                 known.trend = decode_trend(entry.value)
+            return
+        try:
+            apart = sum(one.said is not None for one in self._known.values())
+            known.said = _Said(self._read(entry), keep=apart <= _MOST_APART)
+            known.problem = None
+        except FormatError as error:
+            # What was known stays, and the row says so.
+            known.problem = str(error)[:_LONGEST_TEXT]
 
-    def _read(self, entry: Entry) -> Snapshot:
+    def _read(self, entry: Entry) -> bytes:
         found: Entry | None = entry
         for _ in range(_TRIES):
             if found is None:
                 break
             content = whole(found.key, head_of(found.value), self._piece)
             if content is not None:
-                return decode(content)
+                return content
             # It has moved on meanwhile.
             found = self._engine.get("nodes", found.key)
         raise FormatError("found a state whose parts do not belong together")
@@ -218,14 +283,8 @@ class States:
         return None if found is None else found.value
 
 
-def _row(known: _Known, now_ns: int) -> NodeRow:
-    age_s = max(0.0, (now_ns - known.written_ns) / 1e9)
-    snapshot = known.snapshot
-    if snapshot is None:
-        node, _, origin = known.key.partition(".")
-        return NodeRow(
-            node=node, origin=origin, state="unreadable", age_s=age_s, problem=known.problem
-        )
+def _row(snapshot: Snapshot) -> NodeRow:
+    """All but how old it is."""
     node_, books = snapshot.node, snapshot.figures.books
     totals = snapshot.figures.totals.values()
     finished, aborted = sum(one.count for one in totals), sum(one.aborted for one in totals)
@@ -233,8 +292,8 @@ def _row(known: _Known, now_ns: int) -> NodeRow:
     return NodeRow(
         node=node_.name,
         origin=node_.origin,
-        state=_state(node_.is_over, age_s),
-        age_s=round(age_s, 3),
+        state=_ENDED if node_.is_over else "up",
+        age_s=0.0,
         workers=node_.workers,
         rate=node_.rate,
         begun=books.begun,
@@ -249,13 +308,13 @@ def _row(known: _Known, now_ns: int) -> NodeRow:
         memory_bytes=node_.memory_bytes,
         cpu_percent=node_.cpu_percent,
         threads=node_.threads,
-        problem=known.problem or node_.problem or _of_storage(node_.storage_state),
+        problem=node_.problem or _of_storage(node_.storage_state),
     )
 
 
 def _state(is_over: bool, age_s: float) -> str:
     if is_over:
-        return "ended"
+        return _ENDED
     if age_s <= UP_S:
         return "up"
     return "silent" if age_s <= GONE_S else "gone"
