@@ -8,10 +8,10 @@ What each node knows of tools, for all the others: a tool that broke on one is s
               <storage>/.shmperf/fleet.msgpack: own and others' figures apart (see `fleetfacts`)
 
 A node's figures come from its own calls alone and are read from its own key alone, so nobody's
-count twice. They go out when they have changed, at most once in `_LEAST_S`, and beside them a beat
-each `_BEAT_S` says that the node lives: small, so that one at rest costs nothing. Who was silent
-for `STALE_S`, by this process's own clock, is left out until it is heard again; its calls stay in
-the statistics, which are history.
+count twice. They go out when they have changed, at most once in `_LEAST_S` (more seldom among more
+than `_NODES_A_SECOND`), and beside them a beat each `_BEAT_S` says that the node lives: small, so
+that one at rest costs nothing. Who was silent for `STALE_S`, by this process's own clock, is left
+out until it is heard again; its calls stay in the statistics, which are history.
 
 Clocks of machines may be minutes apart, and figures decay with time. So a node's times are sent
 with what its clock showed then; whoever receives them takes what passed since from the broker's
@@ -54,6 +54,7 @@ __all__ = ["Clocks", "Facts", "NodeFacts", "Others", "decode_facts", "encode_fac
 _VERSION = 1
 _BUCKET, _BEAT = "facts", ".beat"
 _LEAST_S, _BEAT_S = 1.0, 10.0
+_NODES_A_SECOND = 50
 _MOST_TOOLS = 2_000
 _MOST_BYTES = 16 << 20
 _FIGURES = "fleet-figures"
@@ -207,7 +208,8 @@ class Facts:
         now_s = self._clocks.monotonic()
         if now_s < self._due_s:
             return
-        self._due_s = now_s + _LEAST_S
+        # What all tell to all grows with the square of them.
+        self._due_s = now_s + max(_LEAST_S, len(self._others.alive()) / _NODES_A_SECOND)
         self._follow()
         try:
             self._tell(now_s)
