@@ -236,7 +236,7 @@ class Sender:
     def __init__(
         self, node: Node, turns: Sequence[Turn], is_over: Callable[[], bool] = lambda: False
     ) -> None:
-        """Once *is_over* only the last turns are begun: what is left of the time is the records'."""
+        """Once *is_over* only last turns are begun: the rest of the time is for records."""
         self._node = node
         self._is_over = is_over
         self._turns = turns
