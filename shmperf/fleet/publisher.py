@@ -32,7 +32,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from shmperf.config.options import Fleet, Options
-from shmperf.errors import ShmperfError, StoreError
+from shmperf.errors import ShmperfError, StoreError, tell
 from shmperf.exporters.posting import Pause
 from shmperf.exporters.sidecar import live, say_why_not, until_input_ends
 from shmperf.files import path_of
@@ -61,6 +61,8 @@ _KEEP_S = 10.0
 # Wrong credentials get no better by asking every second.
 _REFUSED_S = 30.0
 _HEADER_BYTES = 1_024
+# Whoever takes longer than `_FINISH_S` in all is ended.
+_LAST_TRIES, _LAST_PAUSE_S = 8, 0.5
 
 
 class Node(NamedTuple):
@@ -234,11 +236,16 @@ class Sender:
     """Records and turns, as one sidecar."""
 
     def __init__(
-        self, node: Node, turns: Sequence[Turn], is_over: Callable[[], bool] = lambda: False
+        self,
+        node: Node,
+        turns: Sequence[Turn],
+        is_over: Callable[[], bool] = lambda: False,
+        wait: Callable[[float], object] = time.sleep,
     ) -> None:
         """Once *is_over* only last turns are begun: the rest of the time is for records."""
         self._node = node
         self._is_over = is_over
+        self._wait = wait
         self._turns = turns
         self._records = Records(node.storage, node.options.fleet, node.engine)
         self._turn_error: str | None = None
@@ -257,8 +264,7 @@ class Sender:
         while more:
             more = self._records.step()
         if self._records.report.problem is None:
-            report = self._records.look()
-            self._take_turns(lambda turn: turn.finish(report))
+            self._say_last(self._records.look())
         self._records.close()
         self._node.engine.close()
 
@@ -267,6 +273,23 @@ class Sender:
         found = self._records.look()
         problems = [found.problem, self._turn_error, *(turn.problem for turn in self._turns)]
         return msgspec.structs.replace(found, problem=next(filter(None, problems), None))
+
+    def _say_last(self, report: SidecarReport) -> None:
+        """Each turn's last word; nobody comes back to what was in the way of it, so tried again."""
+        left = list(self._turns)
+        for tries in range(_LAST_TRIES):
+            if tries:
+                self._wait(_LAST_PAUSE_S)
+            failed = []
+            for turn in left:
+                try:
+                    turn.finish(report)
+                except ShmperfError as error:
+                    tell(f"fleet: {error}")
+                    failed.append(turn)
+            left = failed
+            if not left:
+                return
 
     def _take_turns(self, take: Callable[[Turn], None]) -> None:
         self._turn_error = None

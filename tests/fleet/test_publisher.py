@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from shmperf.config.options import Fleet
+from shmperf.config.options import Fleet, Options
+from shmperf.fleet.engine import Away
 from shmperf.fleet.numbers import runs_of
-from shmperf.fleet.publisher import CONSUMER, Records
+from shmperf.fleet.publisher import CONSUMER, Node, Records, Sender
+from shmperf.session.client import Client
+from shmperf.session.messages import SidecarReport
 from shmperf.storage.consumer import Consumer
 from shmperf.storage.origin import origin_of
 from shmperf.storage.outbox import Outbox, outbox_of
@@ -307,3 +310,46 @@ def test_a_full_server_refuses_and_loses_nothing(
     found = kept(broker)
     assert [one["data"]["id"] for one in found.calls] == [f"{n:016x}" for n in range(2_001)]
     assert isinstance(outbox, Outbox)
+
+
+class Hesitant:
+    """A turn that has its word ready, and can say the last one only at the third try."""
+
+    problem = None
+
+    def __init__(self) -> None:
+        self.tries, self.said = 0, 0
+
+    def step(self, report: SidecarReport) -> None:
+        self.said += 1
+
+    def finish(self, report: SidecarReport) -> None:
+        self.tries += 1
+        if self.tries < 3:
+            raise Away("the broker: no answer in time")
+
+
+def test_a_last_word_is_tried_again_and_no_turn_begins_behind_the_end(
+    storage: Path, broker: Broker
+) -> None:
+    """Nobody comes back to it: what was in the way of it is waited for, lines come first."""
+    outbox = fill(storage, call(0))
+    node = Node(
+        NODE,
+        storage,
+        Options(fleet=Fleet(url=broker.url, node=NODE)),
+        broker.connect(),
+        Client(storage),
+    )
+    turn, waits = Hesitant(), list[float]()
+    is_over = False
+    sender = Sender(node, [turn], lambda: is_over, waits.append)
+    wait_until(lambda: not sender.step() and turn.said, lambda: str(sender.report()))
+    is_over, said = True, turn.said
+    add(outbox, call(1))
+    sender.step()
+    assert turn.said == said
+    sender.finish()
+    assert (turn.tries, len(waits)) == (3, 2)
+    (lines,) = kept(broker).lines.values()
+    assert sorted(lines) == [0, 1]
