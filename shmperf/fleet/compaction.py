@@ -147,7 +147,7 @@ class Sweep:
             yield from self._orphans(kind, held)
 
     def _orphans(self, kind: str, held: dict[str, Holding]) -> Iterable[str]:
-        named = {one.name for holding in held.values() for one in holding.manifest.objects}
+        named: set[str] = set().union(*(holding.named_objects() for holding in held.values()))
         for name in self._objects.names(kind):
             matched = _OBJECT.match(name)
             holding = held.get(matched[2]) if matched else None

@@ -38,6 +38,7 @@ from .manifest import (
     StoredOrigin,
     epoch_of,
     manifest_names,
+    read_list,
     read_manifest,
 )
 from .objects import Objects
@@ -85,6 +86,7 @@ class Holding:
         self._feed = Feed(means.engine, partition)
         self._has_claimed = self._has_let_go = False
         self._began_s: float | None = None
+        self._listed: dict[str, frozenset[str]] = {}
         self._cut = self._empty_cut()
 
     # --- taking over ------------------------------------------------------------------------------
@@ -265,6 +267,16 @@ class Holding:
         )
         self._commit(following)
 
+    def named_objects(self) -> set[str]:
+        """The names of all objects that the manifest in force names; raises StoreError."""
+        lists = self.manifest.lists
+        self._listed = {
+            name: self._listed.get(name)
+            or frozenset(one.name for one in read_list(self._means.objects, name))
+            for name in lists
+        }
+        return {one.name for one in self.manifest.objects}.union(*self._listed.values())
+
     def _written(self, sealed: Sealed) -> list[StoredObject]:
         """The cut as objects: one for each kind, day and node."""
         lines: dict[_Key, list[Line]] = {}
@@ -297,6 +309,7 @@ class Holding:
         return StoredObject(name, kind, day, node, len(lines), len(body), first, sealed.last)
 
     def _commit(self, following: Manifest) -> None:
+        following = self._means.manifests.shortened(following)
         name = self._means.manifests.write(following)
         self.head.set(Head(self.epoch, name))  # point: fleet-commit
         self.manifest = following  # point: fleet-committed

@@ -3,6 +3,8 @@ What readers go by: which objects of a partition count, and which lines are in t
 
     <place>/manifest/p00/<epoch>-<version>-<digest>.json    immutable; the objects, what is stored
                                                             of each storage, how far in the stream
+                         list-<digest>.json                 immutable; older objects, many, so that
+                                                            a manifest stays small; it names these
     bucket manifests: <place's identity>.p00              the head: which of them is in force,
                                                             and what is being written next
 
@@ -52,13 +54,18 @@ __all__ = [
     "manifest_names",
     "manifests_in",
     "place_of",
+    "read_list",
     "read_manifest",
+    "read_whole",
 ]
 
 SCHEMA = 1
 DIRECTORY = "manifest"
 _NAME = re.compile(r"manifest/(p\d{2,6})/(\d{10})-(\d{16})-([0-9a-f]{32})\.json\Z")
+_LIST = re.compile(r"manifest/p\d{2,6}/list-([0-9a-f]{32})\.json\Z")
 _ATTEMPTS = 5
+# So many objects are named in a manifest itself, before the older half goes into a list.
+_MOST_OBJECTS = 4096
 
 
 class StoredObject(msgspec.Struct, frozen=True):
@@ -114,6 +121,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     version: int
     next: int
     objects: list[StoredObject] = []
+    # Names of files with further objects; none in what readers get, which is whole.
+    lists: list[str] = []
     origins: list[StoredOrigin] = []
     # Messages that were no batches of ours, by what was wrong.
     refused: dict[str, int] = {}
@@ -167,12 +176,23 @@ class Manifests:
         self._objects.write(name, body)  # point: fleet-manifest
         return name
 
+    def shortened(self, manifest: Manifest, most: int = _MOST_OBJECTS) -> Manifest:
+        """*manifest* with its older objects in a list of their own, where there are very many."""
+        if len(manifest.objects) <= most:
+            return manifest
+        ordered = sorted(manifest.objects, key=lambda one: (one.last, one.name))
+        older, newer = ordered[: len(ordered) // 2], ordered[len(ordered) // 2 :]
+        body = msgspec.json.encode(older)
+        name = f"{DIRECTORY}/{partition_name(manifest.partition)}/list-{_digest(body)}.json"
+        self._objects.write(name, body)  # point: fleet-list
+        return msgspec.structs.replace(manifest, objects=newer, lists=[*manifest.lists, name])
+
     def in_force(self) -> list[Manifest]:
         """Those of all partitions, by the broker; StoreError where one can't be read."""
         prefix = f"{self._identity}."
         entries = self._engine.entries(self._bucket).entries
         heads = [_head_in(one) for one in entries if one.key.startswith(prefix)]
-        return [read_manifest(self._objects, head.manifest) for head in heads if head.manifest]
+        return [read_whole(self._objects, head.manifest) for head in heads if head.manifest]
 
     def _key(self, partition: int) -> str:
         return f"{self._identity}.{partition_name(partition)}"
@@ -249,6 +269,27 @@ def read_manifest(objects: Objects, name: str) -> Manifest:
     return found
 
 
+def read_whole(objects: Objects, name: str) -> Manifest:
+    """The same with all objects, those in its lists too."""
+    found = read_manifest(objects, name)
+    older = [one for listed in found.lists for one in read_list(objects, listed)]
+    return msgspec.structs.replace(found, objects=[*older, *found.objects], lists=[])
+
+
+def read_list(objects: Objects, name: str) -> list[StoredObject]:
+    """The objects of a list; StoreError where it is not whole."""
+    matched = _LIST.match(name)
+    if matched is None:
+        raise FormatError(f"{name!r} is no name of a list of objects")
+    body = objects.read(name)
+    if _digest(body) != matched[1]:
+        raise StoreError(f"{objects.place}/{name}: damaged, or not all of it came")
+    try:
+        return msgspec.json.decode(body, type=list[StoredObject])
+    except msgspec.MsgspecError as error:
+        raise FormatError(f"{objects.place}/{name}: {error}") from None
+
+
 def manifest_names(objects: Objects, partition: str = "") -> dict[str, list[str]]:
     """The names of manifests by partition, the newest first; of all of them, or of one."""
     found: dict[str, list[str]] = {}
@@ -291,7 +332,7 @@ def _newest(objects: Objects, names: list[str]) -> Manifest:
     problem: StoreError | None = None
     for name in names:
         try:
-            return read_manifest(objects, name)
+            return read_whole(objects, name)
         except Missing:
             raise
         except StoreError as error:

@@ -19,7 +19,7 @@ from shmperf.fleet.checking import check
 from shmperf.fleet.collecting import Collector, Terms
 from shmperf.fleet.compaction import Sweep
 from shmperf.fleet.datasets import COLUMNS
-from shmperf.fleet.manifest import Manifest, manifests_in
+from shmperf.fleet.manifest import Manifest, Manifests, manifests_in, read_manifest
 from shmperf.fleet.objects import Directory, Objects, opened_objects
 from shmperf.fleet.reading import opened_records
 from shmperf.testing import Clock
@@ -180,6 +180,38 @@ def test_what_is_not_in_force_goes_after_its_time(
     assert later in into.names("calls")
     assert set(objects_of(manifests_in(into))) <= set(into.names("calls"))
     assert manifests_in(into) == [manifest]
+    well(into, published.engine, published)
+
+
+def test_many_objects_are_named_in_lists(
+    published: Publishing,
+    into: Directory,
+    collector_into: Callable[..., Collector],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A manifest stays small; readers see all, and a sweep by a later holder deletes none."""
+    shortened = Manifests.shortened
+    monkeypatch.setattr(Manifests, "shortened", lambda self, manifest: shortened(self, manifest, 6))
+    collector = collector_into(into, Terms(every_s=0.0, least_merged=100))
+    for turn in range(12):
+        published.send("alpha", turn * 20, turn * 20 + 20, days=2)
+        settle(collector)
+    names = [name for name in into.names("manifest") if "list-" not in name]
+    assert max(len(read_manifest(into, name).objects) for name in names) <= 6
+    assert len(objects_of(manifests_in(into))) == 24
+    well(into, published.engine, published)
+    collector.leases.close()
+    monkeypatch.undo()
+    # Of a later epoch, to which all that is not named is dead.
+    published.send("alpha", 240, 260)
+    later = collector_into(into, Terms(every_s=0.0, least_merged=3, grace_s=0.0))
+    settle(later)
+    clock = Clock()
+    sweep = Sweep(into, clock, 900.0)
+    for _ in range(5):
+        sweep.step(list(later._holdings.values()))
+        clock.now_s += 400.0
+    assert set(into.names("calls")) == set(objects_of(manifests_in(into)))
     well(into, published.engine, published)
 
 
