@@ -80,7 +80,7 @@ class Collector:
         self._sweep = Sweep(objects, clock, terms.grace_s)
         self._compaction = Compaction(objects, writer, self._sweep, terms.least_merged)
         self._holdings: dict[int, Holding] = {}
-        self._pauses: dict[int, Pause] = {}
+        self._pauses: dict[str, Pause] = {}
         self._problems: dict[str, str] = {}
 
     def run(self, ended: threading.Event, *, until_empty: bool = False) -> None:
@@ -105,7 +105,7 @@ class Collector:
         self._follow_leases()
         is_busy = False
         for partition, holding in list(self._holdings.items()):
-            if self._pause(partition).is_over:
+            if self._pause(partition_name(partition)).is_over:
                 is_busy |= self._tried(partition, partial(self._work, holding))
         if self._waiting_bytes() > _MOST_BYTES:
             largest = max(self._holdings.values(), key=lambda one: one.size_bytes)
@@ -141,10 +141,11 @@ class Collector:
     def _tidy(self) -> bool:
         """Merge what may be, a group at a time; delete what has been read for the last time."""
         for partition, holding in list(self._holdings.items()):
-            if holding.is_claimed and self._pause(partition).is_over:
-                merged = self._tried(partition, partial(self._compaction.step, holding))
-                if merged:
-                    return True
+            name = f"{partition_name(partition)}, merging"
+            if not holding.is_claimed or not self._pause(name).is_over:
+                continue
+            if self._tried(partition, partial(self._compaction.step, holding), name):
+                return True
         try:
             self._sweep.step(list(self._holdings.values()))
             self._tell("sweep", "")
@@ -152,26 +153,26 @@ class Collector:
             self._tell("sweep", str(error))
         return False
 
-    def _tried(self, partition: int, work: Callable[[], bool]) -> bool:
+    def _tried(self, partition: int, work: Callable[[], bool], name: str = "") -> bool:
         """What *work* gives; False when it failed, which is told, and makes a pause."""
-        name = partition_name(partition)
+        name = name or partition_name(partition)
         try:
             found = work()
         except Stale:
             # It is another one's, or we take it over from ourselves.
             self._holdings.pop(partition, None)
-            self._pause(partition).begin()
+            self._pause(name).begin()
             return False
         except ShmperfError as error:
-            self._pause(partition).begin()
+            self._pause(name).begin()
             self._tell(name, str(error))
             return False
-        self._pause(partition).end()
+        self._pause(name).end()
         self._tell(name, "")
         return found
 
-    def _pause(self, partition: int) -> Pause:
-        return self._pauses.setdefault(partition, Pause(self._clock))
+    def _pause(self, name: str) -> Pause:
+        return self._pauses.setdefault(name, Pause(self._clock))
 
     def _waiting_bytes(self) -> int:
         return sum(one.size_bytes for one in self._holdings.values())
@@ -196,7 +197,6 @@ class Collector:
     def _store_all(self) -> None:
         for partition, holding in list(self._holdings.items()):
             if holding.is_claimed and holding.has_some and holding.is_due(0.0):
-                self._pause(partition).end()
                 self._tried(partition, partial(self._store, holding))
 
     def _tell(self, what: str, problem: str) -> None:

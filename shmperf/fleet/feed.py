@@ -63,9 +63,14 @@ class Feed:
         """Something was given back."""
         return bool(self._ahead)
 
-    def waiting(self) -> int:
-        """How many messages have not been taken; raises EngineError."""
-        return len(self._ahead) + self._engine.backlog(self._name).waiting
+    def is_exhausted(self, taken: int) -> bool:
+        """
+        Nothing is to come, and no more than *taken* messages are under way; raises EngineError.
+
+        What else is under way is an answer that got lost.
+        """
+        found = self._engine.backlog(self._name)
+        return not self._ahead and not found.waiting and found.unacknowledged <= taken
 
     def settle(self, good: Sequence[Taken], bad: Sequence[Taken]) -> None:
         """Acknowledge, and terminate what is of no use."""

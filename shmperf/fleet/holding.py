@@ -211,7 +211,7 @@ class Holding:
             return (
                 self._last >= sealed.last
                 or self._feed.has_ahead
-                or (not self._feed.waiting() and not self.take(_REST_S))
+                or (not self.take(_REST_S) and self._feed.is_exhausted(len(self._cut.taken)))
             )
         if self._began_s is None:
             return False
@@ -224,7 +224,7 @@ class Holding:
 
     def is_empty(self) -> bool:
         """Nothing waits in the stream."""
-        return not self._feed.waiting()
+        return self._feed.is_exhausted(0)
 
     def store(self) -> int:
         """
