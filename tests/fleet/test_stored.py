@@ -52,6 +52,12 @@ def started(place: Place, name: str, url: str) -> Node:
     return Node(place)
 
 
+def is_published(node: Node) -> bool:
+    """All that it has made is at the broker: what is left at an end is for the next session."""
+    report = node.publisher()
+    return bool(report.get("sent")) and report["waiting"] == 0
+
+
 def test_what_nodes_record_is_stored_through_all_that_happens(
     place: Place, places: dict[str, Place], broker: Broker, tmp_path: Path
 ) -> None:
@@ -71,6 +77,8 @@ def test_what_nodes_record_is_stored_through_all_that_happens(
             broker.kill()
             broker.start()
             collectors.append(place.start_module(*command))
+    for node in nodes.values():
+        wait_until(lambda node=node: is_published(node), "what waits to be published")
     ids = {name: node.end() for name, node in nodes.items()}
     for one in collectors[1:]:
         one.terminate()
