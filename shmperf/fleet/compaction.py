@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .datasets import COLUMNS, Writer, digest_of
 from .holding import Holding
-from .manifest import StoredObject, manifest_names, place_of
+from .manifest import StoredObject, manifest_names, place_of, read_list
 from .objects import Objects
 
 __all__ = ["Compaction", "Sweep"]
@@ -116,6 +116,7 @@ class Sweep:
         self._looked_s = -_LOOK_S
         self._seen: dict[str, float] = {}
         self._replaced: set[str] = set()
+        self._listed: dict[str, frozenset[str]] = {}
 
     def replaced(self, parts: Iterable[StoredObject]) -> None:
         """These were in force, and a commit has put others in their place."""
@@ -146,8 +147,19 @@ class Sweep:
         for kind in COLUMNS:
             yield from self._orphans(kind, held)
 
+    def _named(self, held: dict[str, Holding]) -> set[str]:
+        """All that the manifests in force name, in their lists too; raises StoreError."""
+        lists = {name for holding in held.values() for name in holding.manifest.lists}
+        self._listed = {
+            name: self._listed.get(name)
+            or frozenset(one.name for one in read_list(self._objects, name))
+            for name in lists
+        }
+        inline = {one.name for holding in held.values() for one in holding.manifest.objects}
+        return inline.union(*self._listed.values())
+
     def _orphans(self, kind: str, held: dict[str, Holding]) -> Iterable[str]:
-        named: set[str] = set().union(*(holding.named_objects() for holding in held.values()))
+        named = self._named(held)
         for name in self._objects.names(kind):
             matched = _OBJECT.match(name)
             holding = held.get(matched[2]) if matched else None

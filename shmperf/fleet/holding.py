@@ -38,7 +38,6 @@ from .manifest import (
     StoredOrigin,
     epoch_of,
     manifest_names,
-    read_list,
     read_manifest,
 )
 from .objects import Objects
@@ -46,6 +45,7 @@ from .wire import name_of, partition_name
 
 __all__ = ["Holding", "Means"]
 
+# Of what is no batch the first is told, the tenth, the hundredth.
 _TOLD = frozenset(10**power for power in range(12))
 # How long an answer that got lost is waited for, at the end of a sealed cut.
 _REST_S = 1.0
@@ -86,7 +86,6 @@ class Holding:
         self._feed = Feed(means.engine, partition)
         self._has_claimed = self._has_let_go = False
         self._began_s: float | None = None
-        self._listed: dict[str, frozenset[str]] = {}
         self._cut = self._empty_cut()
 
     # --- taking over ------------------------------------------------------------------------------
@@ -172,8 +171,11 @@ class Holding:
             if self._began_s is None:
                 self._began_s = self._means.clock()
             kind, reason = self._cut.add(one, is_late=self._has_let_go)
-            if kind:
-                self._tell_refused(one.sequence, kind, reason)
+            count = self.manifest.refused.get(kind, 0) + self._cut.refused[kind]
+            if kind and count in _TOLD:
+                self._means.say(
+                    f"{self.name}: message {one.sequence}: {reason} ({count:,} {kind} so far)"
+                )
         return bool(came)
 
     def _acknowledge_again(self, stored: Iterable[Taken]) -> None:
@@ -194,12 +196,6 @@ class Holding:
     def _is_full(self) -> bool:
         # A cut that is sealed has its end.
         return self.head.now.sealed is None and self._cut.is_full
-
-    def _tell_refused(self, sequence: int, kind: str, reason: str) -> None:
-        """Tell of the first, the tenth, the hundredth."""
-        count = self.manifest.refused.get(kind, 0) + self._cut.refused[kind]
-        if count in _TOLD:
-            self._means.say(f"{self.name}: message {sequence}: {reason} ({count:,} {kind} so far)")
 
     # --- storing ----------------------------------------------------------------------------------
 
@@ -266,16 +262,6 @@ class Holding:
             objects=[*kept, merged],
         )
         self._commit(following)
-
-    def named_objects(self) -> set[str]:
-        """The names of all objects that the manifest in force names; raises StoreError."""
-        lists = self.manifest.lists
-        self._listed = {
-            name: self._listed.get(name)
-            or frozenset(one.name for one in read_list(self._means.objects, name))
-            for name in lists
-        }
-        return {one.name for one in self.manifest.objects}.union(*self._listed.values())
 
     def _written(self, sealed: Sealed) -> list[StoredObject]:
         """The cut as objects: one for each kind, day and node."""
