@@ -121,7 +121,13 @@ def _shown(found: Checked) -> str:
     told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.refused.items()))
     if told:
         lines += ["", f"messages that were no batches: {told}"]
-    well = (
-        "all that was taken is stored, once" if found.ok else "not all that was published is here"
-    )
-    return "\n".join([*lines, "", f"{printable(found.place)}: {found.objects:,} objects: {well}"])
+    return "\n".join([*lines, "", f"{printable(found.place)}: {_meaning(found)}"])
+
+
+def _meaning(found: Checked) -> str:
+    waiting = sum(one.waiting for one in found.nodes)
+    waits = f"; {waiting:,} lines wait in the stream" if waiting else ""
+    if not found.objects:
+        return f"nothing was collected there yet{waits}"
+    well = "all that was taken is stored, once" if found.ok else "not all that was taken is here"
+    return f"{found.objects:,} objects: {well}{waits}"
