@@ -1,5 +1,6 @@
 """
 ``python -m bench.fleet [--seed N] [--nodes N] [--rate N] [--minutes N | --short] [--json FILE]``.
+``python -m bench.fleet --self-test``
 
 A fleet on one machine in which things go wrong: servers, publishers and collectors are killed,
 links cut, slow and lossy, disks full, clocks apart. Exits with 1 when a call is missing or there
@@ -21,8 +22,9 @@ from rich.console import Console
 
 from bench.measure import environment
 
-from .campaign import campaign
+from .campaign import Size, campaign
 from .network import what_is_missing
+from .selftest import test_campaign
 
 _SHORT_S = 45.0
 
@@ -35,6 +37,10 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=200.0, help="calls a second, of each node")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--short", action="store_true", help="each kind of fault about once")
+    parser.add_argument(
+        "--window", type=float, default=4.0, help="seconds in which the stream knows its messages"
+    )
+    parser.add_argument("--self-test", action="store_true", help="plant faults, and find them")
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 110)
@@ -43,6 +49,8 @@ def main() -> int:
         console.print(f"no fleet can be made here: {missing}")
         return 1
     seed = secrets.randbelow(1 << 32) if given.seed is None else given.seed
+    if given.self_test:
+        return test_campaign(seed)
     env = {"seed": str(seed), **{key: str(value) for key, value in environment().items()}}
     console.print(", ".join(f"{key} {value}" for key, value in env.items()), style="dim")
     begun_s = time.monotonic()
@@ -56,8 +64,7 @@ def main() -> int:
         outcome = campaign(
             directory,
             seconds=seconds,
-            nodes=given.nodes,
-            rate=given.rate,
+            size=Size(given.nodes, given.rate, given.window),
             seed=seed,
             tell=tell,
         )

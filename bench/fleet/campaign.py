@@ -16,10 +16,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -31,11 +31,9 @@ from .network import Host, Network
 from .nodes import Node, clock_ahead
 from .servers import Servers
 
-__all__ = ["Outcome", "campaign"]
+__all__ = ["Outcome", "Size", "campaign"]
 
 _STREAM = "fleet"
-# Shorter than what keeps a node away, so that what it sends again is not known to the stream.
-_WINDOW_S = 4.0
 _DELAY_S, _AHEAD_S = 0.1, 420.0
 _DELAYED_PORT = 14222
 _SMALL = "size=64m"
@@ -56,16 +54,40 @@ class Outcome(msgspec.Struct):
     checked: dict[str, Any] = {}
     settled_s: float = 0.0
 
+    def compare(self, node: str, own: set[str], there: Mapping[str, int]) -> None:
+        """The calls that a node has kept with how often each stands in the files."""
+        missing, foreign = own - there.keys(), there.keys() - own
+        doubled = sum(times - 1 for times in there.values())
+        self.kept += len(own)
+        self.lost += len(missing)
+        self.foreign += len(foreign)
+        self.doubled += doubled
+        if missing or foreign or doubled:
+            text = f"{len(missing)} missing, {len(foreign)} not its own, {doubled} twice"
+            self.wrong.append(f"{node}: of {len(own)} calls {text}")
+
     @property
     def is_right(self) -> bool:
         """True when nothing was wrong."""
         return not (self.lost or self.doubled or self.foreign or self.wrong)
 
 
+class Size(NamedTuple):
+    """
+    Nodes, and calls a second of each.
+
+    The stream knows for *window_s* which messages it has: less than what keeps a node away.
+    """
+
+    nodes: int
+    rate: float
+    window_s: float
+
+
 class _Fleet:
     """The fleet, as long as it lives."""
 
-    def __init__(self, directory: Path, nodes: int, stack: ExitStack) -> None:
+    def __init__(self, directory: Path, nodes: int, window_s: float, stack: ExitStack) -> None:
         network = stack.enter_context(Network())
         servers = [network.add(f"s{number}") for number in range(1, 4)]
         hosts = [network.add(f"n{number}") for number in range(1, nodes + 1)]
@@ -74,7 +96,7 @@ class _Fleet:
         stack.callback(self.servers.close)
         self.servers.start()
         self.servers.wait_until_up()
-        self.servers.make_stream(_STREAM, _WINDOW_S)
+        self.servers.make_stream(_STREAM, window_s)
         small = [stack.enter_context(_small_disk(directory / name)) for name in ("n3", "files")]
         self.nodes = [self._node(host, directory, stack) for host in hosts]
         self.collectors = Collectors(collecting, (small[1], directory), self.servers.url, _STREAM)
@@ -126,18 +148,17 @@ def campaign(
     directory: Path,
     *,
     seconds: float,
-    nodes: int,
-    rate: float,
+    size: Size,
     seed: int,
     tell: Callable[[str], None],
 ) -> Outcome:
-    """Let *nodes* call *rate* tools a second each while things go wrong; what is true then."""
+    """Let a fleet of that *size* call while things go wrong; what is true then."""
     outcome, draw = Outcome(), random.Random(seed)  # noqa: S311  to be drawn again
     with ExitStack() as stack:
         tell("hosts, servers and collectors come up")
-        fleet = _Fleet(directory, nodes, stack)
+        fleet = _Fleet(directory, size.nodes, size.window_s, stack)
         for node in fleet.nodes:
-            node.start(rate)
+            node.start(size.rate)
         _go_wrong(fleet, outcome, draw, seconds, tell)
         _settle(fleet, outcome, tell)
         _compare(fleet, outcome)
@@ -224,14 +245,5 @@ def _compare(fleet: _Fleet, outcome: Outcome) -> None:
     for row in rows:
         collected.setdefault(row["node"], Counter())[row["id"]] += 1
     for node in fleet.nodes:
-        own = Counter(call_id for ids in node.kept().values() for call_id in ids)
-        there = collected[node.name]
-        missing, foreign = own.keys() - there.keys(), there.keys() - own.keys()
-        doubled = sum(times - 1 for times in there.values())
-        outcome.kept += len(own)
-        outcome.lost += len(missing)
-        outcome.foreign += len(foreign)
-        outcome.doubled += doubled
-        if missing or foreign or doubled:
-            text = f"{len(missing)} missing, {len(foreign)} not its own, {doubled} twice"
-            outcome.wrong.append(f"{node.name}: of {len(own)} calls {text}")
+        own = {call_id for ids in node.kept().values() for call_id in ids}
+        outcome.compare(node.name, own, collected[node.name])

@@ -31,7 +31,8 @@ fleet: {{url: "{url}", node: "{name}", stream: "{stream}"}}
 
 def clock_ahead(seconds: float) -> dict[str, str]:
     """What lets the interpreters of a node believe that it is so much later."""
-    return {"PYTHONPATH": str(PROGRAMS / "ahead"), "WALL_CLOCK_AHEAD_S": str(seconds)}
+    path = os.pathsep.join(filter(None, (str(PROGRAMS / "ahead"), os.environ.get("PYTHONPATH"))))
+    return {"PYTHONPATH": path, "WALL_CLOCK_AHEAD_S": str(seconds)}
 
 
 class Node:
