@@ -166,12 +166,36 @@ def _nodes(given: Namespace) -> int:
     return show(given, rows, views.nodes)
 
 
+def _add_forget(parser: ArgumentParser) -> None:
+    add_fleet(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("node", metavar="NODE")
+
+
+def _forget(given: Namespace) -> int:
+    from shmperf.fleet.forgetting import forget  # noqa: PLC0415  for those who have a fleet
+
+    reached = reach(given, "shmperf fleet")
+    try:
+        gone, alive = forget(reached.engine, given.node)
+    finally:
+        reached.engine.close()
+    node = printable(given.node, _LONGEST)
+    if not gone:
+        why = "is alive, and would tell it again" if alive else "has not published"
+        raise StoreError(f"node {node!r} {why}")
+    calls = sum(row.total_calls for row in gone)
+    said = f"{node}: {len(gone)} of its storages forgotten, with {calls:,} calls"
+    return show(given, gone, lambda _: said)
+
+
 VERBS = (
     Verb("stats", "calls and durations of every tool on all nodes, or of one", _add_stats, _stats),
     Verb("tree", "which tool calls which, on all nodes", _add_tree, _tree),
     Verb("slow", "the slowest calls, and where they ran", _add_rows, _slow),
     Verb("errors", "failed calls by cause, and where they failed", _add_rows, _errors),
     Verb("nodes", "the nodes: how they are, their books, what waits", _add_asker, _nodes),
+    Verb("forget", "leave a node that is gone for good out of all answers", _add_forget, _forget),
     Verb("sql", "ask what was collected in SQL: calls, totals and alerts", add_sql, sql),
     Verb("collect", "write what nodes publish to Parquet, each line once", add_collect, collect),
     Verb("check", "whether what was published is stored, node by node", add_check, check),

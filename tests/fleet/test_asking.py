@@ -15,7 +15,7 @@ from shmperf.fleet.pieces import LARGEST_BYTES, head_of, whole
 from shmperf.fleet.snapshot import Snapshot, bounded, encode
 from shmperf.fleet.wire import key_of
 from shmperf.testing import assert_books_balance
-from tests.support import Place
+from tests.support import Place, outputs
 
 from .broker import Broker, needs_broker
 from .saying import Made, snapshot_of
@@ -196,3 +196,22 @@ def test_what_is_not_there_is_said_in_one_line(place: Place, broker: Broker) -> 
     program = place.start_module("fleet")
     program.communicate()
     assert program.returncode == 2
+
+
+def test_a_node_that_is_gone_for_good_can_be_forgotten(
+    fleet: Engine, broker: Broker, place: Place
+) -> None:
+    """Its storages that are alive stay; all others leave the answers, and their keys the broker."""
+    ended = snapshot_of(CALLS, "a", ORIGINS[3])
+    ended.node.is_over = True
+    _said(fleet, ended)
+    said = place.shmperf("fleet", "forget", "a", "--url", broker.url)
+    assert said == f"a: 1 of its storages forgotten, with {len(CALLS)} calls\n"
+    rows = States(fleet).look().rows
+    assert [(row.node, row.origin) for row in rows] == list(zip("abc", ORIGINS, strict=False))
+    assert not [one.key for one in fleet.entries("nodes").entries if ORIGINS[3] in one.key]
+    for node, why in (("a", "is alive"), ("d", "has not published")):
+        program = place.start_module("fleet", "forget", node, "--url", broker.url)
+        _, error = outputs(program)
+        assert program.returncode == 1
+        assert why in error
