@@ -126,13 +126,21 @@ class _Known:
         self.problem: str | None = None
         self.trend: IntervalsView | None = None
 
+    @property
+    def origin(self) -> str:
+        """Of its storage."""
+        return self.key.partition(".")[2]
+
     def row(self, now_ns: int) -> NodeRow:
         """How it is, by the broker's clock."""
         age_s = round(max(0.0, (now_ns - self.written_ns) / 1e9), 3)
         if self.said is None:
-            node, _, origin = self.key.partition(".")
             return NodeRow(
-                node=node, origin=origin, state="unreadable", age_s=age_s, problem=self.problem
+                node=self.key.partition(".")[0],
+                origin=self.origin,
+                state="unreadable",
+                age_s=age_s,
+                problem=self.problem,
             )
         row = self.said.row
         return msgspec.structs.replace(
@@ -220,6 +228,8 @@ class States:
         self._known: dict[str, _Known] = {}
         self._revision = 0
         self._together: _Together | None = None
+        # Those of whom that is.
+        self._counted: list[_Known] = []
 
     def look(self) -> Look:
         """What is to be seen now; raises what the engine raises."""
@@ -235,10 +245,11 @@ class States:
             self._revision = 0
             raise
         self._revision = listing.revision
-        known = sorted(self._known.values(), key=lambda one: one.key)
+        known = _once_each(sorted(self._known.values(), key=lambda one: one.key), listing.now_ns)
         rows = [one.row(listing.now_ns) for one in known]
         _tell_twins(rows)
-        if self._together is None:
+        if self._together is None or known != self._counted:
+            self._counted = known
             said = [one.said for one in known if one.said is not None]
             trends = [one.trend for one in known if one.trend is not None]
             self._together = _Together(said, trends)
@@ -322,6 +333,23 @@ def _state(is_over: bool, age_s: float) -> str:
 
 def _of_storage(state: str) -> str | None:
     return None if state == "ok" else state
+
+
+def _once_each(known: Sequence[_Known], now_ns: int) -> list[_Known]:
+    """
+    *known* without what a storage has said under a name that it had before.
+
+    Its history would count twice: its last word is under the present name. Only where both names go
+    on at the same time are they two, of which one is a copy of the other.
+    """
+    newest: dict[str, int] = {}
+    for one in known:
+        newest[one.origin] = max(newest.get(one.origin, 0), one.written_ns)
+    return [
+        one
+        for one in known
+        if one.written_ns == newest[one.origin] or one.row(now_ns).state == "up"
+    ]
 
 
 def _tell_twins(rows: Iterable[NodeRow]) -> None:

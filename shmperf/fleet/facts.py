@@ -120,6 +120,11 @@ def _moved(state: PerfState, by_s: float, now_s: float) -> PerfState:
     return msgspec.structs.replace(state, at_s=at_s, since_s=since_s)
 
 
+def _origin_in(key: str) -> str:
+    """Of which storage a key tells."""
+    return key.partition(".")[2]
+
+
 class _Heard:
     """Another node: when it was heard last, by the monotonic clock here, and what it knows."""
 
@@ -168,10 +173,21 @@ class Others:
         self._heard = {key: one for key, one in self._heard.items() if one.at_s >= oldest_s}
         return self._heard
 
+    def counted(self) -> dict[str, _Heard]:
+        """Those who are alive, each storage once: by the name that it was heard under last."""
+        newest: dict[str, str] = {}
+        alive = self.alive()
+        for key, heard in sorted(alive.items()):
+            origin = _origin_in(key)
+            if origin not in newest or heard.at_s > alive[newest[origin]].at_s:
+                newest[origin] = key
+        newest.pop(_origin_in(self._key), None)
+        return {key: alive[key] for key in newest.values()}
+
     def together(self, half_life_s: float) -> dict[str, tuple[PerfState, int]]:
         """By tool: what all of them know, and how many know it."""
         by_tool: dict[str, dict[str, PerfState]] = {}
-        for key, heard in sorted(self.alive().items()):
+        for key, heard in sorted(self.counted().items()):
             for tool, state in heard.tools.items():
                 by_tool.setdefault(tool, {})[key] = state
         return {
@@ -274,6 +290,6 @@ class Facts:
             known.others, known.nodes = state, nodes
         return FleetFacts(
             tools=tools,
-            nodes=len(self._others.alive()),
+            nodes=len(self._others.counted()),
             written_s=self._clocks.monotonic(),
         )

@@ -215,3 +215,18 @@ def test_a_node_that_is_gone_for_good_can_be_forgotten(
         _, error = outputs(program)
         assert program.returncode == 1
         assert why in error
+
+
+def test_a_storage_that_has_another_name_now_counts_once(fleet: Engine) -> None:
+    """Its history is told under both; only where both go on at once are they two."""
+    before = snapshot_of(CALLS, "renamed", ORIGINS[3])
+    before.node.is_over = True
+    _said(fleet, before)
+    states = States(fleet)
+    calls = states.look().stats().total_calls
+    _said(fleet, snapshot_of(CALLS, "now", ORIGINS[3]))
+    look = states.look()
+    assert look.stats().total_calls == calls
+    assert [row.node for row in look.rows] == ["a", "b", "c", "now"]
+    _said(fleet, snapshot_of(CALLS[:1], "copy", ORIGINS[3]))
+    assert [row.node for row in states.look().rows] == ["a", "b", "c", "copy", "now"]

@@ -226,6 +226,21 @@ def _listing(value: bytes) -> Listing:
     return Listing([Entry("b.02", value, 1, 0)], [], 1, 0)
 
 
+def test_a_storage_that_has_another_name_now_counts_once() -> None:
+    """This one's own not at all, and another's by the name that it was heard under last."""
+    clocks = Clocks(Clock(), Clock(NOW_S))
+    others = Others("new.aa", clocks)
+    told = {"old.aa": (5, 10), "north.bb": (10, 20), "south.bb": (20, 30), "west.cc": (40, 10)}
+    entries = [
+        Entry(key, encode_facts(key, {"search": state_of(calls, 0)}, NOW_S), number, at_s * 10**9)
+        for number, (key, (calls, at_s)) in enumerate(told.items(), 1)
+    ]
+    others.take(Listing(entries, [], len(entries), 30 * 10**9))
+    state, nodes = others.together(HALF_LIFE_S)["search"]
+    assert nodes == 2
+    assert state.calls == 20 + 40
+
+
 @pytest.mark.parametrize(
     "value",
     [
