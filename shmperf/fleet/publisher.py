@@ -43,7 +43,7 @@ from shmperf.storage.consumer import Consumer, Lines, consumers
 from shmperf.storage.origin import origin_of
 
 from .cutting import MOST_COVERED, Cut, cuts, shown_line
-from .engine import Away, Engine, Kept, Message, Publisher, Refused
+from .engine import Away, Engine, EngineError, Kept, Message, Publisher, Refused
 from .facts import Facts
 from .numbers import Numbers
 from .presence import Presence
@@ -151,6 +151,10 @@ class Records:
     def close(self) -> None:
         """Let another process read."""
         self._consumer.close()
+
+    def look_up_anew(self) -> None:
+        """The next step asks for the stream and its buckets, and makes what is not there."""
+        self._subject = ""
 
     def _look_up(self) -> None:
         if self._subject:
@@ -299,6 +303,9 @@ class Sender:
             except ShmperfError as error:
                 # What one can't do keeps no other from its turn.
                 self._turn_error = str(error)
+                if isinstance(error, EngineError):
+                    # A bucket that somebody has deleted is made again where all are looked up.
+                    self._records.look_up_anew()
 
 
 def turns_of(node: Node) -> list[Turn]:

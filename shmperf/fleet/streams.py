@@ -24,6 +24,8 @@ __all__ = ["BUCKETS", "Streams"]
 
 # What is kept beside the records, under `<stream>_<name>`.
 BUCKETS = ("nodes", "facts", "leases", "manifests", "presence")
+# What means nothing any more after a day, whoever is alive says anew; what nodes counted stays.
+_AGES_NS = dict.fromkeys(("facts", "presence"), 86_400 * NS)
 
 _MOST_AGE_NS = 7 * 86_400 * NS
 _DUPLICATES_NS = 120 * NS
@@ -57,7 +59,8 @@ class Streams:
         }
         found = await self._make(ours, deadline_s)
         for name in BUCKETS:
-            await self._make(_bucket_config(f"{self._stream}_{name}"), deadline_s)
+            config = _bucket_config(f"{self._stream}_{name}")
+            await self._make(config | {"max_age": _AGES_NS.get(name, 0)}, deadline_s)
         return found
 
     async def _make(self, config: Mapping[str, object], deadline_s: float) -> Stream:

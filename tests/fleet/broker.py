@@ -132,6 +132,10 @@ class Broker:
         """Let all messages of a stream go, as its retention does in time."""
         self._ask(f"STREAM.PURGE.{name}", {})
 
+    def delete(self, name: str) -> None:
+        """Take a stream away, or a bucket's."""
+        self._ask(f"STREAM.DELETE.{name}", {})
+
     def _ask(self, place: str, request: dict[str, Any]) -> dict[str, Any]:
         async def ask() -> dict[str, Any]:
             client = await nats.connect(self.url)

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from shmperf.config.options import Fleet, Options
-from shmperf.fleet.engine import Away
+from shmperf.fleet.engine import Away, EngineError
 from shmperf.fleet.numbers import runs_of
+from shmperf.fleet.presence import Presence
 from shmperf.fleet.publisher import CONSUMER, Node, Records, Sender
+from shmperf.fleet.wire import name_of
 from shmperf.session.client import Client
 from shmperf.session.messages import SidecarReport
 from shmperf.storage.consumer import Consumer
@@ -353,3 +355,30 @@ def test_a_last_word_is_tried_again_and_no_turn_begins_behind_the_end(
     assert (turn.tries, len(waits)) == (3, 2)
     (lines,) = kept(broker).lines.values()
     assert sorted(lines) == [0, 1]
+
+
+def test_a_bucket_that_was_deleted_is_made_again(storage: Path, broker: Broker) -> None:
+    """By a publisher that goes on: no records need fail before."""
+    engine = broker.connect()
+    node = Node(NODE, storage, Options(fleet=Fleet(node=NODE)), engine, Client(storage))
+    now_s = 0.0
+
+    def clock() -> float:
+        nonlocal now_s
+        now_s += 60.0
+        return now_s
+
+    sender = Sender(node, [Presence(engine, NODE, origin_of(storage), clock)])
+    place = name_of(NODE)
+
+    def is_told() -> bool:
+        sender.step()
+        try:
+            return engine.get("presence", place) is not None
+        except EngineError:
+            return False
+
+    wait_until(is_told, lambda: str(sender.report()))
+    broker.delete("KV_shmperf_presence")
+    wait_until(is_told, lambda: str(sender.report()))
+    sender.finish()
