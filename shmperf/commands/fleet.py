@@ -196,7 +196,7 @@ VERBS = (
     Verb("errors", "failed calls by cause, and where they failed", _add_rows, _errors),
     Verb("nodes", "the nodes: how they are, their books, what waits", _add_asker, _nodes),
     Verb("forget", "leave a node that is gone for good out of all answers", _add_forget, _forget),
-    Verb("sql", "ask what was collected in SQL: calls, totals and alerts", add_sql, sql),
+    Verb("sql", "ask in SQL: nodes and tools as of now, or what was collected", add_sql, sql),
     Verb("collect", "write what nodes publish to Parquet, each line once", add_collect, collect),
     Verb("check", "whether what was published is stored, node by node", add_check, check),
 )

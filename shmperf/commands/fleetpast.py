@@ -1,4 +1,4 @@
-"""``shmperf fleet sql``, and ``stats --from``: answers from what was collected."""
+"""``shmperf fleet sql``, and ``stats --from``: what was collected, or nodes tell, as tables."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 
 from shmperf.analysis.treestate import Edge
 from shmperf.errors import ShmperfError, StoreError
+from shmperf.exporters.database import Database, opened
 from shmperf.exporters.selection import parse_time
 from shmperf.fleet.across import graph
-from shmperf.fleet.asking import FleetStats, ToolOfFleet
+from shmperf.fleet.asking import FleetStats, States, ToolOfFleet
+from shmperf.fleet.livetables import add_tables
 from shmperf.fleet.manifest import manifests_in
 from shmperf.fleet.objects import opened_objects
 from shmperf.fleet.past import Past, Times, past
@@ -19,6 +21,7 @@ from shmperf.fleet.reading import opened_records
 from shmperf.views.formatting import printable
 
 from .ending import unwound
+from .fleetreach import add_fleet, reach
 from .nearest import did_you_mean
 from .sql import query_of, show_found
 
@@ -30,19 +33,39 @@ _PLACE = "what was collected: a directory, or s3://bucket/path"
 
 def add_sql(parser: ArgumentParser) -> None:
     """Its arguments."""
-    parser.add_argument("--from", dest="place", required=True, metavar="PLACE", help=_PLACE)
+    add_fleet(parser)
+    parser.add_argument("--from", dest="place", metavar="PLACE", help=_PLACE)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "query", metavar="QUERY", help="SQL over calls, totals and alerts; - reads standard input"
+        "query",
+        metavar="QUERY",
+        help="SQL over nodes and tools, as nodes tell of them now, or with --from over calls, "
+        "totals and alerts; - reads standard input",
     )
 
 
 def sql(given: Namespace) -> int:
     """Do it; the exit code."""
     query = query_of(given)
-    with unwound(), opened_records(opened_objects(given.place)) as database:
+    with unwound(), _asked(given) as database:
         show_found(database, query, as_json=given.json)
     return 0
+
+
+@contextmanager
+def _asked(given: Namespace) -> Iterator[Database]:
+    if given.place is not None:
+        with opened_records(opened_objects(given.place)) as database:
+            yield database
+        return
+    reached = reach(given, "shmperf fleet")
+    try:
+        look = States(reached.engine).look()
+    finally:
+        reached.engine.close()
+    with opened() as database:
+        add_tables(database, look)
+        yield database
 
 
 def past_stats(given: Namespace) -> FleetStats | ToolOfFleet:

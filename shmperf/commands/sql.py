@@ -66,6 +66,7 @@ def _fill(database: Database, answers: Answers, query: str) -> None:
     figures = answers.figures()
     database.add_tools(figures)
     database.add_intervals(answers.intervals())
+    database.add_percentile()
     if not re.search(r"\bcalls\b", query, re.IGNORECASE):
         return
     kept = database.add_calls(answers.calls())

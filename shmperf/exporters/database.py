@@ -38,7 +38,7 @@ from shmperf.storage.lines import timestamp
 from .columns import CALLS, values_of
 from .workplace import workplace
 
-__all__ = ["Database", "Row", "opened", "quoted"]
+__all__ = ["COUNTED", "Database", "Row", "counted", "opened", "quoted"]
 
 _FETCHED = 1_000
 # What DuckDB holds at most, while rows come in; more for a row that is so long.
@@ -52,7 +52,7 @@ _LEAST_OBJECT = 1 << 20
 _encode = msgspec.json.Encoder().encode
 
 # Columns of the other tables, and their types.
-_COUNTED = {
+COUNTED = {
     "calls": "BIGINT",
     "errors": "BIGINT",
     "aborted": "BIGINT",
@@ -65,12 +65,12 @@ _COUNTED = {
     "max_ms": "DOUBLE",
     "histogram": "STRUCT(upper_ms DOUBLE, calls BIGINT)[]",
 }
-_TOOLS = {"tool": "VARCHAR", **_COUNTED, "in_flight": "BIGINT", "kept": "BIGINT"}
+_TOOLS = {"tool": "VARCHAR", **COUNTED, "in_flight": "BIGINT", "kept": "BIGINT"}
 _INTERVALS = {
     "tool": "VARCHAR",
     "began": "TIMESTAMPTZ",
     "seconds": "DOUBLE",
-    **_COUNTED,
+    **COUNTED,
     "own_ms": "DOUBLE",
 }
 # Histograms add up; the answer is the upper bound of the bucket that holds the rank.
@@ -179,13 +179,16 @@ class Database:
         self.add("tools", _TOOLS, (_of_tool(tool, totals, figures) for tool, totals in known))
 
     def add_intervals(self, intervals: IntervalsView) -> None:
-        """The table ``intervals``, and the macro ``percentile``."""
+        """The table ``intervals``."""
         rows = (
             _of_interval(tool, span.start_s, span.length_s, totals)
             for span in intervals.spans()
             for tool, totals in span.tools.items()
         )
         self.add("intervals", _INTERVALS, rows)
+
+    def add_percentile(self) -> None:
+        """The macro ``percentile`` of histograms."""
         self._execute(_PERCENTILE)
 
     def add(self, table: str, columns: Mapping[str, str], rows: Iterable[Row]) -> int:
@@ -332,7 +335,7 @@ def _of_tool(tool: str, totals: Totals, figures: Figures) -> Row:
     open_ = figures.books.opened.get(tool, 0)
     return {
         "tool": tool,
-        **_counted(totals),
+        **counted(totals),
         "in_flight": open_,
         "kept": figures.sizes.get(tool, 0),
     }
@@ -343,12 +346,13 @@ def _of_interval(tool: str, start_s: float, length_s: float, totals: IntervalTot
         "tool": tool,
         "began": timestamp(round(start_s * 1e9)),
         "seconds": length_s,
-        **_counted(totals),
+        **counted(totals),
         "own_ms": totals.own_ns / 1e6,
     }
 
 
-def _counted(totals: Totals) -> Row:
+def counted(totals: Totals) -> Row:
+    """The columns `COUNTED` of *totals*."""
     histogram = [(upper_bound(index), calls) for index, calls in sorted(totals.histogram.items())]
     if totals.zero_count:
         histogram.insert(0, (0, totals.zero_count))

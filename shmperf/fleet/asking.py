@@ -17,7 +17,7 @@ row says since when.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -201,13 +201,16 @@ class Look:
             complete=self.is_complete,
             in_flight=merged.books.opened.get(name, 0),
         )
-        snapshots = (one.snapshot for one in self._together.said)
         nodes = [
             _of_tool(snapshot, name, snapshot.figures.totals[name])
-            for snapshot in snapshots
+            for snapshot in self.snapshots()
             if name in snapshot.figures.totals
         ]
         return ToolOfFleet(**msgspec.structs.asdict(found), nodes=nodes)
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        """What each node has said."""
+        return (one.snapshot for one in self._together.said)
 
     def names(self) -> set[str]:
         """Every tool that some node knows."""

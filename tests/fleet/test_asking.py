@@ -230,3 +230,22 @@ def test_a_storage_that_has_another_name_now_counts_once(fleet: Engine) -> None:
     assert [row.node for row in look.rows] == ["a", "b", "c", "now"]
     _said(fleet, snapshot_of(CALLS[:1], "copy", ORIGINS[3]))
     assert [row.node for row in states.look().rows] == ["a", "b", "c", "copy", "now"]
+
+
+def test_what_nodes_say_can_be_asked_in_sql(fleet: Engine, broker: Broker, place: Place) -> None:
+    """Nodes and tools as tables, whose histograms add up over nodes."""
+    query = (
+        "SELECT node, calls, state, lost FROM tools JOIN nodes USING (node, origin) "
+        "WHERE tool = 'search' ORDER BY node"
+    )
+    rows = json.loads(place.shmperf("fleet", "sql", "--url", broker.url, "--json", query))
+    assert [(row["node"], row["calls"], row["lost"]) for row in rows] == [
+        ("a", 4, 0),
+        ("b", 2, 0),
+        ("c", 4, 1),
+    ]
+    assert {row["state"] for row in rows} == {"up"}
+    whole = "SELECT sum(calls) AS calls, percentile(list(histogram), 0.5) AS ms FROM tools"
+    (row,) = json.loads(place.shmperf("fleet", "sql", "--url", broker.url, "--json", whole))
+    assert row["calls"] == 11
+    assert 0 < row["ms"] < 1
