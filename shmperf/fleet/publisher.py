@@ -169,14 +169,16 @@ class Records:
         fleet = self._fleet
         most = _IN_FLIGHT * MOST_LINES if fleet.records else MOST_COVERED
         lines = self._consumer.read(most)
-        if lines is None:
+        if lines is None or not lines.lines:
+            # Numbers that only were passed over are told with the next line: no batch is empty,
+            # and one that was acknowledged now would be missing to whoever stores.
             return False
         shown = [
             shown_line(line, records=fleet.records, arguments=fleet.arguments)
             for line in lines.lines
         ]
         ready = list(cuts(lines.number, shown, lines.dropped))[:_IN_FLIGHT]
-        after = ready[-1].first + len(ready[-1].lines) if ready else lines.number
+        after = ready[-1].first + len(ready[-1].lines)
         origin = self._numbers.reach(lines.number, after, lines.dropped)
         done, error = self._send(origin, ready)
         # point below: fleet-kept

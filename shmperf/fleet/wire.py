@@ -11,7 +11,7 @@ that is left out (a call, where only totals are wanted) is an empty text, so tha
 and (origin, number) means the same line for ever. *dropped* says how many numbers right before
 *first* are lost: the outbox was full, or could not be written.
 
-An *origin* names numbers that never begin anew: that of the storage, see `published`. Nothing of a
+An *origin* names numbers that never begin anew: that of the storage, see `numbers`. Nothing of a
 body is believed: lengths are bounded before anything is unpacked, and a newer version is told from
 what is none of ours.
 """

@@ -282,10 +282,13 @@ def _status_of(path: Path, name: str, end: End, sizes: Mapping[int, int]) -> Pro
             sent=cursor.sent, dropped=cursor.dropped, problem="its cursor is beyond the last line"
         )
     oldest = min(sizes, default=end.next)
-    missing = max(0, oldest - cursor.next)
     mine = max((first for first in sizes if first <= cursor.next), default=oldest)
     waiting = sum(size for first, size in sizes.items() if first >= mine)
     passed = cursor.offset if cursor.first == mine else 0
+    if passed and passed >= sizes.get(mine, 0):
+        # All of that file is read; numbers between it and the next one were passed over.
+        oldest = min((first for first in sizes if first > mine), default=end.next)
+    missing = max(0, oldest - cursor.next)
     return Progress(
         lag=max(0, end.next - cursor.next - missing),
         lag_bytes=max(0, waiting - passed),

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,38 @@ def test_what_the_spool_can_not_hold_is_counted(
     assert publishing.records.look().dropped == dropped
     (run,) = runs_of(storage)
     assert (run.first, run.after, run.dropped) == (0, 20_000, dropped)
+
+
+def test_what_could_not_be_written_is_told_with_the_next_line(
+    storage: Path, broker: Broker, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers that are passed over while there is no other line: dropped, and never missing."""
+    outbox = fill(storage, *map(call, range(5)))
+    publishing = publish().all()
+    with monkeypatch.context() as full:
+
+        def refuse(*_: object) -> int:
+            raise OSError(ENOSPC, "No space left on device")
+
+        full.setattr(Outbox, "_write", refuse)
+        add(outbox, *map(call, range(5, 12)))
+    assert not publishing.records.step()
+    report = publishing.records.look()
+    assert (report.sent, report.waiting, report.dropped) == (5, 0, 7)
+    # A session that ends here leaves it to the next one.
+    publishing.close()
+    another = publish()
+    add(outbox, *map(call, range(12, 16)))
+    another.all()
+    found = kept(broker)
+    assert [(batch.first, batch.count, batch.dropped) for batch in found.batches] == [
+        (0, 5, 0),
+        (12, 4, 7),
+    ]
+    report = another.records.look()
+    assert (report.waiting, report.dropped) == (0, 7)
+    (run,) = runs_of(storage)
+    assert (run.after, run.dropped) == (16, 7)
 
 
 def test_another_publisher_goes_on(storage: Path, broker: Broker, publish: Publish) -> None:
