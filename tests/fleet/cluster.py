@@ -60,11 +60,12 @@ class Cluster:
                 "NATS_LISTEN": f"127.0.0.1:{self._ports[name]}",
                 "NATS_CLUSTER_LISTEN": f"127.0.0.1:{self._routes[name]}",
                 "NATS_STORE": str(self.directory / name),
+                "NATS_ROUTES": f"[{', '.join(routes)}]",
                 **{f"NATS_{user.upper()}_PASSWORD": text for user, text in PASSWORDS.items()},
             }
             with self.log(name).open("ab") as log:
                 self._processes[name] = subprocess.Popen(
-                    [_BINARY, "-c", str(CONFIGURATION), "--routes", ",".join(routes)],
+                    [_BINARY, "-c", str(CONFIGURATION)],
                     env=environ,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from shmperf.commands.main import _parse
+from tests.support import missing
 
 CONFIG = Path(__file__).parents[2] / "config"
 UNITS = sorted((CONFIG / "fleet").glob("*.service"))
@@ -43,18 +44,26 @@ def test_commands_are_understood(command: list[str]) -> None:
 
 
 def test_three_servers_find_each_other() -> None:
-    """By their names, with the configuration beside; passwords are asked for, none stands there."""
+    """
+    By their names, with the configuration beside, as `cluster` starts it; passwords are asked for,
+    none stands there, and none becomes an argument, which anybody may read.
+    """
     services = _services()
     servers = {name for name, one in services.items() if one.get("image", "").startswith("nats:")}
     assert len(servers) == 3
     for name in servers:
         one = services[name]
         assert one["environment"]["NATS_NAME"] == name
-        assert all(f"@{other}:6222" in one["command"][-1] for other in servers)
+        routes = one["environment"]["NATS_ROUTES"]
+        assert (routes[0], routes[-1]) == ("[", "]")
+        assert [route.rpartition("@")[2] for route in routes[1:-1].split(", ")] == [
+            f"{other}:6222" for other in sorted(servers)
+        ]
+        assert one["command"] == ["-c", "/etc/nats/server.conf"]
         assert "../nats:/etc/nats:ro" in one["volumes"]
     variables = set(re.findall(r"\$(NATS_\w+)", (CONFIG / "nats/server.conf").read_text()))
-    given = set(services["a"]["environment"])
-    assert {name for name in variables if name != "NATS_ROUTES"} <= given
+    assert variables <= set(services["a"]["environment"])
+    assert not [one for one in services.values() if "PASSWORD" in str(one.get("command"))]
     text = (CONFIG / "fleet/compose.yaml").read_text()
     assert set(re.findall(r":([^:@/\s\"]+)@", text)) <= {
         "${NATS_CLUSTER_PASSWORD}",
@@ -64,10 +73,11 @@ def test_three_servers_find_each_other() -> None:
     }
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_units_are_units(unit: Path, tmp_path: Path) -> None:
     """As systemd reads them."""
+    if shutil.which("systemd-analyze") is None:
+        missing("systemd is not installed: apt-get install systemd")
     copy = tmp_path / unit.name
     copy.write_text(unit.read_text().replace("/opt/shmperf/bin/shmperf", "/bin/true"))
     command = ["systemd-analyze", "verify", "--man=no", str(copy)]
