@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import ssl
 import threading
 from collections.abc import Coroutine
@@ -39,6 +40,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _REFUSED_PAUSE_S = 0.25, 5.0, 30.0
 _MOST_TEXT = 200
 # What a server says when it is about who we are.
 _WHO = ("authorization", "authentication", "credentials", "user jwt", "nkey", "account")
+# A user's name that can be a part of a subject.
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _T = TypeVar("_T")
 
 
@@ -204,6 +207,7 @@ class Link:
             ping_interval=_PING_S,
             tls=tls_context(self._access) if needs_tls else None,
             user_credentials=self._access.credentials,
+            inbox_prefix=_inbox_of(server),
             **_who(server),
         )
 
@@ -250,6 +254,12 @@ def _who(server: Server) -> dict[str, Any]:
     if server.password is None:
         return {"token": server.user}
     return {"user": server.user, "password": server.password}
+
+
+def _inbox_of(server: Server) -> str:
+    """Where answers come: a place by the user's name, which a server can keep from all others."""
+    is_named = server.password is not None and _PLAIN.match(server.user or "")
+    return f"_INBOX_{server.user}" if is_named else "_INBOX"
 
 
 def _kind(error: Exception) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import nats
 import pytest
+from nats.aio.msg import Msg
 
 from shmperf.fleet.engine import Away, EngineError, Message, Refused
 from shmperf.fleet.jetstream import JetStream
@@ -93,6 +97,45 @@ def test_each_user_may_do_its_part_and_no_more(cluster: Cluster) -> None:
     assert [one.revision for one in ask.entries("facts").entries] == [revision]
     with pytest.raises(Refused, match=DENIED):
         ask.put("facts", "node.x", b"")
+
+
+def test_a_node_overhears_nobody(cluster: Cluster) -> None:
+    """What others are answered comes to inboxes of their users' own; nor can it have a copy made."""
+    node, collect, ask = map(cluster.connect, ("node", "collect", "ask"))
+    wait_until(lambda: opened(node), "the stream")
+    heard, complaints = list[bytes](), list[str]()
+
+    def work() -> None:
+        message = Message(subject_of("shmperf", "node", 16), "1", b"what a node did")
+        node.publish(message).result(DEADLINE_S)
+        node.put("nodes", "node.x", b"what a node says")
+        collect.make_consumer("store", partition_of("node", 16))
+        (taken,) = collect.take("store", 1, 5.0)
+        assert taken.body == b"what a node did"
+        assert [one.value for one in ask.entries("nodes").entries] == [b"what a node says"]
+
+    async def listen() -> None:
+        async def hear(message: Msg) -> None:
+            heard.append(message.data)
+
+        async def complain(error: Exception) -> None:
+            complaints.append(str(error))
+
+        spy = await nats.connect(cluster.url("node", "a"), error_cb=complain)
+        try:
+            for others in (">", "*.>", "_INBOX.>", "_INBOX_collect.>", "_INBOX_ask.>"):
+                await spy.subscribe(others, cb=hear)
+            await spy.flush()
+            copy = {"name": "copy", "mirror": {"name": "shmperf"}}
+            await spy.publish("$JS.API.STREAM.CREATE.copy", json.dumps(copy).encode())
+            await asyncio.to_thread(work)
+            await spy.flush()
+        finally:
+            await spy.close()
+
+    asyncio.run(listen())
+    assert heard == []
+    assert len([one for one in complaints if DENIED.search(one)]) == 6
 
 
 def opened(engine: JetStream) -> bool:
