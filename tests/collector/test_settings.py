@@ -107,7 +107,7 @@ HOLDERS: dict[str, list[Holder]] = {
     "collector.sample_interval_seconds": [lambda c: c.parts.sampler.interval_s],
 } | {
     f"{group}.{key}": [lambda c, of=attrgetter(f"{group}.{key}"): of(c.parts.supervisor._options)]
-    for group in ("rag", "export")
+    for group in ("rag", "export", "fleet")
     for key in keys_of(getattr(Options(), group))
 }
 
@@ -123,6 +123,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "export.prometheus.listen": {"listen": "127.0.0.1:0"},
     "export.otlp.endpoint": {"endpoint": "env:NOT_SET"},
     "export.otlp.headers": {"headers": {"few": "3"}},
+    "fleet.url": {"url": "env:NOT_SET"},
     "rag.store": {"store": "chroma", "url": "somewhere"},
     "rag.embedder": {"embedder": "module:function"},
     "rag.embedding_include": {"embedding_include": True, "embedder": "module:function"},

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.support import Place
+from shmperf.storage.consumer import consumers
+from tests.support import Place, wait_until
 
 __all__ = ["NODE", "Node", "configure"]
 
@@ -45,6 +46,13 @@ class Node:
         """What `status` shows of it."""
         found: dict[str, Any] = self.place.ask("status")["sidecars"].get("fleet", {})
         return found
+
+    def publish_rest(self) -> None:
+        """Until nothing waits: as a session ends there are some seconds for that, and no more."""
+        wait_until(
+            lambda: not consumers(self.place.storage)["fleet"].lag,
+            lambda: f"all to be sent: {self.publisher()}",
+        )
 
     def end(self) -> set[str]:
         """Let it end; the ids of all that it has made."""

@@ -61,6 +61,7 @@ def test_a_node_publishes_while_servers_are_killed(place: Place, cluster: Cluste
     ids = node.end()
     again = Node(place)
     again.make(1)
+    again.publish_rest()
     ids = again.end()
     assert len(ids) == 402
     found = Everything(collector, NODE)

@@ -32,7 +32,7 @@ def test_whoever_is_killed_no_call_is_lost(place: Place, broker: Broker) -> None
     node = Node(place)
     node.make(50)
     for turn in range(4):
-        os.kill(node.publisher()["pid"], signal.SIGKILL)
+        os.kill(wait_until(lambda: node.publisher().get("pid"), "one"), signal.SIGKILL)
         node.make(50)
         broker.kill()
         node.make(50)
