@@ -28,8 +28,8 @@ from typing import Any
 import msgspec
 
 from .datasets import COLUMNS
-from .engine import Engine
-from .manifest import Manifest, Manifests, manifests_in
+from .engine import Engine, Stream
+from .manifest import Manifest, Manifests, manifest_names, manifests_in, refuse_others
 from .objects import Objects
 from .ranges import Ranges
 from .reading import opened_records
@@ -85,11 +85,15 @@ def check(objects: Objects, engine: Engine | None) -> Checked:
     """Look at everything; raises StoreError and EngineError where that can't be done."""
     if engine is None:
         manifests, published = manifests_in(objects), {}
+        stream = manifests[0].stream if manifests else ""
     else:
         # The stream's end first: what comes meanwhile is waiting at worst.
         there = engine.look()
         manifests = Manifests(engine, objects).in_force() if there else manifests_in(objects)
-        published = _published(engine, manifests, there.last) if there else {}
+        published = _published(engine, manifests, there) if there else {}
+        stream = there.name if there else ""
+    if stream:
+        refuse_others(objects, manifest_names(objects), stream)
     rows = _rows(objects, manifests) if manifests else {}
     nodes = sorted(_nodes(manifests, published, rows), key=lambda one: (one.node, one.origin))
     refused: dict[str, int] = {}
@@ -162,9 +166,17 @@ def _rows(objects: Objects, manifests: Sequence[Manifest]) -> dict[_Key, tuple[i
     return {(node, origin): (rows, lines) for node, origin, rows, lines in found}
 
 
-def _published(engine: Engine, manifests: Sequence[Manifest], last: int) -> dict[_Key, _InStream]:
-    """What the stream holds up to *last*, by message ids."""
-    next_of = {manifest.partition: manifest.next for manifest in manifests}
+def _published(
+    engine: Engine, manifests: Sequence[Manifest], there: Stream
+) -> dict[_Key, _InStream]:
+    """What the stream holds up to its end as it was *there*, by message ids."""
+    # Of a stream made anew since nothing was taken.
+    next_of = {
+        manifest.partition: manifest.next
+        for manifest in manifests
+        if manifest.created in ("", there.created)
+    }
+    last = there.last
     found: dict[_Key, _InStream] = {}
     name = f"check-{secrets.token_hex(8)}"
     engine.make_consumer(name, None, headers_only=True)

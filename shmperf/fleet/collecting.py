@@ -25,7 +25,7 @@ from .datasets import Writer
 from .engine import Engine, EngineError, Stale
 from .holding import Holding, Means
 from .leases import LEASE_S, Keeper, Leases
-from .manifest import Manifests
+from .manifest import Manifests, manifest_names, refuse_others
 from .objects import Objects
 from .wire import partition_name
 
@@ -58,8 +58,13 @@ class Collector:
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Makes the stream if it is not there; raises EngineError and StoreError."""
+        """
+        Makes the stream if it is not there; raises EngineError and StoreError.
+
+        The latter where another stream is collected into that place already, too.
+        """
         partitions = engine.open().partitions
+        refuse_others(objects, manifest_names(objects), stream)
         identity = objects.identity()
         self.stored = 0
         self._terms, self._say, self._clock = terms, say, clock
@@ -77,7 +82,7 @@ class Collector:
             say,
             self.leases.raise_epoch,
         )
-        self._sweep = Sweep(objects, clock, terms.grace_s)
+        self._sweep = Sweep(objects, stream, clock, terms.grace_s)
         self._compaction = Compaction(objects, writer, self._sweep, terms.least_merged)
         self._holdings: dict[int, Holding] = {}
         self._pauses: dict[str, Pause] = {}

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .datasets import COLUMNS, Writer, digest_of
 from .holding import Holding
-from .manifest import StoredObject, manifest_names, place_of, read_list
+from .manifest import StoredObject, manifest_names, place_of, read_list, refuse_others
 from .objects import Objects
 
 __all__ = ["Compaction", "Sweep"]
@@ -106,11 +106,17 @@ class Sweep:
     def __init__(
         self,
         objects: Objects,
+        stream: str,
         clock: Callable[[], float] = time.monotonic,
         grace_s: float = GRACE_S,
     ) -> None:
-        """What was seen for *grace_s*, by that clock, and was never in force meanwhile, goes."""
+        """
+        What was seen for *grace_s*, by that clock, and was never in force meanwhile, goes.
+
+        Nothing goes where something of another stream than *stream* lies.
+        """
         self._objects = objects
+        self._stream = stream
         self._clock = clock
         self._grace_s = grace_s
         self._looked_s = -_LOOK_S
@@ -140,12 +146,25 @@ class Sweep:
 
     def _found(self, holdings: Sequence[Holding]) -> Iterable[str]:
         held = {one.name: one for one in holdings if one.is_claimed}
-        for partition, names in manifest_names(self._objects).items():
+        manifests = manifest_names(self._objects)
+        refuse_others(self._objects, self._not_ours(held, manifests), self._stream)
+        for partition, names in manifests.items():
             if partition in held:
                 in_force = held[partition].head.now.manifest
                 yield from (name for name in names if place_of(name) < place_of(in_force))
         for kind in COLUMNS:
             yield from self._orphans(kind, held)
+
+    def _not_ours(
+        self, held: dict[str, Holding], manifests: dict[str, list[str]]
+    ) -> dict[str, list[str]]:
+        """Those of partitions that we don't hold, or where another one is newer than ours."""
+        found: dict[str, list[str]] = {}
+        for partition, names in manifests.items():
+            in_force = held[partition].head.now.manifest if partition in held else ""
+            if names[0] != in_force:
+                found[partition] = names
+        return found
 
     def _named(self, held: dict[str, Holding]) -> set[str]:
         """All that the manifests in force name, in their lists too; raises StoreError."""

@@ -70,7 +70,11 @@ class Kept(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """A stream of ours: how many partitions it has, what it holds, on how many servers."""
+    """
+    A stream of ours: how many partitions it has, what it holds, on how many servers.
+
+    One that was deleted and made anew has another *created*, as the engine tells it.
+    """
 
     partitions: int
     first: int = 0
@@ -78,6 +82,8 @@ class Stream(NamedTuple):
     messages: int = 0
     size_bytes: int = 0
     replicas: int = 1
+    name: str = ""
+    created: str = ""
 
 
 class Taken(NamedTuple):

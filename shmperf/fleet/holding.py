@@ -26,7 +26,7 @@ from shmperf.errors import StoreError
 
 from .cut import Cut
 from .datasets import Line, Writer, digest_of, row_of
-from .engine import Engine, EngineError, Stale, Taken
+from .engine import Engine, EngineError, Stale, Stream, Taken
 from .feed import Feed
 from .manifest import (
     Head,
@@ -39,6 +39,7 @@ from .manifest import (
     epoch_of,
     manifest_names,
     read_manifest,
+    refuse_others,
 )
 from .objects import Objects
 from .wire import name_of, partition_name
@@ -110,15 +111,17 @@ class Holding:
             if not means.raise_epoch(self.partition, highest + 1):
                 raise Stale(f"{self.name}: another collector holds it")
             self.epoch = highest + 1
-        base = self._base(head, names)
-        mine = Head(self.epoch, base, head.sealed if head else None)
+        refuse_others(means.objects, {self.name: names}, means.stream)
+        stream = means.engine.open()
+        base = self._base(head, names, stream)
+        mine = Head(self.epoch, base, _still_sealed(head, stream))
         self.head.claim(mine, revision)  # point: fleet-claim
         self._has_claimed = True
         if head is not None and head.epoch != self.epoch:
             means.engine.drop_consumer(self._consumer(head.epoch))
         self._follow()
 
-    def _base(self, head: Head | None, names: Sequence[str]) -> str:
+    def _base(self, head: Head | None, names: Sequence[str], stream: Stream) -> str:
         """Take up the manifest in force, or what lies here where the broker knows of none."""
         means = self._means
         name = head.manifest if head is not None else next(iter(names), "")
@@ -130,11 +133,12 @@ class Holding:
                     f"the stream has {means.partitions}: use another place"
                 )
             self.manifest = found
-        stream = means.engine.open()
         self._has_let_go = stream.first > 1
-        if head is None or self.manifest.next > stream.last + 1:
+        is_known = head is not None and self.manifest.created in ("", stream.created)
+        if not is_known or self.manifest.next > stream.last + 1:
             # The stream began anew. What of it is stored already, the ranges know.
             self.manifest.next = 0
+        self.manifest.created = stream.created
         return name
 
     def _consumer(self, epoch: int) -> str:
@@ -229,9 +233,14 @@ class Holding:
         Raises Stale where another one holds the partition now: it is over. After any other error
         the same may be tried again, as often as it takes.
         """
+        if not self.head.now.manifest:
+            # Two streams that began at once in an empty place: who commits first has it.
+            others = manifest_names(self._means.objects)
+            refuse_others(self._means.objects, others, self._means.stream)
+        mine = Sealed(self.epoch, self._last, self.manifest.created)
         if self.head.now.sealed is None:
-            self.head.set(Head(self.epoch, self.head.now.manifest, Sealed(self.epoch, self._last)))
-        sealed = self.head.now.sealed or Sealed(self.epoch, self._last)  # point: fleet-sealed
+            self.head.set(Head(self.epoch, self.head.now.manifest, mine))
+        sealed = self.head.now.sealed or mine  # point: fleet-sealed
         before = _missing(self.manifest.origins)
         following = msgspec.structs.replace(
             self.manifest,
@@ -299,6 +308,14 @@ class Holding:
         name = self._means.manifests.write(following)
         self.head.set(Head(self.epoch, name))  # point: fleet-commit
         self.manifest = following  # point: fleet-committed
+
+
+def _still_sealed(head: Head | None, stream: Stream) -> Sealed | None:
+    """What is sealed, if it is of *stream*, and all of it may come yet."""
+    sealed = head.sealed if head is not None else None
+    if sealed is None or sealed.created != stream.created or sealed.last > stream.last:
+        return None
+    return sealed
 
 
 def _missing(origins: Sequence[StoredOrigin]) -> Counter[str]:

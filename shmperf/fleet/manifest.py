@@ -30,6 +30,7 @@ Why the head is no file: a bucket has no compare-and-set that all of them keep, 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -57,6 +58,7 @@ __all__ = [
     "read_list",
     "read_manifest",
     "read_whole",
+    "refuse_others",
 ]
 
 SCHEMA = 1
@@ -120,6 +122,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     epoch: int
     version: int
     next: int
+    # When the stream was made whose message that is: of another one all are still to be taken.
+    created: str = ""
     objects: list[StoredObject] = []
     # Names of files with further objects; none in what readers get, which is whole.
     lists: list[str] = []
@@ -129,10 +133,15 @@ class Manifest(msgspec.Struct, kw_only=True):
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """A cut that was begun: the messages up to *last*, into objects named after *epoch*."""
+    """
+    A cut that was begun: the messages up to *last*, into objects named after *epoch*.
+
+    Of the stream that was *created* then; of another one its end says nothing.
+    """
 
     epoch: int
     last: int
+    created: str = ""
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -326,6 +335,27 @@ def manifests_in(objects: Objects) -> list[Manifest]:
             # Superseded and deleted between the look and the reading.
             continue
     raise StoreError(f"{objects.place}: its manifests change faster than they are read")
+
+
+def refuse_others(objects: Objects, names: Mapping[str, Sequence[str]], stream: str) -> None:
+    """
+    Raise StoreError where what lies there under *names*, by partition, is of another stream.
+
+    Each stream has heads of its own, and would take the other's files for what was left behind.
+    """
+    for partition in sorted(names):
+        for name in names[partition]:
+            try:
+                found = read_manifest(objects, name).stream
+            except StoreError:
+                # Deleted since, or not whole: what it was of, nobody can say.
+                continue
+            if found != stream:
+                raise StoreError(
+                    f"{objects.place}: it belongs to the stream {found}, not to {stream}: "
+                    "use another place"
+                )
+            break
 
 
 def _newest(objects: Objects, names: list[str]) -> Manifest:

@@ -74,6 +74,7 @@ class _State(msgspec.Struct):
 
 
 class StreamAnswer(Answer):
+    created: str = ""
     config: _Config = msgspec.field(default_factory=_Config)
     state: _State = msgspec.field(default_factory=_State)
 

@@ -94,6 +94,8 @@ class Streams:
             state.messages,
             state.bytes,
             answer.config.num_replicas,
+            name,
+            answer.created,
         )
 
     async def publish(self, message: Message, timeout_s: float) -> Kept:

@@ -47,8 +47,9 @@ def line(number: int, day: int = 1) -> bytes:
 class Publishing:
     """Publishes lines of nodes, and remembers which ones."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, stream: str = "shmperf") -> None:
         self.engine = engine
+        self.stream = stream
         self.lines: Counter[tuple[str, str, int]] = Counter()
         engine.open()
 
@@ -62,7 +63,7 @@ class Publishing:
             lines = [line(number, 1 + number % more.get("days", 1)) for number in range(begin, end)]
             body = encode(node, origin, begin, lines, more.get("dropped", 0))
             name = ids + message_id(origin, begin, end - begin)
-            message = Message(subject_of("shmperf", node, PARTITIONS), name, body)
+            message = Message(subject_of(self.stream, node, PARTITIONS), name, body)
             futures.append(self.engine.publish(message))
             for number in range(begin, end):
                 self.lines[node, origin.hex(), number] = 1
@@ -83,7 +84,7 @@ class Publishing:
 
     def send_raw(self, node: str, body: bytes, name: str) -> None:
         """Any bytes, where a node's batches go."""
-        subject = subject_of("shmperf", node, PARTITIONS)
+        subject = subject_of(self.stream, node, PARTITIONS)
         self.engine.publish(Message(subject, name, body)).result(60)
 
 

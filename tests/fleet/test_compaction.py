@@ -161,7 +161,7 @@ def test_what_is_not_in_force_goes_after_its_time(
         settle(collector)
     (manifest,) = manifests_in(into)
     clock = Clock()
-    sweep = Sweep(into, clock, 900.0)
+    sweep = Sweep(into, "shmperf", clock, 900.0)
     holdings = list(collector._holdings.values())
     named = manifest.objects[0].name
     directory, _, last = named.rpartition("/")
@@ -207,7 +207,7 @@ def test_many_objects_are_named_in_lists(
     later = collector_into(into, Terms(every_s=0.0, least_merged=3, grace_s=0.0))
     settle(later)
     clock = Clock()
-    sweep = Sweep(into, clock, 900.0)
+    sweep = Sweep(into, "shmperf", clock, 900.0)
     for _ in range(5):
         sweep.step(list(later._holdings.values()))
         clock.now_s += 400.0

@@ -1,0 +1,170 @@
+"""Streams that are not what they were: made anew, cut short, or two of them into one place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shmperf.errors import StoreError
+from shmperf.fleet.checking import check
+from shmperf.fleet.collecting import Collector, Terms
+from shmperf.fleet.engine import Engine
+from shmperf.fleet.manifest import manifest_names
+from shmperf.fleet.objects import Directory
+from shmperf.fleet.wire import partition_of
+from shmperf.testing import Clock
+from tests.support import Place, needs, outputs
+
+from .broker import Broker, needs_broker
+from .storing import PARTITIONS, Publishing, collect, nodes_of, numbers_in, well
+
+needs_broker()
+needs("duckdb")
+
+QUICK = Terms("jsonl", every_s=0.0, grace_s=0.0, lease_s=1.0)
+
+
+@pytest.fixture
+def published(broker: Broker) -> Publishing:
+    return Publishing(broker.connect())
+
+
+@pytest.fixture
+def into(tmp_path: Path) -> Directory:
+    return Directory(tmp_path / "into")
+
+
+def finish(engine: Engine, into: Directory, stream: str = "shmperf") -> None:
+    """Collect until nothing waits."""
+    Collector(engine, stream, into, QUICK, print).run(threading.Event(), until_empty=True)
+
+
+def lying(objects: Directory) -> list[str]:
+    """All that is there."""
+    return objects.names("calls") + objects.names("manifest")
+
+
+def remake(broker: Broker, published: Publishing) -> None:
+    """The stream, empty; buckets stay."""
+    broker.delete("shmperf")
+    published.engine.open()
+
+
+def test_a_place_belongs_to_one_stream(broker: Broker, into: Directory) -> None:
+    """Another one is refused, told whose it is, and changes nothing; in other partitions, too."""
+    prod, stag = (Publishing(broker.connect(name), name) for name in ("prod", "stag"))
+    first, second = nodes_of([3, 5])
+    prod.send(first, 0, 30)
+    finish(prod.engine, into, "prod")
+    before = lying(into)
+    for node in (first, second):
+        stag.send(node, 0, 5, origin=b"s" * 16)
+    with pytest.raises(StoreError, match="belongs to the stream prod, not to stag"):
+        finish(stag.engine, into, "stag")
+    assert lying(into) == before
+    with pytest.raises(StoreError, match="belongs to the stream prod, not to stag"):
+        check(into, stag.engine)
+    well(into, prod.engine, prod)
+
+
+def test_two_streams_that_begin_at_once_keep_apart(broker: Broker, into: Directory) -> None:
+    """Both have claimed an empty place: who commits second does not, and sweeps nothing."""
+    prod, stag = (Publishing(broker.connect(name), name) for name in ("prod", "stag"))
+    said: list[str] = []
+    late = Collector(stag.engine, "stag", into, QUICK, said.append)
+    late.leases.step()
+    late.step()
+    stag.send("alpha", 0, 5, origin=b"s" * 16)
+    prod.send("alpha", 0, 30)
+    finish(prod.engine, into, "prod")
+    before = lying(into)
+    late.step()
+    late.step()
+    assert any("belongs to the stream prod, not to stag" in text for text in said)
+    with pytest.raises(StoreError, match="belongs to the stream prod"):
+        late._sweep.step(list(late._holdings.values()), now=True)
+    late.leases.close()
+    assert lying(into) == before
+    well(into, prod.engine, prod)
+
+
+def test_manifests_of_two_streams_are_told(broker: Broker, into: Directory) -> None:
+    """Without a broker, too: whose place it is, nobody can say."""
+    for name, node in zip(("prod", "stag"), nodes_of([3, 5]), strict=True):
+        own = Publishing(broker.connect(name), name)
+        own.send(node, 0, 10)
+        other = Directory(into.root.with_name(name))
+        finish(own.engine, other, name)
+        for file in lying(other):
+            into.write(file, other.read(file))
+    with pytest.raises(StoreError, match="belongs to the stream stag, not to prod"):
+        check(into, None)
+
+
+@pytest.mark.parametrize("count", [5, 60])
+def test_a_stream_made_anew_is_taken_from_its_first_message(
+    broker: Broker, published: Publishing, into: Directory, count: int
+) -> None:
+    """Whether it is shorter by now than the former one was, or longer."""
+    published.send("alpha", 0, 10, cut=1)
+    finish(published.engine, into)
+    remake(broker, published)
+    published.send("alpha", 10, 10 + count, cut=1)
+    (found,) = check(into, published.engine).nodes
+    assert (found.waiting, found.lost) == (count, 0)
+    finish(published.engine, into)
+    well(into, published.engine, published)
+
+
+def test_a_stream_made_anew_while_somebody_collects(
+    broker: Broker, published: Publishing, into: Directory
+) -> None:
+    """Its consumer is gone with the former one; what it had taken is there."""
+    clock = Clock()
+    collector = Collector(published.engine, "shmperf", into, QUICK, print, clock)
+    collector.leases.step()
+    for partition in set(range(PARTITIONS)) - {partition_of("alpha", PARTITIONS)}:
+        # Each would notice for itself, by a request that nobody answers.
+        collector.leases.let_go(partition)
+    published.send("alpha", 0, 10, cut=1)
+    steps(collector, clock)
+    remake(broker, published)
+    published.send("alpha", 10, 70, cut=1)
+    steps(collector, clock)
+    well(into, published.engine, published)
+    collector.leases.close()
+
+
+def steps(collector: Collector, clock: Clock) -> None:
+    """Until there is nothing to do, pauses included."""
+    for _ in range(4):
+        while collector.step():
+            pass
+        clock.now_s += 100.0
+
+
+@pytest.mark.parametrize("change", [remake, lambda broker, _: broker.purge("shmperf")])
+def test_a_sealed_cut_of_a_stream_that_is_gone(
+    place: Place,
+    broker: Broker,
+    published: Publishing,
+    into: Directory,
+    change: Callable[[Broker, Publishing], None],
+) -> None:
+    """Killed behind the seal: its end is that of other messages, and is nobody's end any more."""
+    published.send("alpha", 0, 20, cut=1)
+    died = collect(place, broker.url, into.root, point="fleet-sealed")
+    outputs(died)
+    assert not manifest_names(into)
+    change(broker, published)
+    published.lines.clear()
+    published.send("alpha", 20, 25, cut=1)
+    finish(published.engine, into)
+    published.send("alpha", 25, 65, cut=1)
+    finish(published.engine, into)
+    assert numbers_in(into) == published.lines
+    (found,) = check(into, published.engine).nodes
+    assert (found.stored, found.lost, found.waiting) == (45, 0, 0)
