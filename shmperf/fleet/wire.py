@@ -56,6 +56,8 @@ PARTITIONS = 16
 MOST_LINES, MOST_BYTES = 1_000, 512 << 10
 _MOST_PARTITIONS = 4096
 _MOST_BODY, _MOST_TEXT = 64 << 20, 64 << 20
+# Of lines, those that are left out, too.
+_MOST_COUNT = 1 << 16
 _NUMBER = Meta(ge=0, le=1 << 62)
 _DESCRIPTION = re.compile(r"shmperf/(\d{1,6}) partitions=(\d{1,6})\Z")
 _WHOLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -69,9 +71,9 @@ class Batch(msgspec.Struct, array_like=True, frozen=True):
     node: Annotated[str, Meta(max_length=255)]
     origin: Annotated[bytes, Meta(min_length=16, max_length=16)]
     first: Annotated[int, _NUMBER]
-    count: Annotated[int, Meta(ge=1, le=1 << 20)]
+    count: Annotated[int, Meta(ge=1, le=_MOST_COUNT)]
     dropped: Annotated[int, _NUMBER]
-    left_out: Annotated[int, Meta(ge=0, le=1 << 20)]
+    left_out: Annotated[int, Meta(ge=0, le=_MOST_COUNT)]
     lines: bytes
 
     @property
@@ -187,10 +189,17 @@ def lines_of(batch: Batch) -> list[tuple[int, bytes]]:
     codec = next((one for one in CODECS if batch.lines.startswith(one.magic)), None)
     if codec is None:
         raise FormatError("found lines that nothing of ours has compressed")
+    # Several are cut to a size; a single one has whatever it has.
+    most = _MOST_TEXT if batch.count == 1 else 2 * MOST_BYTES + batch.count
     try:
-        lines = codec.expand(batch.lines, _MOST_TEXT).split(b"\n")
+        text = codec.expand(batch.lines, most)
     except ValueError as error:
         raise FormatError(f"found damaged lines: {error}") from None
-    if len(lines) != batch.count or sum(not line for line in lines) != batch.left_out:
-        raise FormatError(f"found {len(lines):,} lines in a batch of {batch.count:,}")
+    # Counted before they are split: each line takes more than its bytes.
+    count = text.count(b"\n") + 1
+    if count != batch.count:
+        raise FormatError(f"found {count:,} lines in a batch of {batch.count:,}")
+    lines = text.split(b"\n")
+    if sum(not line for line in lines) != batch.left_out:
+        raise FormatError(f"found other than {batch.left_out:,} lines left out")
     return [(number, line) for number, line in enumerate(lines, batch.first) if line]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -65,6 +67,36 @@ def test_a_batch_that_contradicts_itself_is_refused(fields: dict[str, object]) -
     """Numbers that do not fit the lines would tell one line twice, or another one."""
     with pytest.raises(FormatError):
         wire.lines_of(wire.decode(changed(**fields)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 1000])
+def test_a_small_message_takes_no_more_memory_than_a_batch(count: int) -> None:
+    """Kilobytes hold megabytes of newlines, which are counted before anything is made of them."""
+    wide = wire.decode(wire.encode("n", ORIGIN, 0, [b"aa\n" * (4 << 20)]))
+    batch = msgspec.structs.replace(wide, count=count)
+    assert len(batch.lines) < 64 << 10
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError):
+            wire.lines_of(batch)
+        assert tracemalloc.get_traced_memory()[1] < 30 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"a" * (wire.MOST_BYTES // 1000)] * 1000,
+        [b""] * 15_999 + [b"a" * wire.MOST_BYTES],
+        [b"a" * (8 * wire.MOST_BYTES)],
+    ],
+    ids=["many", "left out", "one"],
+)
+def test_batches_as_large_as_they_are_cut_come_back(lines: list[bytes]) -> None:
+    """And a single line may be larger."""
+    found = wire.lines_of(wire.decode(wire.encode("n", ORIGIN, 0, lines)))
+    assert [line for _, line in found] == [line for line in lines if line]
 
 
 @given(st.text(max_size=255))
