@@ -61,16 +61,15 @@ PLANTS = (
         1.0,
     ),
     Plant(
-        "a line in fifty batches is neither stored nor known",
+        "a line in fifty batches is known, and not stored",
         (
             Change(
                 "fleet/cut.py",
-                "        for first, after in _runs(number for number, _ in found):\n"
-                "            self.stored.add(first, after)\n",
+                "        self.left_out += sum(after - first for first, after in new) - len(found)\n"
+                "        return found\n",
+                "        self.left_out += sum(after - first for first, after in new) - len(found)\n"
                 "        self.planted = getattr(self, 'planted', 0) + 1\n"
-                "        found = found[1:] if self.planted % 50 == 0 else found\n"
-                "        for first, after in _runs(number for number, _ in found):\n"
-                "            self.stored.add(first, after)\n",
+                "        return found[1:] if self.planted % 50 == 0 else found\n",
             ),
         ),
         _SECTION,

@@ -119,7 +119,7 @@ def _nodes(
         for one in manifest.origins:
             key = (name_of(one.node), one.origin)
             found.add(key)
-            known, taken = one.known, Ranges([*one.stored, *one.left_out])
+            known, taken = one.known, len(Ranges(one.taken))
             in_stream = published.get(key) or _InStream(one.node)
             count, distinct = rows.get((one.node, one.origin), (0, 0))
             waiting = _outside(in_stream.waiting, known)
@@ -127,14 +127,14 @@ def _nodes(
             yield NodeCheck(
                 node=one.node,
                 origin=one.origin,
-                published=len(taken) + waiting + lost,
+                published=taken + waiting + lost,
                 stored=distinct,
-                left_out=len(Ranges(one.left_out)),
+                left_out=one.left_out,
                 dropped=len(Ranges(one.dropped)),
                 missing=one.missing - lost,
                 waiting=waiting,
                 lost=lost,
-                absent=max(0, len(Ranges(one.stored)) - distinct),
+                absent=max(0, taken - one.left_out - distinct),
                 doubled=count - distinct,
             )
     for key, in_stream in published.items():

@@ -11,14 +11,14 @@ another cut, by another id, a week later, is nothing new.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from shmperf.errors import FormatError
 
 from .engine import Taken
 from .manifest import StoredOrigin
-from .ranges import Range, Ranges
+from .ranges import Ranges
 from .wire import Batch, decode, lines_of, partition_of
 
 __all__ = ["Cut", "Part"]
@@ -42,9 +42,8 @@ class _Books:
 
     def __init__(self, known: StoredOrigin) -> None:
         self.node, self.origin = known.node, known.origin
-        self.stored, self.left_out = Ranges(known.stored), Ranges(known.left_out)
-        self.dropped = Ranges(known.dropped)
-        self.taken = Ranges([*known.stored, *known.left_out])
+        self.taken, self.dropped = Ranges(known.taken), Ranges(known.dropped)
+        self.left_out = known.left_out
         self.is_late = known.is_late
 
     def add(self, batch: Batch, lines: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
@@ -53,37 +52,19 @@ class _Books:
             raise FormatError("found numbers that are scattered as no outbox has them")
         self.dropped.add(max(0, batch.first - batch.dropped), batch.first)
         new = self.taken.add(batch.first, batch.after)
-        present = Ranges(_runs(number for number, _ in lines))
-        for first, after in new:
-            for left_out in present.missing(first, after):
-                self.left_out.add(*left_out)
         if new == [(batch.first, batch.after)]:
             found = list(lines)
         else:
             inside = Ranges(new)
             found = [(number, line) for number, line in lines if number in inside]
-        for first, after in _runs(number for number, _ in found):
-            self.stored.add(first, after)
+        self.left_out += sum(after - first for first, after in new) - len(found)
         return found
 
     def told(self) -> StoredOrigin:
         """As a manifest has it: of what was told as dropped, that which never came after all."""
         dropped = [part for one in self.dropped for part in self.taken.missing(*one)]
-        stored, left_out = self.stored.encode(), self.left_out.encode()
-        return StoredOrigin(self.node, self.origin, stored, left_out, dropped, self.is_late)
-
-
-def _runs(numbers: Iterator[int]) -> Iterator[Range]:
-    """Rising *numbers* as ranges."""
-    first = after = -1
-    for number in numbers:
-        if number != after:
-            if after >= 0:
-                yield first, after
-            first = number
-        after = number + 1
-    if after >= 0:
-        yield first, after
+        taken = self.taken.encode()
+        return StoredOrigin(self.node, self.origin, taken, self.left_out, dropped, self.is_late)
 
 
 class Cut:
