@@ -38,6 +38,7 @@ __all__ = [
     "reason_of",
     "refuse_newer",
     "shown_path",
+    "sync_directory",
     "translated",
     "words_of",
 ]
@@ -131,6 +132,15 @@ def open_private(path: Path, flags: int) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def sync_directory(path: Path) -> None:
+    """Let what was created, renamed and deleted in *path* be on the disk; OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _take_over(fd: int, path: Path) -> None:

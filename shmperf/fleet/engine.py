@@ -3,13 +3,14 @@ What a fleet asks of the system in the middle: two small protocols, and what goe
 
     Publisher   takes messages, in order, and says of each when it is kept: any log can do that
     Engine      all of it: shared consumers, and buckets of keys with compare-and-set
+                (which numbers a node has given out stands in one, so records want that, too)
 
 Every call ends within its time and says in one line what is wrong: `Away` when nobody answers,
 `Refused` when somebody does, and says no; `Stale` when somebody else was quicker. None of these
 lines holds a secret.
 
 The one engine is `jetstream`. The protocols stand here so that what publishes, collects and asks
-names no broker, and so that a second one need only be a `Publisher`.
+names no broker.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 Forgetting what a node has said: a storage that is gone for good leaves the answers of its fleet.
 
 Nobody does it by himself: what a node has counted is history, and it may come back. What was
-collected of it stays where it is.
+collected of it stays where it is, and so does which numbers it has given out (see `witness`).
 
     killed after …     who forgets it again
     some keys          takes the others away

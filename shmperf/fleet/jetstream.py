@@ -6,7 +6,7 @@ NATS JetStream as a fleet's engine: what `engine` promises, as plain calls for a
     `streams`, `consumers`, `buckets`    what is asked
 
 Times in what it gives are the servers' own. A bucket is named without the stream's name before it:
-``nodes``, ``facts``, ``leases``, ``manifests``.
+``nodes``, ``facts``, ``leases``, ``manifests``, ``presence``, ``numbers``.
 """
 
 from __future__ import annotations

@@ -7,23 +7,28 @@ The numbers of an outbox never go back while it lies where it is. They do where 
 deleted, or the storage is a copy, or was put back from a backup: then a number that was published
 comes again, for another line, and whoever stores each number once would throw that line away. So
 what goes over the wire is the origin of a *run*. The first run of a storage has the storage's own;
-when the directory is another one (its inode) or the outbox ends before what was published, a new
-run begins, with an origin made of the storage's and of random bytes: a copy and its original, or
-two that were put back from the same backup, don't share one.
+when the directory is another one (its inode), when the outbox ends before what was published, or
+when more was published than this file knows of (it was put back, too; the broker was told, see
+`witness`), a new run begins, with an origin made of the storage's and of random bytes: a copy and
+its original, or two that were put back from the same backup, don't share one.
 
     killed after …                      the next publisher
     a run written, nothing published    goes on with it
     lines published, not acknowledged   publishes them again, in the same run
-    a storage copied in between         publishes them in a run of its own: those few lines twice
+    a storage copied or put back        publishes what it has not acknowledged in a run of its own:
+                                        those few lines twice
 
-Written before anything with a higher number is published. A file that can't be read begins a new
-run: better a line twice, by another origin, than one thrown away.
+Before anything with a higher number is published, the lines are on the disk, then this file, and
+then the broker is told: after a power failure none of them is behind what whoever stores has. A
+file that can't be read begins a new run: better a line twice, by another origin, than one thrown
+away.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated
@@ -32,9 +37,11 @@ import msgspec
 from msgspec import Meta
 
 from shmperf.errors import StoreError
-from shmperf.files import internals, open_private, read_private, translated
+from shmperf.files import internals, open_private, read_private, sync_directory, translated
 from shmperf.storage.origin import origin_of
-from shmperf.storage.outbox import outbox_of, read_end
+from shmperf.storage.outbox import outbox_of, read_end, sync
+
+from .witness import Witness
 
 __all__ = ["Numbers", "Run", "runs_of"]
 
@@ -77,11 +84,18 @@ def runs_of(storage: Path) -> list[Run]:
 class Numbers:
     """The runs of one storage; its publisher writes them."""
 
-    def __init__(self, storage: Path) -> None:
+    def __init__(self, storage: Path, witness: Witness) -> None:
+        """Nothing is asked of *witness* yet."""
         self._path = internals(storage) / _FILE
         self._storage = storage
         self._outbox = outbox_of(storage)
+        self._witness = witness
         self._runs = runs_of(storage)
+        # Looked at before the collector has had time to get beyond what was published: once it
+        # has, an outbox that was put back looks like any other.
+        self._is_over = False
+        with suppress(OSError):
+            self._is_over = self._went_back()
 
     @property
     def origin(self) -> bytes:
@@ -92,31 +106,60 @@ class Numbers:
         """
         The origin of the numbers from *first* to before *after*, which may be published now.
 
-        *dropped* are missing right before them. Raises StoreError where that can't be written.
+        *dropped* are missing right before them. Raises StoreError where that can't be written, and
+        what the engine raises.
         """
         try:
             run = self._present(first - dropped)
-            if after > run.after:
-                # What of those was counted, or published, before they were lost, is not again.
-                run.dropped += min(dropped, max(0, first - run.after))
-                run.after = after
-                self._write()  # point: fleet-numbers
-            return run.origin
+            self._extend(run, first, after, dropped)
+            if not self._witness.tell(run.origin, after):
+                # Somebody else gave out the same numbers, just now.
+                self._runs[-1] = run
+                run = self._begin(first - dropped, is_first=False)
+                self._extend(run, first, after, dropped)
+                self._witness.tell(run.origin, after)
+            return run.origin  # point: fleet-told
         except OSError as error:
             raise translated(error, self._path, StoreError) from error
 
+    def _extend(self, run: Run, first: int, after: int, dropped: int) -> None:
+        """Let the present run, *run*, reach so far, on the disk."""
+        if after <= run.after:
+            return
+        sync(self._outbox, first)
+        # What of those was counted, or published, before they were lost, is not again.
+        missed = min(dropped, max(0, first - run.after))
+        self._runs[-1] = msgspec.structs.replace(run, after=after, dropped=run.dropped + missed)
+        self._write()  # point: fleet-numbers
+
     def _present(self, first: int) -> Run:
-        inode = self._outbox.stat().st_ino
-        run = self._runs[-1] if self._runs else None
-        if run is None:
+        if not self._runs:
             # The file is missing or damaged: what was published before nobody knows.
-            is_new = not self._path.exists()
-            run = Run(self._origin(is_first=is_new), inode, first, first)
-        elif run.inode != inode or read_end(self._outbox).next < run.after:
-            run = Run(self._origin(is_first=False), inode, first, first)
+            run = self._begin(first, is_first=not self._path.exists())
+        elif self._is_over or self._went_back():
+            run = self._begin(first, is_first=False)
         else:
-            return run
+            run = self._runs[-1]
+        if not self._witness.agrees(run.origin, run.after):
+            run = self._begin(first, is_first=False)
+        return run
+
+    def _went_back(self) -> bool:
+        """Whether the outbox is another one than that of the present run, or ends before it."""
+        if not self._runs:
+            return False
+        run = self._runs[-1]
+        try:
+            return (
+                run.inode != self._outbox.stat().st_ino or read_end(self._outbox).next < run.after
+            )
+        except FileNotFoundError:
+            return True
+
+    def _begin(self, first: int, *, is_first: bool) -> Run:
+        run = Run(self._origin(is_first=is_first), self._outbox.stat().st_ino, first, first)
         self._runs = [*self._runs[1 - _MOST_RUNS :], run]
+        self._is_over = False
         self._write()
         return run
 
@@ -133,6 +176,8 @@ class Numbers:
         fd = open_private(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             os.write(fd, msgspec.msgpack.encode(_Runs(_VERSION, self._runs)))
+            os.fsync(fd)
         finally:
             os.close(fd)
         aside.replace(self._path)
+        sync_directory(self._path.parent)

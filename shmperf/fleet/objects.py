@@ -34,7 +34,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from shmperf.errors import StoreError
-from shmperf.files import open_private, reason_of, shown_path, translated
+from shmperf.files import open_private, reason_of, shown_path, sync_directory, translated
 
 __all__ = ["Bucket", "Directory", "Missing", "Objects", "opened_objects"]
 
@@ -176,11 +176,7 @@ class Directory:
     def _sync(self, path: Path) -> None:
         """Make names durable, up to the root."""
         while True:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            sync_directory(path)
             if path == self.root or self.root not in path.parents:
                 return
             path = path.parent

@@ -14,6 +14,7 @@ the rest stays in the outbox for the next session that publishes.
 
     killed after …                 the next one
     numbers written, not sent      publishes them
+    numbers told, not sent         publishes them
     sent, not kept                 publishes them again: the same ids, where they are cut the same
     kept, the cursor not moved     publishes them again, and hears that they are there
 """
@@ -51,6 +52,7 @@ from .reach import engine_of, node_of
 from .stating import Stating
 from .teller import teller_of
 from .wire import MOST_LINES, encode, message_id, subject_of
+from .witness import Witness
 
 __all__ = ["CONSUMER", "Node", "Records", "Sender", "Turn", "main", "turns_of"]
 
@@ -96,19 +98,20 @@ class Records:
         self,
         storage: Path,
         fleet: Fleet,
-        publisher: Publisher,
+        engine: Engine,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is asked of *publisher* yet."""
+        """Nothing is asked of *engine* yet."""
         self.report = SidecarReport()
         # Spread: all nodes of a fleet miss their broker in the same moment.
         self.pause = Pause(clock, random.random)
         self._storage = storage
         self._fleet = fleet
         self._node = node_of(fleet)
-        self._publisher = publisher
+        self._publisher: Publisher = engine
         self._consumer = Consumer(storage, CONSUMER)
-        self._numbers = Numbers(storage)
+        self._witness = Witness(engine)
+        self._numbers = Numbers(storage, self._witness)
         # Where they go, and how much fits; empty before the stream is known.
         self._subject = ""
         self._most_bytes = 0
@@ -160,6 +163,7 @@ class Records:
         if self._subject:
             return
         stream = self._publisher.open()
+        self._witness.doubt()
         self._most_bytes = self._publisher.most_bytes - _HEADER_BYTES
         self._subject = subject_of(self._fleet.stream, self._node, stream.partitions)
         # Before there is anything to say, too: a broker that is there again is no problem.

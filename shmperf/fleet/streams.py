@@ -23,7 +23,7 @@ from .wire import PARTITIONS, description, kinds_subject, partitions_in
 __all__ = ["BUCKETS", "Streams"]
 
 # What is kept beside the records, under `<stream>_<name>`.
-BUCKETS = ("nodes", "facts", "leases", "manifests", "presence")
+BUCKETS = ("nodes", "facts", "leases", "manifests", "presence", "numbers")
 # What means nothing any more after a day, whoever is alive says anew; what nodes counted stays.
 _AGES_NS = dict.fromkeys(("facts", "presence"), 86_400 * NS)
 

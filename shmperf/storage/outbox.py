@@ -37,7 +37,14 @@ import msgspec
 
 from shmperf.analysis.packedtotals import IntervalTotals
 from shmperf.analysis.timeline import LENGTH_NS
-from shmperf.files import check_ours, internals, open_private, read_private, reason_of
+from shmperf.files import (
+    check_ours,
+    internals,
+    open_private,
+    read_private,
+    reason_of,
+    sync_directory,
+)
 
 from .history import FileState, count_lines
 from .lines import timestamp
@@ -57,6 +64,7 @@ __all__ = [
     "read_cursor",
     "read_end",
     "registered",
+    "sync",
     "totals_lines",
 ]
 
@@ -422,3 +430,19 @@ def read_end(path: Path) -> End:
     if len(content) != _END.size or crc32(content[: _SCALARS.size]) != _END.unpack(content)[3]:
         return End(0, 0, 0)
     return End(*_SCALARS.unpack_from(content))
+
+
+def sync(path: Path, number: int) -> None:
+    """Let the file that line *number* is in, and how far readers may read, be on the disk."""
+    firsts = sorted(first for first in first_numbers(path) if first <= number)
+    for name in [*map(file_name, firsts[-1:]), _COMMITTED]:
+        try:
+            fd = open_private(path / name, os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError:
+            # Its lines have gone for everybody meanwhile.
+            continue
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    sync_directory(path)

@@ -101,7 +101,7 @@ def test_each_user_may_do_its_part_and_no_more(cluster: Cluster) -> None:
 
 
 def test_a_node_overhears_nobody(cluster: Cluster) -> None:
-    """What others are answered comes to inboxes of their users' own; nor can it have a copy made."""
+    """What others are answered comes to inboxes of their users' own; no copy can be made."""
     node, collect, ask = map(cluster.connect, ("node", "collect", "ask"))
     wait_until(lambda: opened(node), "the stream")
     heard, complaints = list[bytes](), list[str]()

@@ -87,7 +87,7 @@ def test_a_session_without_its_broker_leaves_all_to_the_next(place: Place, broke
     wait_until(lambda: set(ids_of(found.take())) == ids, "both sessions' calls")
 
 
-POINTS = ("fleet-numbers", "fleet-sent", "fleet-kept", "outbox-acknowledge")
+POINTS = ("fleet-numbers", "fleet-told", "fleet-sent", "fleet-kept", "outbox-acknowledge")
 
 
 @pytest.mark.parametrize("nth", [1, 2])

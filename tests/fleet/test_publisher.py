@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from shmperf import stdlib
 from shmperf.config.options import Fleet, Options
+from shmperf.files import internals
 from shmperf.fleet.engine import Away, EngineError
-from shmperf.fleet.numbers import runs_of
+from shmperf.fleet.numbers import Numbers, runs_of
 from shmperf.fleet.presence import Presence
 from shmperf.fleet.publisher import CONSUMER, Node, Records, Sender
 from shmperf.fleet.wire import name_of
+from shmperf.fleet.witness import Witness
 from shmperf.session.client import Client
 from shmperf.session.messages import SidecarReport
 from shmperf.storage.consumer import Consumer
@@ -281,6 +285,93 @@ def test_numbers_that_begin_anew_are_others(
     assert len(found.lines) == 3
     assert next(iter(found.lines)) == origin_of(storage) == origin_of(copy)
     assert [run.after for run in runs_of(copy)] == [3, 2, 3]
+
+
+def put_back(storage: Path, saved: dict[Path, bytes]) -> None:
+    """All files as they were, in the same directories, as a snapshot or rsync leaves them."""
+    for path in internals(storage).rglob("*"):
+        if path.is_file() and path not in saved:
+            path.unlink()
+    for path, content in saved.items():
+        path.write_bytes(content)
+
+
+def test_a_storage_that_was_put_back_where_it_lies_loses_nothing(
+    storage: Path, broker: Broker, publish: Publish
+) -> None:
+    """With all that it knew of what it had published: what the broker was told is still there."""
+    fill(storage, *map(call, range(100)))
+    publish().all().close()
+    saved = {path: path.read_bytes() for path in internals(storage).rglob("*") if path.is_file()}
+    fill(storage, *map(call, range(100, 500)))
+    publish().all().close()
+    for turn, first in enumerate((1_000, 2_000)):
+        put_back(storage, saved)
+        # Beyond what it knew to be published, and short of what was.
+        fill(storage, *map(call, range(first, first + 150)))
+        publish().all().close()
+        assert [run.after for run in runs_of(storage)] == [100, 250], turn
+    found = kept(broker)
+    ids = sorted(int(one["data"]["id"], 16) for one in found.calls)
+    assert ids == [*range(500), *range(1_000, 1_150), *range(2_000, 2_150)]
+    assert [have.encode() for have in found.have.values()] == [
+        [(0, 500)],
+        [(100, 250)],
+        [(100, 250)],
+    ]
+
+
+def test_a_memory_that_was_put_back_gives_no_number_out_again(
+    storage: Path, broker: Broker
+) -> None:
+    """A machine's snapshot has its publisher, too; two of them at once are told apart."""
+    fill(storage, *map(call, range(1_000)))
+    engine = broker.connect()
+    wait_until(lambda: engine.open().partitions, "the stream")
+    origin = origin_of(storage)
+    first = Numbers(storage, Witness(engine))
+    assert first.reach(0, 100, 0) == origin
+    witness = Witness(engine)
+    second = Numbers(storage, witness)
+    assert second.reach(50, 100, 0) == origin
+    assert first.reach(100, 150, 0) == origin
+    # Its connection is the one that it had: only the compare-and-set is in its way.
+    other = second.reach(100, 200, 0)
+    assert other != origin
+    assert second.reach(200, 250, 0) == other
+    assert first.reach(150, 300, 0) == origin
+    witness.doubt()
+    assert second.reach(250, 260, 0) == other
+
+
+def test_lines_are_on_the_disk_before_their_numbers_are_given_out(
+    storage: Path, broker: Broker, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power failure leaves no outbox that ends before what was published."""
+    publishing = publish().all()
+    fill(storage, call(0))
+    synced, sync = list[str](), os.fsync
+
+    def note(fd: int) -> None:
+        stream = publishing.engine.look()
+        assert stream is not None
+        assert stream.messages == 0
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        sync(fd)
+
+    with monkeypatch.context() as noting:
+        noting.setattr(os, "fsync", note)
+        # What the product's lowest rooms go by.
+        noting.setattr(stdlib.os, "fsync", note)
+        publishing.all()
+    assert synced[-5:] == [
+        f"{0:016d}.jsonl",
+        "committed",
+        "outbox",
+        ".fleet-numbers.new",
+        ".shmperf",
+    ]
+    assert len(kept(broker).calls) == 1
 
 
 def test_a_line_that_no_message_holds_is_counted(
