@@ -4,20 +4,22 @@ Collects what a fleet publishes into a directory or a bucket; any number of thes
     leases ──► partitions that are ours ──► each: take, store (see `holding`) ──► compaction, sweep
 
 One thread does the work, one keeps the leases. What goes wrong with a partition is told once, and
-tried again after a pause, for as long as it takes: what was taken and not stored is held, within
-bounds, and beyond that left in the stream. Ended, it stores what it has taken, and lets others go
-on at once; killed, others go on five seconds later, and lose nothing.
+tried again after a pause, for as long as it takes; who is to end when nothing waits ends with it,
+when all else is done. What was taken and not stored is held, within bounds, and beyond that left in
+the stream. Ended, it stores what it has taken, and lets others go on at once; killed, others go on
+five seconds later, and lose nothing.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from shmperf.errors import ShmperfError
+from shmperf.errors import ShmperfError, StoreError
 from shmperf.exporters.posting import Pause
 
 from .compaction import GRACE_S, Compaction, Sweep
@@ -34,6 +36,8 @@ __all__ = ["Collector", "Terms"]
 # Of all partitions together, in memory and not stored.
 _MOST_BYTES = 128 << 20
 _IDLE_S = 0.2
+# So many failures in a row are a fault that lasts, for who is to end: half a minute of pauses.
+_LASTING = 6
 
 
 class Terms(NamedTuple):
@@ -87,9 +91,15 @@ class Collector:
         self._holdings: dict[int, Holding] = {}
         self._pauses: dict[str, Pause] = {}
         self._problems: dict[str, str] = {}
+        # How often in a row the place, or what lies in it, was at fault.
+        self._failed: Counter[str] = Counter()
 
     def run(self, ended: threading.Event, *, until_empty: bool = False) -> None:
-        """Collect until *ended*, or until nothing waits that nobody else has."""
+        """
+        Collect until *ended*, or until nothing waits that nobody else has.
+
+        StoreError where in the latter case a partition fails and fails: when all others are done.
+        """
         self._keeper.start()
         try:
             while not ended.is_set():
@@ -99,6 +109,10 @@ class Collector:
                 if not is_busy:
                     ended.wait(_IDLE_S)
             self._store_all()
+            lasting = [one for one in self._holdings if self._has_failed(one)]
+            if until_empty and lasting:
+                name = partition_name(lasting[0])
+                raise StoreError(f"{name}: {self._problems[name]}")
         finally:
             self._keeper.close()
             self._means.writer.close()
@@ -166,12 +180,16 @@ class Collector:
         except Stale:
             # It is another one's, or we take it over from ourselves.
             self._holdings.pop(partition, None)
+            self._failed.pop(name, None)
             self._pause(name).begin()
             return False
         except ShmperfError as error:
+            if self._pause(name).is_over and not isinstance(error, EngineError):
+                self._failed[name] += 1
             self._pause(name).begin()
             self._tell(name, str(error))
             return False
+        self._failed.pop(name, None)
         self._pause(name).end()
         self._tell(name, "")
         return found
@@ -183,15 +201,19 @@ class Collector:
         return sum(one.size_bytes for one in self._holdings.values())
 
     def _is_all_done(self) -> bool:
-        """Each partition is ours and empty, or another one's who lives."""
+        """Each partition is ours and empty, or fails for ever, or another one's who lives."""
         return (
             self.leases.is_covered()
             and self.leases.held().keys() == self._holdings.keys()
             and all(
-                one.is_claimed and not one.has_some and self._is_empty(one)
-                for one in self._holdings.values()
+                self._has_failed(partition)
+                or (one.is_claimed and not one.has_some and self._is_empty(one))
+                for partition, one in self._holdings.items()
             )
         )
+
+    def _has_failed(self, partition: int) -> bool:
+        return self._failed[partition_name(partition)] >= _LASTING
 
     def _is_empty(self, holding: Holding) -> bool:
         try:

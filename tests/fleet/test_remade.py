@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from shmperf.errors import StoreError
 from shmperf.fleet.checking import check
 from shmperf.fleet.collecting import Collector, Terms
 from shmperf.fleet.engine import Engine
-from shmperf.fleet.manifest import manifest_names
+from shmperf.fleet.manifest import manifest_names, manifests_in
 from shmperf.fleet.objects import Directory
 from shmperf.fleet.wire import partition_of
 from shmperf.testing import Clock
@@ -168,3 +169,78 @@ def test_a_sealed_cut_of_a_stream_that_is_gone(
     assert numbers_in(into) == published.lines
     (found,) = check(into, published.engine).nodes
     assert (found.stored, found.lost, found.waiting) == (45, 0, 0)
+
+
+def test_a_fault_that_lasts_ends_who_is_to_end(published: Publishing, into: Directory) -> None:
+    """Told in one line, when all else is stored; who is to go on would try for ever."""
+    first, second = nodes_of([3, 5])
+    published.send(first, 0, 10)
+    finish(published.engine, into)
+    for name in into.names("manifest"):
+        into.delete(name)
+    published.send(second, 0, 10)
+    said: list[str] = []
+    collector = Collector(
+        published.engine, "shmperf", into, QUICK, said.append, lambda: 5 * time.monotonic()
+    )
+    with pytest.raises(StoreError, match=r"p03: .*/manifest/p03/.*No such file"):
+        collector.run(threading.Event(), until_empty=True)
+    (found,) = manifests_in(into)
+    assert (found.partition, sum(one.rows for one in found.objects)) == (5, 10)
+
+
+def test_the_command_says_whose_place_it_is(
+    place: Place, broker: Broker, published: Publishing, into: Directory
+) -> None:
+    """In one line, and ends with 1; `check` too."""
+    published.send("alpha", 0, 10)
+    finish(published.engine, into)
+    Publishing(broker.connect("stag"), "stag")
+    more = ("--url", broker.url, "--stream", "stag")
+    for command in (("collect", "--into", str(into.root)), ("check", "--from", str(into.root))):
+        program = place.start_module("fleet", *command, *more)
+        place.finish(program, code=1)
+        told = program.error_text.splitlines()  # type: ignore[attr-defined]
+        assert "belongs to the stream shmperf, not to stag" in told[-1]
+
+
+def test_what_a_collector_leaves_at_the_broker_goes_in_a_day(
+    broker: Broker, published: Publishing, into: Directory
+) -> None:
+    """Its consumers, its leases and what tells that it was there; not the heads, which lead on."""
+    published.send("alpha", 0, 10)
+    finish(published.engine, into)
+    published.engine.make_consumer("left", 3)
+    found = broker._ask("CONSUMER.INFO.shmperf.left", {})["config"]
+    assert found["inactive_threshold"] == 86_400 * 10**9
+    ages = {
+        name: broker._ask(f"STREAM.INFO.KV_shmperf_{name}", {})["config"]["max_age"]
+        for name in ("leases", "manifests")
+    }
+    assert ages == {"leases": 86_400 * 10**9, "manifests": 0}
+    epochs = [one.epoch for one in manifests_in(into)]
+    broker.purge("KV_shmperf_leases")
+    published.send("alpha", 10, 30)
+    finish(published.engine, into)
+    well(into, published.engine, published)
+    assert [one.epoch for one in manifests_in(into)] > epochs
+
+
+def test_a_consumer_that_was_forgotten_is_made_again(
+    broker: Broker, published: Publishing, into: Directory
+) -> None:
+    """Who took nothing for a day, with a disk that was full, goes on from its manifest."""
+    clock = Clock()
+    collector = Collector(published.engine, "shmperf", into, QUICK, print, clock)
+    collector.leases.step()
+    mine = partition_of("alpha", PARTITIONS)
+    for partition in set(range(PARTITIONS)) - {mine}:
+        collector.leases.let_go(partition)
+    published.send("alpha", 0, 10)
+    steps(collector, clock)
+    (name,) = broker._ask("CONSUMER.NAMES.shmperf", {})["consumers"]
+    broker._ask(f"CONSUMER.DELETE.shmperf.{name}", {})
+    published.send("alpha", 10, 30)
+    steps(collector, clock)
+    well(into, published.engine, published)
+    collector.leases.close()
