@@ -1,7 +1,8 @@
 """
 Consumers of a partition: durable, acknowledged one by one, shared by all who take under a name.
 
-What was taken and not acknowledged comes again after half a minute, to anybody of that name.
+What was taken and not acknowledged comes again after half a minute, to anybody of that name. One
+that nobody has asked for a day is forgotten: where to go on is not its to know (see `holding`).
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ _NO_CONSUMER = 10014
 _ACK_WAIT_NS = 30 * NS
 _MOST_UNACKNOWLEDGED = 1_000
 _IDLE_NS = 60 * NS
+_ABANDONED_NS = 86_400 * NS
 _TAKING: dict[str, object] = {
     "ack_policy": "explicit",
     "ack_wait": _ACK_WAIT_NS,
     "max_ack_pending": _MOST_UNACKNOWLEDGED,
     "max_deliver": -1,
+    # Of a holder that was killed, when no other one has dropped it; who comes later makes its own.
+    "inactive_threshold": _ABANDONED_NS,
 }
 # Who only looks acknowledges nothing, and leaves nothing behind when it is killed.
 _LOOKING: dict[str, object] = {

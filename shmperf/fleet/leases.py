@@ -15,6 +15,8 @@ manifests (see `manifest`), which the new holder has changed.
 
     killed, stopped or cut off      five seconds later others have its partitions
     broker away                     nobody can take anything; whoever holds goes on
+    nobody there for a day          the bucket forgets them, and who was there; epochs go on from
+                                    the head, which is never forgotten
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ __all__ = ["BUCKETS", "Streams"]
 # What is kept beside the records, under `<stream>_<name>`.
 BUCKETS = ("nodes", "facts", "leases", "manifests", "presence", "numbers")
 # What means nothing any more after a day, whoever is alive says anew; what nodes counted stays.
-_AGES_NS = dict.fromkeys(("facts", "presence"), 86_400 * NS)
+_AGES_NS = dict.fromkeys(("facts", "leases", "presence"), 86_400 * NS)
 
 _MOST_AGE_NS = 7 * 86_400 * NS
 _DUPLICATES_NS = 120 * NS
