@@ -119,7 +119,7 @@ def _nodes(
         for one in manifest.origins:
             key = (name_of(one.node), one.origin)
             found.add(key)
-            known, taken = one.known, len(Ranges(one.taken))
+            known, taken = one.known, one.lines
             in_stream = published.get(key) or _InStream(one.node)
             count, distinct = rows.get((one.node, one.origin), (0, 0))
             waiting = _outside(in_stream.waiting, known)
@@ -130,7 +130,7 @@ def _nodes(
                 published=taken + waiting + lost,
                 stored=distinct,
                 left_out=one.left_out,
-                dropped=len(Ranges(one.dropped)),
+                dropped=one.told_dropped,
                 missing=one.missing - lost,
                 waiting=waiting,
                 lost=lost,

@@ -27,6 +27,8 @@ __all__ = ["Cut", "Part"]
 _MOST_LINES, _MOST_BYTES, _MOST_MESSAGES = 20_000, 32 << 20, 500
 # Of one storage: more parts than that are nobody's outbox.
 _MOST_RANGES = 20_000
+# Of dropped ones: beyond so many only the latest are told apart from what was taken.
+_MANY_DROPPED, _FEW_DROPPED = 1_000, 500
 
 
 class Part(NamedTuple):
@@ -43,7 +45,7 @@ class _Books:
     def __init__(self, known: StoredOrigin) -> None:
         self.node, self.origin = known.node, known.origin
         self.taken, self.dropped = Ranges(known.taken), Ranges(known.dropped)
-        self.left_out = known.left_out
+        self.left_out, self.settled = known.left_out, known.settled
         self.is_late = known.is_late
 
     def add(self, batch: Batch, lines: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
@@ -63,8 +65,20 @@ class _Books:
     def told(self) -> StoredOrigin:
         """As a manifest has it: of what was told as dropped, that which never came after all."""
         dropped = [part for one in self.dropped for part in self.taken.missing(*one)]
-        taken = self.taken.encode()
-        return StoredOrigin(self.node, self.origin, taken, self.left_out, dropped, self.is_late)
+        taken, settled = self.taken, self.settled
+        if len(dropped) > _MANY_DROPPED:
+            old, dropped = dropped[:-_FEW_DROPPED], dropped[-_FEW_DROPPED:]
+            taken = Ranges([*taken, *old])
+            settled += sum(after - first for first, after in old)
+        return StoredOrigin(
+            self.node,
+            self.origin,
+            taken.encode(),
+            self.left_out,
+            dropped,
+            self.is_late,
+            settled,
+        )
 
 
 class Cut:

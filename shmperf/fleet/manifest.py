@@ -93,6 +93,10 @@ class StoredOrigin(msgspec.Struct):
     one, where the stream had let messages go by then (``is_late``); at most, for an outbox may have
     had lines before it was published.
 
+    A node whose spool is full drops all the time. So of very many ranges the older ones that were
+    dropped are *settled*: they stand among those taken, and are a count. A line of them that came
+    yet would be passed over.
+
     One stays for ever, some hundred bytes: its lines may come again at any time.
     """
 
@@ -102,6 +106,17 @@ class StoredOrigin(msgspec.Struct):
     left_out: int = 0
     dropped: list[Range] = []
     is_late: bool = False
+    settled: int = 0
+
+    @property
+    def lines(self) -> int:
+        """How many were taken, as rows or left out."""
+        return len(Ranges(self.taken)) - self.settled
+
+    @property
+    def told_dropped(self) -> int:
+        """How many were told as dropped, and never came."""
+        return len(Ranges(self.dropped)) + self.settled
 
     @property
     def known(self) -> Ranges:

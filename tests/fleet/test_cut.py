@@ -19,11 +19,13 @@ ORIGIN = b"o" * 16
 PARTITION = partition_of("alpha", 16)
 
 
-def cut_of(*batches: tuple[int, list[bytes]], known: tuple[StoredOrigin, ...] = ()) -> Cut:
+def cut_of(
+    *batches: tuple[int, list[bytes]], known: tuple[StoredOrigin, ...] = (), dropped: int = 0
+) -> Cut:
     """A cut with those lines of one storage, each batch from its number on."""
     found = Cut(known, PARTITION, 16)
     for sequence, (first, lines) in enumerate(batches, 1):
-        body = encode("alpha", ORIGIN, first, lines)
+        body = encode("alpha", ORIGIN, first, lines, dropped)
         taken = Taken("s", sequence, 0, 1, {}, body, "r", sequence)
         assert found.add(taken, is_late=False) == ("", "")
     return found
@@ -45,6 +47,24 @@ def test_what_comes_again_is_counted_once() -> None:
     (found,) = cut.origins()
     assert (found.taken, found.left_out) == ([(0, 5)], 3)
     assert [part.lines for part in cut.parts] == [[(4, b"b")]]
+
+
+def test_a_node_that_drops_all_the_time_makes_it_no_larger() -> None:
+    """What it told is known, to the line, and its lines are taken after thousands of times."""
+    known: tuple[StoredOrigin, ...] = ()
+    for turn in range(25):
+        first = 15 * 1000 * turn
+        batches = [(first + 15 * at + 5, [b"x"] * 10) for at in range(1000)]
+        cut = cut_of(*batches, known=known, dropped=5)
+        known = tuple(cut.origins())
+        assert len(known[0].taken) + len(known[0].dropped) < 5000
+    (found,) = known
+    assert found.missing == 0
+    assert found.lines == 25 * 10_000
+    assert found.told_dropped == 25 * 5000
+    # Told again, and lines that are there: nothing new.
+    again = cut_of((20, [b"x"] * 10), known=known, dropped=5)
+    assert (again.lines, again.origins()) == (0, [found])
 
 
 @pytest.mark.parametrize("schema", [1, 3])
