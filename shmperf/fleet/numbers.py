@@ -10,7 +10,8 @@ what goes over the wire is the origin of a *run*. The first run of a storage has
 when the directory is another one (its inode), when the outbox ends before what was published, or
 when more was published than this file knows of (it was put back, too; the broker was told, see
 `witness`), a new run begins, with an origin made of the storage's and of random bytes: a copy and
-its original, or two that were put back from the same backup, don't share one.
+its original, or two that were put back from the same backup, don't share one. A run that is not the
+storage's first counts from 0 on the wire: of what was before it nothing is missing in it.
 
     killed after …                      the next publisher
     a run written, nothing published    goes on with it
@@ -46,7 +47,7 @@ from .witness import Witness
 __all__ = ["Numbers", "Run", "runs_of"]
 
 _FILE = "fleet-numbers"
-_VERSION = 1
+_VERSION = 2
 _MOST_BYTES, _MOST_RUNS = 64 << 10, 64
 _NUMBER = Meta(ge=0, le=1 << 62)
 
@@ -56,7 +57,7 @@ class Run(msgspec.Struct, array_like=True):
     Numbers of one meaning: *origin* names them on the wire.
 
     Published were those from *first* to before *after*, or are being published, but for *dropped*
-    lines among them that were lost before they could be.
+    lines among them that were lost before they could be. On the wire *base* is 0.
     """
 
     origin: Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -64,6 +65,7 @@ class Run(msgspec.Struct, array_like=True):
     first: Annotated[int, _NUMBER] = 0
     after: Annotated[int, _NUMBER] = 0
     dropped: Annotated[int, _NUMBER] = 0
+    base: Annotated[int, _NUMBER] = 0
 
 
 class _Runs(msgspec.Struct, array_like=True):
@@ -102,9 +104,9 @@ class Numbers:
         """Of the present run; the storage's own before there is one."""
         return self._runs[-1].origin if self._runs else origin_of(self._storage)
 
-    def reach(self, first: int, after: int, dropped: int) -> bytes:
+    def reach(self, first: int, after: int, dropped: int) -> Run:
         """
-        The origin of the numbers from *first* to before *after*, which may be published now.
+        The run of the numbers from *first* to before *after*, which may be published now.
 
         *dropped* are missing right before them. Raises StoreError where that can't be written, and
         what the engine raises.
@@ -118,7 +120,7 @@ class Numbers:
                 run = self._begin(first - dropped, is_first=False)
                 self._extend(run, first, after, dropped)
                 self._witness.tell(run.origin, after)
-            return run.origin  # point: fleet-told
+            return run  # point: fleet-told
         except OSError as error:
             raise translated(error, self._path, StoreError) from error
 
@@ -136,7 +138,7 @@ class Numbers:
         if not self._runs:
             # The file is missing or damaged: what was published before nobody knows.
             run = self._begin(first, is_first=not self._path.exists())
-        elif self._is_over or self._went_back():
+        elif self._is_over or self._went_back() or first < self._runs[-1].base:
             run = self._begin(first, is_first=False)
         else:
             run = self._runs[-1]
@@ -157,7 +159,9 @@ class Numbers:
             return True
 
     def _begin(self, first: int, *, is_first: bool) -> Run:
-        run = Run(self._origin(is_first=is_first), self._outbox.stat().st_ino, first, first)
+        inode = self._outbox.stat().st_ino
+        base = 0 if is_first else first
+        run = Run(self._origin(is_first=is_first), inode, first, first, base=base)
         self._runs = [*self._runs[1 - _MOST_RUNS :], run]
         self._is_over = False
         self._write()

@@ -46,7 +46,7 @@ from shmperf.storage.origin import origin_of
 from .cutting import MOST_COVERED, Cut, cuts, shown_line
 from .engine import Away, Engine, EngineError, Kept, Message, Publisher, Refused
 from .facts import Facts
-from .numbers import Numbers
+from .numbers import Numbers, Run
 from .presence import Presence
 from .reach import engine_of, node_of
 from .stating import Stating
@@ -183,8 +183,8 @@ class Records:
         ]
         ready = list(cuts(lines.number, shown, lines.dropped))[:_IN_FLIGHT]
         after = ready[-1].first + len(ready[-1].lines)
-        origin = self._numbers.reach(lines.number, after, lines.dropped)
-        done, error = self._send(origin, ready)
+        run = self._numbers.reach(lines.number, after, lines.dropped)
+        done, error = self._send(run, ready)
         # point below: fleet-kept
         self._acknowledge(lines, done)
         if error is not None:
@@ -193,9 +193,9 @@ class Records:
         self.report.problem = None
         return True
 
-    def _send(self, origin: bytes, ready: Sequence[Cut]) -> tuple[int, ShmperfError | None]:
+    def _send(self, run: Run, ready: Sequence[Cut]) -> tuple[int, ShmperfError | None]:
         """How many numbers from the first one on are kept; what came then."""
-        under_way = [(cut, self._begin(origin, cut)) for cut in ready]
+        under_way = [(cut, self._begin(run, cut)) for cut in ready]
         done = 0  # point: fleet-sent
         for cut, futures in under_way:
             try:
@@ -211,19 +211,20 @@ class Records:
                 self.report.last_sent_s = time.time()
         return done, None
 
-    def _begin(self, origin: bytes, cut: Cut) -> list[Future[Kept]]:
+    def _begin(self, run: Run, cut: Cut) -> list[Future[Kept]]:
         """Send one on its way, in parts where all of it is more than the broker takes."""
-        body = encode(self._node, origin, cut.first, cut.lines, cut.dropped)
+        first = cut.first - run.base
+        body = encode(self._node, run.origin, first, cut.lines, cut.dropped)
         if len(body) > self._most_bytes:
             if len(cut.lines) > 1:
-                return [one for half in cut.halves() for one in self._begin(origin, half)]
+                return [one for half in cut.halves() for one in self._begin(run, half)]
             if cut.first >= self._told_to:
                 self._too_large += 1
                 self._told_to = cut.first + 1
             size = f"{len(body):,} bytes, and the broker takes {self._most_bytes:,}"
             self.report.last_error = f"a line was left out: it has {size}"
-            return self._begin(origin, cut._replace(lines=[b""]))
-        identity = message_id(origin, cut.first, len(cut.lines))
+            return self._begin(run, cut._replace(lines=[b""]))
+        identity = message_id(run.origin, first, len(cut.lines))
         message = Message(self._subject, identity, body, {"Shmperf-Node": _ascii(self._node)})
         return [self._publisher.publish(message, _KEEP_S)]
 
