@@ -72,7 +72,8 @@ def test_what_nodes_record_is_stored_through_all_that_happens(
         if turn == 1:
             collectors[0].kill()
             outputs(collectors[0])
-            os.kill(nodes["beta"].publisher()["pid"], signal.SIGKILL)
+            pid = wait_until(lambda: nodes["beta"].publisher().get("pid"), "a publisher")
+            os.kill(pid, signal.SIGKILL)
         if turn == 2:
             broker.kill()
             broker.start()
@@ -82,7 +83,9 @@ def test_what_nodes_record_is_stored_through_all_that_happens(
     ids = {name: node.end() for name, node in nodes.items()}
     for one in collectors[1:]:
         one.terminate()
-        place.finish(one)
+        outputs(one)
+        # One that has not come up yet is ended like any program.
+        assert one.returncode in {0, -signal.SIGTERM}
     place.shmperf(*command, "--until-empty")
     found = json.loads(
         place.shmperf("fleet", "check", "--json", "--url", broker.url, "--from", str(into))

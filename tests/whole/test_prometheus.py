@@ -81,6 +81,7 @@ def test_other_options_hold_at_once(place: Place) -> None:
         taken = int(other.getsockname()[1])
         configure(place, f"127.0.0.1:{taken}")
         program = place.start_program("export/paced", str(CALLS))
+        wait_until(place.storage.is_dir, "the session")
         wait_until(lambda: "in use" in (sidecar(place).get("problem") or ""), "the problem")
     wait_for(taken, CALLS)
     port = free_port()

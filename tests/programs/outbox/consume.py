@@ -11,7 +11,9 @@ storage, received, pause_s = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 consumer = Consumer(storage, "system")
 consumer.register()
 print("registered", flush=True)
-fd = os.open(received, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+fd = os.open(received, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+# Killed in the middle of a write, the one before may have left a part of a line.
+os.truncate(fd, Path(received).read_bytes().rfind(b"\n") + 1)
 while True:
     taken = consumer.read(50)
     time.sleep(pause_s)
