@@ -86,7 +86,12 @@ def main() -> int:
     build = build_in(base / "instrumented")
     if build.why_not:
         console.print(f"without the test points in C: {build.why_not}")
-    there = points_for(in_c=not build.why_not)
+    # At a fleet's points publishers and collectors are killed by tests, with a broker beside them.
+    there = {
+        name: point
+        for name, point in points_for(in_c=not build.why_not).items()
+        if not name.startswith("fleet-")
+    }
     tallies = []
     started = time.monotonic()
     try:
