@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shmperf.storage.consumer import consumers
+from tests.rounds import Rounds
 from tests.support import Place, wait_until
 
 __all__ = ["NODE", "Node", "configure"]
@@ -23,29 +24,15 @@ def configure(place: Place, url: str, more: str = "") -> Path:
     )
 
 
-class Node:
+class Node(Rounds):
     """One of them; its program is in the place, and ends with it."""
 
     def __init__(self, place: Place, **environ: str) -> None:
-        self.place = place
-        self.process = place.start_program("export/rounds", **environ)
-        self._answer()
-
-    def make(self, searches: int) -> None:
-        """So many searches, each with a fetch."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{searches}\n")
-        self.process.stdin.flush()
-        self._answer()
-
-    def _answer(self) -> None:
-        assert self.process.stdout is not None
-        self.process.stdout.readline()
+        super().__init__(place, "fleet", **environ)
 
     def publisher(self) -> dict[str, Any]:
         """What `status` shows of it."""
-        found: dict[str, Any] = self.place.ask("status")["sidecars"].get("fleet", {})
-        return found
+        return self.sidecar()
 
     def publish_rest(self) -> None:
         """Until nothing waits: as a session ends there are some seconds for that, and no more."""
@@ -53,9 +40,3 @@ class Node:
             lambda: not consumers(self.place.storage)["fleet"].lag,
             lambda: f"all to be sent: {self.publisher()}",
         )
-
-    def end(self) -> set[str]:
-        """Let it end; the ids of all that it has made."""
-        self.place.finish(self.process)
-        self.place.wait_for_end()
-        return {*self.place.ids("search"), *self.place.ids("fetch")}

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from tests.exporters.receiver import Receiver, attributes, receiving
+from tests.rounds import Rounds
 from tests.support import PYTHON, Place, program_text, wait_until
 
 CALLS = 200
@@ -95,37 +96,6 @@ def metrics_in(message: Any) -> dict[str, Any]:
     return {metric.name: metric for metric in resource.scope_metrics[0].metrics}
 
 
-class Rounds:
-    """A program that makes calls when it is told to, and is asked for what it has made."""
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.process = place.start_program("export/rounds", KEY="hidden")
-        self._answer()
-
-    def make(self, searches: int) -> None:
-        """So many searches, each with a fetch."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{searches}\n")
-        self.process.stdin.flush()
-        self._answer()
-
-    def _answer(self) -> None:
-        assert self.process.stdout is not None
-        self.process.stdout.readline()
-
-    def sidecar(self) -> dict[str, Any]:
-        """What `status` shows of it."""
-        found: dict[str, Any] = self.place.ask("status")["sidecars"].get("otlp", {})
-        return found
-
-    def end(self) -> set[str]:
-        """Let it end; the ids of all that it has made."""
-        self.place.finish(self.process)
-        self.place.wait_for_end()
-        return {*self.place.ids("search"), *self.place.ids("fetch")}
-
-
 def configure(place: Place, url: str, more: str = "") -> None:
     """Keep all, write at once, and send there."""
     export = f"export: {{otlp: {{endpoint: '{url}', interval_seconds: 1{more}}}}}"
@@ -151,7 +121,7 @@ def test_backend_that_comes_back_has_all(place: Place) -> None:
     """Killed and started again, the sidecar killed, the collector killed: none is missing."""
     with receiving() as first:
         configure(place, first.url)
-        rounds = Rounds(place)
+        rounds = Rounds(place, "otlp", KEY="hidden")
         rounds.make(100)
         wait_until(lambda: len(told(first)) == 200, "the first round")
         port = first.server_port
@@ -176,11 +146,11 @@ def test_session_without_its_backend_leaves_the_rest_to_the_next(place: Place) -
     """What the outbox holds is sent once somebody takes it."""
     port = free_port()
     configure(place, f"http://127.0.0.1:{port}")
-    rounds = Rounds(place)
+    rounds = Rounds(place, "otlp", KEY="hidden")
     rounds.make(20)
     rounds.end()
     with receiving(port) as server:
-        again = Rounds(place)
+        again = Rounds(place, "otlp", KEY="hidden")
         again.make(1)
         wait_until(lambda: len(told(server)) == 42, "both sessions' calls")
         ids = again.end()
@@ -192,7 +162,7 @@ def test_no_secret_is_shown(place: Place) -> None:
     port = free_port()
     url = f"http://user:hidden@127.0.0.1:{port}/hidden?key=hidden"
     configure(place, url, ", headers: {x-key: hidden, x-more: 'env:KEY'}")
-    rounds = Rounds(place)
+    rounds = Rounds(place, "otlp", KEY="hidden")
     rounds.make(3)
     problem = wait_until(lambda: rounds.sidecar().get("problem"), "the problem")
     assert problem == f"spans to http://127.0.0.1:{port}/***: Connection refused"
@@ -209,7 +179,7 @@ def test_no_secret_is_shown(place: Place) -> None:
 def test_what_can_not_be_followed_is_a_problem(place: Place) -> None:
     """Of an endpoint in a variable that is not set, and of a header."""
     configure(place, "env:NOWHERE")
-    rounds = Rounds(place)
+    rounds = Rounds(place, "otlp", KEY="hidden")
     rounds.make(1)
     assert wait_until(lambda: rounds.sidecar().get("problem"), "it") == "env:NOWHERE is not set"
     configure(place, "http://127.0.0.1:1", ", headers: {x-key: 'env:NO_KEY'}")
