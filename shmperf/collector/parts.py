@@ -26,7 +26,7 @@ from .resources import Sampler
 from .roster import Roster
 from .settling import Settling
 from .shortfall import Shortfall
-from .supervisor import Supervisor
+from .supervisor import Supervisor, wanted_consumers
 from .wallclock import WallClock, boot_id
 from .watching import Watching
 
@@ -62,6 +62,7 @@ class Parts:
         sample_s = session.options.collector.sample_interval_seconds
         self.sampler = Sampler(sample_s, clock, self.growing.note)
         self.supervisor = Supervisor(session.directory, session.storage, session.options, clock)
+        disk.outbox.wanted = wanted_consumers(session.options, session.storage)
 
     @property
     def are_behind(self) -> bool:
@@ -94,3 +95,4 @@ class Parts:
         self.alerting.configure(options)
         self.sampler.configure(options)
         self.supervisor.configure(options)
+        self.disk.outbox.wanted = wanted_consumers(options, self.session.storage)

@@ -8,9 +8,11 @@ The processes beside the collector, by one table: started, watched, started agai
                  └─ not wanted any more, other options, the collector ends or is killed:
                     the pipe that is its standard input ends, and it finishes by itself
 
-A row that reads the outbox names its cursor there. It stays while the row is wanted, running or
-not; once it is not, and its process has gone, what waited for it is let go, counted and told: lines
-that nobody is going to read would fill all that the outbox may.
+A row that reads the outbox names its cursor there. Lines are kept for it from the first one on:
+whoever writes them registers what is wanted before (`wanted_consumers`), since its process needs a
+moment to come up. It stays while the row is wanted, running or not; once it is not, and its process
+has gone, what waited for it is let go, counted and told: lines that nobody is going to read would
+fill all that the outbox may.
 
 What can hang (looking for a file on a dead network disk, starting a process) happens in a thread of
 this module's own, one for all rows: a drain never waits for it. A sidecar is started by exec, so
@@ -39,7 +41,7 @@ from shmperf.session.paths import TOOL_STORE
 from shmperf.session.sidecar import SETTINGS_FD
 from shmperf.storage.consumer import Consumer
 
-__all__ = ["SIDECARS", "BackOff", "Sidecar", "Supervisor"]
+__all__ = ["SIDECARS", "BackOff", "Sidecar", "Supervisor", "wanted_consumers"]
 
 _LOOK_S, _ENDED_LOOK_S = 0.25, 0.05
 # A sidecar ends itself before that.
@@ -136,6 +138,12 @@ SIDECARS = (
         consumer="fleet",
     ),
 )
+
+
+def wanted_consumers(options: Options, storage: Path) -> frozenset[str]:
+    """For whom lines are to be kept in the outbox, as *options* are."""
+    rows = (row for row in SIDECARS if row.consumer)
+    return frozenset(row.consumer for row in rows if row.wants(options, storage))
 
 
 class Supervisor:
@@ -289,20 +297,7 @@ class _Keeper:
             self.let_go.append((text, lines))
             tell(text)
 
-    def _register(self) -> None:
-        """Keep lines for it from now on: its process needs a moment to come up."""
-        consumer = Consumer(self._storage, self._row.consumer)
-        try:
-            consumer.register()
-        except StoreError:
-            # It says so itself, and tries again.
-            return
-        finally:
-            consumer.close()
-
     def _launch(self) -> None:
-        if self._row.consumer:
-            self._register()
         command = python_command(_RUN, self._row.module, str(self._directory))
         self._started_s, self._kill_at_s = self._clock(), 0.0
         child = Child(command, self._log, {SETTINGS_FD: self._directory / "settings"})

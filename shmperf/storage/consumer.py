@@ -25,10 +25,12 @@ from .outbox import (
     End,
     file_name,
     first_numbers,
+    make_directory,
     outbox_of,
     read_cursor,
     read_end,
     registered,
+    write_cursor,
 )
 
 __all__ = ["Consumer", "Lines", "Progress", "consumers"]
@@ -103,7 +105,7 @@ class Consumer:
         another process reads under this name.
         """
         try:
-            _make_directory(self._path)
+            make_directory(self._path)
             self._hold()
             end = read_end(self._path)
             cursor = self._cursor = read_cursor(self._cursor_path)
@@ -245,15 +247,8 @@ class Consumer:
         return cursor
 
     def _write_cursor(self, cursor: Cursor) -> None:
-        aside = self._path / f".{self.name}{CURSOR}.new"
-        aside.unlink(missing_ok=True)
-        fd = open_private(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        try:
-            os.write(fd, msgspec.json.encode(cursor))
-        finally:
-            os.close(fd)
-        aside.replace(self._cursor_path)  # point: outbox-acknowledge
-        self._cursor = cursor
+        write_cursor(self._path, self.name, cursor)
+        self._cursor = cursor  # point: outbox-acknowledge
 
 
 def consumers(storage: Path) -> Mapping[str, Progress]:
@@ -305,10 +300,3 @@ def _is_beyond(cursor: Cursor, end: End) -> bool:
 
 def _begins_line(fd: int, offset: int, size: int) -> bool:
     return offset <= size and (not offset or os.pread(fd, 1, offset - 1) == b"\n")
-
-
-def _make_directory(path: Path) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.lstat()
-    if not path.is_dir() or path.is_symlink() or found.st_uid != os.geteuid():
-        raise PermissionError("found a directory that is not ours")

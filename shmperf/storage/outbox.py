@@ -5,7 +5,8 @@ The outbox: what goes to history is handed on to other systems from here, every 
                               committed                     how far readers may read
                               <consumer>.cursor             how far that consumer has come
 
-A consumer is registered by its cursor; while there is none, nothing is written. Each line is a
+A consumer is registered by its cursor; while there is none, nothing is written. Those that are
+wanted are registered before a line is written, so that the first one is theirs. Each line is a
 JSON object of its ``kind``: a call as history shows it, an alert's change, an interval's totals.
 Lines are appended before the frame that lists them is journalled, in the same frame as the history
 files that calls stand in, or as how far the telling of intervals has come; only what is journalled
@@ -60,12 +61,14 @@ __all__ = [
     "call_lines",
     "file_name",
     "first_numbers",
+    "make_directory",
     "outbox_of",
     "read_cursor",
     "read_end",
     "registered",
     "sync",
     "totals_lines",
+    "write_cursor",
 ]
 
 _DIRECTORY = "outbox"
@@ -199,6 +202,8 @@ class Outbox:
         self.state = OutboxState()
         # What keeps lines from being written now.
         self.problem = ""
+        # Consumers for whom lines are kept, whether or not their process has come up.
+        self.wanted: frozenset[str] = frozenset()
         self._path = outbox_of(storage)
         self._is_wanted = False
 
@@ -266,7 +271,7 @@ class Outbox:
         """
         change = OutboxChange()
         try:
-            names = registered(self._path)
+            names = self._registered()
             self._is_wanted = bool(names)
             if names or self.state.files:
                 self._prune(change, names, most_bytes)
@@ -280,8 +285,8 @@ class Outbox:
 
     @property
     def is_wanted(self) -> bool:
-        """True when there was a consumer at the last `prepare`."""
-        return self._is_wanted
+        """True when there was a consumer at the last `prepare`, or will be at the next one."""
+        return self._is_wanted or bool(self.wanted)
 
     def append(self, text: bytes) -> OutboxChange:
         """
@@ -322,6 +327,15 @@ class Outbox:
             # The next commit says it, too.
             self._note(error)
 
+    def _registered(self) -> list[str]:
+        """The consumers there are; one that is wanted and is new begins with the next line."""
+        names = registered(self._path)
+        for name in sorted(self.wanted.difference(names)):
+            make_directory(self._path)
+            write_cursor(self._path, name, Cursor(self.state.next), "first")
+            names.append(name)  # point: outbox-registered
+        return names
+
     def _note(self, error: OSError) -> None:
         self.problem = f"{self._path}: {reason_of(error)}"
 
@@ -351,7 +365,7 @@ class Outbox:
     def _prune(self, change: OutboxChange, names: Iterable[str], most_bytes: int) -> None:
         """Delete what all have read, and the oldest beyond *most_bytes*."""
         passed = min((self._position(name) for name in names), default=self.state.next)
-        newest = max(self.state.files, default=-1) if self._is_wanted else -1
+        newest = max(self.state.files, default=-1) if self.is_wanted else -1
         used = sum(file.size for file in self.state.files.values())
         for first, file in sorted(self.state.files.items()):
             is_read = passed >= first + file.lines and first != newest
@@ -419,6 +433,30 @@ def read_cursor(path: Path) -> Cursor | None:
         return None
     counts = (cursor.next, cursor.first + 1, cursor.offset, cursor.sent, cursor.dropped)
     return cursor if min(counts) >= 0 else None
+
+
+def write_cursor(path: Path, name: str, cursor: Cursor, aside_name: str = "new") -> None:
+    """
+    Let the consumer of that name be so far: whoever reads finds this, or what was there before.
+
+    It is written aside; whoever may write it at the same time takes another *aside_name*.
+    """
+    aside = path / f".{name}{CURSOR}.{aside_name}"
+    aside.unlink(missing_ok=True)
+    fd = open_private(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        os.write(fd, msgspec.json.encode(cursor))
+    finally:
+        os.close(fd)
+    aside.replace(path / f"{name}{CURSOR}")
+
+
+def make_directory(path: Path) -> None:
+    """Let there be an outbox at *path*, and nobody else's; raises PermissionError."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.lstat()
+    if not path.is_dir() or path.is_symlink() or found.st_uid != os.geteuid():
+        raise PermissionError("found a directory that is not ours")
 
 
 def read_end(path: Path) -> End:

@@ -170,6 +170,33 @@ def test_consumer_gets_what_is_flushed_after_it_came(room: Room) -> None:
     assert [record["tool"] for record in first.records] == ["all", "all"]
 
 
+WANTED = {
+    "fleet": "fleet: {url: 'nats://127.0.0.1:1'}",
+    "otlp": "export: {otlp: {endpoint: 'http://127.0.0.1:1'}}",
+    "webhook": "anomaly: {enabled: true, webhook: 'http://127.0.0.1:1'}",
+}
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_a_session_s_first_lines_are_for_whoever_is_wanted(
+    name: str, tmp_path: Path, runtime: Path
+) -> None:
+    """Its process comes up when it does: it begins with the first call, and misses no later one."""
+    config = f"tool_limits: {{few: 3}}\nstorage: {{batch_size: 20}}\n{WANTED[name]}\n"
+    room = new_room(tmp_path, runtime, config)
+    try:
+        worker = room.worker()
+        for _ in range(50):
+            worker.call("few")
+            room.turn()
+        flush(room)
+        reader = Reader(room.storage, name)
+        reader.read_all()
+        assert (len(reader.ids), reader.dropped) == (50, 0)
+    finally:
+        room.close()
+
+
 def test_disk_is_bounded_and_what_went_is_counted(tmp_path: Path, runtime: Path) -> None:
     """Beyond ``storage.outbox_bytes`` the oldest goes: read + dropped is all that was flushed."""
     room = new_room(

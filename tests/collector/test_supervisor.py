@@ -162,17 +162,6 @@ def test_what_waited_for_an_unwanted_one_is_let_go(place: Path) -> None:
     assert "toy" in text
 
 
-def test_lines_are_kept_for_one_that_is_still_starting(place: Path) -> None:
-    """From its start on, whenever its process has come up."""
-    (place / "wanted").touch()
-    keeper = supervisor._Keeper(TOY, place, place, lambda: 0.0)
-    keeper.look(Options())
-    assert list(consumers(place)) == ["toy"]
-    keeper.hang_up()
-    wait_until((place / "ended").exists, "its end")
-    wait_until(lambda: _buried(keeper), "its burial")
-
-
 def _buried(keeper: supervisor._Keeper) -> bool:
     keeper.look(Options())
     status = keeper.status()

@@ -106,11 +106,13 @@ def test_terminal_is_as_it_was_afterwards(terminal: Terminal, hanging: list[int]
     terminal.start(*TOP)
     until(terminal, lambda: "slow_part" in terminal.shown())
     terminal.terminate()
-    until(terminal, lambda: "ended" in terminal.shown())
-    settings = terminal.shown()
-    assert " icanon" in settings
-    assert " echo " in settings
-    assert "slow_part" not in settings
+
+    def is_told() -> bool:
+        settings = terminal.shown()
+        return "ended" in settings and " icanon" in settings and " echo " in settings
+
+    until(terminal, is_told)
+    assert "slow_part" not in terminal.shown()
 
 
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"LC_ALL": "C"}])

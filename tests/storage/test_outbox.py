@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shmperf.storage.consumer import Consumer, consumers
+from shmperf.storage.consumer import Consumer, Lines, consumers
 from shmperf.storage.outbox import Outbox, OutboxChange, OutboxState, file_name, outbox_of
 
 BOUND = 1 << 20
@@ -69,6 +69,25 @@ def test_killed_after_a_file_was_created(journalled: Journalled) -> None:
     assert not list(outbox_of(journalled.storage).glob("*.jsonl"))
     journalled.write(b"1\n2\n")
     assert journalled.read() == [b"1", b"2"]
+
+
+def test_killed_after_a_wanted_consumer_was_registered(journalled: Journalled) -> None:
+    """It is not registered twice, and has every line from there on; so has one who comes itself."""
+    journalled.write(b"1\n")
+    journalled.outbox.wanted = frozenset(["wanted"])
+    journalled.outbox.prepare(BOUND)
+    journalled.restart()
+    journalled.outbox.wanted = frozenset(["wanted"])
+    journalled.write(b"2\n")
+    wanted = Consumer(journalled.storage, "wanted")
+    wanted.register()
+    taken = wanted.read()
+    assert taken is not None
+    assert (taken.number, taken.lines) == (1, [b"2"])
+    wanted.acknowledge(taken)
+    journalled.write(b"3\n")
+    assert wanted.read() == Lines(2, [b"3"], 0, 0, 6)
+    wanted.close()
 
 
 @pytest.mark.parametrize("more", [b"3\n4\n", b"3\n4", b"{"])
