@@ -36,7 +36,7 @@ from shmperf.query.answers import Answers
 from shmperf.session.client import Client
 from shmperf.session.messages import SidecarReport
 from shmperf.session.settings import Settings
-from shmperf.session.sidecar import handed_settings
+from shmperf.session.sidecar import client_of, handed_settings
 from shmperf.storage.consumer import Consumer, Lines, consumers
 from shmperf.storage.kept import KeptCall, kept_in
 from shmperf.storage.origin import origin_of
@@ -196,11 +196,11 @@ class Metrics:
 class Sender:
     """Both, as one sidecar."""
 
-    def __init__(self, directory: Path, settings: Settings, environ: Mapping[str, str]) -> None:
+    def __init__(self, client: Client, settings: Settings, environ: Mapping[str, str]) -> None:
         """StoreError for what of options and environment can't be followed."""
         self._storage, self._options = path_of(settings.storage), settings.options
         export = settings.options.export
-        self._client = Client(directory)
+        self._client = client
         self._spans = Spans(self._storage, export.otlp, environ)
         self._metrics = Metrics(self._storage, export, environ)
         self._traces = Traces()
@@ -238,9 +238,9 @@ class Sender:
 def main(directory: str) -> int:
     """Serve the session in *directory* until standard input ends."""
     ended = until_input_ends(_FINISH_S)
-    settings, client = handed_settings(), Client(Path(directory))
+    settings, client = handed_settings(), client_of(Path(directory), ended)
     try:
-        sender = Sender(Path(directory), settings, os.environ)
+        sender = Sender(client, settings, os.environ)
     except StoreError as error:
         say_why_not(client, _NAME, ended, str(error))
         return 0

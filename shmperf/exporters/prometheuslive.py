@@ -21,9 +21,8 @@ from pathlib import Path
 from shmperf.config.options import Export, address_of
 from shmperf.errors import StoreError
 from shmperf.files import path_of, reason_of
-from shmperf.session.client import Client
 from shmperf.session.messages import SidecarReport
-from shmperf.session.sidecar import handed_settings
+from shmperf.session.sidecar import client_of, handed_settings
 
 from .families import Reading, families
 from .posting import Pause
@@ -111,7 +110,7 @@ class Live:
 def main(directory: str) -> int:
     """Serve the session in *directory* until standard input ends."""
     ended = until_input_ends(_FINISH_S)
-    settings, client = handed_settings(), Client(Path(directory))
+    settings, client = handed_settings(), client_of(Path(directory), ended)
     follow = partial(Traces().follow, path_of(settings.storage))
     try:
         found = Live(settings.options.export, lambda: ask(client, _ASK_S, follow))

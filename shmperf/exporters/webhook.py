@@ -24,9 +24,8 @@ from shmperf.config.destinations import masked
 from shmperf.config.options import expected_of
 from shmperf.errors import StoreError
 from shmperf.files import path_of
-from shmperf.session.client import Client
 from shmperf.session.messages import SidecarReport
-from shmperf.session.sidecar import handed_settings
+from shmperf.session.sidecar import client_of, handed_settings
 from shmperf.storage.consumer import Consumer
 
 from .posting import Answer, Pause, Poster
@@ -137,7 +136,7 @@ def main(directory: str) -> int:
     ended = until_input_ends(_FINISH_S)
     settings = handed_settings()
     hook = Webhook(path_of(settings.storage), settings.options.anomaly.webhook, os.environ)
-    live(Client(Path(directory)), _NAME, ended, hook.step, lambda: hook.report)
+    live(client_of(Path(directory), ended), _NAME, ended, hook.step, lambda: hook.report)
     while hook.step():
         pass
     return 0

@@ -39,7 +39,7 @@ from shmperf.exporters.sidecar import live, say_why_not, until_input_ends
 from shmperf.files import path_of
 from shmperf.session.client import Client
 from shmperf.session.messages import SidecarReport
-from shmperf.session.sidecar import handed_settings
+from shmperf.session.sidecar import client_of, handed_settings
 from shmperf.storage.consumer import Consumer, Lines, consumers
 from shmperf.storage.origin import origin_of
 
@@ -335,7 +335,7 @@ def _ascii(text: str) -> str:
 def main(directory: str) -> int:
     """Serve the session in *directory* until standard input ends."""
     ended = until_input_ends(_FINISH_S)
-    settings, client = handed_settings(), Client(Path(directory))
+    settings, client = handed_settings(), client_of(Path(directory), ended)
     fleet = settings.options.fleet
     name = node_of(fleet)
     try:

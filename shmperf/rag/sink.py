@@ -50,7 +50,7 @@ from shmperf.session.files import try_lock, write_aside
 from shmperf.session.messages import Changes, SinkReport
 from shmperf.session.paths import TOOL_STORE, digest, runtime_root
 from shmperf.session.settings import Settings
-from shmperf.session.sidecar import REPORT, handed_settings
+from shmperf.session.sidecar import REPORT, client_of, handed_settings
 from shmperf.storage.state import figures_on_disk
 
 from .coalesce import Coalescer
@@ -187,13 +187,13 @@ class Delivery:
 class Sink:
     """From the collector's figures to the store; the main thread of a sink's process."""
 
-    def __init__(self, directory: Path, settings: Settings) -> None:
-        """A sink of the session in *directory*, which may be over already."""
+    def __init__(self, client: Client, settings: Settings) -> None:
+        """A sink of the session that *client* asks, which may be over already."""
         rag = settings.options.rag
         self._storage = path_of(settings.storage)
         self._options = settings.options
         self._target = target_of(rag, self._storage)
-        self._client = Client(directory)
+        self._client = client
         self._track = Track(rag.half_life_seconds, time.time)
         self._delivery = Delivery(
             lambda: _open(rag, self._target),
@@ -322,7 +322,7 @@ def main(directory: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ended, done = threading.Event(), threading.Event()
     threading.Thread(target=_watch, args=(ended, done), daemon=True).start()
-    sink = Sink(Path(directory), handed_settings())
+    sink = Sink(client_of(Path(directory), ended), handed_settings())
     while not ended.is_set():
         sink.step()
         ended.wait(sink.pause_s)

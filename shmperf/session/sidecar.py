@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import msgspec
 
+from shmperf.errors import NoAnswer
 from shmperf.files import internals
 from shmperf.stdlib import Path, os
 
+from .client import Client
 from .messages import SinkReport
 from .settings import Settings
 
-__all__ = ["REPORT", "SETTINGS_FD", "handed_settings", "last_report"]
+__all__ = ["REPORT", "SETTINGS_FD", "client_of", "handed_settings", "last_report"]
 
 # Where such a process finds the session's settings, opened by who started it.
 SETTINGS_FD = 3
@@ -28,6 +32,21 @@ def handed_settings() -> Settings:
     """
     with os.fdopen(SETTINGS_FD, "rb") as file:
         return msgspec.msgpack.decode(file.read(), type=Settings)
+
+
+def client_of(directory: Path, ended: Event) -> Client:
+    """
+    Who asks the collector of the session in *directory*, until that is *ended*.
+
+    Nobody waits then for one to come up, nor goes on waiting: there is little time left, which is
+    for sending what is on disk.
+    """
+
+    def is_of_use() -> None:
+        if ended.is_set():
+            raise NoAnswer("the collector has ended")
+
+    return Client(directory, is_of_use)
 
 
 def last_report(storage: Path) -> SinkReport | None:

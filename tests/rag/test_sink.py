@@ -24,6 +24,7 @@ from shmperf.files import internals
 from shmperf.query.track import Track
 from shmperf.rag import ToolStore
 from shmperf.rag.sink import Delivery, Sink, Target, Timing, lock_of, target_of
+from shmperf.session.client import Client
 from shmperf.session.files import try_lock
 from shmperf.session.settings import Settings
 from shmperf.session.sidecar import last_report
@@ -156,7 +157,7 @@ def test_an_end_before_the_first_step_waits_for_the_sink_before(place: Place, na
     place.wait_for_end()
     assert stored(path, "good") == {}
     settings = Settings(Options(), str(place.storage))
-    late = Sink(place.runtime / "shmperf" / "gone", settings)
+    late = Sink(Client(place.runtime / "shmperf" / "gone"), settings)
     former = lock_of(target_of(Rag(), place.storage))
     lock = internals(place.storage) / name if name == "sink.lock" else former
     held = try_lock(lock)

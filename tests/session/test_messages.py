@@ -19,6 +19,7 @@ from shmperf.errors import NoAnswer, SessionError
 from shmperf.session.client import Client, wake
 from shmperf.session.messages import Cleanup, Ping, Stats
 from shmperf.session.server import Pending, Server
+from shmperf.session.sidecar import client_of
 from tests.support import DEADLINE_S, Place, wait_until
 
 
@@ -146,6 +147,23 @@ def test_one_that_hangs_up_for_ever_is_given_up(runtime: Path) -> None:
         assert mortal.deaths > 900
     finally:
         mortal.close()
+
+
+def test_nobody_beside_a_collector_waits_for_one_that_has_gone(runtime: Path) -> None:
+    """Whoever waits when the session ends is told so then, and has its time for what is to send."""
+    ended = threading.Event()
+    client, told = client_of(runtime, ended), list[str]()
+
+    def ask() -> None:
+        with pytest.raises(NoAnswer) as error:
+            client.ask(Ping(), 100 * DEADLINE_S)
+        told.append(str(error.value))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    ended.set()
+    asking.join(DEADLINE_S)
+    assert told == ["the collector has ended"]
 
 
 def test_more_who_ask_than_are_heard_at_once_are_answered_in_turn(runtime: Path) -> None:
