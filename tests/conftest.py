@@ -58,10 +58,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("core")
 
 
-# What is started in the background by a shell ignores Ctrl-C, and so does what it starts: programs
-# of tests would be told to end in vain.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a shell starts in the background ignores Ctrl-C, what `nohup` starts the terminal's end, and
+# so does all that they start: programs of tests would be told to end in vain.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
+
+
+def _skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """
+    Note what was skipped in the file that SHMPERF_TESTS_SKIPPED names, one test or module a line.
+
+    Where more is installed, just these are run: ``pytest @FILE``.
+    """
+    path = os.environ.get("SHMPERF_TESTS_SKIPPED")
+    if path and report.skipped and "PYTEST_XDIST_WORKER" not in os.environ:
+        with Path(path).open("a") as file:
+            file.write(f"{report.nodeid}\n")
+
+
+pytest_runtest_logreport = pytest_collectreport = _skipped
 
 
 @pytest.fixture

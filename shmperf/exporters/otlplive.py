@@ -238,7 +238,7 @@ class Sender:
 def main(directory: str) -> int:
     """Serve the session in *directory* until standard input ends."""
     ended = until_input_ends(_FINISH_S)
-    settings, client = handed_settings(), client_of(Path(directory), ended)
+    settings, client = handed_settings(), client_of(Path(directory), ended.is_set)
     try:
         sender = Sender(client, settings, os.environ)
     except StoreError as error:

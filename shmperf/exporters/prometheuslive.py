@@ -110,7 +110,7 @@ class Live:
 def main(directory: str) -> int:
     """Serve the session in *directory* until standard input ends."""
     ended = until_input_ends(_FINISH_S)
-    settings, client = handed_settings(), client_of(Path(directory), ended)
+    settings, client = handed_settings(), client_of(Path(directory), ended.is_set)
     follow = partial(Traces().follow, path_of(settings.storage))
     try:
         found = Live(settings.options.export, lambda: ask(client, _ASK_S, follow))

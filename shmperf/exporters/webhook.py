@@ -136,7 +136,7 @@ def main(directory: str) -> int:
     ended = until_input_ends(_FINISH_S)
     settings = handed_settings()
     hook = Webhook(path_of(settings.storage), settings.options.anomaly.webhook, os.environ)
-    live(client_of(Path(directory), ended), _NAME, ended, hook.step, lambda: hook.report)
+    live(client_of(Path(directory), ended.is_set), _NAME, ended, hook.step, lambda: hook.report)
     while hook.step():
         pass
     return 0

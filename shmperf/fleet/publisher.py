@@ -335,7 +335,7 @@ def _ascii(text: str) -> str:
 def main(directory: str) -> int:
     """Serve the session in *directory* until standard input ends."""
     ended = until_input_ends(_FINISH_S)
-    settings, client = handed_settings(), client_of(Path(directory), ended)
+    settings, client = handed_settings(), client_of(Path(directory), ended.is_set)
     fleet = settings.options.fleet
     name = node_of(fleet)
     try:

@@ -322,7 +322,7 @@ def main(directory: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ended, done = threading.Event(), threading.Event()
     threading.Thread(target=_watch, args=(ended, done), daemon=True).start()
-    sink = Sink(client_of(Path(directory), ended), handed_settings())
+    sink = Sink(client_of(Path(directory), ended.is_set), handed_settings())
     while not ended.is_set():
         sink.step()
         ended.wait(sink.pause_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Event
+from collections.abc import Callable
 
 import msgspec
 
@@ -34,16 +34,16 @@ def handed_settings() -> Settings:
         return msgspec.msgpack.decode(file.read(), type=Settings)
 
 
-def client_of(directory: Path, ended: Event) -> Client:
+def client_of(directory: Path, is_over: Callable[[], bool]) -> Client:
     """
-    Who asks the collector of the session in *directory*, until that is *ended*.
+    Who asks the collector of the session in *directory*, until that *is_over*.
 
     Nobody waits then for one to come up, nor goes on waiting: there is little time left, which is
     for sending what is on disk.
     """
 
     def is_of_use() -> None:
-        if ended.is_set():
+        if is_over():
             raise NoAnswer("the collector has ended")
 
     return Client(directory, is_of_use)

@@ -152,7 +152,7 @@ def test_one_that_hangs_up_for_ever_is_given_up(runtime: Path) -> None:
 def test_nobody_beside_a_collector_waits_for_one_that_has_gone(runtime: Path) -> None:
     """Whoever waits when the session ends is told so then, and has its time for what is to send."""
     ended = threading.Event()
-    client, told = client_of(runtime, ended), list[str]()
+    client, told = client_of(runtime, ended.is_set), list[str]()
 
     def ask() -> None:
         with pytest.raises(NoAnswer) as error:
