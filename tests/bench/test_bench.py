@@ -13,6 +13,7 @@ from time import thread_time_ns
 import pytest
 
 from bench import overhead
+from bench.__main__ import _in_half
 from bench.catalogue import Catalogue, Query, Tool
 from bench.choosing import Plan, choose
 from bench.drain import _counted
@@ -197,6 +198,13 @@ def test_readme_takes_figures_between_its_markers_only(tmp_path: Path) -> None:
     path.write_text("no markers")
     with pytest.raises(SystemExit, match="bench: end"):
         readme(path, ENV, rows())
+
+
+def test_two_halves_are_all_sections() -> None:
+    """Each section is in one of them, whatever sections there are."""
+    halves = [*_in_half(1), *_in_half(2)]
+    assert sorted(halves) == sorted(_in_half(None))
+    assert len(set(halves)) == len(halves)
 
 
 def test_command_writes_the_figures(tmp_path: Path) -> None:
