@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
+from shmperf.session.paths import runtime_root
 from shmperf.shm.memory import SHARED_MEMORY, remove_memory
 from shmperf.testing import assert_books_balance
 
@@ -236,6 +237,10 @@ class Place:
         """Wait until every session has ended: no worker, no collector, no memory."""
         wait_until(lambda: not self.sessions(), lambda: f"the sessions to end: {self.sessions()}")
 
+    def wait_for_sidecars(self) -> None:
+        """Wait, once sessions have ended, until all that they had to send is sent."""
+        wait_until(lambda: not _collectors(self.runtime), "what runs beside collectors to end")
+
     def close(self) -> None:
         """Kill what still runs."""
         for program in self._programs:
@@ -247,6 +252,8 @@ class Place:
 @contextmanager
 def place_in(cwd: Path, runtime: Path) -> Iterator[Place]:
     """Where programs run; afterwards no process, session or segment of theirs is left."""
+    # One that is too long for a socket is not used: nothing of what is looked for would be there.
+    assert runtime_root({"XDG_RUNTIME_DIR": str(runtime)}).parent == runtime, runtime
     found = Place(cwd, runtime)
     before = {child.pid for child in psutil.Process().children()}
     seen: set[str] = set()

@@ -6,8 +6,8 @@ The call graph of what was collected: also where a call and its parent ran on di
                           (`shmperf.traceparent`), found among the calls of all other storages
 
 Ids are a storage's own, so two nodes may have the same: a parent elsewhere is one whose id fits and
-whose trace does, which is made of its storage's origin. What was never kept, or is somebody else's
-span, is no parent here, and the call stands at the top.
+whose trace does, which is made of its storage's own origin, whatever that of its lines is. What was
+never kept, or is somebody else's span, is no parent here, and the call stands at the top.
 
 Of kept calls, as that is what was collected: where tools keep some of their calls, the graph is of
 those. Own time is without what was below, one after the other: calls that ran at once take from it
@@ -39,8 +39,8 @@ WHERE c.status != 'aborted' GROUP BY ALL
 """
 # What is behind the dash of a root's remote is the id of a call, if it is one of ours.
 _BETWEEN = """
-SELECT c.tool, coalesce(c.ms, 0), substr(c.remote, 1, 32),
-    p.origin, p.id, p.trace, p.remote, p.tool, above.tool
+SELECT c.origin, c.id, c.tool, coalesce(c.ms, 0), substr(c.remote, 1, 32),
+    coalesce(p.storage, p.origin), p.id, p.trace, p.remote, p.tool, above.tool
 FROM calls c
 JOIN calls p ON p.id = substr(c.remote, 34) AND p.origin != c.origin
 LEFT JOIN calls above ON above.origin = p.origin AND above.id = p.parent
@@ -53,9 +53,13 @@ def graph(database: Database) -> list[Edge]:
     edges: dict[_Key, Edge] = {}
     for parent, tool, calls, total_ms, own_ms in database.query(_WITHIN).rows:
         _edge(edges, parent, str(tool)).count(int(calls), _ns(total_ms), _ns(own_ms))
-    for tool, ms, trace, *above in database.query(_BETWEEN).rows:
-        origin, call_id, root, remote, parent, grandparent = above
-        if _trace_of(origin, root or call_id, remote) == trace:
+    moved = set[tuple[str, str]]()
+    for origin, child, tool, ms, trace, *above in database.query(_BETWEEN).rows:
+        storage, call_id, root, remote, parent, grandparent = above
+        # A parent that was published again in another run of its storage stands there twice.
+        is_new = (origin, child) not in moved
+        if is_new and _trace_of(storage, root or call_id, remote) == trace:
+            moved.add((origin, child))
             _move(edges, (parent, str(tool)), grandparent, _ns(ms))
     for edge in edges.values():
         edge.own_ns = max(0, edge.own_ns)
@@ -77,12 +81,12 @@ def _move(edges: dict[_Key, Edge], key: tuple[str, str], above: str | None, ns: 
     _edge(edges, above, parent).count(0, 0, -ns)
 
 
-def _trace_of(origin: str, root: str, remote: str | None) -> str:
-    """Of a call of the storage *origin*: somebody else's, or made of its root."""
+def _trace_of(storage: str, root: str, remote: str | None) -> str:
+    """Of a call of that *storage*: somebody else's, or made of its root."""
     if remote:
         return remote.partition("-")[0]
     try:
-        return trace_id(bytes.fromhex(origin[:_ORIGIN_DIGITS]), root).hex()
+        return trace_id(bytes.fromhex(storage[:_ORIGIN_DIGITS]), root).hex()
     except ValueError:
         return ""
 

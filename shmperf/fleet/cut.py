@@ -32,10 +32,11 @@ _MANY_DROPPED, _FEW_DROPPED = 1_000, 500
 
 
 class Part(NamedTuple):
-    """The lines of a message that are new."""
+    """The lines of a message that are new; *storage* is whose ids their calls have."""
 
     node: str
     origin: str
+    storage: str
     lines: list[tuple[int, bytes]]
 
 
@@ -115,7 +116,7 @@ class Cut:
             return kind, str(error)
         self._books[key] = books
         if new:
-            self.parts.append(Part(*key, new))
+            self.parts.append(Part(*key, (batch.storage or batch.origin).hex(), new))
             self.lines += len(new)
             self.size_bytes += sum(len(line) for _, line in new)
         return "", ""

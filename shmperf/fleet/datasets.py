@@ -3,16 +3,16 @@ Lines as rows of datasets, and rows as files: Parquet, or JSON lines of the same
 
     <kind>/day=2026-01-31/node=<name>/<partition>-<epoch>-<first>-<last>-<digest>.parquet
 
-    calls     the columns of the view ``calls`` (see `shmperf.exporters.columns`), and ``remote``:
-              the trace of another node's that it belongs to, and of a root, behind a dash, its
-              parent there
+    calls     the columns of the view ``calls`` (see `shmperf.exporters.columns`); ``remote``: the
+              trace of another node's that it belongs to, and of a root, behind a dash, its parent
+              there; ``storage``: whose ids it has, one for all origins of a storage
     totals    what a tool did in an interval, by histogram
     alerts    each change of an alert
     others    lines of no kind that is known here, as text: of a newer version, or damaged
 
-Each has ``node``, ``origin`` and ``number`` behind its first columns: who recorded it, in which
-storage, as which line of its outbox. Every line that was stored is one row of one dataset. The day
-is that of the start, UTC; a time that can't be read is of 1970-01-01.
+Each has ``node``, ``origin`` and ``number`` behind its first columns: who recorded it, in which run
+of a storage's numbers, as which line of its outbox. Every line that was stored is one row of one
+dataset. The day is that of the start, UTC; a time that can't be read is of 1970-01-01.
 
 The schema is stable: a column is added at the end or not at all; its version stands in the file's
 metadata. Files without a column that came later have NULL there (readers go by name).
@@ -40,7 +40,7 @@ __all__ = ["COLUMNS", "FORMATS", "Line", "Writer", "digest_of", "row_of"]
 
 _SOURCE = {"node": "VARCHAR", "origin": "VARCHAR", "number": "BIGINT"}
 COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "calls": {**CALLS, **_SOURCE, "remote": "VARCHAR"},
+    "calls": {**CALLS, **_SOURCE, "remote": "VARCHAR", "storage": "VARCHAR"},
     "totals": {
         "tool": "VARCHAR",
         "began": "TIMESTAMPTZ",

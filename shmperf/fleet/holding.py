@@ -277,13 +277,15 @@ class Holding:
         lines: dict[_Key, list[Line]] = {}
         texts: dict[_Key, list[bytes]] = {}
         for part in self._cut.parts:
-            origin = part.origin.encode()
+            source = f"{part.origin} {part.storage}".encode()
             for number, text in part.lines:
                 line = row_of(text)
                 line.row.update(node=part.node, origin=part.origin, number=number)
+                if line.kind == "calls":
+                    line.row["storage"] = part.storage
                 key = (line.kind, line.day, part.node)
                 lines.setdefault(key, []).append(line)
-                texts.setdefault(key, []).append(b"%s %d %s" % (origin, number, text))
+                texts.setdefault(key, []).append(b"%s %d %s" % (source, number, text))
         found = []
         for key in sorted(lines):
             digest = digest_of(texts.pop(key))

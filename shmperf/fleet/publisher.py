@@ -115,6 +115,8 @@ class Records:
         # Where they go, and how much fits; empty before the stream is known.
         self._subject = ""
         self._most_bytes = 0
+        # The storage's own, whichever run its numbers are of.
+        self._origin = b""
         # Lines that no message can hold, and the number up to which they are counted.
         self._too_large = 0
         self._told_to = 0
@@ -184,6 +186,7 @@ class Records:
         ready = list(cuts(lines.number, shown, lines.dropped))[:_IN_FLIGHT]
         after = ready[-1].first + len(ready[-1].lines)
         run = self._numbers.reach(lines.number, after, lines.dropped)
+        self._origin = origin_of(self._storage)
         done, error = self._send(run, ready)
         # point below: fleet-kept
         self._acknowledge(lines, done)
@@ -214,7 +217,7 @@ class Records:
     def _begin(self, run: Run, cut: Cut) -> list[Future[Kept]]:
         """Send one on its way, in parts where all of it is more than the broker takes."""
         first = cut.first - run.base
-        body = encode(self._node, run.origin, first, cut.lines, cut.dropped)
+        body = encode(self._node, run.origin, first, cut.lines, cut.dropped, self._origin)
         if len(body) > self._most_bytes:
             if len(cut.lines) > 1:
                 return [one for half in cut.halves() for one in self._begin(run, half)]

@@ -3,7 +3,7 @@ What a node publishes: subjects, the ids of messages, and a batch of outbox line
 
     <stream>.records.p07.<node>      the partition is a checksum of the node's name
     Nats-Msg-Id: <origin>.<first>.<count>
-    body: msgpack [version, node, origin, first, count, dropped, left_out, lines]
+    body: msgpack [version, node, origin, first, count, dropped, left_out, lines, storage]
 
 *lines* is one text per number from *first* on, with newlines between, compressed with zstd (with
 gzip by a Python that has none; who reads tells them apart by how they begin); a line
@@ -11,7 +11,9 @@ that is left out (a call, where only totals are wanted) is an empty text, so tha
 and (origin, number) means the same line for ever. *dropped* says how many numbers right before
 *first* are lost: the outbox was full, or could not be written.
 
-An *origin* names numbers that never begin anew: that of the storage, see `numbers`. Nothing of a
+An *origin* names numbers that never begin anew: that of the storage, or one made of it where they
+did, see `numbers`; *storage* is then the storage's own, and else empty: ids of calls and traces are
+a storage's, whatever numbers their lines have. Nothing of a
 body is believed: lengths are bounded before anything is unpacked, and a newer version is told from
 what is none of ours.
 """
@@ -75,6 +77,7 @@ class Batch(msgspec.Struct, array_like=True, frozen=True):
     dropped: Annotated[int, _NUMBER]
     left_out: Annotated[int, Meta(ge=0, le=_MOST_COUNT)]
     lines: bytes
+    storage: Annotated[bytes, Meta(max_length=16)] = b""
 
     @property
     def after(self) -> int:
@@ -152,7 +155,14 @@ def _compressor() -> Callable[[bytes], bytes]:
     return CODECS[0 if has_zstd() else 1].compressor()
 
 
-def encode(node: str, origin: bytes, first: int, lines: Sequence[bytes], dropped: int = 0) -> bytes:
+def encode(
+    node: str,
+    origin: bytes,
+    first: int,
+    lines: Sequence[bytes],
+    dropped: int = 0,
+    storage: bytes = b"",
+) -> bytes:
     """*lines* from number *first* on as a body; an empty one is left out."""
     batch = Batch(
         VERSION,
@@ -163,6 +173,7 @@ def encode(node: str, origin: bytes, first: int, lines: Sequence[bytes], dropped
         dropped,
         sum(not line for line in lines),
         _compressor()(b"\n".join(lines)),
+        b"" if storage == origin else storage,
     )
     return _encode(batch)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from shmperf.rag import ToolStore
+from shmperf.storage.origin import origin_of
+from shmperf.storage.outbox import outbox_of
 from tests.support import Place, assert_books_balance, outputs, place_in, wait_until
 
 from .broker import Broker, needs_broker
@@ -32,10 +36,11 @@ class Nodes:
         self._stack = stack
 
     def node(self, name: str, options: str = "") -> Place:
-        cwd, runtime = self._directory / name, self._directory / f"run-{name}"
+        cwd = self._directory / name
         cwd.mkdir()
-        runtime.mkdir(mode=0o700)
-        place = self._stack.enter_context(place_in(cwd, runtime))
+        # Short enough for a socket.
+        runtime = self._stack.enter_context(TemporaryDirectory(prefix="sp-", dir="/tmp"))
+        place = self._stack.enter_context(place_in(cwd, Path(runtime)))
         place.write(
             "config/tool_perf_limits.yaml",
             f"fleet: {{url: '{self.broker.url}', node: {name}{options}}}\n",
@@ -193,9 +198,17 @@ def _said(program: subprocess.Popen[str], line: str = "") -> str:
     return program.stdout.readline().strip()
 
 
-def test_a_call_whose_parent_ran_on_another_node_keeps_it(nodes: Nodes) -> None:
+@pytest.mark.parametrize("outbox", ["its first", "begun anew"])
+def test_a_call_whose_parent_ran_on_another_node_keeps_it(nodes: Nodes, outbox: str) -> None:
     """Through `traceparent` the graph of what was collected goes from node to node."""
     a, b = nodes.node("a"), nodes.node("b")
+    earlier_calls = int(outbox == "begun anew")
+    if earlier_calls:
+        earlier = a.start_program("fleet/serves")
+        a.finish(earlier)
+        a.wait_for_end()
+        a.wait_for_sidecars()
+        shutil.rmtree(outbox_of(a.storage))
     asks, serves = a.start_program("fleet/asks"), b.start_program("fleet/serves")
     under = _said(asks)
     for _ in range(2):
@@ -205,14 +218,19 @@ def test_a_call_whose_parent_ran_on_another_node_keeps_it(nodes: Nodes) -> None:
     for place, program in ((a, asks), (b, serves)):
         place.finish(program)
         place.wait_for_end()
+        place.wait_for_sidecars()
     a.shmperf("fleet", "collect", "--into", "kept", "--until-empty", "--every", "1")
+    query = "SELECT DISTINCT storage, origin = storage AS first FROM calls WHERE node = 'a'"
+    storages = json.loads(a.shmperf("fleet", "sql", "--from", "kept", "--json", query))
+    assert {row["storage"] for row in storages} == {origin_of(a.storage).hex()}
+    assert {row["first"] for row in storages} == {True, not earlier_calls}
     tree = json.loads(a.shmperf("fleet", "tree", "--from", "kept", "--json"))
     assert {(edge["parent"], edge["tool"]): edge["calls"] for edge in tree} == {
         (None, "outer"): 3,
         ("outer", "handle"): 3,
         ("handle", "serve"): 3,
-        (None, "serve"): 1,
-        ("serve", "look_up"): 4,
+        (None, "serve"): 1 + earlier_calls,
+        ("serve", "look_up"): 4 + earlier_calls,
     }
     times = {(edge["parent"], edge["tool"]): edge for edge in tree}
     handle, serve = times["outer", "handle"], times["handle", "serve"]

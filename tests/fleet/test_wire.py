@@ -31,6 +31,16 @@ def test_a_batch_comes_back_as_it_was(first: int, lines: list[bytes], dropped: i
     assert wire.lines_of(batch) == expected
 
 
+def test_a_storage_is_told_where_its_numbers_have_another_origin() -> None:
+    """Else it is the origin; a batch that says nothing of it is whole, too."""
+    other = bytes(16)
+    assert wire.decode(wire.encode("n", ORIGIN, 0, [b"a"], storage=other)).storage == other
+    plain = wire.encode("n", ORIGIN, 0, [b"a"], storage=ORIGIN)
+    assert wire.decode(plain).storage == b""
+    shorter = msgspec.msgpack.encode(msgspec.msgpack.decode(plain)[:-1])
+    assert wire.decode(shorter) == wire.decode(plain)
+
+
 @given(st.binary(max_size=200))
 def test_garbage_is_refused(body: bytes) -> None:
     """No content of a message does more than that."""
@@ -57,6 +67,7 @@ def changed(**fields: object) -> bytes:
         {"left_out": 1},
         {"first": -1},
         {"origin": b"short"},
+        {"storage": bytes(17)},
         {"lines": b""},
         {"lines": b"\x28\xb5\x2f\xfdgarbage"},
         {"node": "n" * 256},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 from copy import deepcopy
 from pathlib import Path
 
@@ -123,6 +124,24 @@ def test_killed_after_a_file_was_deleted(journalled: Journalled) -> None:
     assert consumers(journalled.storage)["reader"].dropped == 2
     assert journalled.read() == [b"3"]
     assert (journalled.reader.sent, journalled.reader.dropped) == (1, 2)
+
+
+@pytest.mark.parametrize("written", [0, 2])
+def test_deleted_beneath_a_collector(journalled: Journalled, written: int) -> None:
+    """Lines that were there are gone, and counted; what comes then is read by who registers."""
+    if written:
+        journalled.write(b"1\n2\n")
+    else:
+        journalled.journal(journalled.outbox.prepare(BOUND))
+    shutil.rmtree(outbox_of(journalled.storage))
+    journalled.outbox.wanted = frozenset(["reader"])
+    journalled.write(b"3\n")
+    journalled.restart()
+    journalled.write(b"4\n")
+    journalled.reader.close()
+    journalled.reader.register()
+    assert journalled.read() == [b"3", b"4"]
+    assert journalled.reader.dropped == 0
 
 
 def test_killed_before_it_acknowledged(journalled: Journalled) -> None:
