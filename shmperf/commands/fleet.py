@@ -23,7 +23,7 @@ from shmperf.views.tree import call_tree
 
 from .arguments import add_rows, show
 from .fleetcollect import add_check, add_collect, check, collect
-from .fleetpast import add_sql, past_stats, past_tree, sql
+from .fleetpast import add_sql, past_errors, past_slow, past_stats, past_tree, sql
 from .fleetreach import add_fleet, reach
 from .nearest import did_you_mean
 
@@ -100,21 +100,30 @@ def _add_asker(parser: ArgumentParser) -> None:
     parser.add_argument("--node", metavar="NAME", help="of that node alone")
 
 
-def _add_stats(parser: ArgumentParser) -> None:
+def _add_times(parser: ArgumentParser) -> None:
+    """Of verbs that answer of the past, too."""
     _add_asker(parser)
     parser.add_argument(
         "--from", dest="place", metavar="PLACE", help="of the past: what was collected there"
     )
     parser.add_argument("--since", metavar="T", help="there from then on: an ISO time, or -10m")
     parser.add_argument("--until", metavar="T", help="there up to then")
+
+
+def _is_of_the_past(given: Namespace) -> bool:
+    if given.place is None and (given.since is not None or given.until is not None):
+        raise ShmperfError("--since and --until need --from: nodes tell of themselves as of now")
+    return given.place is not None
+
+
+def _add_stats(parser: ArgumentParser) -> None:
+    _add_times(parser)
     parser.add_argument("tool", nargs="?", metavar="TOOL")
 
 
 def _stats(given: Namespace) -> int:
-    if given.place is not None:
+    if _is_of_the_past(given):
         return show(given, past_stats(given), views.stats)
-    if given.since is not None or given.until is not None:
-        raise ShmperfError("--since and --until need --from: nodes tell of themselves as of now")
     with asked(given) as look:
         _refuse_unknown(look, given.tool)
         found = look.stats() if given.tool is None else look.tool(given.tool)
@@ -142,11 +151,13 @@ def _tree(given: Namespace) -> int:
 
 
 def _add_rows(parser: ArgumentParser) -> None:
-    _add_asker(parser)
+    _add_times(parser)
     add_rows(parser)
 
 
 def _slow(given: Namespace) -> int:
+    if _is_of_the_past(given):
+        return show(given, past_slow(given), terminal.slowest)
     with asked(given) as look:
         _refuse_unknown(look, given.tool)
         found = look.merged.slowest(given.limit, given.tool)
@@ -154,6 +165,8 @@ def _slow(given: Namespace) -> int:
 
 
 def _errors(given: Namespace) -> int:
+    if _is_of_the_past(given):
+        return show(given, past_errors(given), terminal.errors)
     with asked(given) as look:
         _refuse_unknown(look, given.tool)
         found = look.merged.errors(given.tool)[: given.limit]

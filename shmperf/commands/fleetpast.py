@@ -11,10 +11,12 @@ from shmperf.analysis.treestate import Edge
 from shmperf.errors import ShmperfError, StoreError
 from shmperf.exporters.database import Database, opened
 from shmperf.exporters.selection import parse_time
+from shmperf.fleet import pastcalls
 from shmperf.fleet.across import graph
 from shmperf.fleet.asking import FleetStats, States, ToolOfFleet
 from shmperf.fleet.livetables import add_tables
 from shmperf.fleet.manifest import manifests_in
+from shmperf.fleet.merging import NodeCall, NodeErrors
 from shmperf.fleet.objects import opened_objects
 from shmperf.fleet.past import Past, Times, past
 from shmperf.fleet.reading import opened_records
@@ -25,7 +27,7 @@ from .fleetreach import add_fleet, reach
 from .nearest import did_you_mean
 from .sql import query_of, show_found
 
-__all__ = ["add_sql", "past_stats", "past_tree", "sql"]
+__all__ = ["add_sql", "past_errors", "past_slow", "past_stats", "past_tree", "sql"]
 
 _LONGEST = 100
 _PLACE = "what was collected: a directory, or s3://bucket/path"
@@ -68,6 +70,35 @@ def _asked(given: Namespace) -> Iterator[Database]:
         yield database
 
 
+def past_slow(given: Namespace) -> list[NodeCall]:
+    """The slowest calls of a time in what was collected."""
+    times = _times(given)
+    with unwound(), _calls(given) as database:
+        return pastcalls.slowest(database, times, given.limit, given.tool, given.node)
+
+
+def past_errors(given: Namespace) -> list[NodeErrors]:
+    """Failed calls of a time in what was collected, by cause."""
+    times = _times(given)
+    with unwound(), _calls(given) as database:
+        return pastcalls.errors(database, times, given.tool, given.node)[: given.limit]
+
+
+@contextmanager
+def _calls(given: Namespace) -> Iterator[Database]:
+    """What was collected; StoreError, which names the nearest, for a tool or node without calls."""
+    with opened_records(opened_objects(given.place)) as database:
+        for what, name, known in (
+            ("node", given.node, pastcalls.nodes),
+            ("tool", given.tool, pastcalls.names),
+        ):
+            names = set[str]() if name is None else known(database)
+            if name is not None and name not in names:
+                said = f"no calls of a {what} {printable(name, _LONGEST)!r} were collected"
+                raise StoreError(said + did_you_mean(name, names))
+        yield database
+
+
 def past_stats(given: Namespace) -> FleetStats | ToolOfFleet:
     """The statistics of a time in what was collected, of all tools or of one."""
     with unwound(), _past(given) as whole:
@@ -95,8 +126,7 @@ def past_tree(given: Namespace) -> list[Edge]:
         return graph(database)
 
 
-@contextmanager
-def _past(given: Namespace) -> Iterator[Past]:
+def _times(given: Namespace) -> Times:
     now = datetime.now(UTC)
     try:
         since, until = (
@@ -104,7 +134,13 @@ def _past(given: Namespace) -> Iterator[Past]:
         )
     except ValueError as error:
         raise ShmperfError(str(error)) from None
+    return Times(since, until)
+
+
+@contextmanager
+def _past(given: Namespace) -> Iterator[Past]:
+    times = _times(given)
     objects = opened_objects(given.place)
     manifests = manifests_in(objects)
     with opened_records(objects, manifests) as database:
-        yield past(database, manifests, Times(since, until))
+        yield past(database, manifests, times)

@@ -5,7 +5,8 @@ Lines as rows of datasets, and rows as files: Parquet, or JSON lines of the same
 
     calls     the columns of the view ``calls`` (see `shmperf.exporters.columns`); ``remote``: the
               trace of another node's that it belongs to, and of a root, behind a dash, its parent
-              there; ``storage``: whose ids it has, one for all origins of a storage
+              there; ``storage``: whose ids it has, one for all origins of a storage; and what it
+              failed by, ``fingerprint`` and ``error``, where that is recorded
     totals    what a tool did in an interval, by histogram
     alerts    each change of an alert
     others    lines of no kind that is known here, as text: of a newer version, or damaged
@@ -39,8 +40,14 @@ from shmperf.storage.kept import kept_in
 __all__ = ["COLUMNS", "FORMATS", "Line", "Writer", "digest_of", "row_of"]
 
 _SOURCE = {"node": "VARCHAR", "origin": "VARCHAR", "number": "BIGINT"}
+_MORE_OF_CALLS = {
+    "remote": "VARCHAR",
+    "storage": "VARCHAR",
+    "fingerprint": "VARCHAR",
+    "error": "VARCHAR",
+}
 COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "calls": {**CALLS, **_SOURCE, "remote": "VARCHAR", "storage": "VARCHAR"},
+    "calls": {**CALLS, **_SOURCE, **_MORE_OF_CALLS},
     "totals": {
         "tool": "VARCHAR",
         "began": "TIMESTAMPTZ",
@@ -154,7 +161,7 @@ def _call(line: bytes) -> Line | None:
     if call is None:
         return None
     row: Row = dict(zip(CALLS, values_of(call), strict=True))
-    row["remote"] = call.remote
+    row.update(remote=call.remote, fingerprint=call.fingerprint, error=call.error)
     return Line("calls", _day(call.timestamp), row)
 
 

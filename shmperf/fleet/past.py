@@ -34,14 +34,13 @@ class Times(NamedTuple):
     since: str | None = None
     until: str | None = None
 
-    @property
-    def condition(self) -> str:
-        """What a row of ``totals`` fulfils."""
+    def of(self, began: str) -> str:
+        """What a row fulfils that began then, by the name of that column."""
         found = ["true"]
         if self.since is not None:
-            found.append(f"began >= TIMESTAMPTZ '{quoted(self.since)}'")
+            found.append(f"{began} >= TIMESTAMPTZ '{quoted(self.since)}'")
         if self.until is not None:
-            found.append(f"began < TIMESTAMPTZ '{quoted(self.until)}'")
+            found.append(f"{began} < TIMESTAMPTZ '{quoted(self.until)}'")
         return " AND ".join(found)
 
 
@@ -111,10 +110,10 @@ class Past:
 def past(database: Database, manifests: list[Manifest], times: Times) -> Past:
     """What *database* (see `reading`) holds of those *times*; StoreError."""
     sources: dict[_Source, dict[str, Totals]] = {}
-    for row in database.query(_COUNTS.format(condition=times.condition)).rows:
+    for row in database.query(_COUNTS.format(condition=times.of("began"))).rows:
         node, origin, tool, *figures = row
         sources.setdefault(_Source(str(node), str(origin)), {})[str(tool)] = _totals(figures)
-    for row in database.query(_BUCKETS.format(condition=times.condition)).rows:
+    for row in database.query(_BUCKETS.format(condition=times.of("began"))).rows:
         node, origin, tool, bucket, count = row
         totals = sources[_Source(str(node), str(origin))][str(tool)]
         totals.histogram[int(bucket)] = int(count)

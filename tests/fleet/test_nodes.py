@@ -170,6 +170,20 @@ def test_three_nodes_have_one_answer(nodes: Nodes) -> None:
     assert_books_balance(found)
     assert (found["begun"], found["total_calls"]) == (own["begun"], own["total_calls"])
     assert found["complete"]
+    for place in places:
+        place.wait_for_sidecars()
+    asker.shmperf("fleet", "collect", "--into", "kept", "--until-empty", "--every", "1")
+    for words, told in (
+        (("errors",), ("tool", "fingerprint", "status", "err", "count", "first", "last", "nodes")),
+        (("slow", "--limit", "5"), ("tool", "id", "node", "duration_s", "status", "params")),
+        (("slow", "--node", "b", "--limit", "3", "fetch_weather"), ("tool", "id", "node")),
+    ):
+        live, past = (
+            [{name: row[name] for name in told} for row in nodes.ask(asker, *words, *more)]
+            for more in ((), ("--from", "kept"))
+        )
+        assert past == live, words
+        assert past
 
 
 def test_parameters_leave_a_node_only_where_that_is_asked_for(nodes: Nodes) -> None:

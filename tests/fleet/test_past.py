@@ -26,6 +26,14 @@ BEGAN_S = 1_789_999_980
 STAMP = "2027-01-15T08:00:00.000000+00:00"
 
 
+def _failed(number: int) -> dict[str, str]:
+    """Of ten calls five fail, of two causes; of one of them more is recorded."""
+    if number >= 5:
+        return {}
+    found = {"status": "error", "err": "OSError" if number < 3 else "KeyError"}
+    return found if number < 3 else found | {"fingerprint": "f00d", "error": "no such city"}
+
+
 def _lines(node: str) -> tuple[list[bytes], Totals]:
     """What a node's outbox has: calls, and totals of ten intervals; those totals in one."""
     whole, lines = Totals(), []
@@ -38,7 +46,7 @@ def _lines(node: str) -> tuple[list[bytes], Totals]:
         whole.merge(totals)
         tools = {"search": IntervalTotals.of(totals)}
         lines += totals_lines((BEGAN_S + 30 * number) * 10**9, tools).splitlines()
-        data = {"p": "{}", "d": durations[0] / 1e9, "id": f"{number + 1:016x}"}
+        data = {"p": "{}", "d": durations[0] / 1e9, "id": f"{number + 1:016x}", **_failed(number)}
         call = {"kind": "call", "tool": "search", "timestamp": STAMP, "data": data}
         lines.append(json.dumps(call, separators=(",", ":")).encode())
     return lines, whole
@@ -113,6 +121,38 @@ def test_statistics_of_the_past_are_merged_exactly(asker: Place) -> None:
     assert "2 collected" in asker.shmperf("fleet", "stats", "--from", "kept")
 
 
+def test_calls_of_the_past_are_asked_like_those_of_now(asker: Place) -> None:
+    """The slowest, and failed ones by cause: of all nodes, of one, of a tool, of a time."""
+
+    def ask(*words: str) -> Any:
+        return json.loads(asker.shmperf("fleet", *words, "--from", "kept", "--json"))
+
+    slow = ask("slow", "--limit", "100")
+    assert [row["duration_s"] for row in slow] == sorted(
+        (row["duration_s"] for row in slow), reverse=True
+    )
+    assert len(slow) == 20
+    assert {row["timestamp"] for row in slow} == {STAMP}
+    assert ask("slow", "--limit", "3") == slow[:3]
+    assert ask("slow", "--node", "beta") == [row for row in slow if row["node"] == "beta"]
+    assert ask("slow", "--since", "2027-01-16T00:00:00Z") == []
+    assert "search" in asker.shmperf("fleet", "slow", "--from", "kept", "--until", "2028-01-01")
+    by_class, by_fingerprint = ask("errors")
+    assert (by_class["err"], by_class["count"], by_class["nodes"]) == (
+        "OSError",
+        6,
+        {"alpha": 3, "beta": 3},
+    )
+    assert (by_fingerprint["fingerprint"], by_fingerprint["nodes"]) == (
+        "f00d",
+        {"alpha": 2, "beta": 2},
+    )
+    assert by_fingerprint["sample"] == "no such city"
+    (one,) = ask("errors", "--node", "alpha", "--limit", "1")
+    assert (one["count"], one["nodes"]) == (3, {"alpha": 3})
+    assert ask("errors", "--until", "2027-01-01") == []
+
+
 def test_what_was_not_collected_is_said_in_one_line(asker: Place) -> None:
     """Tools and nodes that are near, places where nothing lies, times that are none."""
     from_kept = ("stats", "--from", "kept")
@@ -120,6 +160,10 @@ def test_what_was_not_collected_is_said_in_one_line(asker: Place) -> None:
     assert "did you mean 'alpha'?" in _refusal(asker, *from_kept, "--node", "alpah")
     assert "expected an ISO time" in _refusal(asker, *from_kept, "--since", "yesterday")
     assert "nothing was collected there" in _refusal(asker, "stats", "--from", "nowhere")
-    assert "need --from" in _refusal(asker, "stats", "--since", "-1h")
+    for verb in ("stats", "slow", "errors"):
+        assert "need --from" in _refusal(asker, verb, "--since", "-1h")
+    for verb in ("slow", "errors"):
+        assert "did you mean 'search'?" in _refusal(asker, verb, "--from", "kept", "serach")
+        assert "did you mean 'beta'?" in _refusal(asker, verb, "--from", "kept", "--node", "betta")
     assert _refusal(asker, "sql", "--from", "kept", "SELECT nothing")
     assert _refusal(asker, "sql", "--from", "kept", "SELECT * FROM read_text('/etc/passwd')")
