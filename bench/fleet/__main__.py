@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=5)
     parser.add_argument("--rate", type=float, default=200.0, help="calls a second, of each node")
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--keep", action="store_true", help="leave all of a run that went wrong")
     parser.add_argument("--short", action="store_true", help="each kind of fault about once")
     parser.add_argument(
         "--window", type=float, default=4.0, help="seconds in which the stream knows its messages"
@@ -68,7 +69,12 @@ def main() -> int:
             seed=seed,
             tell=tell,
         )
-    finally:
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    if given.keep and not outcome.is_right:
+        console.print(f"all of it is left in {directory}")
+    else:
         shutil.rmtree(directory, ignore_errors=True)
     for name, times in sorted(outcome.faults.items()):
         console.print(f"{times:4}  {name}")

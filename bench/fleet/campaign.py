@@ -222,7 +222,8 @@ def _settle(fleet: _Fleet, outcome: Outcome, tell: Callable[[str], None]) -> Non
     if not wait_until(lambda: _is_taken(fleet, outcome), _SETTLE_S):
         outcome.wrong.append(f"not all is taken: {outcome.checked}")
     outcome.settled_s = time.monotonic() - begun_s
-    outcome.wrong += [f"{name} ended by itself" for name in fleet.collectors.died()]
+    for name in fleet.collectors.died():
+        outcome.wrong.append(f"{name} ended by itself: {fleet.collectors.last_words(name)}")
 
 
 def _has_sent(node: Node) -> bool:

@@ -15,6 +15,7 @@ from .network import Host
 __all__ = ["Collectors"]
 
 _END_S = 60.0
+_WORDS = 8
 
 
 class Collectors:
@@ -61,6 +62,11 @@ class Collectors:
     def died(self) -> list[str]:
         """Those that have ended by themselves."""
         return [name for name, process in self._running.items() if process.poll() is not None]
+
+    def last_words(self, name: str) -> str:
+        """The end of what one has said."""
+        text = (self._directory / f"{name}.log").read_text(errors="replace")
+        return " | ".join(text.splitlines()[-_WORDS:])
 
     def check(self) -> Any:
         """What ``fleet check`` says, as JSON."""

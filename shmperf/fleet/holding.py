@@ -10,7 +10,9 @@ comes from another consumer, which is deleted (see `feed`).
 
 A cut ends at a message that is sealed in the head before the first object is written. Who comes
 after a crash takes the same messages, to the same end, and makes the same objects of them: their
-names say who sealed it, from which message to which, and a digest of the lines.
+names say who sealed it, from which message to which, and a digest of the lines. Where less comes,
+the cut ends with the last that came, and what follows is the next one's: the rest is gone, or is
+behind with a server that has not caught up since it was killed, and says that there is no more.
 """
 
 from __future__ import annotations
@@ -207,7 +209,7 @@ class Holding:
         """It is time to store what was taken: much, some for a while, or to a sealed end."""
         sealed = self.head.now.sealed
         if sealed is not None:
-            # All of a cut that somebody sealed is here; or is gone by now.
+            # All of a cut that somebody sealed is here; or no more of it comes.
             return (
                 self._last >= sealed.last
                 or self._feed.has_ahead
@@ -246,7 +248,7 @@ class Holding:
             self.manifest,
             epoch=self.epoch,
             version=self.manifest.version + 1,
-            next=max(sealed.last, self._last) + 1,
+            next=self._last + 1,
             objects=[*self.manifest.objects, *self._written(sealed)],
             origins=self._cut.origins(),
             refused=dict(Counter(self.manifest.refused) + self._cut.refused),
@@ -299,11 +301,11 @@ class Holding:
         writer, first = self._means.writer, self.manifest.next
         name = (
             f"{kind}/day={day}/node={name_of(node)}/"
-            f"{self.name}-{sealed.epoch}-{first}-{sealed.last}-{digest}.{writer.form}"
+            f"{self.name}-{sealed.epoch}-{first}-{self._last}-{digest}.{writer.form}"
         )
         body = writer.body(kind, (line.row for line in lines))
         self._means.objects.write(name, body)  # point: fleet-object
-        return StoredObject(name, kind, day, node, len(lines), len(body), first, sealed.last)
+        return StoredObject(name, kind, day, node, len(lines), len(body), first, self._last)
 
     def _commit(self, following: Manifest) -> None:
         following = self._means.manifests.shortened(following)

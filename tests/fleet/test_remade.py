@@ -6,18 +6,19 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shmperf.errors import StoreError
 from shmperf.fleet.checking import check
 from shmperf.fleet.collecting import Collector, Terms
-from shmperf.fleet.engine import Engine
+from shmperf.fleet.engine import Backlog, Engine, Taken
 from shmperf.fleet.manifest import manifest_names, manifests_in
 from shmperf.fleet.objects import Directory
 from shmperf.fleet.wire import partition_of
 from shmperf.testing import Clock
-from tests.support import Place, needs, outputs
+from tests.support import Place, needs, outputs, wait_until
 
 from .broker import Broker, needs_broker
 from .storing import PARTITIONS, Publishing, collect, nodes_of, numbers_in, well
@@ -169,6 +170,54 @@ def test_a_sealed_cut_of_a_stream_that_is_gone(
     assert numbers_in(into) == published.lines
     (found,) = check(into, published.engine).nodes
     assert (found.stored, found.lost, found.waiting) == (45, 0, 0)
+
+
+class Behind:
+    """An engine whose consumers are on a server that is behind: it has *seen* so many messages."""
+
+    def __init__(self, engine: Engine, seen: int) -> None:
+        self._engine = engine
+        self.seen = seen
+
+    def take(self, name: str, most: int, wait_s: float) -> list[Taken]:
+        most = min(most, self.seen)
+        found = self._engine.take(name, most, wait_s) if most else []
+        self.seen -= len(found)
+        return found
+
+    def backlog(self, name: str) -> Backlog:
+        found = self._engine.backlog(name)
+        return found if self.seen else found._replace(waiting=0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+@pytest.mark.parametrize("seen", [0, 7])
+def test_a_server_that_is_behind_hides_no_message(
+    place: Place, broker: Broker, published: Publishing, into: Directory, seen: int
+) -> None:
+    """Of a sealed cut no more comes, though it is all there: what comes later is stored, too."""
+    published.send("alpha", 0, 20, cut=1)
+    died = collect(place, broker.url, into.root, point="fleet-sealed")
+    outputs(died)
+    behind, clock = Behind(published.engine, seen), Clock()
+    collector = Collector(behind, "shmperf", into, QUICK, print, clock)
+
+    def takes_over() -> bool:
+        clock.now_s += 1.0
+        collector.leases.step()
+        return partition_of("alpha", PARTITIONS) in collector.leases.held()
+
+    wait_until(takes_over, "the lease of who was killed")
+    steps(collector, clock)
+    assert len(numbers_in(into)) == seen
+    behind.seen = 1_000
+    steps(collector, clock)
+    collector.leases.close()
+    assert numbers_in(into) == published.lines
+    (found,) = check(into, published.engine).nodes
+    assert (found.stored, found.lost, found.waiting) == (20, 0, 0)
 
 
 def test_a_fault_that_lasts_ends_who_is_to_end(published: Publishing, into: Directory) -> None:
