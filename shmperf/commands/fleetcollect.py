@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -18,7 +18,7 @@ from shmperf.fleet.checking import Checked
 from shmperf.fleet.checking import check as checked
 from shmperf.fleet.collecting import Collector, Terms
 from shmperf.fleet.datasets import FORMATS
-from shmperf.fleet.engine import Engine
+from shmperf.fleet.engine import Away, Engine
 from shmperf.fleet.objects import opened_objects
 from shmperf.fleet.reach import engine_of
 from shmperf.views.formatting import printable
@@ -31,6 +31,7 @@ __all__ = ["add_check", "add_collect", "check", "collect"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PLACE = "a directory, or s3://bucket/path (credentials as AWS's tools find them)"
 _LONGEST = 400
+_AGAIN_S = 1.0
 
 
 def add_collect(parser: ArgumentParser) -> None:
@@ -55,15 +56,40 @@ def collect(given: Namespace) -> int:
     fleet = fleet_of(given)
     objects = opened_objects(given.into)
     ended = threading.Event()
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: ended.set())
+    stored = 0
     with _connected(fleet) as engine:
         terms = Terms(given.format, float(given.every))
-        collector = Collector(engine, fleet.stream, objects, terms, _say)
-        for number in _SIGNALS:
-            signal.signal(number, lambda *_: ended.set())
-        _say(f"collecting into {objects.place}")
-        collector.run(ended, until_empty=given.until_empty)
-    _say(f"stored {collector.stored:,} lines")
+        collector = _begun(
+            lambda: Collector(engine, fleet.stream, objects, terms, _say),
+            ended,
+            waits=not given.until_empty,
+        )
+        if collector is not None:
+            _say(f"collecting into {objects.place}")
+            collector.run(ended, until_empty=given.until_empty)
+            stored = collector.stored
+    _say(f"stored {stored:,} lines")
     return 0
+
+
+def _begun(
+    make: Callable[[], Collector], ended: threading.Event, *, waits: bool
+) -> Collector | None:
+    """What *make* makes, as soon as the broker can be reached; None when it has *ended* before."""
+    known = ""
+    while not ended.is_set():
+        try:
+            return make()
+        except Away as error:
+            if not waits:
+                raise
+            if str(error) != known:
+                known = str(error)
+                _say(f"{known}; tried again until it is there")
+            ended.wait(_AGAIN_S)
+    return None
 
 
 def add_check(parser: ArgumentParser) -> None:

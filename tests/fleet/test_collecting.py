@@ -183,6 +183,31 @@ def test_the_broker_is_killed_and_comes_back(
     well(into, published.engine, published)
 
 
+def test_a_broker_that_comes_up_later_is_waited_for(
+    place: Place, broker: Broker, into: Directory
+) -> None:
+    """Told once; who is to end when nothing waits ends with it, and a signal ends the waiting."""
+    broker.stop()
+    words = ("fleet", "collect", "--into", str(into.root), "--every", "1", "--url", broker.url)
+    refused = place.start_module(*words, "--until-empty")
+    assert "127.0.0.1" in outputs(refused)[1]
+    assert refused.returncode == 1
+    waiting, other = place.start_module(*words), place.start_module(*words)
+    for one in (waiting, other):
+        assert one.stderr is not None
+        assert "tried again until it is there" in one.stderr.readline()
+    other.terminate()
+    assert outputs(other)[1] == "shmperf: stored 0 lines\n"
+    assert other.returncode == 0
+    broker.start()
+    published = Publishing(broker.connect())
+    published.send("alpha", 0, 20)
+    until_stored(into, published)
+    waiting.terminate()
+    assert "stored 20 lines" in outputs(waiting)[1]
+    assert waiting.returncode == 0
+
+
 def test_the_same_lines_in_other_cuts_are_nothing_new(
     place: Place, broker: Broker, published: Publishing, into: Directory
 ) -> None:

@@ -89,7 +89,7 @@ def test_a_pretended_file_system_is_not_ours(place: Place, when: str) -> None:
 )
 def test_greenlets_lose_no_call(place: Place, library: str, order: str) -> None:
     """Nothing of ours waits where another greenlet may run: first calls of fifty at once."""
-    # Where dnspython finds httpx and trio, eventlet's own resolver breaks on them as it is imported.
+    # Where dnspython finds httpx and trio, eventlet's own resolver breaks as it is imported.
     environ = {"PYTHONWARNINGS": "ignore", "EVENTLET_NO_GREENDNS": "yes"}
     program = place.start_program("patched/greenlets", library, order, **environ)
     assert counts(json.loads(place.finish(program))) == {"tool": 50, "outer": 50}
