@@ -11,10 +11,11 @@ from typing import Any
 
 import duckdb
 
+from shmperf.errors import StoreError
 from shmperf.fleet.checking import Checked, check
 from shmperf.fleet.datasets import COLUMNS
 from shmperf.fleet.engine import Engine, EngineError, Message
-from shmperf.fleet.manifest import manifests_in
+from shmperf.fleet.manifest import Manifests, manifests_in
 from shmperf.fleet.objects import Directory, Objects
 from shmperf.fleet.wire import encode, message_id, partition_of, subject_of
 from tests.support import Place, wait_until
@@ -125,10 +126,14 @@ def well(objects: Objects, engine: Engine, published: Publishing) -> Checked:
 
 
 def until_stored(objects: Objects, published: Publishing) -> None:
-    """Wait until as many rows are committed as lines were published."""
+    """Wait until as many rows are committed as lines were published: a manifest is in force."""
 
     def rows() -> int:
-        return sum(one.rows for manifest in manifests_in(objects) for one in manifest.objects)
+        try:
+            found = Manifests(published.engine, objects).in_force()
+        except (EngineError, StoreError):
+            return 0  # the broker is away, or a manifest has just been followed by another one
+        return sum(one.rows for manifest in found for one in manifest.objects)
 
     wanted = len(published.lines)
     wait_until(lambda: rows() >= wanted, lambda: f"{wanted} rows; there are {rows()}")
