@@ -125,12 +125,17 @@ def well(objects: Objects, engine: Engine, published: Publishing) -> Checked:
     return found
 
 
-def until_stored(objects: Objects, published: Publishing) -> None:
-    """Wait until as many rows are committed as lines were published: a manifest is in force."""
+def until_stored(objects: Objects, published: Publishing, asker: Engine | None = None) -> None:
+    """
+    Wait until as many rows are committed as lines were published: a manifest is in force.
+
+    *asker* is who may read that, where who publishes may not.
+    """
+    engine = published.engine if asker is None else asker
 
     def rows() -> int:
         try:
-            found = Manifests(published.engine, objects).in_force()
+            found = Manifests(engine, objects).in_force()
         except (EngineError, StoreError):
             return 0  # the broker is away, or a manifest has just been followed by another one
         return sum(one.rows for manifest in found for one in manifest.objects)
