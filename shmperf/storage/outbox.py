@@ -351,7 +351,8 @@ class Outbox:
         current = self._current()
         if current is not None and not (self._path / current[1].name).exists():
             # Somebody has deleted it: what comes now is to be found, and goes to another one.
-            change.gone += [first for first in (current[0],) if first != self.state.next]
+            if current[0] != self.state.next:
+                change.gone.append(current[0])
             current = None
         longest = min(max(most_bytes // _PARTS, _LEAST_FILE_BYTES), _MOST_FILE_BYTES)
         if current is not None and current[0] not in change.gone and current[1].size < longest:
