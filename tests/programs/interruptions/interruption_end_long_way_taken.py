@@ -14,13 +14,12 @@ def tool(n):
 ENDS = [("_exit", "quickcall", 1), ("close", "opencall", "x" * 5_000)]
 tool(0)
 made = 1
-struck = 0
+struck = {"quickcall": 0, "opencall": 0}
 
 
 def trace(frame, event, argument):
-    global struck
     if frame.f_code.co_name == name and where in frame.f_code.co_filename:
-        struck += 1
+        struck[where] += 1
         sys.settrace(None)
         raise KeyboardInterrupt
 
@@ -32,7 +31,8 @@ for name, where, given in ENDS * 10:
     except KeyboardInterrupt:
         pass
     made += 1
-# In C nothing is struck: there it is only the second.
-assert struck == (20 if hot is None else 10)
+# The first is struck in C only where that leaves an end to Python, as after a slow call.
+assert struck["opencall"] == 10
+assert struck["quickcall"] == 10 or (hot is not None and struck["quickcall"] < 10)
 
 print(json.dumps([made, shmperf.get_perf_stats()]))
