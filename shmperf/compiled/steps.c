@@ -265,10 +265,28 @@ static int leave(State *state, Steps *self) {
     return left ? 0 : -1;
 }
 
+/*
+ * Python ends the call by *how*. Struck at its first line it has done nothing, so it is asked once
+ * more; where it has done all, it does nothing then. What is the program's is passed on.
+ */
+static PyObject *ended_by(State *state, PyObject *how, PyObject *const *given, size_t count) {
+    PyObject *ended = PyObject_Vectorcall(how, given, count, NULL);
+    if (ended) return ended;
+    PyObject *struck = raised();
+    ended = PyObject_Vectorcall(how, given, count, NULL);
+    if (!ended || !is_the_programs(state, struck)) {
+        Py_DECREF(struck);
+        return ended;
+    }
+    Py_DECREF(ended);
+    raise_again(struck);
+    return NULL;
+}
+
 static PyObject *exit_in_python(State *state, Steps *self, PyObject *const *args) {
     if (!state->pure_exit) return PyErr_Format(PyExc_RuntimeError, "nothing is adopted");
     PyObject *given[] = {(PyObject *)self, args[0], args[1], args[2]};
-    return PyObject_Vectorcall(state->pure_exit, given, 4, NULL);
+    return ended_by(state, state->pure_exit, given, 4);
 }
 
 static int is_in_detail(Steps *self) { return (self->captured.low_meta & DETAIL) != 0; }
@@ -295,7 +313,8 @@ static PyObject *exit_struck(State *state, Steps *self, PyObject *const *args) {
 /* No slot was to be had: Python looks for one, or counts the call as lost. */
 static PyObject *exit_late(State *state, Steps *self, PyObject *error) {
     POINT("quick-late");
-    PyObject *ended = PyObject_CallFunctionObjArgs(state->exit_late, self, error, NULL);
+    PyObject *given[] = {(PyObject *)self, error};
+    PyObject *ended = ended_by(state, state->exit_late, given, 2);
     if (ended && is_passed_on(&self->open)) Py_CLEAR(ended);
     return ended;
 }
