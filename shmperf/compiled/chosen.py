@@ -17,7 +17,7 @@ __all__ = ["INTERFACE", "hot", "is_off", "path", "unbuilt_file", "why_not"]
 _NAME = "shmperf._hot"
 _SWITCH = "SHMPERF_COMPILED"
 # Counted up with every change of what Python and C expect of each other.
-INTERFACE = 6
+INTERFACE = 7
 
 
 def unbuilt_file(cache_tag: str | None = None) -> str:

@@ -70,8 +70,8 @@ static PyObject *failed(State *state, Fast *fast, Open *open, const Captured *ca
 
 /* A failure of ours, or an interruption, as the call was to begin: unless that is the program's, the
    function is called all the same. */
-static PyObject *begun_in_vain(State *state, Fast *fast, Open *open, const Captured *captured,
-                               PyObject *const *args, size_t flags, PyObject *kwnames) {
+PyObject *begun_in_vain(State *state, Fast *fast, Open *open, const Captured *captured,
+                        PyObject *const *args, size_t flags, PyObject *kwnames) {
     PyObject *error = raised();
     if (!open->row_object && is_the_programs(state, error)) {
         raise_again(error);
@@ -140,10 +140,13 @@ static PyObject *call_fast(PyObject *self, PyObject *const *args, size_t flags, 
     State *state = fast->state;
     Binding *bound = bound_now(state, fast);
     if (!bound) return call_unbound(state, fast, args, flags, kwnames);
-    if (!fits(state, bound)) return call_elsewhere(fast, args, flags, kwnames);
+    Binding *detailed = NULL;
+    if (!fits(state, bound) && !(detailed = detailed_now(state, fast)))
+        return call_elsewhere(fast, args, flags, kwnames);
 #if PY_VERSION_HEX >= 0x030c0000
     if (depth >= DEEPEST) return call_deep(fast, args, flags, kwnames);
 #endif
+    if (detailed) return call_in_detail(fast, detailed, args, flags, kwnames);
 
     Captured captured;
     Py_ssize_t count = PyVectorcall_NARGS(flags), skip = fast->skip && count;

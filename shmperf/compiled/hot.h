@@ -21,6 +21,18 @@ typedef struct {
     int at;
 } Site;
 
+struct steps;
+
+/* Open calls in detail that may be given metadata, in so many lists by the rows that they have. */
+enum { NOTED = 256 };
+
+/* The resident memory that was read last, when, and by a process with which list of rows. */
+typedef struct {
+    PyObject *ready;
+    uint64_t at_ns, bytes;
+    int is_known;
+} Memory;
+
 /* What of the Python side the C side calls or looks at; one for each interpreter. */
 typedef struct {
     PyTypeObject *binding_type, *fast_type, *steps_type, *awaited_type;
@@ -29,8 +41,11 @@ typedef struct {
     PyObject *parent_of, *detour, *chosen, *lost, *suspect_hole, *refill, *forked_in;
     PyTypeObject *reached_type, *seen_type, *tool_type;
     /* `adopt_steps` and `adopt_loop`. */
-    PyObject *named_callee, *pure_enter, *pure_exit, *placed, *annotated, *read_memory;
+    PyObject *named_callee, *pure_enter, *pure_exit, *placed, *read_memory;
     PyObject *is_vain, *exit_late;
+    /* `adopt_detail`. */
+    PyTypeObject *written_type;
+    PyObject *handed_on, *enter_anew;
     /* `adopt_stepped`. */
     PyObject *pure_step_in, *pure_step_out;
     /* `adopt_pairs` and `adopt_blocks`. */
@@ -40,11 +55,13 @@ typedef struct {
     Py_ssize_t named_offset, pair_offset, pair_id_offset, pair_outer_offset, pair_is_open_offset;
     PyObject *outer_now, *running_loop;
     /* Names of methods and of what they are called with. */
-    PyObject *enter_anyhow, *enter_in, *leave, *note, *times_cpu, *in_order;
+    PyObject *enter_anyhow, *enter_in, *leave, *times_cpu, *in_order;
     /* Where the slots of Python's classes are. */
     Py_ssize_t bound_offset, sampled_offset, choice_offset, ended_offset, root_offset, fast_offset;
-    Py_ssize_t tool_offset, detailed_offset, is_shown_offset;
+    Py_ssize_t tool_offset, detailed_offset, is_shown_offset, hand_out_offset;
     Site sites[SITES];
+    struct steps *noted[NOTED];
+    Memory memory;
     DrainState drain;
 } State;
 
@@ -183,6 +200,8 @@ extern PyType_Spec fast_spec;
 PyObject *call_function(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames);
 PyObject *call_elsewhere(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames);
 PyObject *boost(PyObject *module, PyObject *args);
+PyObject *begun_in_vain(State *state, Fast *fast, Open *open, const Captured *captured,
+                        PyObject *const *args, size_t flags, PyObject *kwnames);
 /* Whether the record of a call that has returned is stored. */
 int is_stored(State *state, Fast *fast, Open *open, const Captured *captured, uint64_t end_ns);
 
@@ -226,7 +245,7 @@ State *state_of_steps(PyObject *steps);
 PyTypeObject *added_type(PyObject *module, PyType_Spec *spec);
 
 /* A call begun in one step and ended in another. */
-typedef struct {
+typedef struct steps {
     PyObject_HEAD
     PyObject *tool, *args, *kwargs, *opened, *metadata;
     /* Of a block, those inside it that are open; NULL for none. */
@@ -236,6 +255,8 @@ typedef struct {
     Open open;
     uint64_t callee, meta, end_ns, position;
     long long cpu_ns, cpu_end_ns;
+    /* In detail: its place in a list of `State.noted`. */
+    struct steps *next, **link;
     Captured captured;
 } Steps;
 
@@ -243,6 +264,16 @@ typedef struct {
 extern PyType_Spec steps_spec;
 PyObject *steps_begin(State *state, Steps *self);
 PyObject *steps_end(State *state, Steps *self);
+
+/* detail.c */
+long long cpu_now_ns(void);
+void expect_metadata(State *state, Steps *self);
+void forget_metadata(Steps *self);
+PyObject *in_detail(PyObject *module, PyObject *id);
+int whole_body(State *state, Steps *self, uint64_t end_ns, Captured *whole);
+Binding *detailed_now(State *state, Fast *fast);
+PyObject *call_in_detail(Fast *fast, Binding *bound, PyObject *const *args, size_t flags,
+                         PyObject *kwnames);
 
 /* pairs.c */
 int block_init(PyObject *self, PyObject *args, PyObject *kwargs);

@@ -1,6 +1,6 @@
 /* Written by tests/worker/layout_text.py, from the Python modules: change those. */
 
-#define INTERFACE 6
+#define INTERFACE 7
 #define SLOT_BYTES 256
 #define SLOT_WORDS 32
 #define BODY_BYTES 208
@@ -30,6 +30,8 @@
 #define LOSS_SHIFT 26
 #define FIRST_REMOTE 9223372036854775808ULL
 #define SLOW_NS 1000000
+#define MEMORY_AGE_NS 50000
+#define MEMORY_MOST_AGE_NS 1000000
 #define SHORT 48
 #define SHORT_ALONE 160
 #define FEW 12

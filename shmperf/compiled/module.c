@@ -30,6 +30,7 @@ static int find_slots(State *state, PyObject *sampler, PyObject *wrapped) {
     state->fast_offset = offset_in(wrapped, "fast");
     state->tool_offset = offset_in(wrapped, "tool");
     state->detailed_offset = offset_in((PyObject *)state->tool_type, "detailed");
+    state->hand_out_offset = offset_in(wrapped, "hand_out");
     state->is_shown_offset = offset_in((PyObject *)state->tool_type, "is_shown");
     state->root_offset = offset_in((PyObject *)Py_TYPE(state->spans), "root");
     return PyErr_Occurred() ? -1 : 0;
@@ -84,24 +85,37 @@ static PyObject *adopt(PyObject *module, PyObject *args, PyObject *kwargs) {
 static PyObject *adopt_steps(PyObject *module, PyObject *args, PyObject *kwargs) {
     State *state = PyModule_GetState(module);
     static const char *const names[] = {"named_callee", "pure_enter", "pure_exit", "placed",
-                                        "annotated", "read_memory", "is_vain", "exit_late",
-                                        "tools", NULL};
+                                        "read_memory", "is_vain", "exit_late", "tools", NULL};
     PyObject **const kept[] = {&state->named_callee, &state->pure_enter, &state->pure_exit,
-                               &state->placed, &state->annotated, &state->read_memory,
-                               &state->is_vain, &state->exit_late, &state->tools};
+                               &state->placed, &state->read_memory, &state->is_vain,
+                               &state->exit_late, &state->tools};
     if (keep(kwargs, names, kept)) return NULL;
-    if (!PySet_CheckExact(state->placed) || !PyDict_CheckExact(state->annotated)
-        || !PyDict_CheckExact(state->tools))
-        return PyErr_Format(PyExc_TypeError, "a set of places, dicts of open calls and of tools");
+    if (!PySet_CheckExact(state->placed) || !PyDict_CheckExact(state->tools))
+        return PyErr_Format(PyExc_TypeError, "a set of places, a dict of tools");
     state->named_offset = offset_in((PyObject *)state->tool_type, "named");
     Py_XSETREF(state->nothing, PyTuple_New(0));
     Py_XSETREF(state->in_order, Py_BuildValue("(s)", "in_order"));
     Py_XSETREF(state->enter_anyhow, PyUnicode_InternFromString("_enter_anyhow"));
     Py_XSETREF(state->enter_in, PyUnicode_InternFromString("_enter_in"));
-    Py_XSETREF(state->note, PyUnicode_InternFromString("_note"));
     Py_XSETREF(state->times_cpu, PyUnicode_InternFromString("_times_cpu"));
     Py_XSETREF(state->leave, PyUnicode_InternFromString("_leave"));
     if (PyErr_Occurred()) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* adopt_detail(written, handed_on, enter_anew): the class of functions' calls in detail, what becomes
+   of a coroutine that one hands out, and what lets a wrapper look where it belongs. */
+static PyObject *adopt_detail(PyObject *module, PyObject *args) {
+    State *state = PyModule_GetState(module);
+    PyObject *written, *handed_on, *enter_anew;
+    if (!PyArg_ParseTuple(args, "O!OO:adopt_detail", &PyType_Type, &written, &handed_on, &enter_anew))
+        return NULL;
+    if (!state->tools) return PyErr_Format(PyExc_RuntimeError, "adopt_steps comes first");
+    if (!PyType_IsSubtype((PyTypeObject *)written, state->steps_type))
+        return PyErr_Format(PyExc_TypeError, "a class of calls in two steps");
+    Py_XSETREF(state->handed_on, Py_NewRef(handed_on));
+    Py_XSETREF(state->enter_anew, Py_NewRef(enter_anew));
+    Py_XSETREF(state->written_type, (PyTypeObject *)Py_NewRef(written));
     Py_RETURN_NONE;
 }
 
@@ -172,6 +186,8 @@ static PyMethodDef methods[] = {
     {"adopt", (PyCFunction)(void (*)(void))adopt, METH_VARARGS | METH_KEYWORDS, "What calls go by on the Python side."},
     {"adopt_steps", (PyCFunction)(void (*)(void))adopt_steps, METH_VARARGS | METH_KEYWORDS,
      "The same, for calls in two steps."},
+    {"adopt_detail", adopt_detail, METH_VARARGS, "The same, for functions' calls in detail."},
+    {"in_detail", in_detail, METH_O, "See detail.c."},
     {"adopt_blocks", adopt_blocks, METH_O, "The same, for blocks."},
     {"adopt_stepped", adopt_stepped, METH_VARARGS, "The same, for calls of generators."},
     {"adopt_pairs", (PyCFunction)(void (*)(void))adopt_pairs, METH_VARARGS | METH_KEYWORDS,
@@ -229,7 +245,10 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->pure_enter);
     Py_VISIT(state->pure_exit);
     Py_VISIT(state->placed);
-    Py_VISIT(state->annotated);
+    Py_VISIT(state->written_type);
+    Py_VISIT(state->handed_on);
+    Py_VISIT(state->enter_anew);
+    Py_VISIT(state->memory.ready);
     Py_VISIT(state->read_memory);
     Py_VISIT(state->is_vain);
     Py_VISIT(state->exit_late);

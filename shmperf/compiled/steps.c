@@ -89,7 +89,7 @@ static int has_callee(State *state, Steps *self) {
 }
 
 /* It has begun and can't be made current, or could not begin: the block is entered all the same. */
-static PyObject *begun_in_vain(State *state, Steps *self) {
+static PyObject *step_in_vain(State *state, Steps *self) {
     PyObject *error = raised();
     int is_programs = is_the_programs(state, error);
     if (self->open.row_object) {
@@ -108,13 +108,7 @@ static PyObject *begun_in_vain(State *state, Steps *self) {
     return NULL;
 }
 
-/* --- in detail ---------------------------------------------------------------------------------- */
-
-static long long cpu_now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
-}
+/* --- begin and end ------------------------------------------------------------------------------ */
 
 /* Whether calls of its class begin and end in one thread. */
 static int times_cpu(State *state, Steps *self) {
@@ -123,72 +117,6 @@ static int times_cpu(State *state, Steps *self) {
     if (!answer) PyErr_Clear();
     Py_XDECREF(answer);
     return times;
-}
-
-/* Metadata finds the open call by its id; without memory for that, none. */
-static void expect_metadata(State *state, Steps *self) {
-    Py_XSETREF(self->metadata, Py_NewRef(Py_None));
-    PyObject *id = PyLong_FromUnsignedLongLong(self->open.call_id);
-    PyObject *note = id ? PyObject_GetAttr((PyObject *)self, state->note) : NULL;
-    if (!note || PyDict_SetItem(state->annotated, id, note)) PyErr_Clear();
-    Py_XDECREF(note);
-    Py_XDECREF(id);
-}
-
-static void forget_metadata(State *state, Steps *self) {
-    PyObject *id = PyLong_FromUnsignedLongLong(self->open.call_id);
-    if (!id || PyDict_DelItem(state->annotated, id)) PyErr_Clear();
-    Py_XDECREF(id);
-}
-
-static unsigned char *put_big_endian(unsigned char *at, unsigned char tag, uint64_t number) {
-    number = __builtin_bswap64(number);
-    *at = tag;
-    memcpy(at + 1, &number, 8);
-    return at + 9;
-}
-
-/*
- * The body of a call in detail that has returned and has no metadata, as `callbody.detailed_body`
- * makes it: parameters, memory, CPU, and three times nothing. 0 where that is somebody else's.
- */
-static int whole_body(State *state, Steps *self, uint64_t end_ns, Captured *whole) {
-    uint32_t length = self->captured.low_meta & LENGTH_MASK;
-    if (self->metadata && self->metadata != Py_None) return 0;
-    if (length + 24 > BODY_BYTES) return 0;
-    PyObject *memory = PyObject_CallFunction(state->read_memory, "KK",
-                                             (unsigned long long)self->open.start_ns,
-                                             (unsigned long long)end_ns);
-    if (!memory) return -1;
-    unsigned char *at = whole->body;
-    *at++ = 0x96;
-    if (length) memcpy(at, self->captured.body, length);
-    else *at = 0xc0;
-    at += length ? length : 1;
-    /* msgpack's least form of a number: what a process has takes four bytes, or eight. */
-    uint64_t bytes = PyLong_CheckExact(memory) ? PyLong_AsUnsignedLongLong(memory) : 0;
-    int is_known = memory != Py_None;
-    Py_DECREF(memory);
-    if (PyErr_Occurred()) PyErr_Clear();
-    if (!is_known) *at++ = 0xc0;
-    else if (bytes < 0x10000) return 0;
-    else if (bytes < 0x100000000) {
-        put_big_endian(at, 0xce, bytes << 32);
-        at += 5;
-    }
-    else at = put_big_endian(at, 0xcf, bytes);
-    if (self->cpu_ns < 0) *at++ = 0xc0;
-    else {
-        long long spent = self->cpu_end_ns - self->cpu_ns;
-        long long elapsed = (long long)(end_ns - self->open.start_ns);
-        double share = spent < elapsed ? 100.0 * (double)spent / (double)elapsed : 100.0;
-        uint64_t bits;
-        memcpy(&bits, &share, 8);
-        at = put_big_endian(at, 0xcb, bits);
-    }
-    memset(at, 0xc0, 3);
-    whole->low_meta = (self->captured.low_meta & ~(uint32_t)LENGTH_MASK) | (uint32_t)(at + 3 - whole->body);
-    return 1;
 }
 
 static PyObject *enter(State *state, Steps *self, int in_order) {
@@ -219,7 +147,7 @@ static PyObject *enter(State *state, Steps *self, int in_order) {
         || is_opened(self) || !captures(self))
         return enter_anyhow(state, self, Py_True);
     if (detail && self->captured.low_meta & PRUNED) return enter_anyhow(state, self, Py_True);
-    if (!has_callee(state, self)) return begun_in_vain(state, self);
+    if (!has_callee(state, self)) return step_in_vain(state, self);
     forget_call(&self->open);
     Py_CLEAR(self->body);
     self->captured.low_meta |= detail;
@@ -232,7 +160,7 @@ static PyObject *enter(State *state, Steps *self, int in_order) {
                            current);
     if (begun == 1 && detail) expect_metadata(state, self);
     if (begun == 1) return Py_NewRef(self);
-    return begun ? begun_in_vain(state, self) : enter_anyhow(state, self, Py_True);
+    return begun ? step_in_vain(state, self) : enter_anyhow(state, self, Py_True);
 }
 
 PyObject *steps_begin(State *state, Steps *self) { return enter(state, self, 1); }
@@ -339,7 +267,7 @@ static PyObject *exit_steps(State *state, Steps *self, PyObject *const *args) {
             || !is_ours(state, self, in_detail))
             return exit_late(state, self, args[1]);
     self->end_ns = end_ns;
-    if (in_detail) forget_metadata(state, self);
+    forget_metadata(self);
     free_row(&self->open);
     if (end_ns - self->open.start_ns >= SLOW_NS) {
         PyObject **shown = (PyObject **)((char *)self->tool + state->is_shown_offset);
@@ -424,6 +352,7 @@ static PyObject *get_row(Steps *self, void *unused) {
 static int set_row(Steps *self, PyObject *row, void *unused) {
     int is_one = row ? PyObject_IsTrue(row) : 0;
     if (is_one < 0) return -1;
+    if (!is_one) forget_metadata(self);
     Py_XSETREF(self->open.row_object, is_one ? Py_NewRef(row) : NULL);
     if (is_one) self->open.row = PyLong_AsUnsignedLongLong(row);
     return PyErr_Occurred() ? -1 : 0;
@@ -514,6 +443,7 @@ static int steps_traverse(Steps *self, visitproc visit, void *arg) {
 }
 
 static int steps_clear(Steps *self) {
+    forget_metadata(self);
     Py_CLEAR(self->tool);
     Py_CLEAR(self->args);
     Py_CLEAR(self->kwargs);

@@ -15,7 +15,7 @@ from .failures import is_handlers
 from .outcome import is_text
 from .process import worker
 
-__all__ = ["detailed_body", "plain_body", "read_memory"]
+__all__ = ["AGE_NS", "MOST_AGE_NS", "detailed_body", "plain_body", "read_memory"]
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -78,7 +78,7 @@ class _Memory:
     def __init__(self) -> None:
         self._file: KeptFile | None = None
         self._pid = -1
-        self._read_at_ns = -_MOST_AGE_NS
+        self._read_at_ns = -MOST_AGE_NS
         self._bytes: int | None = None
 
     def read(self, start_ns: int, end_ns: int) -> int | None:
@@ -88,8 +88,8 @@ class _Memory:
         They are 50 µs old at most; of a call that was as short itself, a millisecond.
         """
         age_ns = end_ns - self._read_at_ns
-        is_short = end_ns - start_ns < _AGE_NS
-        if age_ns < (_MOST_AGE_NS if is_short else _AGE_NS) and self._pid == worker.pid:
+        is_short = end_ns - start_ns < AGE_NS
+        if age_ns < (MOST_AGE_NS if is_short else AGE_NS) and self._pid == worker.pid:
             return self._bytes
         try:
             pages = os.pread(self._descriptor(), 64, 0).split(b" ", 2)[1]
@@ -98,6 +98,10 @@ class _Memory:
             self._bytes = None
         self._read_at_ns = end_ns
         return self._bytes
+
+    def dated(self, start_ns: int, end_ns: int) -> tuple[int | None, int]:
+        """The same, and when that was read."""
+        return self.read(start_ns, end_ns), self._read_at_ns
 
     def _descriptor(self) -> int:
         if self._file is not None and self._pid == worker.pid:
@@ -114,6 +118,6 @@ _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 # Parents end right after their children, and what takes microseconds takes no memory: reading anew
 # for each costs system calls for nothing.
-_AGE_NS, _MOST_AGE_NS = 50_000, 1_000_000
+AGE_NS, MOST_AGE_NS = 50_000, 1_000_000
 _memory = _Memory()
-read_memory = _memory.read
+read_memory = _memory.dated

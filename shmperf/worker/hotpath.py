@@ -58,6 +58,7 @@ __all__ = [
     "encode_plain",
     "enter_anew",
     "finish",
+    "handed_on",
     "has_forked_in",
     "is_seen",
     "is_vain",
@@ -606,9 +607,7 @@ def detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
         # A coroutine that the function hands out: its call goes on there, and it keeps coming by
         # here; on the hot path a look at every result would be the price. All others leave.
         if type(result) is CoroutineType and wrapped.hand_out is not None:
-            wrapped.goes_on = True
-            enter_anew(wrapped)
-            return wrapped.hand_out(opened if quick is None else quick.call(), result)
+            return handed_on(wrapped, opened if quick is None else quick, result)
         if quick is None:
             opened.close()
         else:
@@ -630,6 +629,14 @@ def detour(wrapped: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
             ):
                 raise
         raise
+
+
+def handed_on(wrapped: Wrapped, call: Any, coroutine: Any) -> Any:
+    """The *coroutine* that a function has handed out, with whose end its open *call* ends."""
+    wrapped.goes_on = True
+    enter_anew(wrapped)
+    hand_out: Any = wrapped.hand_out
+    return hand_out(call if isinstance(call, OpenCall) else call.call(), coroutine)
 
 
 def _enter_if_slow(entry: list[Any]) -> None:

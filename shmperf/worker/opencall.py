@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from shmperf.compiled.chosen import hot
 from shmperf.shm.inflight import (
     CALLEE,
     FIRST_UNRECORDED,
@@ -365,13 +366,16 @@ def new_call(tool: Tool, callee: int) -> OpenCall:
         return _never
 
 
-# What adds to the metadata of an open call in detail, by its id; a dict's operations are atomic.
+# What adds to the metadata of an open call in detail, by its id; a dict's operations are atomic. Of
+# those that have begun in C, C knows.
 annotated: dict[int, Callable[[Mapping[str, Any]], None]] = {}
 
 
 def note_in_detail(call_id: int, metadata: Mapping[str, Any]) -> None:
     """Add to the metadata of the open call of that id, if there is one in detail."""
     annotate = annotated.get(call_id)
+    if annotate is None and hot is not None and (call := hot.in_detail(call_id)) is not None:
+        annotate = call._note
     if annotate is not None:
         annotate(metadata)
 

@@ -31,7 +31,7 @@ from .context import Pair, current_call, parent_of
 from .failures import is_programs
 from .frames import ends_in_order, placed
 from .gcwatch import collecting
-from .hotpath import is_vain, take_up
+from .hotpath import enter_anew, handed_on, is_vain, take_up
 from .opencall import OpenCall, annotated, new_call
 from .process import Tool, named_callee, tools
 from .slots import suspect_hole
@@ -299,7 +299,7 @@ class QuickCall(_Base):
 
 if hot is not None:
     _pure = {"pure_enter": QuickCall._enter, "pure_exit": QuickCall._exit}
-    _known = {"annotated": annotated, "placed": placed, "tools": tools}
+    _known = {"placed": placed, "tools": tools}
     _late = {"is_vain": QuickCall._is_vain, "exit_late": QuickCall._exit_late}
     _asked = {"read_memory": read_memory, "named_callee": named_callee}
     hot.adopt_steps(**_asked, **_known, **_pure, **_late)
@@ -348,3 +348,7 @@ class WrittenCall(QuickCall):
         opened.open(self._args, self._kwargs, timed_cpu=self._times_cpu, in_order=in_order)
         self._call_id = opened.call_id
         return self
+
+
+if hot is not None:
+    hot.adopt_detail(WrittenCall, handed_on, enter_anew)

@@ -22,6 +22,7 @@ ONLY_IN_C = {
     *("row-thread", "slot-body", "slot-commit", "count-store"),
     *("left-list", "left-listed", "left-late", "quick-late", "grant-refill", "grant-refilled"),
     *("pair-announce", "pair-taken", "ring-committed", "kept-take"),
+    *("detail-begun", "detail-raised", "detail-returned"),
 }
 
 

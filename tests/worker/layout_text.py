@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shmperf.compiled import chosen
 from shmperf.shm import inflight, record, remote
-from shmperf.worker import boards, capture
+from shmperf.worker import boards, callbody, capture
 
 __all__ = ["made", "there"]
 
@@ -48,6 +48,8 @@ def _numbers() -> dict[str, int]:
         "LOSS_SHIFT": inflight.generation_of((1 << 64) - 1).bit_length(),
         "FIRST_REMOTE": remote.FIRST_REMOTE,
         "SLOW_NS": boards.SLOW_NS,
+        "MEMORY_AGE_NS": callbody.AGE_NS,
+        "MEMORY_MOST_AGE_NS": callbody.MOST_AGE_NS,
         "SHORT": capture.SHORT,
         "SHORT_ALONE": capture.SHORT_ALONE,
         "FEW": capture.FEW,
