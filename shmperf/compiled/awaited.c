@@ -13,31 +13,38 @@ typedef struct {
     PyObject_HEAD
     State *state;
     Fast *fast;
+    /* In detail, the call; else NULL, and it is this. */
+    Steps *detail;
     Open open;
     Captured captured;
 } Awaited;
 
-/* What is current once the call has ended; where it ends in another context, that stays as it is. */
-static PyObject *outer_now(Awaited *self) {
-    PyObject *id = PyLong_FromUnsignedLongLong(self->open.call_id), *outer = NULL;
-    if (id)
-        outer = PyObject_CallFunctionObjArgs(self->state->outer_now, self->open.outer, id, NULL);
+static Open *open_of(Awaited *self) { return self->detail ? &self->detail->open : &self->open; }
+
+/* What is current once the call has ended is no more what was so before, where it ends in another
+   context: that one stays as it is. */
+static void look_outside(Awaited *self) {
+    Open *open = open_of(self);
+    PyObject *id = PyLong_FromUnsignedLongLong(open->call_id), *outer = NULL;
+    if (id) outer = PyObject_CallFunctionObjArgs(self->state->outer_now, open->outer, id, NULL);
     Py_XDECREF(id);
-    return outer;
+    if (outer) Py_SETREF(open->outer, outer);
+    else PyErr_Clear();
+    Py_CLEAR(open->token);
 }
 
 /* It is ended by Python: *error* is what it failed with, NULL where it has returned. */
 static int end_by_python(Awaited *self, int64_t end_ns, PyObject *error) {
-    PyObject *outer = outer_now(self);
-    if (outer) Py_SETREF(self->open.outer, outer);
-    else PyErr_Clear();
-    Py_CLEAR(self->open.token);
+    look_outside(self);
+    if (self->detail) return detail_failed(self->state, self->fast, self->detail, error);
     return leave_call(self->state, &self->open, &self->captured, self->fast->wrapped, end_ns, error);
 }
 
 static PyObject *awaited_returned(Awaited *self, PyObject *result) {
-    if (!self->open.row_object) return Py_NewRef(result);
+    if (!open_of(self)->row_object) return Py_NewRef(result);
     State *state = self->state;
+    if (self->detail)
+        return detail_returned(state, self->fast, self->detail) ? NULL : Py_NewRef(result);
     POINT("awaited-call-returned");
     uint64_t end_ns = now_ns();
     if (is_stored(state, self->fast, &self->open, &self->captured, end_ns)) {
@@ -52,13 +59,13 @@ static PyObject *awaited_returned(Awaited *self, PyObject *result) {
 }
 
 static PyObject *awaited_failed(Awaited *self, PyObject *error) {
-    if (self->open.row_object && end_by_python(self, -1, error)) return NULL;
+    if (open_of(self)->row_object && end_by_python(self, -1, error)) return NULL;
     Py_RETURN_NONE;
 }
 
 static void awaited_finalize(PyObject *object) {
     Awaited *self = (Awaited *)object;
-    if (!self->open.row_object) return;
+    if (!open_of(self)->row_object) return;
     PyObject *error = PyErr_Occurred() ? raised() : NULL;
     if (end_by_python(self, error ? -1 : (int64_t)now_ns(), error)) PyErr_Clear();
     if (error) raise_again(error);
@@ -66,9 +73,10 @@ static void awaited_finalize(PyObject *object) {
 
 static void awaited_dealloc(Awaited *self) {
     PyTypeObject *type = Py_TYPE(self);
-    if (PyObject_CallFinalizerFromDealloc((PyObject *)self)) return;
+    if (open_of(self)->row_object && PyObject_CallFinalizerFromDealloc((PyObject *)self)) return;
     PyObject_GC_UnTrack(self);
     forget_call(&self->open);
+    Py_XDECREF(self->detail);
     Py_XDECREF(self->fast);
     type->tp_free(self);
     Py_DECREF(type);
@@ -77,11 +85,69 @@ static void awaited_dealloc(Awaited *self) {
 static int awaited_traverse(Awaited *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->fast);
+    Py_VISIT(self->detail);
     Py_VISIT(self->open.bound);
     Py_VISIT(self->open.outer);
     Py_VISIT(self->open.token);
     Py_VISIT(self->open.struck);
     return 0;
+}
+
+/* --- whether a loop runs --------------------------------------------------------------------------- */
+
+#if PY_VERSION_HEX < 0x030c0000
+
+/*
+ * 3.11 asks the system at each question which process this is. What a thread notes its loop by is an
+ * object that is made as a loop begins to run, and again as it stops: as long as that is the same,
+ * in a process that has the same rows, so is the answer.
+ */
+static PyObject *loop_noted(State *state) {
+    PyObject *dict = PyThreadState_GetDict();
+    PyObject *noted = dict ? PyDict_GetItemWithError(dict, state->loop_key) : NULL;
+    PyErr_Clear();
+    return noted;
+}
+
+static int is_known_to_run(State *state, Binding *bound) {
+    PyObject *noted = loop_noted(state);
+    return noted && noted == state->loop_noted && (PyObject *)bound->ready == state->loop_ready;
+}
+
+static void know_it_runs(State *state, Binding *bound) {
+    PyObject *noted = loop_noted(state);
+    Py_XSETREF(state->loop_noted, Py_XNewRef(noted));
+    Py_XSETREF(state->loop_ready, Py_NewRef((PyObject *)bound->ready));
+}
+
+#else
+
+static int is_known_to_run(State *state, Binding *bound) { return 0; }
+static void know_it_runs(State *state, Binding *bound) {}
+
+#endif
+
+static int is_in_loop(State *state, Binding *bound) {
+    if (!state->running_loop) return 0;
+    if (is_known_to_run(state, bound)) return 1;
+    PyObject *loop = PyObject_CallNoArgs(state->running_loop);
+    Py_XDECREF(loop);
+    if (!loop || loop == Py_None) return 0;
+    know_it_runs(state, bound);
+    return 1;
+}
+
+/* --- its begin ------------------------------------------------------------------------------------ */
+
+static int begin_in_detail(Awaited *self, Binding *bound) {
+    State *state = self->state;
+    /* It awaits: the thread's time is not its own. */
+    Steps *call = self->detail = detailed_call(state, self->fast, &self->captured, 0);
+    if (!call) return 0;
+    int begun = begin_call(state, &call->open, bound, call->callee | IN_DETAIL, 1, 0, NULL);
+    if (begun == 1) expect_metadata(state, call);
+    self->open.call_id = call->open.call_id;
+    return begun;
 }
 
 /* begin(args, kwargs) of a `Fast`: the call, which is current from here on; None where it has to go
@@ -92,12 +158,10 @@ PyObject *begin_awaited(PyObject *self_fast, PyObject *const *given, Py_ssize_t 
     if (count != 2 || !PyTuple_CheckExact(given[0]) || !PyDict_CheckExact(given[1]))
         return PyErr_Format(PyExc_TypeError, "begin(args, kwargs)");
     Binding *bound = bound_now(state, fast);
-    if (!bound || !fits(state, bound) || !state->running_loop) Py_RETURN_NONE;
-    PyObject *loop = PyObject_CallNoArgs(state->running_loop);
-    Py_XDECREF(loop);
-    int is_in_loop = loop && loop != Py_None;
+    Binding *detailed = NULL;
+    if (!bound || (!fits(state, bound) && !(detailed = detailed_now(state, fast)))) Py_RETURN_NONE;
     Awaited *self = NULL;
-    if (is_in_loop) self = (Awaited *)state->awaited_type->tp_alloc(state->awaited_type, 0);
+    if (is_in_loop(state, bound)) self = (Awaited *)state->awaited_type->tp_alloc(state->awaited_type, 0);
     if (!self) {
         PyErr_Clear(); /* no memory */
         Py_RETURN_NONE;
@@ -106,10 +170,11 @@ PyObject *begin_awaited(PyObject *self_fast, PyObject *const *given, Py_ssize_t 
     self->fast = (Fast *)Py_NewRef((PyObject *)fast);
     int skip = fast->skip && PyTuple_GET_SIZE(given[0]);
     int begun = capture_packed(&self->captured, given[0], given[1], skip);
-    if (begun) begun = begin_call(state, &self->open, bound, fast->callee, 1, 0, NULL);
+    if (begun && detailed) begun = begin_in_detail(self, detailed);
+    else if (begun) begun = begin_call(state, &self->open, bound, fast->callee, 1, 0, NULL);
     if (begun == 1) return (PyObject *)self;
     PyObject *error = begun < 0 ? raised() : NULL;
-    if (self->open.row_object) lose(state, &self->open);
+    if (open_of(self)->row_object) lose(state, open_of(self));
     Py_DECREF(self);
     if (error && is_the_programs(state, error)) {
         raise_again(error);

@@ -133,29 +133,30 @@ Binding *detailed_now(State *state, Fast *fast) {
     return slot_of(tool, state->is_shown_offset) == Py_True ? NULL : bound;
 }
 
-/* A call that has not begun, with its parameters; NULL, without an error, where it has to go
-   another way. */
-static Steps *prepared(State *state, Fast *fast, const Given *given) {
+/* A call in detail that has not begun, with the parameters *captured*; NULL, without an error, where
+   it has to go another way. */
+Steps *detailed_call(State *state, Fast *fast, const Captured *captured, int times_cpu) {
+    if (captured->low_meta & PRUNED) return NULL;
     Steps *call = (Steps *)state->written_type->tp_alloc(state->written_type, 0);
-    if (!call) PyErr_Clear();
-    else if (given->count + given->named
-             && (!capture(&call->captured, given) || call->captured.low_meta & PRUNED))
-        Py_CLEAR(call);
-    if (!call) return NULL;
+    if (!call) {
+        PyErr_Clear(); /* no memory */
+        return NULL;
+    }
     call->tool = Py_NewRef(reached_now(state, fast));
     call->args = Py_NewRef(state->nothing);
     call->opened = Py_NewRef(Py_None);
     call->callee = fast->callee;
+    call->captured = *captured;
     call->captured.low_meta |= DETAIL;
     call->meta = call->callee << CALLEE_SHIFT | call->captured.low_meta;
     call->cpu_end_ns = -1;
-    call->cpu_ns = cpu_now_ns();
+    call->cpu_ns = times_cpu ? cpu_now_ns() : -1;
     return call;
 }
 
 /* Python ends the call, with that *error* or, if it has returned, none: 0, or -1 with an error that
    is the program's. */
-static int end_by_python(State *state, Fast *fast, Steps *call, PyObject *error) {
+int detail_failed(State *state, Fast *fast, Steps *call, PyObject *error) {
     PyObject *entry = Py_BuildValue("[OOO]", call, error ? error : Py_None, fast->wrapped);
     if (!entry) PyErr_Clear();
     int done = entry ? take_up(state, entry, call->open.outer) : 1;
@@ -168,7 +169,7 @@ static int end_by_python(State *state, Fast *fast, Steps *call, PyObject *error)
 static PyObject *failed(State *state, Fast *fast, Steps *call) {
     PyObject *error = raised();
     POINT("detail-raised");
-    if (end_by_python(state, fast, call, error)) Py_DECREF(error);
+    if (detail_failed(state, fast, call, error)) Py_DECREF(error);
     else raise_again(error);
     return NULL;
 }
@@ -197,7 +198,8 @@ static int look_anew(State *state, Fast *fast, Steps *call) {
     return is_programs ? -1 : 0;
 }
 
-static PyObject *returned(State *state, Fast *fast, Steps *call, PyObject *result) {
+/* The function has returned: 0, or -1 with an error that is the program's. */
+int detail_returned(State *state, Fast *fast, Steps *call) {
     POINT("detail-returned");
     PyObject *ended = steps_end(state, call);
     int struck = 0;
@@ -205,16 +207,14 @@ static PyObject *returned(State *state, Fast *fast, Steps *call, PyObject *resul
     else {
         /* Ended or not: once more, as often as one likes. */
         PyObject *error = raised();
-        struck = end_by_python(state, fast, call, NULL);
+        struck = detail_failed(state, fast, call, NULL);
         if (!struck && is_the_programs(state, error)) {
             raise_again(error);
             struck = -1;
         }
         else Py_DECREF(error);
     }
-    if (!struck) struck = look_anew(state, fast, call);
-    if (struck) Py_CLEAR(result);
-    return result;
+    return struck ? struck : look_anew(state, fast, call);
 }
 
 PyObject *call_in_detail(Fast *fast, Binding *bound, PyObject *const *args, size_t flags,
@@ -222,7 +222,11 @@ PyObject *call_in_detail(Fast *fast, Binding *bound, PyObject *const *args, size
     State *state = fast->state;
     Py_ssize_t count = PyVectorcall_NARGS(flags), skip = fast->skip && count;
     const Given given = given_by(args, count, skip, kwnames);
-    Steps *call = prepared(state, fast, &given);
+    Captured captured;
+    captured.low_meta = 0;
+    if (given.count + given.named && !capture(&captured, &given))
+        return call_elsewhere(fast, args, flags, kwnames);
+    Steps *call = detailed_call(state, fast, &captured, 1);
     if (!call) return call_elsewhere(fast, args, flags, kwnames);
     int begun = begin_call(state, &call->open, bound, fast->callee | IN_DETAIL, 1,
                            PyThread_get_thread_ident(), NULL);
@@ -238,7 +242,7 @@ PyObject *call_in_detail(Fast *fast, Binding *bound, PyObject *const *args, size
         else if (PyCoro_CheckExact(result)
                  && slot_of(fast->wrapped, state->hand_out_offset) != Py_None)
             result = handed_on(state, fast, call, result);
-        else result = returned(state, fast, call, result);
+        else if (detail_returned(state, fast, call)) Py_CLEAR(result);
     }
     Py_DECREF(call);
     return result;

@@ -50,10 +50,12 @@ typedef struct {
     PyObject *pure_step_in, *pure_step_out;
     /* `adopt_pairs` and `adopt_blocks`. */
     PyTypeObject *started_type, *pair_type;
-    PyObject *tools, *nothing, *pairs, *pure_block;
+    PyObject *tools, *nothing, *no_params, *pairs, *pure_block;
     PyObject *pure_begin_pair, *pure_end_pair, *pair_announced, *pair_gave_up, *pair_ended_again;
     Py_ssize_t named_offset, pair_offset, pair_id_offset, pair_outer_offset, pair_is_open_offset;
     PyObject *outer_now, *running_loop;
+    /* Before 3.12: by which name a thread notes its loop, and one that is known to run. */
+    PyObject *loop_key, *loop_noted, *loop_ready;
     /* Names of methods and of what they are called with. */
     PyObject *enter_anyhow, *enter_in, *leave, *times_cpu, *in_order;
     /* Where the slots of Python's classes are. */
@@ -272,6 +274,11 @@ void forget_metadata(Steps *self);
 PyObject *in_detail(PyObject *module, PyObject *id);
 int whole_body(State *state, Steps *self, uint64_t end_ns, Captured *whole);
 Binding *detailed_now(State *state, Fast *fast);
+Steps *detailed_call(State *state, Fast *fast, const Captured *captured, int times_cpu);
+int detail_returned(State *state, Fast *fast, Steps *call);
+/* Python ends the call, with that *error* or, if it has returned, NULL: 0, or -1 with an error that is
+   the program's. */
+int detail_failed(State *state, Fast *fast, Steps *call, PyObject *error);
 PyObject *call_in_detail(Fast *fast, Binding *bound, PyObject *const *args, size_t flags,
                          PyObject *kwnames);
 

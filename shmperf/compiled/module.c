@@ -94,6 +94,7 @@ static PyObject *adopt_steps(PyObject *module, PyObject *args, PyObject *kwargs)
         return PyErr_Format(PyExc_TypeError, "a set of places, a dict of tools");
     state->named_offset = offset_in((PyObject *)state->tool_type, "named");
     Py_XSETREF(state->nothing, PyTuple_New(0));
+    Py_XSETREF(state->no_params, PyDict_New());
     Py_XSETREF(state->in_order, Py_BuildValue("(s)", "in_order"));
     Py_XSETREF(state->enter_anyhow, PyUnicode_InternFromString("_enter_anyhow"));
     Py_XSETREF(state->enter_in, PyUnicode_InternFromString("_enter_in"));
@@ -223,6 +224,8 @@ static int run(PyObject *module) {
     if (!(state->awaited_type = added_type(module, &awaited_spec))) return -1;
     if (!(state->steps_type = added_type(module, &steps_spec))) return -1;
     if (drain_run(module, &state->drain)) return -1;
+    state->loop_key = PyUnicode_InternFromString("__asyncio_running_event_loop__");
+    if (!state->loop_key) return -1;
     PyTypeObject *begin_type = added_type(module, &begin_spec);
     Py_XDECREF(begin_type);
     PyTypeObject *slot_type = begin_type ? added_type(module, &slot_spec) : NULL;
@@ -240,6 +243,8 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->awaited_type);
     Py_VISIT(state->outer_now);
     Py_VISIT(state->running_loop);
+    Py_VISIT(state->loop_noted);
+    Py_VISIT(state->loop_ready);
     Py_VISIT(state->tool_type);
     Py_VISIT(state->named_callee);
     Py_VISIT(state->pure_enter);
@@ -258,6 +263,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->pair_type);
     Py_VISIT(state->tools);
     Py_VISIT(state->nothing);
+    Py_VISIT(state->no_params);
     Py_VISIT(state->pairs);
     Py_VISIT(state->pure_block);
     Py_VISIT(state->pure_begin_pair);

@@ -128,6 +128,7 @@ static PyObject *begin_pair(PyObject *self, PyObject *given) {
     if (!state->started_type || !PyTuple_CheckExact(given) || PyTuple_GET_SIZE(given) != 2)
         return PyErr_Format(PyExc_TypeError, "a tool and its parameters");
     PyObject *params = PyTuple_GET_ITEM(given, 1);
+    if (params == Py_None) params = state->no_params;
     PyObject *tool = tool_of(state, PyTuple_GET_ITEM(given, 0));
     PyObject *bound = tool ? slot_of(tool, state->bound_offset) : NULL;
     if (!bound || bound == Py_None || !PyDict_CheckExact(params))

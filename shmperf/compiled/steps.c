@@ -10,10 +10,34 @@
 
 /* --- where a block stands ----------------------------------------------------------------------- */
 
-/* True where a ``with`` was found to stand; what is true of a place in a code object stays so. */
-static int is_placed(State *state, PyFrameObject *frame) {
-    PyCodeObject *code = PyFrame_GetCode(frame);
-    int at = PyFrame_GetLasti(frame);
+/*
+ * The code that the innermost frame of Python runs, a new reference, and how far it has come; NULL
+ * where that takes an object of the frame, of which one is made at each block.
+ */
+#if PY_VERSION_HEX >= 0x030d0000 && PY_VERSION_HEX < 0x030f0000
+static PyObject *running_code(int *at) {
+    struct _PyInterpreterFrame *frame = PyThreadState_GetUnchecked()->current_frame;
+    if (!frame) return NULL;
+    *at = PyUnstable_InterpreterFrame_GetLasti(frame);
+    return PyUnstable_InterpreterFrame_GetCode(frame);
+}
+#elif PY_VERSION_HEX < 0x030c0000 && __has_include("internal/pycore_frame.h")
+#define Py_BUILD_CORE
+#include "internal/pycore_frame.h"
+#undef Py_BUILD_CORE
+static PyObject *running_code(int *at) {
+    _PyInterpreterFrame *frame = PyThreadState_Get()->cframe->current_frame;
+    if (!frame || _PyFrame_IsIncomplete(frame)) return NULL;
+    *at = _PyInterpreterFrame_LASTI(frame) * (int)sizeof(_Py_CODEUNIT);
+    return Py_NewRef(frame->f_code);
+}
+#else
+static PyObject *running_code(int *at) { return NULL; }
+#endif
+
+/* True where a ``with`` was found to stand; what is true of a place in a code object stays so. The
+   reference to the code is taken over. */
+static int is_placed(State *state, PyCodeObject *code, int at) {
     Site *site = &state->sites[((uintptr_t)code >> 5 ^ (uintptr_t)at) % SITES];
     if (site->code == code && site->at == at) {
         Py_DECREF(code);
@@ -30,6 +54,17 @@ static int is_placed(State *state, PyFrameObject *frame) {
     Py_XSETREF(site->code, code); /* it is nobody else's as long as it is held */
     site->at = at;
     return 1;
+}
+
+/* The frame that enters a block at a place where none was found to stand so far; borrowed, else
+   NULL. */
+static PyFrameObject *new_place(State *state) {
+    int at;
+    PyCodeObject *code = (PyCodeObject *)running_code(&at);
+    if (code && is_placed(state, code, at)) return NULL;
+    PyFrameObject *frame = PyEval_GetFrame();
+    if (!frame || code) return frame;
+    return is_placed(state, PyFrame_GetCode(frame), PyFrame_GetLasti(frame)) ? NULL : frame;
 }
 
 /* --- the two steps ------------------------------------------------------------------------------ */
@@ -125,8 +160,8 @@ static PyObject *enter(State *state, Steps *self, int in_order) {
     PyObject *found = slot_of(self->tool, state->bound_offset);
     if (found == Py_None) return Py_NewRef(self);
     if (!in_order) {
-        PyFrameObject *frame = PyEval_GetFrame();
-        if (frame && !is_placed(state, frame)) {
+        PyFrameObject *frame = new_place(state);
+        if (frame) {
             PyObject *given[] = {(PyObject *)self, (PyObject *)frame};
             return entered(state, self,
                            PyObject_VectorcallMethod(state->enter_in, given,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,20 @@ def test_calls_leave_no_references_behind(place: Place) -> None:
     assert_books_balance(stats)
     # Rows, a larger ring, a thread's first: what comes once and not with each call.
     assert {kind: more for kind, more in found.items() if more > count // 20} == {}
+
+
+@COMPILED
+def test_what_is_common_enters_no_function_in_python(place: Place) -> None:
+    """Whatever a call leaves out that it may leave out; but for what people call themselves."""
+    place.write(
+        "config/tool_perf_limits.yaml",
+        "optimization: {trigger_threshold: 0}\nsampling: {tools: {counted: 1000000}}\n",
+    )
+    normal, in_detail = json.loads(place.run_program("compiled/stays_in_c"))
+    own = {kind: ["track_tool_call", "end_tool_call"] for kind in normal if "pair" in kind}
+    own |= {kind: [] for kind in normal if "block" in kind}
+    own |= {kind: ["entrance"] for kind in normal if "coroutine" in kind}
+    # 3.11 enters no function but by its body.
+    a_functions = ["entrance"] if sys.version_info < (3, 12) else []
+    assert normal == {kind: own.get(kind, a_functions) for kind in normal}
+    assert in_detail == normal
