@@ -36,7 +36,7 @@ from shmperf.query.answers import Answers
 from shmperf.session.client import Client
 from shmperf.session.messages import SidecarReport
 from shmperf.session.settings import Settings
-from shmperf.session.sidecar import client_of, handed_settings
+from shmperf.session.sidecar import client_of, handed_settings, until_input_ends
 from shmperf.storage.consumer import Consumer, Lines, consumers
 from shmperf.storage.kept import KeptCall, kept_in
 from shmperf.storage.origin import origin_of
@@ -47,7 +47,7 @@ from .otlpbackend import Backend, Verdict
 from .otlpmetrics import Times, metric_requests
 from .otlptarget import resource_of, target_of
 from .reading import ask, read
-from .sidecar import live, say_why_not, until_input_ends
+from .sidecar import live, say_why_not
 from .traced import Traces
 
 __all__ = ["Metrics", "Sender", "Spans", "main"]

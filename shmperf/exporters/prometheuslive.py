@@ -22,13 +22,13 @@ from shmperf.config.options import Export, address_of
 from shmperf.errors import StoreError
 from shmperf.files import path_of, reason_of
 from shmperf.session.messages import SidecarReport
-from shmperf.session.sidecar import client_of, handed_settings
+from shmperf.session.sidecar import client_of, handed_settings, until_input_ends
 
 from .families import Reading, families
 from .posting import Pause
 from .prometheus import Endpoint, is_loopback
 from .reading import ask
-from .sidecar import live, say_why_not, until_input_ends
+from .sidecar import live, say_why_not
 from .traced import Traces
 
 __all__ = ["Live", "main"]

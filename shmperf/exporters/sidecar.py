@@ -1,9 +1,7 @@
-"""What each sidecar of this room does: live as long as its standard input, and say how it is."""
+"""What each sidecar of this room does until its time is over: hand on, and say how it is."""
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,31 +11,9 @@ from shmperf.errors import ShmperfError
 from shmperf.session.client import Client
 from shmperf.session.messages import Report, SidecarReport
 
-__all__ = ["live", "say_why_not", "until_input_ends"]
+__all__ = ["live", "say_why_not"]
 
 _LOOK_S, _REPORT_S = 0.5, 2.0
-
-
-def until_input_ends(finish_s: float) -> threading.Event:
-    """
-    Set when standard input ends: time to finish. Whoever hangs is ended *finish_s* after that.
-
-    A terminal's interrupts are for the programs that record, and pass this process by.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ended = threading.Event()
-    threading.Thread(target=_watch, args=(ended, finish_s), daemon=True).start()
-    return ended
-
-
-def _watch(ended: threading.Event, finish_s: float) -> None:
-    with suppress(OSError):
-        while os.read(0, 1 << 12):
-            pass
-    ended.set()
-    # A thread of its own, which has nothing else to do.
-    time.sleep(finish_s)
-    os._exit(1)
 
 
 def live(

@@ -25,11 +25,11 @@ from shmperf.config.options import expected_of
 from shmperf.errors import StoreError
 from shmperf.files import path_of
 from shmperf.session.messages import SidecarReport
-from shmperf.session.sidecar import client_of, handed_settings
+from shmperf.session.sidecar import client_of, handed_settings, until_input_ends
 from shmperf.storage.consumer import Consumer
 
 from .posting import Answer, Pause, Poster
-from .sidecar import live, until_input_ends
+from .sidecar import live
 
 __all__ = ["Webhook", "is_worth_a_try", "main", "post"]
 

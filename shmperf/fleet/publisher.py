@@ -35,11 +35,11 @@ import msgspec
 from shmperf.config.options import Fleet, Options
 from shmperf.errors import ShmperfError, StoreError, tell
 from shmperf.exporters.posting import Pause
-from shmperf.exporters.sidecar import live, say_why_not, until_input_ends
+from shmperf.exporters.sidecar import live, say_why_not
 from shmperf.files import path_of
 from shmperf.session.client import Client
 from shmperf.session.messages import SidecarReport
-from shmperf.session.sidecar import client_of, handed_settings
+from shmperf.session.sidecar import client_of, handed_settings, until_input_ends
 from shmperf.storage.consumer import Consumer, Lines, consumers
 from shmperf.storage.origin import origin_of
 

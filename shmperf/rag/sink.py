@@ -29,9 +29,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -50,7 +48,7 @@ from shmperf.session.files import try_lock, write_aside
 from shmperf.session.messages import Changes, SinkReport
 from shmperf.session.paths import TOOL_STORE, digest, runtime_root
 from shmperf.session.settings import Settings
-from shmperf.session.sidecar import REPORT, client_of, handed_settings
+from shmperf.session.sidecar import REPORT, client_of, handed_settings, until_input_ends
 from shmperf.storage.state import figures_on_disk
 
 from .coalesce import Coalescer
@@ -319,15 +317,12 @@ class Sink:
 
 def main(directory: str) -> int:
     """Serve the session in *directory* until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ended, done = threading.Event(), threading.Event()
-    threading.Thread(target=_watch, args=(ended, done), daemon=True).start()
+    ended = until_input_ends(_FINISH_S)
     sink = Sink(client_of(Path(directory), ended.is_set), handed_settings())
     while not ended.is_set():
         sink.step()
         ended.wait(sink.pause_s)
     sink.finish()
-    done.set()
     return 0
 
 
@@ -371,19 +366,6 @@ def _locked(*places: Path) -> list[int]:
 def _close(fds: list[int]) -> None:
     for fd in fds:
         os.close(fd)
-
-
-def _watch(ended: threading.Event, done: threading.Event) -> None:
-    """Wait for the end of standard input; whoever hangs is ended some time after."""
-    while True:
-        try:
-            if not os.read(0, 1 << 12):
-                break
-        except OSError:
-            break
-    ended.set()
-    if not done.wait(_FINISH_S):
-        os._exit(1)
 
 
 def _open(rag: Rag, target: Target) -> PerfStore:

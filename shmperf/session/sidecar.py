@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -14,7 +18,14 @@ from .client import Client
 from .messages import SinkReport
 from .settings import Settings
 
-__all__ = ["REPORT", "SETTINGS_FD", "client_of", "handed_settings", "last_report"]
+__all__ = [
+    "REPORT",
+    "SETTINGS_FD",
+    "client_of",
+    "handed_settings",
+    "last_report",
+    "until_input_ends",
+]
 
 # Where such a process finds the session's settings, opened by who started it.
 SETTINGS_FD = 3
@@ -47,6 +58,28 @@ def client_of(directory: Path, is_over: Callable[[], bool]) -> Client:
             raise NoAnswer("the collector has ended")
 
     return Client(directory, is_of_use)
+
+
+def until_input_ends(finish_s: float) -> threading.Event:
+    """
+    Set when standard input ends: time to finish. Whoever hangs is ended *finish_s* after that.
+
+    A terminal's interrupts are for the programs that record, and pass this process by.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ended = threading.Event()
+    threading.Thread(target=_watch, args=(ended, finish_s), daemon=True).start()
+    return ended
+
+
+def _watch(ended: threading.Event, finish_s: float) -> None:
+    with suppress(OSError):
+        while os.read(0, 1 << 12):
+            pass
+    ended.set()
+    # A thread of its own, which has nothing else to do.
+    time.sleep(finish_s)
+    os._exit(1)
 
 
 def last_report(storage: Path) -> SinkReport | None:

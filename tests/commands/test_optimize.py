@@ -45,14 +45,14 @@ def end(place: Place, program: subprocess.Popen[str]) -> None:
         return
     out, err = outputs(program, "")
     assert program.returncode == 0, err
-    wait_until(lambda: place.ask("status")["collector"] is None, "the session to end")
+    place.wait_for_end()
     assert place.stats()["total_calls"] == 2 * int(out)
 
 
 def test_a_program_has_a_report_without_asking(place: Place) -> None:
     """After 10,000 of 30,000 calls: of a thousand in detail, without their whole parameters."""
     place.run_program("optimize/counted", "30000", **ALONE)
-    wait_until(lambda: place.ask("status")["collector"] is None, "the session to end")
+    place.wait_for_end()
     (report,) = reports(place)
     assert (report["trigger"], report["ended_by"], report["calls"]) == ("threshold", "calls", 1_000)
     assert report["tools"]["lookup"]["count"] == 1_000
@@ -72,7 +72,7 @@ def test_nothing_begins_by_itself_under_pytest(place: Place, name: str) -> None:
     """Whatever pytest has set for the program that founds the session."""
     place.write("config/tool_perf_limits.yaml", "optimization: {trigger_threshold: 5}\n")
     place.run_program("optimize/counted", "1000", **{**ALONE, name: "1"})
-    wait_until(lambda: place.ask("status")["collector"] is None, "the session to end")
+    place.wait_for_end()
     assert not (place.storage / "optimization").exists()
 
 
@@ -205,7 +205,7 @@ def test_what_can_t_be_is_said_in_a_line(
 ) -> None:
     """Nothing to ask, nothing to print, or numbers that are none."""
     place.run_program("optimize/counted", "1")
-    wait_until(lambda: place.ask("status")["collector"] is None, "the session to end")
+    place.wait_for_end()
     asking = place.start_module("optimize", *flags)
     _, err = outputs(asking)
     assert asking.returncode == code

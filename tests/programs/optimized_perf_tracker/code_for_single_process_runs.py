@@ -22,12 +22,14 @@ def fresh():
 
 tracker = fresh()
 tracker.set_optimization_mode(False)
+begun_s = time.perf_counter()
 record_id = tracker.start_tracking("test_tool", {"param": "value"})
 assert len(record_id) == 16
 time.sleep(0.01)
 tracker.end_tracking(record_id)
+most_s = time.perf_counter() - begun_s
 stats = tracker.get_tool_stats("test_tool")
-assert stats["count"] == 1 and 0.01 < stats["avg_duration_s"] < 1
+assert stats["count"] == 1 and 0.01 < stats["avg_duration_s"] < most_s
 assert stats["min_duration_s"] == stats["max_duration_s"] == stats["avg_duration_s"]
 tracker.shutdown()
 
