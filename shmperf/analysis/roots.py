@@ -16,7 +16,7 @@ Nobody asks for the root of a call that is not kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from shmperf.shm.remote import is_remote
 
@@ -26,9 +26,6 @@ __all__ = ["Root", "Roots"]
 
 # The id of a root, and the context from elsewhere that it began under; 0 for none.
 Root = tuple[int, int]
-
-# Deeper than any stack of calls in Python; a damaged table may hold a circle.
-_MOST_STEPS = 1_000
 
 
 class Roots:
@@ -45,29 +42,37 @@ class Roots:
 
         *opened* tells the parent of an open call by its id, None of another one.
         """
-        known: dict[int, Root] = {}
+        # What was walked over, too: each call's way is gone once, however deep calls lie.
+        known: dict[int, Root | None] = {}
+        found = {}
         for call_id, parent in calls:
             root = self._root(call_id, parent, opened, known)
             if root is not None:
-                known[call_id] = root
-        return known
+                found[call_id] = root
+        return found
 
     def _root(
         self,
         call_id: int,
         parent: int,
         opened: Callable[[int], int | None],
-        known: Mapping[int, Root],
+        known: dict[int, Root | None],
     ) -> Root | None:
-        for _ in range(_MOST_STEPS):
-            if not parent or is_remote(parent):
-                return call_id, parent
+        root, way = None, [call_id]
+        while parent and not is_remote(parent):
             if parent in known:
-                return known[parent]
+                root = known[parent]
+                break
             above = opened(parent)
             if above is None:
                 above = self._lately.parent_of(parent)
             if above is None:
-                return None
+                break
+            # Until its root is found it has none: a damaged table may hold a circle.
+            known[parent] = None
+            way.append(parent)
             call_id, parent = parent, above
-        return None
+        else:
+            root = call_id, parent
+        known.update(dict.fromkeys(way, root))
+        return root

@@ -31,7 +31,7 @@ from .traceparent import format_traceparent, parse_traceparent
 __all__ = ["traceparent"]
 
 # Deeper than any stack of calls in Python; damaged rows may name each other.
-_MOST_STEPS = 1_000
+_MOST_STEPS = 100_000
 
 # Of the process with this pid.
 _neighbours: dict[int, Neighbours] = {}

@@ -86,6 +86,35 @@ def test_a_circle_ends() -> None:
     assert found(Roots(Lately()), [(3, 2)], {2: 1, 1: 2}) == {}
 
 
+def test_deep_calls_are_looked_at_once() -> None:
+    """Of a recursion of any depth each call's parent is asked for once, in whichever order."""
+    depth, asked = 20_000, []
+    calls = [(n, n - 1) for n in range(1, depth + 1)]
+    opened = dict(calls)
+
+    def above(call_id: int) -> int | None:
+        asked.append(call_id)
+        return opened.get(call_id)
+
+    for order in (calls, calls[::-1]):
+        asked.clear()
+        assert Roots(Lately()).of(order, above) == dict.fromkeys(opened, (1, 0))
+        assert len(asked) == len(set(asked))
+
+
+def test_deep_calls_without_a_root_are_looked_at_once() -> None:
+    """That it can't be known is known, too."""
+    asked = []
+    opened = {n: n - 1 for n in range(2, 5_000)}
+
+    def above(call_id: int) -> int | None:
+        asked.append(call_id)
+        return opened.get(call_id)
+
+    assert Roots(Lately()).of(opened.items(), above) == {}
+    assert len(asked) < 2 * len(opened)
+
+
 @given(
     st.lists(st.integers(0, 30), min_size=1, max_size=30),
     st.lists(st.booleans(), min_size=30, max_size=30),
