@@ -98,32 +98,41 @@ static int awaited_traverse(Awaited *self, visitproc visit, void *arg) {
 #if PY_VERSION_HEX < 0x030c0000
 
 /*
- * 3.11 asks the system at each question which process this is. What a thread notes its loop by is an
- * object that is made as a loop begins to run, and again as it stops: as long as that is the same,
- * in a process that has the same rows, so is the answer.
+ * 3.11 asks the system at each question which process this is. What a thread notes its loop by says
+ * the same, and of the process that it runs in speaks the list of rows. Its type has no name outside
+ * of `_asyncio`: that it holds the loop where it is looked for is seen once.
  */
-static PyObject *loop_noted(State *state) {
+typedef struct {
+    PyObject_HEAD
+    PyObject *loop;
+    pid_t pid;
+} LoopNote;
+
+/* Borrowed. */
+static LoopNote *loop_noted(State *state) {
     PyObject *dict = PyThreadState_GetDict();
     PyObject *noted = dict ? PyDict_GetItemWithError(dict, state->loop_key) : NULL;
     PyErr_Clear();
-    return noted;
+    return (LoopNote *)noted;
 }
 
 static int is_known_to_run(State *state, Binding *bound) {
-    PyObject *noted = loop_noted(state);
-    return noted && noted == state->loop_noted && (PyObject *)bound->ready == state->loop_ready;
+    if ((PyObject *)bound->ready != state->loop_ready) return 0;
+    LoopNote *noted = loop_noted(state);
+    return noted && Py_IS_TYPE(noted, state->loop_note_type) && noted->loop != Py_None;
 }
 
-static void know_it_runs(State *state, Binding *bound) {
-    PyObject *noted = loop_noted(state);
-    Py_XSETREF(state->loop_noted, Py_XNewRef(noted));
+static void know_it_runs(State *state, Binding *bound, PyObject *loop) {
+    LoopNote *noted = loop_noted(state);
+    if (!noted || Py_TYPE(noted)->tp_basicsize != sizeof(LoopNote) || noted->loop != loop) return;
+    Py_XSETREF(state->loop_note_type, (PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(noted)));
     Py_XSETREF(state->loop_ready, Py_NewRef((PyObject *)bound->ready));
 }
 
 #else
 
 static int is_known_to_run(State *state, Binding *bound) { return 0; }
-static void know_it_runs(State *state, Binding *bound) {}
+static void know_it_runs(State *state, Binding *bound, PyObject *loop) {}
 
 #endif
 
@@ -131,56 +140,69 @@ static int is_in_loop(State *state, Binding *bound) {
     if (!state->running_loop) return 0;
     if (is_known_to_run(state, bound)) return 1;
     PyObject *loop = PyObject_CallNoArgs(state->running_loop);
+    int is_running = loop && loop != Py_None;
+    if (is_running) know_it_runs(state, bound, loop);
     Py_XDECREF(loop);
-    if (!loop || loop == Py_None) return 0;
-    know_it_runs(state, bound);
-    return 1;
+    return is_running;
 }
 
 /* --- its begin ------------------------------------------------------------------------------------ */
 
-static int begin_in_detail(Awaited *self, Binding *bound) {
+/* What is called by now, in detail if that is asked for; what it is begun by is held meanwhile. */
+static int begin_held(Awaited *self, Binding *bound) {
     State *state = self->state;
+    uint64_t callee = self->fast->callee;
+    if (fits(state, bound)) return begin_call(state, &self->open, bound, callee, 1, 0, NULL);
+    PyObject *tool;
+    Binding *detailed = detailed_now(state, self->fast, &tool);
+    if (!detailed) return 0;
     /* It awaits: the thread's time is not its own. */
-    Steps *call = self->detail = detailed_call(state, self->fast, &self->captured, 0);
-    if (!call) return 0;
-    int begun = begin_call(state, &call->open, bound, call->callee | IN_DETAIL, 1, 0, NULL);
+    Steps *call = self->detail = detailed_call(state, tool, callee, &self->captured, 0);
+    int begun = 0;
+    if (call) begun = begin_call(state, &call->open, detailed, callee | IN_DETAIL, 1, 0, NULL);
     if (begun == 1) expect_metadata(state, call);
-    self->open.call_id = call->open.call_id;
+    if (call) self->open.call_id = call->open.call_id;
+    Py_DECREF(tool);
+    Py_DECREF(detailed);
     return begun;
+}
+
+/* The call, which is current; NULL where it has to go another way, or with an error. */
+static Awaited *begun_awaited(State *state, Fast *fast, Binding *bound, PyObject *args,
+                              PyObject *kwargs) {
+    if (!is_in_loop(state, bound)) return NULL;
+    Awaited *self = (Awaited *)state->awaited_type->tp_alloc(state->awaited_type, 0);
+    if (!self) {
+        PyErr_Clear(); /* no memory */
+        return NULL;
+    }
+    self->state = state;
+    self->fast = (Fast *)Py_NewRef((PyObject *)fast);
+    int skip = fast->skip && PyTuple_GET_SIZE(args);
+    int begun = capture_packed(&self->captured, args, kwargs, skip);
+    if (begun) begun = begin_held(self, bound);
+    if (begun == 1) return self;
+    PyObject *error = begun < 0 ? raised() : NULL;
+    if (open_of(self)->row_object) lose(state, open_of(self));
+    Py_DECREF(self);
+    if (error && is_the_programs(state, error)) raise_again(error);
+    else Py_XDECREF(error);
+    return NULL;
 }
 
 /* begin(args, kwargs) of a `Fast`: the call, which is current from here on; None where it has to go
    another way. */
 PyObject *begin_awaited(PyObject *self_fast, PyObject *const *given, Py_ssize_t count) {
     Fast *fast = (Fast *)self_fast;
-    State *state = fast->state;
     if (count != 2 || !PyTuple_CheckExact(given[0]) || !PyDict_CheckExact(given[1]))
         return PyErr_Format(PyExc_TypeError, "begin(args, kwargs)");
-    Binding *bound = bound_now(state, fast);
-    Binding *detailed = NULL;
-    if (!bound || (!fits(state, bound) && !(detailed = detailed_now(state, fast)))) Py_RETURN_NONE;
-    Awaited *self = NULL;
-    if (is_in_loop(state, bound)) self = (Awaited *)state->awaited_type->tp_alloc(state->awaited_type, 0);
-    if (!self) {
-        PyErr_Clear(); /* no memory */
-        Py_RETURN_NONE;
-    }
-    self->state = state;
-    self->fast = (Fast *)Py_NewRef((PyObject *)fast);
-    int skip = fast->skip && PyTuple_GET_SIZE(given[0]);
-    int begun = capture_packed(&self->captured, given[0], given[1], skip);
-    if (begun && detailed) begun = begin_in_detail(self, detailed);
-    else if (begun) begun = begin_call(state, &self->open, bound, fast->callee, 1, 0, NULL);
-    if (begun == 1) return (PyObject *)self;
-    PyObject *error = begun < 0 ? raised() : NULL;
-    if (open_of(self)->row_object) lose(state, open_of(self));
-    Py_DECREF(self);
-    if (error && is_the_programs(state, error)) {
-        raise_again(error);
-        return NULL;
-    }
-    Py_XDECREF(error);
+    Binding *bound = bound_now(fast->state, fast);
+    if (!bound) Py_RETURN_NONE;
+    Py_INCREF(bound);
+    Awaited *begun = begun_awaited(fast->state, fast, bound, given[0], given[1]);
+    Py_DECREF(bound);
+    if (begun) return (PyObject *)begun;
+    if (PyErr_Occurred()) return NULL;
     Py_RETURN_NONE;
 }
 

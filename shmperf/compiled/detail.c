@@ -123,29 +123,33 @@ int whole_body(State *state, Steps *self, uint64_t end_ns, Captured *whole) {
 
 /* --- a function's ------------------------------------------------------------------------------- */
 
-/* What the calls of its tool need to be recorded in detail, if that is what is asked of them now;
-   borrowed. */
-Binding *detailed_now(State *state, Fast *fast) {
-    PyObject *tool = reached_now(state, fast);
-    if (!state->written_type || !tool || !Py_IS_TYPE(tool, state->tool_type)) return NULL;
-    Binding *bound = (Binding *)slot_of(tool, state->detailed_offset);
-    if (!bound || !Py_IS_TYPE(bound, state->binding_type) || !fits(state, bound)) return NULL;
-    return slot_of(tool, state->is_shown_offset) == Py_True ? NULL : bound;
+/* What the calls of its tool need to be recorded in detail, if that is what is asked of them now, and
+   the tool: new references, as both may be others behind the next allocation. */
+Binding *detailed_now(State *state, Fast *fast, PyObject **tool) {
+    PyObject *reached = reached_now(state, fast);
+    if (!state->written_type || !reached || !Py_IS_TYPE(reached, state->tool_type)) return NULL;
+    PyObject *bound = slot_of(reached, state->detailed_offset);
+    if (!bound || !Py_IS_TYPE(bound, state->binding_type) || !fits(state, (Binding *)bound))
+        return NULL;
+    if (slot_of(reached, state->is_shown_offset) == Py_True) return NULL;
+    *tool = Py_NewRef(reached);
+    return (Binding *)Py_NewRef(bound);
 }
 
-/* A call in detail that has not begun, with the parameters *captured*; NULL, without an error, where
-   it has to go another way. */
-Steps *detailed_call(State *state, Fast *fast, const Captured *captured, int times_cpu) {
+/* A call of the *tool* in detail that has not begun, with the parameters *captured*; NULL, without an
+   error, where it has to go another way. */
+Steps *detailed_call(State *state, PyObject *tool, uint64_t callee, const Captured *captured,
+                     int times_cpu) {
     if (captured->low_meta & PRUNED) return NULL;
     Steps *call = (Steps *)state->written_type->tp_alloc(state->written_type, 0);
     if (!call) {
         PyErr_Clear(); /* no memory */
         return NULL;
     }
-    call->tool = Py_NewRef(reached_now(state, fast));
+    call->tool = Py_NewRef(tool);
     call->args = Py_NewRef(state->nothing);
     call->opened = Py_NewRef(Py_None);
-    call->callee = fast->callee;
+    call->callee = callee;
     call->captured = *captured;
     call->captured.low_meta |= DETAIL;
     call->meta = call->callee << CALLEE_SHIFT | call->captured.low_meta;
@@ -217,33 +221,40 @@ int detail_returned(State *state, Fast *fast, Steps *call) {
     return struck ? struck : look_anew(state, fast, call);
 }
 
-PyObject *call_in_detail(Fast *fast, Binding *bound, PyObject *const *args, size_t flags,
-                         PyObject *kwnames) {
+static PyObject *called(State *state, Fast *fast, Steps *call, PyObject *const *args, size_t flags,
+                        PyObject *kwnames) {
+    expect_metadata(state, call);
+    POINT("detail-begun");
+    PyObject *result = call_function(fast, args, flags, kwnames);
+    if (!result) return failed(state, fast, call);
+    if (PyCoro_CheckExact(result) && slot_of(fast->wrapped, state->hand_out_offset) != Py_None)
+        return handed_on(state, fast, call, result);
+    if (detail_returned(state, fast, call)) Py_CLEAR(result);
+    return result;
+}
+
+PyObject *call_in_detail(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames) {
     State *state = fast->state;
     Py_ssize_t count = PyVectorcall_NARGS(flags), skip = fast->skip && count;
     const Given given = given_by(args, count, skip, kwnames);
     Captured captured;
     captured.low_meta = 0;
-    if (given.count + given.named && !capture(&captured, &given))
-        return call_elsewhere(fast, args, flags, kwnames);
-    Steps *call = detailed_call(state, fast, &captured, 1);
-    if (!call) return call_elsewhere(fast, args, flags, kwnames);
-    int begun = begin_call(state, &call->open, bound, fast->callee | IN_DETAIL, 1,
+    PyObject *tool = NULL, *result = NULL;
+    Binding *bound = NULL;
+    Steps *call = NULL;
+    if (!(given.count + given.named) || capture(&captured, &given))
+        bound = detailed_now(state, fast, &tool);
+    if (bound) call = detailed_call(state, tool, fast->callee, &captured, 1);
+    int begun = 0;
+    if (call)
+        begun = begin_call(state, &call->open, bound, fast->callee | IN_DETAIL, 1,
                            PyThread_get_thread_ident(), NULL);
-    PyObject *result;
+    Py_XDECREF(bound);
+    Py_XDECREF(tool);
     if (begun == 0) result = call_elsewhere(fast, args, flags, kwnames);
     else if (begun < 0)
         result = begun_in_vain(state, fast, &call->open, &call->captured, args, flags, kwnames);
-    else {
-        expect_metadata(state, call);
-        POINT("detail-begun");
-        result = call_function(fast, args, flags, kwnames);
-        if (!result) failed(state, fast, call);
-        else if (PyCoro_CheckExact(result)
-                 && slot_of(fast->wrapped, state->hand_out_offset) != Py_None)
-            result = handed_on(state, fast, call, result);
-        else if (detail_returned(state, fast, call)) Py_CLEAR(result);
-    }
-    Py_DECREF(call);
+    else result = called(state, fast, call, args, flags, kwnames);
+    Py_XDECREF(call);
     return result;
 }

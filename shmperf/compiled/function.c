@@ -3,7 +3,7 @@
  *
  * From 3.12 on a wrapper stays the function that it is, with its body in Python, and is entered
  * here when it is called. Whatever is rare goes on in that body. 3.11 enters no function but by its
- * body, so there a function of one line calls the `Fast` in its place.
+ * body, so there a function of one line, its entrance, calls the `Fast` in its place.
  */
 
 #include "hot.h"
@@ -11,15 +11,15 @@
 #include <stddef.h>
 #include <structmember.h>
 
-#if PY_VERSION_HEX >= 0x030c0000
-
 /*
  * Calls of C within calls of C. Of these the interpreter, or the stack, takes so many and no more,
- * where calls of Python within calls of Python are free of both. So deep down the wrapper is, until
- * that call has returned, what it is without us: its body in Python.
+ * where calls of Python within calls of Python are free of both, or need less of it. So deep down the
+ * wrapper is, until that call has returned, what it is without us: its body in Python.
  */
 enum { DEEPEST = 100 };
 static _Thread_local int depth;
+
+#if PY_VERSION_HEX >= 0x030c0000
 
 static PyObject *call_boosted(PyObject *, PyObject *const *, size_t, PyObject *);
 
@@ -32,7 +32,49 @@ static PyObject *call_deep(Fast *fast, PyObject *const *args, size_t flags, PyOb
     return result;
 }
 
+#else
+
+/* The entrance has the body of *function*. Nobody is between a function's call and its first
+   instruction, which copies the closure. */
+static void take_body(PyFunctionObject *entrance, PyFunctionObject *function) {
+    Py_SETREF(entrance->func_closure, Py_NewRef(function->func_closure));
+    Py_SETREF(entrance->func_code, Py_NewRef(function->func_code));
+    entrance->func_version = 0; /* what callers know of it is of another body */
+}
+
+static PyObject *call_deep(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames) {
+    PyFunctionObject *entrance = (PyFunctionObject *)fast->entrance;
+    PyFunctionObject *pure = (PyFunctionObject *)fast->pure;
+    if (!entrance || entrance->func_code == pure->func_code)
+        return PyObject_Vectorcall(fast->pure, args, flags, kwnames);
+    PyFunctionObject kept = {.func_code = Py_NewRef(entrance->func_code),
+                             .func_closure = Py_NewRef(entrance->func_closure)};
+    Py_INCREF(entrance);
+    Py_INCREF(pure);
+    take_body(entrance, pure);
+    PyObject *result = PyObject_Vectorcall((PyObject *)pure, args, flags, kwnames);
+    take_body(entrance, &kept);
+    Py_DECREF(pure);
+    Py_DECREF(entrance);
+    Py_DECREF(kept.func_closure);
+    Py_DECREF(kept.func_code);
+    return result;
+}
+
 #endif
+
+/* A call of Python in which calls of C may be. */
+static PyObject *call_below(PyObject *callable, PyObject *const *args, size_t flags,
+                            PyObject *kwnames) {
+    depth++;
+    PyObject *result = PyObject_Vectorcall(callable, args, flags, kwnames);
+    depth--;
+    return result;
+}
+
+PyObject *call_function(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames) {
+    return call_below(fast->function, args, flags, kwnames);
+}
 
 int is_stored(State *state, Fast *fast, Open *open, const Captured *captured, uint64_t end_ns) {
     PyObject *tool = slot_of(fast->wrapped, state->tool_offset);
@@ -81,19 +123,8 @@ PyObject *begun_in_vain(State *state, Fast *fast, Open *open, const Captured *ca
     if (has_begun) struck = leave_call(state, open, captured, fast->wrapped, 0, error);
     Py_DECREF(error);
     if (struck) return NULL;
-    if (has_begun) return PyObject_Vectorcall(fast->function, args, flags, kwnames);
+    if (has_begun) return call_function(fast, args, flags, kwnames);
     return call_elsewhere(fast, args, flags, kwnames);
-}
-
-PyObject *call_function(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames) {
-#if PY_VERSION_HEX >= 0x030c0000
-    depth++;
-    PyObject *result = PyObject_Vectorcall(fast->function, args, flags, kwnames);
-    depth--;
-    return result;
-#else
-    return PyObject_Vectorcall(fast->function, args, flags, kwnames);
-#endif
 }
 
 /* Whether there was no memory to enter a function of ours at all, which is no error any more. */
@@ -114,13 +145,13 @@ PyObject *call_elsewhere(Fast *fast, PyObject *const *args, size_t flags, PyObje
     PyObject *tuple, *dict, *result = NULL;
     if (packed(&tuple, &dict, args, flags, kwnames) == 0) {
         PyObject *given[] = {fast->wrapped, tuple, dict};
-        result = PyObject_Vectorcall(fast->state->detour, given, 3, NULL);
+        result = call_below(fast->state->detour, given, 3, NULL);
     }
     else PyErr_Clear();
     Py_XDECREF(tuple);
     Py_XDECREF(dict);
     if (result || !is_unheard(fast->state)) return result;
-    return PyObject_Vectorcall(fast->function, args, flags, kwnames);
+    return call_function(fast, args, flags, kwnames);
 }
 
 /* A tool that is not bound: it is sampled, or tracking is off. */
@@ -132,21 +163,16 @@ static PyObject *call_unbound(State *state, Fast *fast, PyObject *const *args, s
     PyObject *sampled = slot_of(reached, state->sampled_offset);
     if (sampled && PyTuple_CheckExact(sampled) && PyTuple_GET_SIZE(sampled) == 7)
         return call_sampled(state, fast, sampled, args, flags, kwnames);
-    return PyObject_Vectorcall(fast->function, args, flags, kwnames);
+    return call_function(fast, args, flags, kwnames);
 }
 
 static PyObject *call_fast(PyObject *self, PyObject *const *args, size_t flags, PyObject *kwnames) {
     Fast *fast = (Fast *)self;
     State *state = fast->state;
+    if (depth >= DEEPEST) return call_deep(fast, args, flags, kwnames);
     Binding *bound = bound_now(state, fast);
     if (!bound) return call_unbound(state, fast, args, flags, kwnames);
-    Binding *detailed = NULL;
-    if (!fits(state, bound) && !(detailed = detailed_now(state, fast)))
-        return call_elsewhere(fast, args, flags, kwnames);
-#if PY_VERSION_HEX >= 0x030c0000
-    if (depth >= DEEPEST) return call_deep(fast, args, flags, kwnames);
-#endif
-    if (detailed) return call_in_detail(fast, detailed, args, flags, kwnames);
+    if (!fits(state, bound)) return call_in_detail(fast, args, flags, kwnames);
 
     Captured captured;
     Py_ssize_t count = PyVectorcall_NARGS(flags), skip = fast->skip && count;
@@ -202,6 +228,7 @@ static int fast_traverse(Fast *self, visitproc visit, void *arg) {
     Py_VISIT(self->cell);
     Py_VISIT(self->wrapped);
     Py_VISIT(self->pure);
+    Py_VISIT(self->entrance);
     return 0;
 }
 
@@ -214,6 +241,7 @@ static void fast_dealloc(Fast *self) {
     Py_XDECREF(self->cell);
     Py_XDECREF(self->wrapped);
     Py_XDECREF(self->pure);
+    Py_XDECREF(self->entrance);
     Py_XDECREF(self->module);
     type->tp_free(self);
     Py_DECREF(type);
@@ -299,7 +327,17 @@ PyObject *boost(PyObject *module, PyObject *args) {
 #else
 
 PyObject *boost(PyObject *module, PyObject *args) {
-    return PyErr_Format(PyExc_NotImplementedError, "Python 3.12 or later");
+    State *state = PyModule_GetState(module);
+    PyObject *function;
+    Py_ssize_t index;
+    if (!PyArg_ParseTuple(args, "O!n:boost", &PyFunction_Type, &function, &index)) return NULL;
+    PyObject *closure = ((PyFunctionObject *)function)->func_closure;
+    int is_there = closure && index >= 0 && index < PyTuple_GET_SIZE(closure);
+    PyObject *fast = is_there ? PyCell_GET(PyTuple_GET_ITEM(closure, index)) : NULL;
+    if (!fast || !Py_IS_TYPE(fast, state->fast_type))
+        return PyErr_Format(PyExc_ValueError, "its closure has no Fast there");
+    Py_XSETREF(((Fast *)fast)->entrance, Py_NewRef(function));
+    Py_RETURN_NONE;
 }
 
 #endif

@@ -54,8 +54,10 @@ typedef struct {
     PyObject *pure_begin_pair, *pure_end_pair, *pair_announced, *pair_gave_up, *pair_ended_again;
     Py_ssize_t named_offset, pair_offset, pair_id_offset, pair_outer_offset, pair_is_open_offset;
     PyObject *outer_now, *running_loop;
-    /* Before 3.12: by which name a thread notes its loop, and one that is known to run. */
-    PyObject *loop_key, *loop_noted, *loop_ready;
+    /* Before 3.12: by which name a thread notes its loop, the type of what it notes it by, and of which
+       process that was found, which has these rows. */
+    PyObject *loop_key, *loop_ready;
+    PyTypeObject *loop_note_type;
     /* Names of methods and of what they are called with. */
     PyObject *enter_anyhow, *enter_in, *leave, *times_cpu, *in_order;
     /* Where the slots of Python's classes are. */
@@ -180,6 +182,8 @@ typedef struct {
     State *state;
     PyObject *module;
     PyObject *function, *cell, *wrapped, *pure;
+    /* Before 3.12: the function by which it is entered; NULL where that is not known. */
+    PyObject *entrance;
     vectorcallfunc pure_call;
     uint64_t callee;
     int skip;
@@ -273,14 +277,14 @@ void expect_metadata(State *state, Steps *self);
 void forget_metadata(Steps *self);
 PyObject *in_detail(PyObject *module, PyObject *id);
 int whole_body(State *state, Steps *self, uint64_t end_ns, Captured *whole);
-Binding *detailed_now(State *state, Fast *fast);
-Steps *detailed_call(State *state, Fast *fast, const Captured *captured, int times_cpu);
+Binding *detailed_now(State *state, Fast *fast, PyObject **tool);
+Steps *detailed_call(State *state, PyObject *tool, uint64_t callee, const Captured *captured,
+                     int times_cpu);
 int detail_returned(State *state, Fast *fast, Steps *call);
 /* Python ends the call, with that *error* or, if it has returned, NULL: 0, or -1 with an error that is
    the program's. */
 int detail_failed(State *state, Fast *fast, Steps *call, PyObject *error);
-PyObject *call_in_detail(Fast *fast, Binding *bound, PyObject *const *args, size_t flags,
-                         PyObject *kwnames);
+PyObject *call_in_detail(Fast *fast, PyObject *const *args, size_t flags, PyObject *kwnames);
 
 /* pairs.c */
 int block_init(PyObject *self, PyObject *args, PyObject *kwargs);

@@ -243,7 +243,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->awaited_type);
     Py_VISIT(state->outer_now);
     Py_VISIT(state->running_loop);
-    Py_VISIT(state->loop_noted);
+    Py_VISIT(state->loop_note_type);
     Py_VISIT(state->loop_ready);
     Py_VISIT(state->tool_type);
     Py_VISIT(state->named_callee);

@@ -56,27 +56,30 @@ static inline int find_parent(State *state, Open *open, int is_observed) {
     return ask_for_parent(open, PyObject_CallNoArgs(state->above)) ? -1 : 1;
 }
 
+/* It has not begun: 0, or -1 with an error. */
+static int not_begun(Open *open, int found) {
+    forget_call(open);
+    return found;
+}
+
 /*
- * Begin a call, which *thread* is to be told of where no frame of ours says whose it is: 1 when it has begun and is current, 0 when it has to go another way, and -1, with
- * an error, when it has begun and could not be made current, or the program was interrupted.
+ * Begin a call, which *thread* is to be told of where no frame of ours says whose it is: 1 when it
+ * has begun and is current, 0 when it has to go another way, and -1, with an error, when it has begun
+ * and could not be made current, or the program was interrupted. Whoever runs meanwhile, in another
+ * thread or a finaliser, may bind the tool anew: what it begins by is held before all else.
  */
 int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is_observed,
                uint64_t thread, Current current) {
     memset(open, 0, sizeof *open);
-    if (PyContextVar_Get(state->current, NULL, &open->outer)) return -1;
+    open->bound = (Binding *)Py_NewRef((PyObject *)bound);
+    if (PyContextVar_Get(state->current, NULL, &open->outer)) return not_begun(open, -1);
     int found = find_parent(state, open, is_observed);
-    if (found != 1) {
-        Py_CLEAR(open->outer);
-        return found;
-    }
+    if (found != 1) return not_begun(open, found);
+    if (is_released(bound)) return not_begun(open, 0);
     POINT("row-take");
     PyObject *row_object = take_row(bound->ready);
-    if (!row_object) {
-        Py_CLEAR(open->outer);
-        return 0;
-    }
+    if (!row_object) return not_begun(open, 0);
     open->row_object = row_object;
-    open->bound = (Binding *)Py_NewRef((PyObject *)bound);
     open->row = PyLong_AsUnsignedLongLong(row_object);
     uint64_t *row = bound->words + open->row;
     POINT("row-next-id");
@@ -84,12 +87,12 @@ int begin_call(State *state, Open *open, Binding *bound, uint64_t callee, int is
     uint64_t call_id = row[ID] + GENERATION_STEP;
     PyObject *id = PyLong_FromUnsignedLongLong(call_id);
     if (id && current) Py_SETREF(id, current(state, open, id));
-    if (!id) {
+    if (!id || is_released(bound)) {
         PyErr_Clear();
+        Py_XDECREF(id);
         open->row_object = NULL;
         give_row_back(bound->ready, row_object);
-        forget_call(open);
-        return 0;
+        return not_begun(open, 0);
     }
     open->start_ns = now_ns();
     open->call_id = call_id;

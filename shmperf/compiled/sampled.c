@@ -132,8 +132,8 @@ static int is_passed_over(State *state, PyObject *sampler) {
     return 1;
 }
 
-PyObject *call_sampled(State *state, Fast *fast, PyObject *sampled, PyObject *const *args,
-                       size_t flags, PyObject *kwnames) {
+static PyObject *call_held(State *state, Fast *fast, PyObject *sampled, PyObject *const *args,
+                           size_t flags, PyObject *kwnames) {
     Counted counted;
     if (!is_counted(state, sampled, &counted)) return call_elsewhere(fast, args, flags, kwnames);
     if (PyContextVar_Get(state->current, NULL, &counted.outer)) return NULL;
@@ -154,11 +154,18 @@ PyObject *call_sampled(State *state, Fast *fast, PyObject *sampled, PyObject *co
         if (!none || set_current(state, none)) PyErr_Clear();
         Py_XDECREF(none);
     }
-    Py_INCREF(sampled);
     uint64_t start_ns = counted.slow_ns ? now_ns() : 0;
     PyObject *result = call_function(fast, args, flags, kwnames);
     result = ended(state, fast, &counted, start_ns, result, args, flags, kwnames);
-    Py_DECREF(sampled);
     Py_DECREF(counted.outer);
+    return result;
+}
+
+/* By the tool's tuple, which is another one as soon as somebody else binds it anew. */
+PyObject *call_sampled(State *state, Fast *fast, PyObject *sampled, PyObject *const *args,
+                       size_t flags, PyObject *kwnames) {
+    Py_INCREF(sampled);
+    PyObject *result = call_held(state, fast, sampled, args, flags, kwnames);
+    Py_DECREF(sampled);
     return result;
 }

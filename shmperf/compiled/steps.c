@@ -154,30 +154,17 @@ static int times_cpu(State *state, Steps *self) {
     return times;
 }
 
-static PyObject *enter(State *state, Steps *self, int in_order) {
-    if (!self->tool || !Py_IS_TYPE(self->tool, state->tool_type))
-        return enter_in_python(state, self);
+/* What the call is begun by, a new reference, and whether in detail; NULL where it goes another way. */
+static Binding *binding_now(State *state, Steps *self, uint32_t *detail) {
     PyObject *found = slot_of(self->tool, state->bound_offset);
-    if (found == Py_None) return Py_NewRef(self);
-    if (!in_order) {
-        PyFrameObject *frame = new_place(state);
-        if (frame) {
-            PyObject *given[] = {(PyObject *)self, (PyObject *)frame};
-            return entered(state, self,
-                           PyObject_VectorcallMethod(state->enter_in, given,
-                                                     2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL));
-        }
-    }
-    if (!found || !Py_IS_TYPE(found, state->binding_type)) return enter_anyhow(state, self, Py_True);
-    Binding *bound = (Binding *)found;
-    uint32_t detail = 0;
-    if (!fits(state, bound)) {
-        found = slot_of(self->tool, state->detailed_offset);
-        if (!found || !Py_IS_TYPE(found, state->binding_type) || !fits(state, (Binding *)found))
-            return enter_in_python(state, self);
-        bound = (Binding *)found;
-        detail = DETAIL;
-    }
+    if (!found || !Py_IS_TYPE(found, state->binding_type)) return NULL;
+    *detail = fits(state, (Binding *)found) ? 0 : DETAIL;
+    if (*detail) found = slot_of(self->tool, state->detailed_offset);
+    if (!found || !Py_IS_TYPE(found, state->binding_type) || !fits(state, (Binding *)found)) return NULL;
+    return (Binding *)Py_NewRef(found);
+}
+
+static PyObject *enter_held(State *state, Steps *self, Binding *bound, uint32_t detail) {
     if (slot_of(self->tool, state->is_shown_offset) == Py_True || self->open.row_object
         || is_opened(self) || !captures(self))
         return enter_anyhow(state, self, Py_True);
@@ -196,6 +183,25 @@ static PyObject *enter(State *state, Steps *self, int in_order) {
     if (begun == 1 && detail) expect_metadata(state, self);
     if (begun == 1) return Py_NewRef(self);
     return begun ? step_in_vain(state, self) : enter_anyhow(state, self, Py_True);
+}
+
+static PyObject *enter(State *state, Steps *self, int in_order) {
+    if (!self->tool || !Py_IS_TYPE(self->tool, state->tool_type))
+        return enter_in_python(state, self);
+    if (slot_of(self->tool, state->bound_offset) == Py_None) return Py_NewRef(self);
+    PyFrameObject *frame = in_order ? NULL : new_place(state);
+    if (frame) {
+        PyObject *given[] = {(PyObject *)self, (PyObject *)frame};
+        return entered(state, self,
+                       PyObject_VectorcallMethod(state->enter_in, given,
+                                                 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL));
+    }
+    uint32_t detail;
+    Binding *bound = binding_now(state, self, &detail);
+    if (!bound) return enter_in_python(state, self);
+    PyObject *begun = enter_held(state, self, bound, detail);
+    Py_DECREF(bound);
+    return begun;
 }
 
 PyObject *steps_begin(State *state, Steps *self) { return enter(state, self, 1); }

@@ -69,7 +69,7 @@ class _Started(QuickCall):
     def begin(self, params: Any) -> str:
         """Begin it, make it current and return its id; empty when it is not recorded."""
         is_mapping = type(params) is dict or isinstance(params, Mapping)
-        self._kwargs = params if is_mapping else {"params": params}
+        self._kwargs = {} if params is None else params if is_mapping else {"params": params}
         self._enter(in_order=True)
         return self.announce()
 

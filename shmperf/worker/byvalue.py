@@ -97,18 +97,26 @@ def cell_of(function: Any, name: str) -> CellType:
 
 
 def boost(wrapper: Callable[..., Any], wrapped: Wrapped) -> None:
-    """Let *wrapper* be entered in C; it stays a function, with its body for all that is rare."""
-    hot.boost(wrapper, wrapper.__code__.co_freevars.index("wrapped"))
+    """
+    Let *wrapper* be entered in C; it stays a function, with its body for all that is rare.
+
+    On 3.11, which enters a function by its body alone, it is one that calls the compiled way, and
+    has the other's body while calls are deep one inside the other.
+    """
+    inner = "wrapped" if sys.version_info >= (3, 12) else "fast"
+    hot.boost(wrapper, wrapper.__code__.co_freevars.index(inner))
     wrapped.boosted = wrapper
 
 
 def boost_sent(wrapped: Wrapped) -> None:
     """The same at the first call of one that was sent here, if this process has C."""
     wrapper, wrapped.sent = wrapped.sent, None
-    if wrapper is not None and hot is not None and sys.version_info >= (3, 12):
+    if wrapper is None or hot is None:
+        return
+    if sys.version_info >= (3, 12):
         wrapped.cell = cell_of(wrapper, "tool")
         wrapped.fast = fast_of(wrapper, wrapped)
-        boost(wrapper, wrapped)
+    boost(wrapper, wrapped)
 
 
 class _Slow:

@@ -412,6 +412,7 @@ def track_plain(wrapped: Wrapped) -> Callable[..., Any]:
     def entrance(*args: Any, **kwargs: Any) -> Any:
         return fast(*args, **kwargs)
 
+    boost(entrance, wrapped)
     return entrance
 
 

@@ -96,6 +96,9 @@ def track_as(function: Any, name: str | None, params: Any) -> Any:
         return stand_in(function, functools.update_wrapper(made, function), again, wrapped)
     _made[made] = wrapped
     _codes.add(made.__code__)
+    if wrapped.fast is not None:
+        # What it has instead where calls are deep one inside the other.
+        _codes.add(wrapped.fast.pure.__code__)
     return functools.update_wrapper(made, function)
 
 

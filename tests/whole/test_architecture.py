@@ -182,7 +182,7 @@ def test_workers_import_msgspec_and_the_standard_library() -> None:
 
 # What programs and their tests patch, and modules that run in no program of a user's.
 PATCHED = {"fcntl", "mmap", "os", "pathlib", "secrets", "subprocess", "threading", "time"}
-NOT_IN_PROGRAMS = {"session.server", "session.launch"}
+NOT_IN_PROGRAMS = {"session.server", "session.launch", "session.sidecar"}
 
 
 def test_what_runs_in_programs_has_a_standard_library_of_its_own() -> None:

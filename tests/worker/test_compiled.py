@@ -177,3 +177,33 @@ def test_what_is_common_enters_no_function_in_python(place: Place) -> None:
     a_functions = ["entrance"] if sys.version_info < (3, 12) else []
     assert normal == {kind: own.get(kind, a_functions) for kind in normal}
     assert in_detail == normal
+
+
+@pytest.mark.parametrize("switch", ["0", "1"])
+def test_calls_may_be_as_deep_as_the_program_allows(place: Place, switch: str) -> None:
+    """Whichever way they go, calls of C within calls of C come to an end long before."""
+    place.write(
+        "config/tool_perf_limits.yaml",
+        "tool_limits: {unrecorded: 0}\noptimization: {trigger_threshold: 0}\n"
+        "sampling: {tools: {sampled: 1000}}\n",
+    )
+    out = place.run_program("compiled/as_deep", SHMPERF_COMPILED=switch)
+    reached, stats = json.loads(out)
+    deep, flat = 12_000, {0, 1}
+    assert [n for n in reached if n not in flat] == [deep] * 13
+    assert_books_balance(stats)
+    assert (stats["in_flight"], stats["faults"]) == (0, {})
+
+
+def test_a_tool_may_be_bound_anew_as_its_calls_begin(place: Place) -> None:
+    """By another thread, or a finaliser: what a call begins by is held until it has begun."""
+    place.write(
+        "config/tool_perf_limits.yaml",
+        "ring: {first_slots: 4}\noptimization: {trigger_threshold: 0}\n"
+        "sampling: {tools: {counted: 100}}\n",
+    )
+    out = place.run_program("compiled/bound_anew_meanwhile", PYTHONMALLOC="debug")
+    stats = json.loads(out)
+    assert_books_balance(stats)
+    assert (stats["in_flight"], stats["faults"]) == (0, {})
+    assert stats["begun"] > 10_000
