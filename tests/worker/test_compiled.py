@@ -179,16 +179,14 @@ def test_what_is_common_enters_no_function_in_python(place: Place) -> None:
     assert in_detail == normal
 
 
-@pytest.mark.parametrize("switch", ["0", "1"])
-def test_calls_may_be_as_deep_as_the_program_allows(place: Place, switch: str) -> None:
+def test_calls_may_be_as_deep_as_the_program_allows(place: Place) -> None:
     """Whichever way they go, calls of C within calls of C come to an end long before."""
     place.write(
         "config/tool_perf_limits.yaml",
         "tool_limits: {unrecorded: 0}\noptimization: {trigger_threshold: 0}\n"
         "sampling: {tools: {sampled: 1000}}\n",
     )
-    out = place.run_program("compiled/as_deep", SHMPERF_COMPILED=switch)
-    reached, stats = json.loads(out)
+    reached, stats = json.loads(place.run_program("compiled/as_deep"))
     deep, flat = 12_000, {0, 1}
     assert [n for n in reached if n not in flat] == [deep] * 13
     assert_books_balance(stats)
