@@ -77,7 +77,7 @@ def _watch(ended: threading.Event, finish_s: float) -> None:
         while os.read(0, 1 << 12):
             pass
     ended.set()
-    # A thread of its own, which has nothing else to do.
+    # In a thread of its own, which has nothing to do but to end what hangs.
     time.sleep(finish_s)
     os._exit(1)
 

@@ -30,7 +30,7 @@ from .traceparent import format_traceparent, parse_traceparent
 
 __all__ = ["traceparent"]
 
-# Deeper than any stack of calls in Python; damaged rows may name each other.
+# Deeper than calls lie one inside the other; damaged rows may name each other.
 _MOST_STEPS = 100_000
 
 # Of the process with this pid.

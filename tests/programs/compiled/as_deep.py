@@ -15,14 +15,18 @@ DEPTH = 12_000
 sys.setrecursionlimit(10 * DEPTH)
 
 
-@shmperf.track
-def quick(n):
-    return n and quick(n - 1) + 1
+def recursion(name):
+    @shmperf.track(name)
+    def one(n):
+        return n and one(n - 1) + 1
+
+    return one
 
 
 @shmperf.track
 def slow(n):
     if not n:
+        # Longer than what is quick: all calls around it are slow.
         time.sleep(0.002)
     return n and slow(n - 1) + 1
 
@@ -30,21 +34,6 @@ def slow(n):
 @shmperf.track
 def long(n, text="x" * 5_000):
     return n and long(n - 1, text) + 1
-
-
-@shmperf.track
-def first(n):
-    return n and first(n - 1) + 1
-
-
-@shmperf.track
-def sampled(n):
-    return n and sampled(n - 1) + 1
-
-
-@shmperf.track
-def unrecorded(n):
-    return n and unrecorded(n - 1) + 1
 
 
 @shmperf.track
@@ -57,6 +46,7 @@ def back(n):
     return n and there(n - 1) + 1
 
 
+first, quick, sampled, unrecorded = map(recursion, ("first", "quick", "sampled", "unrecorded"))
 reached = [first(DEPTH)]
 for in_detail in (False, True):
     shmperf.set_optimization_mode(in_detail)
